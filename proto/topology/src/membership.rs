@@ -1,0 +1,108 @@
+//! Who is in a cluster.
+
+use std::net::SocketAddr;
+
+/// The numbered membership of a cluster. Groups and nodes are sorted by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topology {
+    /// The cluster's name.
+    pub cluster: String,
+    /// Its number: of two topologies of a cluster the one with the larger is newer.
+    pub epoch: Epoch,
+    /// How keys find their node.
+    pub profile: RingProfile,
+    /// The server groups.
+    pub groups: Vec<ServerGroup>,
+}
+
+/// The number of a topology. 0 is before every topology.
+///
+/// A hybrid clock: a registry's next epoch is the larger of its clock in milliseconds since the Unix epoch and one
+/// more than any epoch it has issued or been shown, so registries that never speak to each other stay comparable
+/// and one that lost its disk does not start again below its clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Epoch(pub u64);
+
+/// How keys find their node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RingProfile {
+    /// What hashes keys and points.
+    pub hash: RingHash,
+    /// Points per unit of weight.
+    pub points_per_node: u32,
+}
+
+/// What hashes keys and points.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RingHash {
+    /// xxh3 of 64 bits.
+    Evanesce,
+    /// MD5 ketama, as Netflix's client computes it.
+    Evcache,
+}
+
+/// One full copy of the data, in one zone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerGroup {
+    /// Its name, unique in the cluster.
+    pub name: String,
+    /// Where it is.
+    pub zone: String,
+    /// Whether it is read and written.
+    pub mode: GroupMode,
+    /// Its nodes, each with a part of the keys.
+    pub nodes: Vec<Node>,
+}
+
+/// Whether a server group is read and written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum GroupMode {
+    /// Both.
+    #[default]
+    ReadWrite,
+    /// Written only: being filled.
+    WriteOnly,
+    /// Neither.
+    Disabled,
+}
+
+/// One server process, as its registration tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// The ring name, unique in the group: outlives process and address.
+    pub name: String,
+    /// What the ring hashes; opaque.
+    pub ring_text: String,
+    /// Its share of the ring beside its peers', at least 1.
+    pub weight: u32,
+    /// Where it is in its life.
+    pub state: NodeState,
+    /// Chosen at random by the process at its start.
+    pub incarnation: u64,
+    /// Where it speaks memcached.
+    pub memcached: SocketAddr,
+    /// Where it speaks gRPC, if it does.
+    pub grpc: Option<SocketAddr>,
+    /// Where it speaks HTTP, if it does.
+    pub http: Option<SocketAddr>,
+    /// Its release, as x.y.z.
+    pub version: String,
+    /// What it can do beyond memcached.
+    pub capabilities: Vec<String>,
+}
+
+/// Where a node is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum NodeState {
+    /// Registered, not yet on duty.
+    #[default]
+    Joining,
+    /// Takes writes, and items streamed from peers.
+    Warming,
+    /// On duty.
+    Serving,
+    /// About to leave.
+    Draining,
+    /// Its lease lapsed or was given back; still on the ring.
+    Down,
+}

@@ -1,0 +1,295 @@
+//! Requests, as a server decodes them and a client encodes them.
+
+use std::borrow::Cow;
+
+/// One request. Borrows from the input it was decoded from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request<'a> {
+    /// `get`, `gets`, `gat`, `gats`.
+    Get(Get<'a>),
+    /// `set`, `add`, `replace`, `append`, `prepend`, `cas`.
+    Set(Set<'a>),
+    /// `incr`, `decr`.
+    Arithmetic(Arithmetic<'a>),
+    /// `touch`.
+    Touch(Touch<'a>),
+    /// `delete`.
+    Delete(Delete<'a>),
+    /// `flush_all`.
+    FlushAll(FlushAll),
+    /// `version`.
+    Version,
+    /// `verbosity`.
+    Verbosity(Verbosity),
+    /// `stats`, with its argument as sent: empty, `settings`, `items`...
+    Stats(&'a [u8]),
+    /// `quit`.
+    Quit,
+    /// `mg`.
+    MetaGet(MetaGet<'a>),
+    /// `ms`.
+    MetaSet(MetaSet<'a>),
+    /// `md`.
+    MetaDelete(MetaDelete<'a>),
+    /// `ma`.
+    MetaArithmetic(MetaArithmetic<'a>),
+    /// `mn`.
+    MetaNoop,
+    /// `me`.
+    MetaDebug(MetaDebug<'a>),
+}
+
+/// The protocol's expiry number, before the 30-day rule. [`Exptime::resolve`] applies the rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Exptime(pub i64);
+
+/// What an [`Exptime`] means at a given instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    /// Never expires by itself.
+    Never,
+    /// Expires at this instant, in seconds since the Unix epoch.
+    At(u64),
+    /// Already expired when it was sent (a negative number).
+    Immediately,
+}
+
+/// The keys of a retrieval, in order, repeats included. Checked: each is 1 to 250 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keys<'a>(pub(crate) &'a [u8]);
+
+/// A retrieval in classic text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Get<'a> {
+    /// The keys, one or more.
+    pub keys: Keys<'a>,
+    /// Answer with CAS tokens (`gets`, `gats`).
+    pub with_cas: bool,
+    /// New expiry of every hit (`gat`, `gats`).
+    pub touch: Option<Exptime>,
+}
+
+/// What a store command demands of the item that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum SetMode {
+    /// Nothing.
+    #[default]
+    Set,
+    /// That there is none.
+    Add,
+    /// That there is one.
+    Replace,
+    /// That there is one; the value goes behind its value.
+    Append,
+    /// That there is one; the value goes before its value.
+    Prepend,
+}
+
+/// A store command in classic text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Set<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// What must be there.
+    pub mode: SetMode,
+    /// The CAS token of `cas`; `mode` is `Set` then.
+    pub compare: Option<u64>,
+    /// The caller's flags.
+    pub flags: u32,
+    /// When it expires.
+    pub exptime: Exptime,
+    /// The value, without its line end.
+    pub value: &'a [u8],
+    /// Send no reply.
+    pub noreply: bool,
+}
+
+/// Which way arithmetic goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Direction {
+    /// Add; wraps at 64 bits.
+    #[default]
+    Increment,
+    /// Subtract; stops at 0.
+    Decrement,
+}
+
+/// `incr` and `decr`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arithmetic<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// Which way.
+    pub direction: Direction,
+    /// By how much.
+    pub delta: u64,
+    /// Send no reply.
+    pub noreply: bool,
+}
+
+/// `touch`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Touch<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// The new expiry.
+    pub exptime: Exptime,
+    /// Send no reply.
+    pub noreply: bool,
+}
+
+/// `delete`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delete<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// Send no reply.
+    pub noreply: bool,
+}
+
+/// `flush_all`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FlushAll {
+    /// When, by the rules of an expiry; `None` for now.
+    pub delay: Option<Exptime>,
+    /// Send no reply.
+    pub noreply: bool,
+}
+
+/// `verbosity`. The level is read and not used, as in memcached's releases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verbosity {
+    /// Send no reply.
+    pub noreply: bool,
+}
+
+/// A key of the meta protocol: as sent, or decoded from base64.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetaKey<'a> {
+    /// The key itself, 1 to 250 bytes.
+    pub bytes: Cow<'a, [u8]>,
+    /// It came as base64 (flag `b`) and goes back as base64.
+    pub base64: bool,
+}
+
+/// The flags of a meta request as sent, in their order, since replies keep it. Without the leading space.
+///
+/// Iterate for single flags; the parsed meaning is in the request's own fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MetaFlags<'a>(pub(crate) &'a [u8]);
+
+/// One flag of a meta request: a letter and what follows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetaFlag<'a> {
+    /// The letter.
+    pub letter: u8,
+    /// What follows the letter, often nothing.
+    pub token: &'a [u8],
+}
+
+/// `mg`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetaGet<'a> {
+    /// The key.
+    pub key: MetaKey<'a>,
+    /// All flags as sent.
+    pub flags: MetaFlags<'a>,
+    /// `v`: answer with the value.
+    pub value: bool,
+    /// `q`: no reply on a miss.
+    pub quiet: bool,
+    /// `T`: new expiry on a hit.
+    pub touch: Option<Exptime>,
+    /// `N`: on a miss make an empty item with this expiry and give the caller the win.
+    pub vivify: Option<Exptime>,
+    /// `R`: give the caller the win when fewer seconds than this remain.
+    pub recache_below: Option<i64>,
+    /// `C`: leave the value out of the answer when the item has this CAS token.
+    pub compare: Option<u64>,
+    /// `E`: CAS token of an item that `N` makes.
+    pub cas_override: Option<u64>,
+    /// `u` makes it false: the access is not to be remembered.
+    pub counts_as_access: bool,
+}
+
+/// `ms`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetaSet<'a> {
+    /// The key.
+    pub key: MetaKey<'a>,
+    /// All flags as sent.
+    pub flags: MetaFlags<'a>,
+    /// `M`: what must be there.
+    pub mode: SetMode,
+    /// `F`: the caller's flags.
+    pub client_flags: u32,
+    /// `T`: when it expires; `None` is never.
+    pub exptime: Option<Exptime>,
+    /// `C`: the CAS token that must be there.
+    pub compare: Option<u64>,
+    /// `E`: the CAS token the item gets.
+    pub cas_override: Option<u64>,
+    /// `I`: an older token than `C` names may be replaced, and the item becomes stale.
+    pub invalidate: bool,
+    /// `N`: in append mode, on a miss make the item, with this expiry.
+    pub vivify: Option<Exptime>,
+    /// `q`: no reply when stored.
+    pub quiet: bool,
+    /// The value, without its line end.
+    pub value: &'a [u8],
+}
+
+/// `md`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetaDelete<'a> {
+    /// The key.
+    pub key: MetaKey<'a>,
+    /// All flags as sent.
+    pub flags: MetaFlags<'a>,
+    /// `C`: the CAS token that must be there.
+    pub compare: Option<u64>,
+    /// `E`: the CAS token a kept item gets.
+    pub cas_override: Option<u64>,
+    /// `I`: mark stale instead of deleting.
+    pub invalidate: bool,
+    /// `T`: with `I`, the new expiry.
+    pub touch: Option<Exptime>,
+    /// `x`: drop value and client flags, keep the item.
+    pub drop_value: bool,
+    /// `q`: no reply when deleted or not found.
+    pub quiet: bool,
+}
+
+/// `ma`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetaArithmetic<'a> {
+    /// The key.
+    pub key: MetaKey<'a>,
+    /// All flags as sent.
+    pub flags: MetaFlags<'a>,
+    /// `M`: which way.
+    pub direction: Direction,
+    /// `D`: by how much; 1 by default.
+    pub delta: u64,
+    /// `J`: value of an item that `N` makes; 0 by default.
+    pub initial: u64,
+    /// `N`: on a miss make the item, with this expiry.
+    pub vivify: Option<Exptime>,
+    /// `T`: new expiry on a hit.
+    pub touch: Option<Exptime>,
+    /// `C`: the CAS token that must be there.
+    pub compare: Option<u64>,
+    /// `E`: the CAS token the item gets.
+    pub cas_override: Option<u64>,
+    /// `v`: answer with the number.
+    pub value: bool,
+    /// `q`: no reply on success or miss.
+    pub quiet: bool,
+}
+
+/// `me`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetaDebug<'a> {
+    /// The key.
+    pub key: MetaKey<'a>,
+}

@@ -1,0 +1,246 @@
+//! What can be asked of the store, and what it answers.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+/// An instant, in milliseconds since the Unix epoch. Always passed in: the store has no clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Time(pub u64);
+
+/// When an item stops being there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Expiry {
+    /// Never by itself.
+    #[default]
+    Never,
+    /// From this instant on.
+    At(Time),
+}
+
+/// One lookup. `Read::key(key)` and the fields' defaults make a plain get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Read<'a> {
+    /// The key, 1 to 250 bytes.
+    pub key: &'a [u8],
+    /// New expiry on a hit.
+    pub touch: Option<Expiry>,
+    /// On a miss make an empty item with this expiry; the caller has the win.
+    pub vivify: Option<Expiry>,
+    /// CAS token of an item that `vivify` makes.
+    pub cas_override: Option<u64>,
+    /// Give the caller the win when less than this remains.
+    pub recache_below: Option<Duration>,
+    /// Remember the access (recency, hit-before, last access). True by default.
+    pub counts_as_access: bool,
+}
+
+/// What a lookup found. Lives as long as the shard is locked: copy out what is small, keep [`Value::Pinned`].
+#[derive(Debug)]
+pub enum Lookup<'a> {
+    /// Nothing, expired, or flushed.
+    Miss,
+    /// An item.
+    Hit(Hit<'a>),
+}
+
+/// An item as a lookup found it.
+#[derive(Debug)]
+pub struct Hit<'a> {
+    /// The value.
+    pub value: Value<'a>,
+    /// The caller's flags.
+    pub flags: u32,
+    /// The CAS token.
+    pub cas: u64,
+    /// When it expires, after a touch.
+    pub expiry: Expiry,
+    /// When it was last read or written, before this lookup.
+    pub last_access: Time,
+    /// It had been read before this lookup.
+    pub hit_before: bool,
+    /// It was marked stale.
+    pub stale: bool,
+    /// This caller has the win: it is to fetch the item anew.
+    pub win: bool,
+    /// Somebody else had the win already.
+    pub win_sent: bool,
+}
+
+/// A value under the shard's lock.
+#[derive(Debug)]
+pub enum Value<'a> {
+    /// Small, in the shard's memory: copy it out.
+    Inline(&'a [u8]),
+    /// Large, counted: clone it and let the lock go.
+    Pinned(&'a Bytes),
+}
+
+/// What a write demands of the item that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum WriteMode {
+    /// Nothing.
+    #[default]
+    Set,
+    /// That there is none.
+    Add,
+    /// That there is one.
+    Replace,
+    /// That there is one, to put the value behind its value. Its flags and expiry stay.
+    Append {
+        /// Make the item on a miss, with this expiry.
+        vivify: Option<Expiry>,
+    },
+    /// That there is one, to put the value before its value. Its flags and expiry stay.
+    Prepend {
+        /// Make the item on a miss, with this expiry.
+        vivify: Option<Expiry>,
+    },
+}
+
+/// A demand on the CAS token that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Compare {
+    /// The token.
+    pub cas: u64,
+    /// With a token older than the one there: go on, and mark the item stale (meta `I`).
+    pub invalidate: bool,
+}
+
+/// One write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Write<'a> {
+    /// The key, 1 to 250 bytes.
+    pub key: &'a [u8],
+    /// The value.
+    pub value: &'a [u8],
+    /// The caller's flags.
+    pub flags: u32,
+    /// When the item expires. An instant in the past stores nothing and deletes what is there.
+    pub expiry: Expiry,
+    /// What must be there.
+    pub mode: WriteMode,
+    /// What CAS token must be there.
+    pub compare: Option<Compare>,
+    /// The CAS token the item gets, instead of the store's next.
+    pub cas_override: Option<u64>,
+}
+
+/// What came of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WriteOutcome {
+    /// The item is there.
+    Stored {
+        /// Its CAS token.
+        cas: u64,
+        /// Its value's size now, in bytes.
+        value_bytes: usize,
+    },
+    /// The mode's demand was not met.
+    NotStored,
+    /// Another CAS token is there.
+    Exists,
+    /// A CAS token was demanded and nothing is there.
+    NotFound,
+    /// Key and value exceed the largest item. What was there under the key is gone, as in memcached.
+    TooLarge,
+    /// The whole budget is pinned by readers; nothing could be evicted.
+    OutOfMemory,
+}
+
+/// How a delete leaves the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum DeleteMode {
+    /// Gone.
+    #[default]
+    Remove,
+    /// There, marked stale, with a new CAS token and, if given, a new expiry (meta `I`).
+    Invalidate {
+        /// The new expiry.
+        touch: Option<Expiry>,
+        /// Also empty the value and clear the flags (meta `x`).
+        drop_value: bool,
+    },
+    /// There, with an empty value and no flags (meta `x`).
+    DropValue,
+}
+
+/// One delete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delete<'a> {
+    /// The key, 1 to 250 bytes.
+    pub key: &'a [u8],
+    /// How.
+    pub mode: DeleteMode,
+    /// The CAS token that must be there.
+    pub compare: Option<u64>,
+    /// The CAS token of an item that stays.
+    pub cas_override: Option<u64>,
+}
+
+/// What came of a delete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DeleteOutcome {
+    /// Done.
+    Deleted,
+    /// Nothing was there.
+    NotFound,
+    /// Another CAS token is there.
+    Exists,
+}
+
+/// Which way arithmetic goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Direction {
+    /// Adds; wraps at 64 bits.
+    #[default]
+    Increment,
+    /// Subtracts; stops at 0.
+    Decrement,
+}
+
+/// Arithmetic on a value that is a decimal number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arithmetic<'a> {
+    /// The key, 1 to 250 bytes.
+    pub key: &'a [u8],
+    /// Which way.
+    pub direction: Direction,
+    /// By how much.
+    pub delta: u64,
+    /// On a miss make the item, with this number and expiry.
+    pub initial: Option<(u64, Expiry)>,
+    /// New expiry on a hit.
+    pub touch: Option<Expiry>,
+    /// The CAS token that must be there.
+    pub compare: Option<u64>,
+    /// The CAS token the item gets.
+    pub cas_override: Option<u64>,
+}
+
+/// What came of arithmetic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ArithmeticOutcome {
+    /// The new number.
+    Number {
+        /// The number.
+        number: u64,
+        /// The item's CAS token now.
+        cas: u64,
+        /// When it expires.
+        expiry: Expiry,
+        /// It was made by `initial`.
+        created: bool,
+    },
+    /// Nothing was there.
+    NotFound,
+    /// Another CAS token is there.
+    Exists,
+    /// The value is not a decimal number below 2^64.
+    NotANumber,
+    /// The whole budget is pinned by readers; nothing could be evicted.
+    OutOfMemory,
+}
