@@ -35,6 +35,20 @@ pub struct Read<'a> {
     pub counts_as_access: bool,
 }
 
+impl<'a> Read<'a> {
+    /// A plain lookup that counts as an access.
+    pub fn key(key: &'a [u8]) -> Self {
+        Read {
+            key,
+            touch: None,
+            vivify: None,
+            cas_override: None,
+            recache_below: None,
+            counts_as_access: true,
+        }
+    }
+}
+
 /// What a lookup found. Lives as long as the shard is locked: copy out what is small, keep [`Value::Pinned`].
 #[derive(Debug)]
 pub enum Lookup<'a> {
@@ -126,6 +140,21 @@ pub struct Write<'a> {
     pub cas_override: Option<u64>,
 }
 
+impl<'a> Write<'a> {
+    /// A plain set: no flags, no expiry, no demands.
+    pub fn set(key: &'a [u8], value: &'a [u8]) -> Self {
+        Write {
+            key,
+            value,
+            flags: 0,
+            expiry: Expiry::Never,
+            mode: WriteMode::Set,
+            compare: None,
+            cas_override: None,
+        }
+    }
+}
+
 /// What came of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -143,7 +172,8 @@ pub enum WriteOutcome {
     Exists,
     /// A CAS token was demanded and nothing is there.
     NotFound,
-    /// Key and value exceed the largest item. What was there under the key is gone, as in memcached.
+    /// Key and value exceed the largest item. After a plain set what was there under the key is gone, as in
+    /// memcached; after any other write it stays.
     TooLarge,
     /// The whole budget is pinned by readers; nothing could be evicted.
     OutOfMemory,
@@ -177,6 +207,13 @@ pub struct Delete<'a> {
     pub compare: Option<u64>,
     /// The CAS token of an item that stays.
     pub cas_override: Option<u64>,
+}
+
+impl<'a> Delete<'a> {
+    /// A plain delete.
+    pub fn key(key: &'a [u8]) -> Self {
+        Delete { key, mode: DeleteMode::Remove, compare: None, cas_override: None }
+    }
 }
 
 /// What came of a delete.

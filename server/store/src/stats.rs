@@ -1,0 +1,27 @@
+//! What the store tells about itself.
+
+/// Counts and sizes, summed over all shards. Counters start at 0 when the store is made and only grow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct StoreStats {
+    /// Items there now; expired ones count until they are found out.
+    pub items: u64,
+    /// Items ever stored.
+    pub items_total: u64,
+    /// Bytes of the budget in use, by whatever: segments, large items, tables, ghosts.
+    pub bytes: u64,
+    /// Bytes of the items there now: headers, keys, values.
+    pub item_bytes: u64,
+    /// The budget in bytes; `bytes` never exceeds it.
+    pub limit_bytes: u64,
+    /// Items evicted to make room.
+    pub evictions: u64,
+    /// Of these, items never read.
+    pub evicted_unfetched: u64,
+    /// Items found expired, by a request or by the timer's step.
+    pub expired: u64,
+    /// Of these, items never read.
+    pub expired_unfetched: u64,
+    /// Items dropped by a flush.
+    pub flushed: u64,
+}
