@@ -1,6 +1,6 @@
 //! The Admin service over gRPC.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ impl v1::admin_server::Admin for AdminService {
 fn status_of(shared: &Shared) -> v1::GetStatusResponse {
     let status = shared.role.status();
     let ready = shared.not_ready(&status).is_empty();
-    let mut addresses: HashMap<String, String> =
+    let mut addresses: BTreeMap<String, String> =
         status.addresses.into_iter().map(|(purpose, address)| (purpose, address.to_string())).collect();
     for (purpose, address) in [("grpc", shared.grpc), ("http", shared.http)] {
         addresses.extend(address.map(|address| (purpose.to_owned(), address.to_string())));
