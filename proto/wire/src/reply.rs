@@ -2,6 +2,9 @@
 
 use bytes::Bytes;
 
+use crate::request::{MetaFlag, MetaFlags, MetaKey};
+use crate::token;
+
 /// One reply to one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -97,4 +100,150 @@ pub enum ErrorReply {
     Client(Bytes),
     /// `SERVER_ERROR` and its text: the server could not.
     Server(Bytes),
+}
+
+impl Status {
+    /// The word on the wire.
+    pub fn word(self) -> &'static str {
+        match self {
+            Status::Stored => "STORED",
+            Status::NotStored => "NOT_STORED",
+            Status::Exists => "EXISTS",
+            Status::NotFound => "NOT_FOUND",
+            Status::Deleted => "DELETED",
+            Status::Touched => "TOUCHED",
+            Status::Ok => "OK",
+            Status::Reset => "RESET",
+        }
+    }
+
+    pub(crate) fn from_word(word: &[u8]) -> Option<Status> {
+        Some(match word {
+            b"STORED" => Status::Stored,
+            b"NOT_STORED" => Status::NotStored,
+            b"EXISTS" => Status::Exists,
+            b"NOT_FOUND" => Status::NotFound,
+            b"DELETED" => Status::Deleted,
+            b"TOUCHED" => Status::Touched,
+            b"OK" => Status::Ok,
+            b"RESET" => Status::Reset,
+            _ => return None,
+        })
+    }
+}
+
+impl MetaStatus {
+    /// The letters on the wire.
+    pub fn letters(self) -> &'static str {
+        match self {
+            MetaStatus::Done => "HD",
+            MetaStatus::Value => "VA",
+            MetaStatus::Miss => "EN",
+            MetaStatus::NotFound => "NF",
+            MetaStatus::NotStored => "NS",
+            MetaStatus::Exists => "EX",
+            MetaStatus::Noop => "MN",
+            MetaStatus::Debug => "ME",
+        }
+    }
+
+    pub(crate) fn from_letters(letters: &[u8]) -> Option<MetaStatus> {
+        Some(match letters {
+            b"HD" => MetaStatus::Done,
+            b"VA" => MetaStatus::Value,
+            b"EN" => MetaStatus::Miss,
+            b"NF" => MetaStatus::NotFound,
+            b"NS" => MetaStatus::NotStored,
+            b"EX" => MetaStatus::Exists,
+            b"MN" => MetaStatus::Noop,
+            b"ME" => MetaStatus::Debug,
+            _ => return None,
+        })
+    }
+}
+
+/// What `t` tells: how long the item still lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RemainingTtl {
+    /// It never expires by itself.
+    Never,
+    /// So many seconds.
+    Secs(u64),
+}
+
+impl MetaReply {
+    /// The flags one by one, in the order received.
+    pub fn flags(&self) -> impl Iterator<Item = MetaFlag<'_>> {
+        MetaFlags(&self.flags).iter()
+    }
+
+    /// The caller's flags (`f`), when asked for.
+    pub fn client_flags(&self) -> Option<u32> {
+        self.number(b'f').and_then(|flags| u32::try_from(flags).ok())
+    }
+
+    /// The CAS token (`c`), when asked for.
+    pub fn cas(&self) -> Option<u64> {
+        self.number(b'c')
+    }
+
+    /// How long the item still lives (`t`), when asked for.
+    pub fn ttl(&self) -> Option<RemainingTtl> {
+        match token::i64(self.token(b't')?)? {
+            secs @ 0.. => Some(RemainingTtl::Secs(secs.unsigned_abs())),
+            _ => Some(RemainingTtl::Never),
+        }
+    }
+
+    /// Seconds since the access before this one (`l`), when asked for.
+    pub fn last_access_secs(&self) -> Option<u64> {
+        self.number(b'l')
+    }
+
+    /// Whether the item was read before (`h`), when asked for.
+    pub fn hit_before(&self) -> Option<bool> {
+        self.number(b'h').map(|hit| hit != 0)
+    }
+
+    /// Length of the value (`s`), when asked for.
+    pub fn value_bytes(&self) -> Option<u64> {
+        self.number(b's')
+    }
+
+    /// The opaque (`O`) of the request.
+    pub fn opaque(&self) -> Option<&[u8]> {
+        self.token(b'O')
+    }
+
+    /// The key (`k`), when asked for, decoded if it came as base64. `None` too when its base64 is broken.
+    pub fn key(&self) -> Option<MetaKey<'_>> {
+        let text = self.token(b'k')?;
+        if MetaFlags(&self.flags).has(b'b') {
+            return MetaKey::from_base64(text);
+        }
+        Some(MetaKey { bytes: text.into(), base64: false })
+    }
+
+    /// True when the caller has won the right to recache the item (`W`).
+    pub fn win(&self) -> bool {
+        MetaFlags(&self.flags).has(b'W')
+    }
+
+    /// True when the item was marked stale (`X`).
+    pub fn stale(&self) -> bool {
+        MetaFlags(&self.flags).has(b'X')
+    }
+
+    /// True when another caller has won before (`Z`).
+    pub fn won_by_other(&self) -> bool {
+        MetaFlags(&self.flags).has(b'Z')
+    }
+
+    fn token(&self, letter: u8) -> Option<&[u8]> {
+        MetaFlags(&self.flags).get(letter)
+    }
+
+    fn number(&self, letter: u8) -> Option<u64> {
+        token::u64(self.token(letter)?)
+    }
 }

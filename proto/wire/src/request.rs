@@ -2,6 +2,11 @@
 
 use std::borrow::Cow;
 
+use bytes::BytesMut;
+
+pub use crate::exptime::{Expiry, Exptime, RELATIVE_SECS_MAX};
+use crate::{Expect, meta, retrieval, simple, storage};
+
 /// One request. Borrows from the input it was decoded from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request<'a> {
@@ -37,31 +42,20 @@ pub enum Request<'a> {
     MetaNoop,
     /// `me`.
     MetaDebug(MetaDebug<'a>),
-}
-
-/// The protocol's expiry number, before the 30-day rule. [`Exptime::resolve`] applies the rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Exptime(pub i64);
-
-/// What an [`Exptime`] means at a given instant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expiry {
-    /// Never expires by itself.
-    Never,
-    /// Expires at this instant, in seconds since the Unix epoch.
-    At(u64),
-    /// Already expired when it was sent (a negative number).
-    Immediately,
+    /// Any store command whose value is beyond the limit.
+    TooLarge(TooLarge<'a>),
 }
 
 /// The keys of a retrieval, in order, repeats included. Checked: each is 1 to 250 bytes.
+///
+/// None at all only for `gat <exptime>`, which memcached answers with `END`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keys<'a>(pub(crate) &'a [u8]);
 
 /// A retrieval in classic text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Get<'a> {
-    /// The keys, one or more.
+    /// The keys.
     pub keys: Keys<'a>,
     /// Answer with CAS tokens (`gets`, `gats`).
     pub with_cas: bool,
@@ -150,7 +144,7 @@ pub struct Delete<'a> {
 /// `flush_all`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FlushAll {
-    /// When, by the rules of an expiry; `None` for now.
+    /// When, by the rules of an expiry; `None` for now, which 0 and less mean too.
     pub delay: Option<Exptime>,
     /// Send no reply.
     pub noreply: bool,
@@ -256,7 +250,7 @@ pub struct MetaDelete<'a> {
     pub touch: Option<Exptime>,
     /// `x`: drop value and client flags, keep the item.
     pub drop_value: bool,
-    /// `q`: no reply when deleted or not found.
+    /// `q`: no reply when deleted. Every other answer is sent.
     pub quiet: bool,
 }
 
@@ -283,7 +277,7 @@ pub struct MetaArithmetic<'a> {
     pub cas_override: Option<u64>,
     /// `v`: answer with the number.
     pub value: bool,
-    /// `q`: no reply on success or miss.
+    /// `q`: no reply on success. Every other answer is sent.
     pub quiet: bool,
 }
 
@@ -292,4 +286,87 @@ pub struct MetaArithmetic<'a> {
 pub struct MetaDebug<'a> {
     /// The key.
     pub key: MetaKey<'a>,
+}
+
+/// A store command whose value is beyond [`Limits::value_bytes_max`](crate::Limits::value_bytes_max).
+///
+/// The decoder swallows the value by itself. Answer [`TOO_LARGE`](crate::error_lines::TOO_LARGE) unless `noreply`, and
+/// drop the item when told to: its old value would be served as if the write had never been tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TooLarge<'a> {
+    /// The key.
+    pub key: MetaKey<'a>,
+    /// Drop the item that is there: for `set` and `ms`, as memcached does.
+    pub drop_item: bool,
+    /// Send no reply. Never for `ms`, whose `q` does not silence errors.
+    pub noreply: bool,
+    /// The answer, without its line end: [`TOO_LARGE`](crate::error_lines::TOO_LARGE) from the decoder, another line
+    /// from a server that had no memory for the value.
+    pub line: &'static str,
+}
+
+impl Request<'_> {
+    /// Appends the request as a client sends it. A [`TooLarge`] appends nothing, for its value is gone.
+    ///
+    /// Keys and tokens are written as they are: one that holds a space or a line end breaks the stream, so a key that
+    /// is not [plain](crate::is_plain_key) must go as base64.
+    pub fn encode(&self, out: &mut BytesMut) {
+        match self {
+            Request::Get(get) => retrieval::encode(get, out),
+            Request::Set(set) => storage::encode(set, out),
+            Request::Arithmetic(arithmetic) => simple::encode_arithmetic(arithmetic, out),
+            Request::Touch(touch) => simple::encode_touch(touch, out),
+            Request::Delete(delete) => simple::encode_delete(delete, out),
+            Request::FlushAll(flush) => simple::encode_flush_all(*flush, out),
+            Request::Verbosity(verbosity) => simple::encode_verbosity(*verbosity, out),
+            Request::Stats(argument) => simple::encode_stats(argument, out),
+            Request::Version => out.extend_from_slice(b"version\r\n"),
+            Request::Quit => out.extend_from_slice(b"quit\r\n"),
+            Request::MetaNoop => out.extend_from_slice(b"mn\r\n"),
+            Request::MetaGet(get) => meta::encode(b"mg ", &get.key, get.flags, out),
+            Request::MetaSet(set) => meta::encode_set(set, out),
+            Request::MetaDelete(delete) => meta::encode(b"md ", &delete.key, delete.flags, out),
+            Request::MetaArithmetic(request) => meta::encode(b"ma ", &request.key, request.flags, out),
+            Request::MetaDebug(debug) => meta::encode_debug(debug, out),
+            Request::TooLarge(_) => {}
+        }
+    }
+
+    /// True when the request says `noreply`: no answer at all, errors found before the last word aside.
+    pub fn is_noreply(&self) -> bool {
+        match self {
+            Request::Set(set) => set.noreply,
+            Request::Arithmetic(arithmetic) => arithmetic.noreply,
+            Request::Touch(touch) => touch.noreply,
+            Request::Delete(delete) => delete.noreply,
+            Request::FlushAll(flush) => flush.noreply,
+            Request::Verbosity(verbosity) => verbosity.noreply,
+            Request::TooLarge(refused) => refused.noreply,
+            _ => false,
+        }
+    }
+
+    /// True when a meta request says `q`: the common answer (a miss of `mg`, a success of the others) is not sent.
+    pub fn is_quiet(&self) -> bool {
+        match self {
+            Request::MetaGet(get) => get.quiet,
+            Request::MetaSet(set) => set.quiet,
+            Request::MetaDelete(delete) => delete.quiet,
+            Request::MetaArithmetic(arithmetic) => arithmetic.quiet,
+            _ => false,
+        }
+    }
+
+    /// The kind of answer to wait for; `None` when none is certain to come (`noreply`, `q`, `quit`).
+    pub fn expect(&self) -> Option<Expect> {
+        match self {
+            _ if self.is_noreply() || self.is_quiet() => None,
+            Request::Quit => None,
+            Request::Get(_) => Some(Expect::Retrieval),
+            Request::Stats(_) => Some(Expect::Stats),
+            Request::MetaGet(_) | Request::MetaSet(_) | Request::MetaDelete(_) => Some(Expect::Meta),
+            Request::MetaArithmetic(_) | Request::MetaNoop | Request::MetaDebug(_) => Some(Expect::Meta),
+            _ => Some(Expect::Line),
+        }
+    }
 }

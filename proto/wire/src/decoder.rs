@@ -1,0 +1,211 @@
+//! The request decoder: finds the line, picks the command, keeps count of what must be swallowed.
+
+use memchr::memchr;
+
+use crate::error_lines::{LINE_TOO_LONG, Refusal, UNKNOWN_COMMAND};
+use crate::limits::{COMMAND_LINE_BYTES_MAX, LEADING_SPACES_MAX, Limits};
+use crate::request::{Request, SetMode};
+use crate::{meta, retrieval, simple, storage, token};
+
+/// Decodes requests from a stream of bytes.
+///
+/// The only thing it remembers is how many bytes of a refused value are still to be swallowed, so the caller may show
+/// it the unconsumed input again and again, as far as it has arrived.
+#[derive(Debug, Clone, Default)]
+pub struct RequestDecoder {
+    limits: Limits,
+    swallow: usize,
+}
+
+/// What [`RequestDecoder::decode`] found at the front of the input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decoded<'a> {
+    /// A request; the next one begins `consumed` bytes later.
+    Request {
+        /// The request.
+        request: Request<'a>,
+        /// Bytes it took, at least 1.
+        consumed: usize,
+    },
+    /// A request that was wrong. Answer, and go on behind it.
+    Refused {
+        /// The answer.
+        refusal: Refusal,
+        /// Bytes it took, at least 1.
+        consumed: usize,
+    },
+    /// Bytes of a refused value. Nothing to answer.
+    Skipped {
+        /// How many, at least 1.
+        consumed: usize,
+    },
+    /// No whole request yet.
+    Incomplete {
+        /// At least this many more bytes are needed, 1 or more; exact once the line that announces a value is there.
+        missing: usize,
+    },
+    /// Answer, then close: where the next request would begin is not known.
+    Fatal {
+        /// The answer.
+        refusal: Refusal,
+    },
+}
+
+/// A line, understood.
+pub(crate) enum Line<'a> {
+    /// A whole request.
+    Request(Request<'a>),
+    /// A request that carries a value.
+    Value(ValueHeader<'a>),
+    /// Refused, and this many bytes behind the line are to be swallowed.
+    Refused(Refusal, usize),
+    /// Not the memcached protocol: close without a word.
+    Foreign,
+}
+
+/// A request that lacks only its value.
+pub(crate) struct ValueHeader<'a> {
+    /// The request with an empty value.
+    pub(crate) request: Request<'a>,
+    /// Length of the value.
+    pub(crate) bytes: usize,
+}
+
+impl<'a> From<Refusal> for Line<'a> {
+    fn from(refusal: Refusal) -> Line<'a> {
+        Line::Refused(refusal, 0)
+    }
+}
+
+impl<'a> From<Result<Request<'a>, Refusal>> for Line<'a> {
+    #[inline]
+    fn from(read: Result<Request<'a>, Refusal>) -> Line<'a> {
+        match read {
+            Ok(request) => Line::Request(request),
+            Err(refusal) => refusal.into(),
+        }
+    }
+}
+
+impl RequestDecoder {
+    /// A decoder at the start of a connection.
+    pub fn new(limits: Limits) -> RequestDecoder {
+        RequestDecoder { limits, swallow: 0 }
+    }
+
+    /// Decodes what is at the front of `input`: everything received and not yet consumed.
+    #[inline]
+    pub fn decode<'a>(&mut self, input: &'a [u8]) -> Decoded<'a> {
+        if self.swallow > 0 {
+            return self.skip(input.len());
+        }
+        let Some(end) = memchr(b'\n', input) else { return self.without_line_end(input) };
+        if end > COMMAND_LINE_BYTES_MAX
+            && let Some(refusal) = self.line_refusal(input, end)
+        {
+            return Decoded::Fatal { refusal };
+        }
+        let line = match &input[..end] {
+            [line @ .., b'\r'] => line,
+            line => line,
+        };
+        match understand(line) {
+            Line::Request(request) => Decoded::Request { request, consumed: end + 1 },
+            Line::Value(header) => self.value(header, input, end + 1),
+            Line::Refused(refusal, swallow) => {
+                self.swallow = swallow;
+                Decoded::Refused { refusal, consumed: end + 1 }
+            }
+            Line::Foreign => Decoded::Fatal { refusal: Refusal { line: UNKNOWN_COMMAND, silent: true } },
+        }
+    }
+
+    /// Bytes of a refused value still to come. Larger than what has arrived; never worth a buffer.
+    pub fn to_swallow(&self) -> usize {
+        self.swallow
+    }
+
+    fn skip<'a>(&mut self, arrived: usize) -> Decoded<'a> {
+        let consumed = self.swallow.min(arrived);
+        self.swallow -= consumed;
+        if consumed == 0 { Decoded::Incomplete { missing: 1 } } else { Decoded::Skipped { consumed } }
+    }
+
+    #[cold]
+    fn without_line_end<'a>(&self, input: &'a [u8]) -> Decoded<'a> {
+        if input.len() > COMMAND_LINE_BYTES_MAX
+            && let Some(refusal) = self.line_refusal(input, input.len())
+        {
+            return Decoded::Fatal { refusal };
+        }
+        Decoded::Incomplete { missing: 1 }
+    }
+
+    /// Why a line beyond [`COMMAND_LINE_BYTES_MAX`] is not taken. memcached closes without a word, so we do.
+    #[cold]
+    fn line_refusal(&self, input: &[u8], bytes: usize) -> Option<Refusal> {
+        let spaces = input.iter().take(LEADING_SPACES_MAX + 1).take_while(|byte| **byte == b' ').count();
+        let retrieval =
+            [&b"get "[..], b"gets ", b"gat ", b"gats "].iter().any(|name| input[spaces..].starts_with(name));
+        if spaces > LEADING_SPACES_MAX || !retrieval {
+            return Some(Refusal { line: LINE_TOO_LONG, silent: true });
+        }
+        (bytes > self.limits.line_bytes_max).then_some(Refusal::loud(LINE_TOO_LONG))
+    }
+
+    /// Gives a store command its value, once all of it has arrived.
+    #[inline]
+    fn value<'a>(&mut self, header: ValueHeader<'a>, input: &'a [u8], line_bytes: usize) -> Decoded<'a> {
+        let ValueHeader { mut request, bytes } = header;
+        if bytes > self.limits.value_bytes_max {
+            self.swallow = bytes + 2;
+            return Decoded::Request { request: storage::too_large(request), consumed: line_bytes };
+        }
+        let total = line_bytes + bytes + 2;
+        if input.len() < total {
+            return Decoded::Incomplete { missing: total - input.len() };
+        }
+        let (value, line_end) = input[line_bytes..total].split_at(bytes);
+        if line_end != b"\r\n" {
+            return Decoded::Refused { refusal: storage::bad_data_chunk(&request), consumed: total };
+        }
+        match &mut request {
+            Request::Set(set) => set.value = value,
+            Request::MetaSet(set) => set.value = value,
+            // No other command announces a value.
+            _ => {}
+        }
+        Decoded::Request { request, consumed: total }
+    }
+}
+
+/// Reads one line, its end cut off.
+#[inline]
+fn understand(line: &[u8]) -> Line<'_> {
+    match line {
+        [b'g', b'e', b't', b' ', keys @ ..] => return retrieval::decode(keys, false),
+        [b'm', b'g', b' ', rest @ ..] => return meta::decode_get(rest).into(),
+        _ => {}
+    }
+    let mut rest = line;
+    let command = token::next(&mut rest);
+    match command {
+        b"get" => retrieval::decode(rest, false),
+        b"gets" => retrieval::decode(rest, true),
+        b"gat" => retrieval::decode_touch(rest, false),
+        b"gats" => retrieval::decode_touch(rest, true),
+        b"set" => storage::decode(rest, SetMode::Set),
+        b"add" => storage::decode(rest, SetMode::Add),
+        b"replace" => storage::decode(rest, SetMode::Replace),
+        b"append" => storage::decode(rest, SetMode::Append),
+        b"prepend" => storage::decode(rest, SetMode::Prepend),
+        b"cas" => storage::decode_cas(rest),
+        b"mg" => meta::decode_get(rest).into(),
+        b"ms" => meta::decode_set(rest),
+        b"md" => meta::decode_delete(rest).into(),
+        b"ma" => meta::decode_arithmetic(rest).into(),
+        b"me" => meta::decode_debug(rest).into(),
+        b"mn" => Line::Request(Request::MetaNoop),
+        _ => simple::decode(command, rest),
+    }
+}

@@ -1,0 +1,188 @@
+//! The flags of meta requests: as sent, and what they mean.
+
+use bytes::BytesMut;
+
+use crate::encode;
+use crate::error_lines::{
+    BAD_FORMAT, BAD_TOKEN, DUPLICATE_FLAG, INVALID_FLAG, INVALID_INITIAL, INVALID_META_DELTA, MODE_LENGTH,
+    OPAQUE_TOO_LONG, TOO_MANY_FLAGS,
+};
+use crate::exptime::Exptime;
+use crate::limits::OPAQUE_BYTES_MAX;
+use crate::request::{MetaFlag, MetaFlags, MetaKey};
+use crate::token;
+
+impl<'a> MetaFlags<'a> {
+    /// The flags one by one, in the order sent.
+    #[inline]
+    pub fn iter(&self) -> impl Iterator<Item = MetaFlag<'a>> + use<'a> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || match token::next(&mut rest) {
+            [] => None,
+            [letter, token @ ..] => Some(MetaFlag { letter: *letter, token }),
+        })
+    }
+
+    /// The flags as sent, without the leading space.
+    pub fn as_bytes(&self) -> &'a [u8] {
+        self.0
+    }
+
+    /// The token of the first flag of this letter; empty when the flag has none, `None` when it was not sent.
+    pub fn get(&self, letter: u8) -> Option<&'a [u8]> {
+        self.iter().find(|flag| flag.letter == letter).map(|flag| flag.token)
+    }
+
+    /// True when the flag of this letter was sent.
+    pub fn has(&self, letter: u8) -> bool {
+        self.get(letter).is_some()
+    }
+}
+
+/// Flags under construction, for a client.
+///
+/// ```
+/// use evanesce_wire::MetaFlagsBuf;
+///
+/// let flags = MetaFlagsBuf::new().flag(b'v').number(b'T', 60).token(b'O', b"12");
+/// assert_eq!(flags.as_flags().as_bytes(), b"v T60 O12");
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MetaFlagsBuf(BytesMut);
+
+impl MetaFlagsBuf {
+    /// No flags yet.
+    pub fn new() -> MetaFlagsBuf {
+        MetaFlagsBuf::default()
+    }
+
+    /// The flags every request with this key needs: `b` when it goes as base64.
+    pub fn for_key(key: &MetaKey<'_>) -> MetaFlagsBuf {
+        let flags = MetaFlagsBuf::new();
+        if key.base64 { flags.flag(b'b') } else { flags }
+    }
+
+    /// Adds a flag without a token.
+    #[must_use]
+    pub fn flag(mut self, letter: u8) -> MetaFlagsBuf {
+        self.letter(letter);
+        self
+    }
+
+    /// Adds a flag with a number.
+    #[must_use]
+    pub fn number(mut self, letter: u8, number: impl Into<i128>) -> MetaFlagsBuf {
+        self.letter(letter);
+        let number = number.into();
+        if number < 0 {
+            self.0.extend_from_slice(b"-");
+        }
+        encode::unsigned(&mut self.0, u64::try_from(number.unsigned_abs()).unwrap_or(u64::MAX));
+        self
+    }
+
+    /// Adds a flag with a token.
+    ///
+    /// # Panics
+    ///
+    /// When the token holds a space or a control character, which would end it on the wire.
+    #[must_use]
+    pub fn token(mut self, letter: u8, token: &[u8]) -> MetaFlagsBuf {
+        assert!(token.iter().all(|byte| *byte > b' '), "a token must hold no space and no control character");
+        self.letter(letter);
+        self.0.extend_from_slice(token);
+        self
+    }
+
+    /// The flags, for a request.
+    pub fn as_flags(&self) -> MetaFlags<'_> {
+        MetaFlags(&self.0)
+    }
+
+    fn letter(&mut self, letter: u8) {
+        if !self.0.is_empty() {
+            self.0.extend_from_slice(b" ");
+        }
+        self.0.extend_from_slice(&[letter]);
+    }
+}
+
+/// The meaning of the flags, those of all meta commands together: memcached accepts any flag on any of them.
+#[derive(Debug, Default)]
+pub(crate) struct Meaning {
+    pub(crate) base64: bool,
+    pub(crate) value: bool,
+    pub(crate) quiet: bool,
+    pub(crate) not_an_access: bool,
+    pub(crate) invalidate: bool,
+    pub(crate) drop_value: bool,
+    pub(crate) touch: Option<Exptime>,
+    pub(crate) vivify: Option<Exptime>,
+    pub(crate) recache_below: Option<i64>,
+    pub(crate) compare: Option<u64>,
+    pub(crate) cas_override: Option<u64>,
+    pub(crate) client_flags: u32,
+    pub(crate) mode: Option<u8>,
+    pub(crate) initial: u64,
+    pub(crate) delta: Option<u64>,
+    fault: Option<&'static str>,
+}
+
+impl Meaning {
+    /// Reads the flags. A flag that is unknown or repeated ends the reading; of other faults the last one is told.
+    #[inline]
+    pub(crate) fn read(flags: MetaFlags<'_>, words_max: usize) -> Result<Meaning, &'static str> {
+        let mut meaning = Meaning::default();
+        let mut seen = 0u128;
+        for (count, MetaFlag { letter, token }) in flags.iter().enumerate() {
+            if count == words_max {
+                return Err(TOO_MANY_FLAGS);
+            }
+            if letter >= 127 || seen & 1 << letter != 0 {
+                return Err(DUPLICATE_FLAG);
+            }
+            seen |= 1 << letter;
+            meaning.take(letter, token)?;
+        }
+        match meaning.fault {
+            Some(fault) => Err(fault),
+            None => Ok(meaning),
+        }
+    }
+
+    #[inline]
+    fn take(&mut self, letter: u8, token: &[u8]) -> Result<(), &'static str> {
+        match letter {
+            b'v' => self.value = true,
+            b'q' => self.quiet = true,
+            b'b' => self.base64 = true,
+            b'u' => self.not_an_access = true,
+            b'I' => self.invalidate = true,
+            b'x' => self.drop_value = true,
+            b'O' if token.len() > OPAQUE_BYTES_MAX => self.fault = Some(OPAQUE_TOO_LONG),
+            // Asked for in the answer, or a hint to a proxy: nothing to understand.
+            b'k' | b'O' | b's' | b't' | b'c' | b'f' | b'h' | b'l' | b'P' | b'L' => {}
+            b'T' => self.touch = self.checked(token::i64(token), BAD_TOKEN).map(Exptime),
+            b'N' => self.vivify = self.checked(token::i64(token), BAD_TOKEN).map(Exptime),
+            b'R' => self.recache_below = self.checked(token::i64(token), BAD_TOKEN),
+            b'C' => self.compare = self.checked(token::u64(token), BAD_TOKEN),
+            b'E' => self.cas_override = self.checked(token::u64(token), BAD_TOKEN),
+            b'F' => self.client_flags = self.checked(token::client_flags(token), BAD_FORMAT).unwrap_or(0),
+            b'J' => self.initial = self.checked(token::u64(token), INVALID_INITIAL).unwrap_or(0),
+            b'D' => self.delta = self.checked(token::u64(token), INVALID_META_DELTA),
+            b'M' => match token {
+                [mode] => self.mode = Some(*mode),
+                _ => self.fault = Some(MODE_LENGTH),
+            },
+            _ => return Err(INVALID_FLAG),
+        }
+        Ok(())
+    }
+
+    fn checked<T>(&mut self, number: Option<T>, fault: &'static str) -> Option<T> {
+        if number.is_none() {
+            self.fault = Some(fault);
+        }
+        number
+    }
+}

@@ -1,0 +1,82 @@
+//! Keys: of a retrieval's line, and of the meta commands.
+
+use std::borrow::Cow;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::BytesMut;
+
+use crate::limits::{KEY_BYTES_MAX, KEY_BYTES_MAX_BASE64};
+use crate::request::{Keys, MetaKey};
+use crate::token;
+
+/// True when a key can be sent as it is: 1 to 250 bytes, no space, no control character.
+///
+/// Any other key has to go as base64, by the meta commands.
+pub fn is_plain_key(key: &[u8]) -> bool {
+    (1..=KEY_BYTES_MAX).contains(&key.len()) && key.iter().all(|byte| *byte > b' ' && *byte != 0x7f)
+}
+
+impl<'a> Keys<'a> {
+    /// The keys in `text`, separated by spaces. `None` when there is none, or one is too long.
+    #[inline]
+    pub fn new(text: &'a [u8]) -> Option<Keys<'a>> {
+        // The usual case: one key, or several that are short together.
+        if text.len() <= KEY_BYTES_MAX {
+            let any = text.first().is_some_and(|byte| *byte != b' ') || !token::trim(text).is_empty();
+            return any.then_some(Keys(text));
+        }
+        let keys = Keys(text);
+        let mut count = 0;
+        for key in keys.iter() {
+            count += 1;
+            if key.len() > KEY_BYTES_MAX {
+                return None;
+            }
+        }
+        (count > 0).then_some(keys)
+    }
+
+    /// The keys, in order.
+    #[inline]
+    pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || match token::next(&mut rest) {
+            [] => None,
+            key => Some(key),
+        })
+    }
+
+    /// The keys as sent, with the spaces between them.
+    pub fn as_bytes(&self) -> &'a [u8] {
+        self.0
+    }
+}
+
+impl<'a> MetaKey<'a> {
+    /// A key for a client to send: as it is where that is possible, else as base64.
+    ///
+    /// `None` when it is empty or too long: more than 250 bytes, or 186 if it has to go as base64.
+    pub fn new(key: &'a [u8]) -> Option<MetaKey<'a>> {
+        if is_plain_key(key) {
+            return Some(MetaKey { bytes: Cow::Borrowed(key), base64: false });
+        }
+        let fits = (1..=KEY_BYTES_MAX_BASE64).contains(&key.len());
+        fits.then_some(MetaKey { bytes: Cow::Borrowed(key), base64: true })
+    }
+
+    /// Reads the base64 text of a key.
+    pub(crate) fn from_base64(text: &[u8]) -> Option<MetaKey<'static>> {
+        let bytes = STANDARD.decode(text).ok()?;
+        Some(MetaKey { bytes: Cow::Owned(bytes), base64: true })
+    }
+
+    /// Appends the key as it goes over the wire.
+    pub fn encode(&self, out: &mut BytesMut) {
+        if self.base64 {
+            out.extend_from_slice(STANDARD.encode(&self.bytes).as_bytes());
+        } else {
+            out.extend_from_slice(&self.bytes);
+        }
+    }
+}

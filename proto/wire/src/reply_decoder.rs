@@ -1,0 +1,269 @@
+//! The reply decoder.
+
+use bytes::{Buf, Bytes, BytesMut};
+use memchr::memchr;
+use thiserror::Error;
+
+use crate::limits::{REPLY_LINE_BYTES_MAX, REPLY_VALUE_BYTES_MAX, REPLY_VALUES_MAX};
+use crate::reply::{ErrorReply, MetaReply, MetaStatus, Reply, Status, Value};
+use crate::token;
+
+// Enough to recognise what came, short enough for a log line.
+const EXCERPT_BYTES_MAX: usize = 64;
+
+/// The kind of answer the oldest outstanding request has; see [`Request::expect`](crate::Request::expect).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Expect {
+    /// Values up to `END`.
+    Retrieval,
+    /// Statistics up to `END`, or the one word that some arguments of `stats` answer.
+    Stats,
+    /// One classic line.
+    Line,
+    /// One meta answer.
+    Meta,
+}
+
+/// What came is no answer to the request. The peer is at fault; the connection must be closed, since where the next
+/// answer begins is not known. Whether an outstanding write was done is not known either.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ReplyError {
+    /// A line that is no answer to the request.
+    #[error("unexpected reply line {excerpt:?}; check that the peer speaks the memcached text protocol")]
+    Unexpected {
+        /// Its beginning.
+        excerpt: Bytes,
+    },
+    /// A line without an end.
+    #[error("reply line is longer than {REPLY_LINE_BYTES_MAX} bytes; check what listens at this address")]
+    LineTooLong,
+    /// A value longer than any server stores.
+    #[error("reply announces a value of {bytes} bytes; check what listens at this address")]
+    ValueTooLarge {
+        /// The length announced.
+        bytes: u64,
+    },
+    /// A value that does not end where its length says.
+    #[error("value does not end where its length says; the connection lost its place")]
+    BadDataChunk,
+    /// More values or statistics than any request asks for.
+    #[error("reply holds more than {REPLY_VALUES_MAX} values; check what listens at this address")]
+    TooManyValues,
+}
+
+/// Decodes replies from a stream of bytes. Values are split off the input, not copied.
+///
+/// Remembers the values and statistics of the reply in progress.
+#[derive(Debug, Default)]
+pub struct ReplyDecoder {
+    values: Vec<Value>,
+    stats: Vec<(Bytes, Bytes)>,
+    missing: usize,
+}
+
+/// One step through the input.
+enum Step {
+    /// The reply is whole.
+    Done(Reply),
+    /// A part was taken; go on.
+    More,
+    /// The input ends first.
+    Short,
+}
+
+impl ReplyDecoder {
+    /// A decoder at the start of a connection.
+    pub fn new() -> ReplyDecoder {
+        ReplyDecoder::default()
+    }
+
+    /// Decodes the reply at the front of `input`, taking what it uses. `None` when more bytes are needed.
+    ///
+    /// `expect` must stay the same until the reply is whole.
+    ///
+    /// # Errors
+    ///
+    /// The peer broke the protocol: see [`ReplyError`]. The decoder is of no use then.
+    pub fn decode(&mut self, input: &mut BytesMut, expect: Expect) -> Result<Option<Reply>, ReplyError> {
+        loop {
+            match self.step(input, expect)? {
+                Step::Done(reply) => {
+                    self.missing = 0;
+                    return Ok(Some(reply));
+                }
+                Step::More => {}
+                Step::Short => return Ok(None),
+            }
+        }
+    }
+
+    /// After a `None`: at least this many more bytes are needed; exact when the length of a value is known.
+    pub fn missing(&self) -> usize {
+        self.missing.max(1)
+    }
+
+    fn step(&mut self, input: &mut BytesMut, expect: Expect) -> Result<Step, ReplyError> {
+        let Some(end) = memchr(b'\n', input) else {
+            self.missing = 1;
+            return if input.len() > REPLY_LINE_BYTES_MAX {
+                Err(ReplyError::LineTooLong)
+            } else {
+                Ok(Step::Short)
+            };
+        };
+        if end > REPLY_LINE_BYTES_MAX {
+            return Err(ReplyError::LineTooLong);
+        }
+        match expect {
+            Expect::Retrieval => self.retrieval(input, end),
+            Expect::Stats => self.stats(input, end),
+            Expect::Line => Ok(Step::Done(line_reply(&take_line(input, end))?)),
+            Expect::Meta => self.meta(input, end),
+        }
+    }
+
+    fn retrieval(&mut self, input: &mut BytesMut, end: usize) -> Result<Step, ReplyError> {
+        if !input.starts_with(b"VALUE ") {
+            let line = take_line(input, end);
+            let values = std::mem::take(&mut self.values);
+            return match &line[..] {
+                b"END" => Ok(Step::Done(Reply::Values(values))),
+                _ => error_reply(&line).map(Step::Done).ok_or_else(|| unexpected(&line)),
+            };
+        }
+        let (words, count) = token::words::<4>(without_line_end(&input[6..end]));
+        if !(3..=4).contains(&count) {
+            return Err(unexpected(&input[..end]));
+        }
+        let header = (token::u64(words[1]), token::u64(words[2]), token::u64(words[3]));
+        let (key_bytes, with_cas) = (words[0].len(), count == 4);
+        let (Some(flags), Some(bytes), cas) = header else { return Err(unexpected(&input[..end])) };
+        if with_cas && cas.is_none() {
+            return Err(unexpected(&input[..end]));
+        }
+        let Some((line, data)) = self.take_value(input, end, bytes)? else { return Ok(Step::Short) };
+        if self.values.len() == REPLY_VALUES_MAX {
+            return Err(ReplyError::TooManyValues);
+        }
+        let key_start = 6 + line[6..].iter().take_while(|byte| **byte == b' ').count();
+        let key = line.slice(key_start..key_start + key_bytes);
+        self.values.push(Value { key, flags: flags as u32, cas, data });
+        Ok(Step::More)
+    }
+
+    fn stats(&mut self, input: &mut BytesMut, end: usize) -> Result<Step, ReplyError> {
+        let line = take_line(input, end);
+        if let Some(text) = line.strip_prefix(b"STAT ") {
+            if self.stats.len() == REPLY_VALUES_MAX {
+                return Err(ReplyError::TooManyValues);
+            }
+            let name = memchr(b' ', text).unwrap_or(text.len());
+            let value = (5 + name + 1).min(line.len());
+            self.stats.push((line.slice(5..5 + name), line.slice(value..)));
+            return Ok(Step::More);
+        }
+        let stats = std::mem::take(&mut self.stats);
+        if &line[..] == b"END" {
+            return Ok(Step::Done(Reply::Stats(stats)));
+        }
+        line_reply(&line).map(Step::Done)
+    }
+
+    fn meta(&mut self, input: &mut BytesMut, end: usize) -> Result<Step, ReplyError> {
+        let line = without_line_end(&input[..end]);
+        let Some(status) = line.get(..2).and_then(MetaStatus::from_letters) else {
+            let line = take_line(input, end);
+            return error_reply(&line).map(Step::Done).ok_or_else(|| unexpected(&line));
+        };
+        // The letters must be a word of their own.
+        if line.len() > 2 && line[2] != b' ' {
+            let line = take_line(input, end);
+            return error_reply(&line).map(Step::Done).ok_or_else(|| unexpected(&line));
+        }
+        if status != MetaStatus::Value {
+            let flags = rest_of(&take_line(input, end), 2);
+            return Ok(Step::Done(Reply::Meta(MetaReply { status, value: None, flags })));
+        }
+        let mut rest = &line[2..];
+        let word = token::next(&mut rest);
+        let flags_start = line.len() - rest.len();
+        let Some(bytes) = token::u64(word) else { return Err(unexpected(line)) };
+        let Some((line, data)) = self.take_value(input, end, bytes)? else { return Ok(Step::Short) };
+        let flags = rest_of(&line, flags_start);
+        Ok(Step::Done(Reply::Meta(MetaReply { status, value: Some(data), flags })))
+    }
+
+    /// Splits off a line that announces a value, and the value; `None` while the value has not all arrived.
+    fn take_value(
+        &mut self,
+        input: &mut BytesMut,
+        end: usize,
+        bytes: u64,
+    ) -> Result<Option<(Bytes, Bytes)>, ReplyError> {
+        let length = usize::try_from(bytes).ok().filter(|length| *length <= REPLY_VALUE_BYTES_MAX);
+        let Some(length) = length else { return Err(ReplyError::ValueTooLarge { bytes }) };
+        let total = end + 1 + length + 2;
+        if input.len() < total {
+            self.missing = total - input.len();
+            return Ok(None);
+        }
+        if &input[total - 2..total] != b"\r\n" {
+            return Err(ReplyError::BadDataChunk);
+        }
+        let line = take_line(input, end);
+        let data = input.split_to(length).freeze();
+        input.advance(2);
+        Ok(Some((line, data)))
+    }
+}
+
+/// Splits off the line whose `\n` is at `end`, without its end.
+fn take_line(input: &mut BytesMut, end: usize) -> Bytes {
+    let mut line = input.split_to(end + 1);
+    let length = without_line_end(&line[..end]).len();
+    line.truncate(length);
+    line.freeze()
+}
+
+fn without_line_end(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+/// What follows byte `start` of a line, without the spaces before it.
+fn rest_of(line: &Bytes, start: usize) -> Bytes {
+    let spaces = line[start..].iter().take_while(|byte| **byte == b' ').count();
+    line.slice(start + spaces..)
+}
+
+fn line_reply(line: &Bytes) -> Result<Reply, ReplyError> {
+    if let Some(status) = Status::from_word(line) {
+        return Ok(Reply::Status(status));
+    }
+    if line.starts_with(b"VERSION ") {
+        return Ok(Reply::Version(line.slice(8..)));
+    }
+    if line.first().is_some_and(u8::is_ascii_digit)
+        && let Some(number) = token::u64(token::trim(line))
+    {
+        return Ok(Reply::Number(number));
+    }
+    error_reply(line).ok_or_else(|| unexpected(line))
+}
+
+fn error_reply(line: &Bytes) -> Option<Reply> {
+    let error = match &line[..] {
+        b"ERROR" => ErrorReply::Unknown,
+        text if text.starts_with(b"CLIENT_ERROR") => ErrorReply::Client(rest_of(line, 12)),
+        text if text.starts_with(b"SERVER_ERROR") => ErrorReply::Server(rest_of(line, 12)),
+        // memcached has a few of these: "ERROR Too many open connections".
+        text if text.starts_with(b"ERROR ") => ErrorReply::Server(rest_of(line, 6)),
+        _ => return None,
+    };
+    Some(Reply::Error(error))
+}
+
+fn unexpected(line: &[u8]) -> ReplyError {
+    let excerpt = &line[..line.len().min(EXCERPT_BYTES_MAX)];
+    ReplyError::Unexpected { excerpt: Bytes::copy_from_slice(excerpt) }
+}

@@ -1,0 +1,148 @@
+//! Words of a line and the numbers in them.
+//!
+//! Numbers are read as memcached reads them (the C library's `strtol` family): a sign is allowed, and a number ends
+//! at the end of its word or at any white space inside it. Plain digits take the short way.
+
+use memchr::memchr;
+
+/// Takes the first word off `text`. Empty when there is none left.
+#[inline]
+pub(crate) fn next<'a>(text: &mut &'a [u8]) -> &'a [u8] {
+    while let [b' ', rest @ ..] = *text {
+        *text = rest;
+    }
+    let end = memchr(b' ', text).unwrap_or(text.len());
+    let (word, rest) = text.split_at(end);
+    *text = rest;
+    word
+}
+
+/// Splits `text` into at most `N` words. The count is `N + 1` when there are more.
+#[inline]
+pub(crate) fn words<const N: usize>(mut text: &[u8]) -> ([&[u8]; N], usize) {
+    let mut found = [&[][..]; N];
+    for (count, slot) in found.iter_mut().enumerate() {
+        *slot = next(&mut text);
+        if slot.is_empty() {
+            return (found, count);
+        }
+    }
+    let surplus = !next(&mut text).is_empty();
+    (found, N + usize::from(surplus))
+}
+
+/// Drops the spaces at both ends.
+pub(crate) fn trim(mut text: &[u8]) -> &[u8] {
+    while let [b' ', rest @ ..] = text {
+        text = rest;
+    }
+    while let [rest @ .., b' '] = text {
+        text = rest;
+    }
+    text
+}
+
+/// Reads an unsigned number of 64 bits.
+#[inline]
+pub(crate) fn u64(word: &[u8]) -> Option<u64> {
+    match digits(word) {
+        Some(number) => Some(number),
+        None => match signed_digits(word)? {
+            (false, number) | (true, number @ 0) => Some(number),
+            (true, _) => None,
+        },
+    }
+}
+
+/// Reads client flags. What is above 32 bits is cut off, as memcached 1.6.18 does.
+#[inline]
+pub(crate) fn client_flags(word: &[u8]) -> Option<u32> {
+    u64(word).map(|number| number as u32)
+}
+
+/// Reads a signed number of 64 bits.
+#[inline]
+pub(crate) fn i64(word: &[u8]) -> Option<i64> {
+    let (negative, number) = match digits(word) {
+        Some(number) => (false, number),
+        None => signed_digits(word)?,
+    };
+    if negative { 0i64.checked_sub_unsigned(number) } else { i64::try_from(number).ok() }
+}
+
+/// Nineteen digits always fit, so the short way needs no overflow check.
+const DIGITS_SAFE: usize = 19;
+
+#[inline]
+fn digits(word: &[u8]) -> Option<u64> {
+    if word.is_empty() || word.len() > DIGITS_SAFE {
+        return None;
+    }
+    let mut number = 0u64;
+    for byte in word {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number = number * 10 + u64::from(digit);
+    }
+    Some(number)
+}
+
+/// The long way: white space, sign, digits, then the end or white space. True is negative.
+#[cold]
+fn signed_digits(word: &[u8]) -> Option<(bool, u64)> {
+    let start = word.iter().position(|byte| !is_space(*byte))?;
+    let (negative, rest) = match &word[start..] {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        rest => (false, rest),
+    };
+    let end = rest.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(rest.len());
+    if end == 0 || rest.get(end).is_some_and(|byte| !is_space(*byte)) {
+        return None;
+    }
+    let mut number = 0u64;
+    for byte in &rest[..end] {
+        number = number.checked_mul(10)?.checked_add(u64::from(byte - b'0'))?;
+    }
+    Some((negative, number))
+}
+
+/// The C library's `isspace`, less the two bytes that end words and lines.
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b'\t' | 0x0b | 0x0c | b'\r')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_as_the_c_library_reads_them() {
+        assert_eq!(u64(b"0"), Some(0));
+        assert_eq!(u64(b"18446744073709551615"), Some(u64::MAX));
+        assert_eq!(u64(b"18446744073709551616"), None);
+        assert_eq!(u64(b"+5"), Some(5));
+        assert_eq!(u64(b"-0"), Some(0));
+        assert_eq!(u64(b"-1"), None);
+        assert_eq!(u64(b"5\t6"), Some(5));
+        assert_eq!(u64(b"\t5"), Some(5));
+        assert_eq!(
+            (u64(b""), u64(b"+"), u64(b"0x5"), u64(b"2.0"), u64(b"\t")),
+            (None, None, None, None, None)
+        );
+        assert_eq!(i64(b"-9223372036854775808"), Some(i64::MIN));
+        assert_eq!(i64(b"9223372036854775807"), Some(i64::MAX));
+        assert_eq!(i64(b"9223372036854775808"), None);
+        assert_eq!(client_flags(b"4294967296"), Some(0));
+    }
+
+    #[test]
+    fn words_are_counted_up_to_one_too_many() {
+        assert_eq!(words::<2>(b""), ([&b""[..], b""], 0));
+        assert_eq!(words::<2>(b"  a "), ([&b"a"[..], b""], 1));
+        assert_eq!(words::<2>(b"a  b  "), ([&b"a"[..], b"b"], 2));
+        assert_eq!(words::<2>(b"a b c d").1, 3);
+    }
+}
