@@ -1,0 +1,218 @@
+//! Replies on their way out: bytes in one buffer, large values beside it.
+
+use std::io::IoSlice;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+/// From this many bytes on, a reply waits to be flushed before more is added: two thirds of a socket's usual send
+/// buffer, so that one write takes it.
+pub const OUTPUT_FULL_BYTES: usize = 64 << 10;
+
+/// Values from this size on are written from where they are; smaller ones are cheaper to copy than to point at.
+pub const PINNED_BYTES_MIN: usize = 16 << 10;
+
+/// Slices of one vectored write: enough for 31 large values, small enough for the stack.
+pub(crate) const SLICES_MAX: usize = 64;
+
+/// A buffer that grew beyond this is not kept for the next batch.
+const KEPT_BYTES_MAX: usize = 2 * OUTPUT_FULL_BYTES;
+
+/// Replies of one connection, in order, not yet written.
+///
+/// ```text
+///   bytes:   VALUE a 0 20000\r\n|\r\nVALUE b 0 3\r\nabc\r\nEND\r\n
+///   pinned:                     ^ at 18: 20000 bytes of the store
+/// ```
+#[derive(Debug, Default)]
+pub struct ReplyBuffer {
+    bytes: BytesMut,
+    pinned: Vec<Pinned>,
+    /// Of `bytes`, what has been written.
+    written: usize,
+    /// Of `pinned`, how many have been written whole.
+    pinned_written: usize,
+    /// Bytes of `pinned` not yet written.
+    pinned_bytes: usize,
+}
+
+/// A large value and where in `bytes` it belongs.
+#[derive(Debug)]
+struct Pinned {
+    at: usize,
+    value: Bytes,
+}
+
+impl ReplyBuffer {
+    /// An empty one that owns no memory.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Where encoders append.
+    pub fn buf(&mut self) -> &mut BytesMut {
+        &mut self.bytes
+    }
+
+    /// Appends a value without copying it, if it is large ([`PINNED_BYTES_MIN`]).
+    pub fn push(&mut self, value: Bytes) {
+        if value.len() < PINNED_BYTES_MIN {
+            self.bytes.extend_from_slice(&value);
+            return;
+        }
+        self.pinned_bytes += value.len();
+        self.pinned.push(Pinned { at: self.bytes.len(), value });
+    }
+
+    /// Bytes not yet written.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.len() - self.written + self.pinned_bytes
+    }
+
+    /// Nothing is left to write.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// It holds [`OUTPUT_FULL_BYTES`] or more: flush before adding another item.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.len() >= OUTPUT_FULL_BYTES
+    }
+
+    /// A copy of all that is not yet written, for tests and dumps.
+    #[must_use]
+    pub fn to_vec(&self) -> Vec<u8> {
+        let mut all = Vec::with_capacity(self.len());
+        self.for_each_slice(|slice| {
+            all.extend_from_slice(slice);
+            true
+        });
+        all
+    }
+
+    /// The first bytes to write, when they are all there is.
+    pub(crate) fn single(&self) -> Option<&[u8]> {
+        (self.pinned_written == self.pinned.len()).then(|| &self.bytes[self.written..])
+    }
+
+    /// Fills `slices` from the front and returns those filled.
+    pub(crate) fn slices<'a, 's>(&'a self, slices: &'s mut [IoSlice<'a>]) -> &'s [IoSlice<'a>] {
+        let mut filled = 0;
+        self.for_each_slice(|slice| {
+            slices[filled] = IoSlice::new(slice);
+            filled += 1;
+            filled < slices.len()
+        });
+        &slices[..filled]
+    }
+
+    /// Takes note that the first `written` bytes are out. Empty again, it is as new.
+    pub(crate) fn advance(&mut self, mut written: usize) {
+        while let Some(next) = self.pinned.get_mut(self.pinned_written) {
+            let before = written.min(next.at - self.written);
+            self.written += before;
+            written -= before;
+            let within = written.min(next.value.len());
+            next.value.advance(within);
+            self.pinned_bytes -= within;
+            written -= within;
+            if self.written < next.at || !next.value.is_empty() {
+                return;
+            }
+            self.pinned_written += 1;
+        }
+        self.written += written;
+        if self.written == self.bytes.len() {
+            self.clear();
+        }
+    }
+
+    /// Forgets everything; keeps the memory unless it grew large.
+    pub(crate) fn clear(&mut self) {
+        self.pinned.clear();
+        (self.written, self.pinned_written, self.pinned_bytes) = (0, 0, 0);
+        if self.bytes.capacity() > KEPT_BYTES_MAX {
+            self.bytes = BytesMut::new();
+        } else {
+            self.bytes.clear();
+        }
+    }
+
+    /// Visits what is left in order, empty pieces left out, until `visit` returns false.
+    fn for_each_slice<'a>(&'a self, mut visit: impl FnMut(&'a [u8]) -> bool) {
+        let mut from = self.written;
+        for pinned in &self.pinned[self.pinned_written..] {
+            if from < pinned.at && !visit(&self.bytes[from..pinned.at]) {
+                return;
+            }
+            from = pinned.at;
+            if !pinned.value.is_empty() && !visit(&pinned.value) {
+                return;
+            }
+        }
+        if from < self.bytes.len() {
+            visit(&self.bytes[from..]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> (ReplyBuffer, Vec<u8>) {
+        let mut replies = ReplyBuffer::new();
+        let (large, larger) = (vec![b'x'; PINNED_BYTES_MIN], vec![b'y'; PINNED_BYTES_MIN + 7]);
+        let mut all = Vec::new();
+        for (head, value) in
+            [("head ", &large), ("", &larger), ("\r\nnext ", &b"small".to_vec()), ("end", &large)]
+        {
+            replies.buf().extend_from_slice(head.as_bytes());
+            replies.push(Bytes::from(value.clone()));
+            all.extend_from_slice(head.as_bytes());
+            all.extend_from_slice(value);
+        }
+        replies.buf().extend_from_slice(b"\r\n");
+        all.extend_from_slice(b"\r\n");
+        (replies, all)
+    }
+
+    #[test]
+    fn any_split_of_writes_gives_the_bytes_in_order() {
+        for step in [1, 2, 3, 5, 4096, PINNED_BYTES_MIN, PINNED_BYTES_MIN + 5, 1 << 20] {
+            let (mut replies, all) = sample();
+            let mut seen = Vec::new();
+            while !replies.is_empty() {
+                let mut slices = [IoSlice::new(&[]); 3];
+                let taken: Vec<u8> =
+                    replies.slices(&mut slices).iter().flat_map(|s| s.to_vec()).take(step).collect();
+                assert!(!taken.is_empty());
+                replies.advance(taken.len());
+                seen.extend_from_slice(&taken);
+            }
+            assert!(seen == all, "step {step}");
+            assert_eq!(replies.len(), 0);
+        }
+    }
+
+    #[test]
+    fn small_values_are_copied_and_large_ones_are_not() {
+        let (replies, all) = sample();
+        assert_eq!(replies.pinned.len(), 3);
+        assert_eq!(replies.len(), all.len());
+        assert_eq!(replies.to_vec(), all);
+        assert!(replies.single().is_none());
+    }
+
+    #[test]
+    fn a_buffer_that_grew_is_not_kept() {
+        let mut replies = ReplyBuffer::new();
+        replies.buf().resize(KEPT_BYTES_MAX + 1, 0);
+        let all = replies.len();
+        replies.advance(all);
+        assert_eq!(replies.buf().capacity(), 0);
+    }
+}

@@ -1,0 +1,157 @@
+//! What a worker knows of each of its connections: what it waits for, and since when.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+use std::task::Waker;
+use std::time::Duration;
+
+use crate::budget::Charge;
+use crate::worker::Worker;
+
+/// How long a connection that broke the protocol may go on sending before it is cut: long enough for its peer to
+/// read why.
+const LINGER_MAX: Duration = Duration::from_secs(2);
+
+/// What a connection does.
+///
+/// ```text
+///            readable                 replies unread
+///   Idle ───────────────▶ Serving ◀──────────────────▶ Writing
+///    ▲ └── whole batch ──┘  │ ▲ └─── fatal refusal ──▶ Lingering
+///    └──────────────────────┘ └─────── readable ────── Partial ◀─ half a request
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Waits for a request. Owns no buffer.
+    Idle,
+    /// Waits for the rest of a request.
+    Partial,
+    /// Is being served.
+    Serving,
+    /// Waits for its peer to read.
+    Writing,
+    /// Refused for good; waits for its peer to close.
+    Lingering,
+}
+
+/// One connection, as its worker sees it.
+pub(crate) struct Slot {
+    pub(crate) worker: Rc<Worker>,
+    phase: Cell<Phase>,
+    since: Cell<Duration>,
+    expired: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+    unread: RefCell<Option<Charge>>,
+}
+
+impl Slot {
+    pub(crate) fn new(worker: Rc<Worker>) -> Rc<Self> {
+        let since = Cell::new(worker.now());
+        let phase = Cell::new(Phase::Serving);
+        let slot = Rc::new(Self {
+            worker,
+            phase,
+            since,
+            expired: Cell::new(false),
+            waker: RefCell::default(),
+            unread: RefCell::default(),
+        });
+        slot.worker.add_slot(&slot);
+        slot
+    }
+
+    #[cfg(test)]
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    /// The connection has something to do.
+    pub(crate) fn serving(&self) {
+        self.phase.set(Phase::Serving);
+    }
+
+    /// The connection waits to read.
+    ///
+    /// # Errors
+    ///
+    /// It waited too long.
+    pub(crate) fn wait(&self, phase: Phase, waker: &Waker) -> io::Result<()> {
+        if self.expired.get() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        if self.phase.replace(phase) != phase {
+            self.since.set(self.worker.now());
+        }
+        let mut known = self.waker.borrow_mut();
+        if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            *known = Some(waker.clone());
+        }
+        Ok(())
+    }
+
+    /// The connection waits to write `bytes`, which count against the budget of unread replies meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// It waited too long, or the budget is exhausted.
+    pub(crate) fn wait_to_write(&self, bytes: usize, waker: &Waker) -> io::Result<()> {
+        self.wait(Phase::Writing, waker)?;
+        let mut unread = self.unread.borrow_mut();
+        if unread.as_ref().is_none_or(|unread| unread.bytes() < bytes) {
+            *unread = None;
+            *unread = self.worker.counters.output.charge(bytes);
+            if unread.is_none() {
+                self.worker.mine().output_exhausted.add(1);
+                return Err(io::ErrorKind::OutOfMemory.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// The peer took some bytes.
+    pub(crate) fn progressed(&self, bytes: usize) {
+        self.worker.mine().bytes_written.add(bytes);
+        if self.phase.get() == Phase::Writing {
+            self.since.set(self.worker.now());
+        }
+    }
+
+    /// The peer took all there was, or will take no more.
+    pub(crate) fn wrote(&self) {
+        if self.phase.get() == Phase::Writing {
+            self.phase.set(Phase::Serving);
+            *self.unread.borrow_mut() = None;
+        }
+    }
+
+    /// Closes the connection if it has been waiting too long.
+    pub(crate) fn sweep(&self, now: Duration) {
+        let config = &self.worker.config;
+        let limit = match self.phase.get() {
+            Phase::Serving => None,
+            Phase::Idle => config.idle_timeout,
+            Phase::Partial => Some(config.read_stall),
+            Phase::Writing => Some(config.write_stall),
+            Phase::Lingering => Some(LINGER_MAX),
+        };
+        if !limit.is_some_and(|limit| now.saturating_sub(self.since.get()) > limit)
+            || self.expired.replace(true)
+        {
+            return;
+        }
+        match self.phase.get() {
+            Phase::Idle => self.worker.mine().idle_connections.add(1),
+            Phase::Partial | Phase::Writing => self.worker.mine().stalled_connections.add(1),
+            Phase::Serving | Phase::Lingering => {}
+        }
+        self.wake();
+    }
+
+    /// Lets the connection look again at what it is told.
+    pub(crate) fn wake(&self) {
+        if let Some(waker) = self.waker.borrow().as_ref() {
+            waker.wake_by_ref();
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! One worker thread: an event loop and the connections dealt to it.
+
+use std::cell::{Cell, RefCell};
+use std::net::TcpStream as StdTcpStream;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::config::FrontConfig;
+use crate::pool::Pool;
+use crate::service::Service;
+use crate::session::Session;
+use crate::slot::Slot;
+use crate::stats::{Counters, WorkerCounters};
+
+/// How often a worker looks for connections that wait too long: the resolution of all stall limits.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// Connections on their way from the acceptor to one worker: a burst that a worker takes in one go.
+pub(crate) const ARRIVALS_MAX: usize = 1024;
+
+/// What a front tells its threads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Serve.
+    Serve,
+    /// Finish what is in hand and end.
+    Drain,
+    /// End now.
+    Stop,
+}
+
+/// What the connections of a thread share.
+pub(crate) struct Worker {
+    pub(crate) config: Arc<FrontConfig>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) pool: Pool,
+    index: usize,
+    now: Cell<Duration>,
+    draining: Cell<bool>,
+    slots: RefCell<Vec<Weak<Slot>>>,
+    live: Cell<usize>,
+    ended: Notify,
+}
+
+/// A connection that was let in; lets the next one in when dropped.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    counters: Arc<Counters>,
+    worker: usize,
+}
+
+impl Permit {
+    /// Lets a connection in, to the worker that has the fewest, if there are not too many.
+    pub(crate) fn take(counters: &Arc<Counters>, turn: usize) -> Option<Self> {
+        let add = |now: usize| (now < counters.connections_max).then_some(now + 1);
+        counters.curr_connections.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).ok()?;
+        let workers = counters.workers.len();
+        let load = |index: &usize| counters.workers[*index].connections.load(Ordering::Relaxed);
+        let worker = (0..workers).map(|i| (turn + i) % workers).min_by_key(load).unwrap_or(0);
+        counters.workers[worker].connections.fetch_add(1, Ordering::Relaxed);
+        counters.total_connections.fetch_add(1, Ordering::Relaxed);
+        Some(Self { counters: Arc::clone(counters), worker })
+    }
+
+    /// The worker it was dealt to.
+    pub(crate) fn worker(&self) -> usize {
+        self.worker
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.counters.workers[self.worker].connections.fetch_sub(1, Ordering::Relaxed);
+        self.counters.curr_connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Worker {
+    pub(crate) fn new(config: Arc<FrontConfig>, counters: Arc<Counters>, index: usize) -> Rc<Self> {
+        Rc::new(Self {
+            config,
+            counters,
+            pool: Pool::default(),
+            index,
+            now: Cell::default(),
+            draining: Cell::default(),
+            slots: RefCell::default(),
+            live: Cell::default(),
+            ended: Notify::new(),
+        })
+    }
+
+    /// This thread's counters.
+    pub(crate) fn mine(&self) -> &WorkerCounters {
+        &self.counters.workers[self.index]
+    }
+
+    /// Time since the worker's start, as of the last sweep.
+    pub(crate) fn now(&self) -> Duration {
+        self.now.get()
+    }
+
+    /// Connections are to end after what they have in hand.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Counts a batch.
+    pub(crate) fn served(&self, requests: usize) {
+        self.mine().batches.add(1);
+        self.mine().requests.add(requests);
+    }
+
+    pub(crate) fn add_slot(&self, slot: &Rc<Slot>) {
+        self.slots.borrow_mut().push(Rc::downgrade(slot));
+    }
+
+    /// Closes whatever waits too long.
+    pub(crate) fn sweep(&self, now: Duration) {
+        self.now.set(now);
+        self.slots.borrow_mut().retain(|slot| slot.upgrade().inspect(|slot| slot.sweep(now)).is_some());
+    }
+
+    /// Lets every connection finish what it has in hand.
+    pub(crate) fn drain(&self) {
+        self.draining.set(true);
+        for slot in self.slots.borrow().iter().filter_map(Weak::upgrade) {
+            slot.wake();
+        }
+    }
+
+    /// Serves one connection to its end.
+    pub(crate) async fn serve<IO, S>(self: Rc<Self>, stream: IO, service: Rc<S>)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+        S: Service,
+    {
+        let slot = Slot::new(Rc::clone(&self));
+        self.live.set(self.live.get() + 1);
+        if let Err(error) = Session::new(stream, service, slot).run().await {
+            tracing::debug!(%error, "a connection ended early");
+        }
+        self.live.set(self.live.get() - 1);
+        self.ended.notify_one();
+    }
+
+    /// Runs the worker until it is told to end.
+    pub(crate) async fn run<S: Service>(
+        self: Rc<Self>,
+        service: S,
+        mut arrivals: mpsc::Receiver<(StdTcpStream, Permit)>,
+        mut orders: watch::Receiver<Order>,
+    ) {
+        let service = Rc::new(service);
+        let started = Instant::now();
+        let mut sweeps = interval(SWEEP_EVERY);
+        sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while !(self.is_draining() && self.live.get() == 0) {
+            tokio::select! {
+                Some((stream, permit)) = arrivals.recv() => self.admit(stream, permit, &service),
+                _ = sweeps.tick() => self.sweep(started.elapsed()),
+                () = self.ended.notified() => {}
+                order = orders.changed() => {
+                    let order = order.map_or(Order::Stop, |()| *orders.borrow_and_update());
+                    match order {
+                        Order::Serve => {}
+                        Order::Drain => self.drain(),
+                        Order::Stop => return,
+                    }
+                }
+            }
+        }
+    }
+
+    fn admit<S: Service>(self: &Rc<Self>, stream: StdTcpStream, permit: Permit, service: &Rc<S>) {
+        if self.is_draining() {
+            return;
+        }
+        match TcpStream::from_std(stream) {
+            Ok(stream) => {
+                let (worker, service) = (Rc::clone(self), Rc::clone(service));
+                tokio::task::spawn_local(async move {
+                    worker.serve(stream, service).await;
+                    drop(permit);
+                });
+            }
+            Err(error) => tracing::warn!(%error, "a connection could not join its event loop"),
+        }
+    }
+}
