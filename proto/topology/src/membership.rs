@@ -106,3 +106,63 @@ pub enum NodeState {
     /// Its lease lapsed or was given back; still on the ring.
     Down,
 }
+
+impl Topology {
+    /// Whether it has no node at all: nothing that a client should follow.
+    pub fn is_empty(&self) -> bool {
+        self.groups.iter().all(|group| group.nodes.is_empty())
+    }
+
+    /// How many nodes there are in all groups.
+    pub fn node_count(&self) -> usize {
+        self.groups.iter().map(|group| group.nodes.len()).sum()
+    }
+
+    /// The zones that have a group, each once, sorted.
+    pub fn zones(&self) -> Vec<&str> {
+        let mut zones: Vec<_> = self.groups.iter().map(|group| group.zone.as_str()).collect();
+        zones.sort_unstable();
+        zones.dedup();
+        zones
+    }
+
+    /// The group of this name.
+    pub fn group(&self, name: &str) -> Option<&ServerGroup> {
+        self.groups.iter().find(|group| group.name == name)
+    }
+}
+
+impl RingProfile {
+    /// The default: xxh3 of 64 bits, enough points that the fullest of 100 equal nodes holds at most 1.08 of the mean.
+    pub const EVANESCE: RingProfile = RingProfile { hash: RingHash::Evanesce, points_per_node: 2500 };
+
+    /// What Netflix's client computes: 160 points, whatever the weight.
+    pub const EVCACHE: RingProfile = RingProfile { hash: RingHash::Evcache, points_per_node: 160 };
+
+    /// The standard profile of a hash.
+    pub const fn standard(hash: RingHash) -> RingProfile {
+        match hash {
+            RingHash::Evanesce => RingProfile::EVANESCE,
+            RingHash::Evcache => RingProfile::EVCACHE,
+        }
+    }
+}
+
+/// [`RingProfile::EVANESCE`].
+impl Default for RingProfile {
+    fn default() -> RingProfile {
+        RingProfile::EVANESCE
+    }
+}
+
+impl GroupMode {
+    /// Whether reads go to the group.
+    pub fn is_read(self) -> bool {
+        self == GroupMode::ReadWrite
+    }
+
+    /// Whether writes go to the group.
+    pub fn is_written(self) -> bool {
+        self != GroupMode::Disabled
+    }
+}
