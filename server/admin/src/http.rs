@@ -34,7 +34,8 @@ pub(crate) fn router(shared: Arc<Shared>, metrics: PrometheusHandle) -> Router {
 
 async fn scrape(State(face): State<Face>) -> Response {
     let status = face.shared.role.status();
-    metrics::gauge!("evanesce_build_info", "version" => env!("CARGO_PKG_VERSION"), "role" => status.role).set(1.0);
+    metrics::gauge!("evanesce_build_info", "version" => env!("CARGO_PKG_VERSION"), "role" => status.role)
+        .set(1.0);
     metrics::gauge!("evanesce_ready").set(if face.shared.not_ready(&status).is_empty() { 1.0 } else { 0.0 });
     metrics::gauge!("evanesce_uptime_seconds").set(face.shared.started.elapsed().as_secs_f64());
     face.shared.role.publish_metrics();

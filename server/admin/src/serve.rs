@@ -306,7 +306,8 @@ fn with_reflection(routes: Routes) -> Routes {
 /// Tells gRPC health what [`RunningAdmin::set_ready`] said, for as long as the admin side lives.
 async fn report_health(reporter: HealthReporter, names: Vec<&'static str>, mut ready: watch::Receiver<bool>) {
     loop {
-        let status = if *ready.borrow_and_update() { ServingStatus::Serving } else { ServingStatus::NotServing };
+        let status =
+            if *ready.borrow_and_update() { ServingStatus::Serving } else { ServingStatus::NotServing };
         for name in &names {
             reporter.set_service_status(name, status).await;
         }

@@ -78,7 +78,10 @@ async fn status_names_role_addresses_and_process() {
     let (running, _) = start();
     let mut client = AdminClient::new(channel(&running).await);
     let status = client.get_status(GetStatusRequest {}).await.unwrap().into_inner();
-    assert_eq!((status.role.as_str(), status.name.as_str(), status.state.as_str()), ("node", "n1", "joining"));
+    assert_eq!(
+        (status.role.as_str(), status.name.as_str(), status.state.as_str()),
+        ("node", "n1", "joining")
+    );
     assert_eq!(status.pid, u64::from(std::process::id()));
     assert!(!status.ready);
     assert_eq!(status.addresses["grpc"], running.grpc_addr().unwrap().to_string());

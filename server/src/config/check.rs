@@ -1,0 +1,260 @@
+//! From text to values that cannot be wrong, noting every fault on the way instead of stopping at the first.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use evanesce_topology::{NameKind, check_name};
+
+use crate::config::fault::{ConfigError, Fault};
+use crate::config::layers::{Raw, Setting};
+use crate::config::spec::{RoleName, Unset, option_named};
+
+/// What turns a side off.
+const OFF: &str = "off";
+
+/// Checks a raw configuration, option by option.
+///
+/// Each method returns `None` for an option that is not set or at fault; a fault is noted, so that a `None` that must
+/// not be there never passes [`Checker::finish`].
+pub(crate) struct Checker {
+    role: RoleName,
+    settings: BTreeMap<&'static str, Setting>,
+    faults: Vec<Fault>,
+    /// What holds, by the option's name: what was set, or else the default.
+    effective: BTreeMap<&'static str, String>,
+    insecure: bool,
+    /// Addresses with a port of their own, and the option that took them.
+    taken: BTreeMap<SocketAddr, &'static str>,
+    asked: BTreeSet<&'static str>,
+}
+
+impl Checker {
+    pub(crate) fn new(raw: Raw) -> Self {
+        let mut checker = Self {
+            role: raw.role,
+            settings: raw.settings,
+            faults: raw.faults,
+            effective: BTreeMap::new(),
+            insecure: false,
+            taken: BTreeMap::new(),
+            asked: BTreeSet::new(),
+        };
+        checker.insecure = checker.switch("insecure");
+        checker
+    }
+
+    /// Hands out `config` with what is in effect, or every fault.
+    pub(crate) fn finish<T>(
+        self,
+        config: Option<T>,
+    ) -> Result<(T, BTreeMap<&'static str, String>), ConfigError> {
+        debug_assert!(
+            self.settings.keys().all(|name| self.asked.contains(name)),
+            "an option that can be set is never read: {:?} of {:?}",
+            self.asked,
+            self.settings.keys()
+        );
+        match config {
+            Some(config) if self.faults.is_empty() => Ok((config, self.effective)),
+            _ => Err(ConfigError { faults: self.faults }),
+        }
+    }
+
+    /// Notes a fault of more than one option.
+    pub(crate) fn fault(&mut self, text: impl Into<String>) {
+        self.faults.push(Fault::new(text));
+    }
+
+    /// The option's text: what was set, or else the default, or else what `computed` says.
+    fn text(&mut self, name: &'static str, computed: Option<String>) -> Option<String> {
+        let spec = option_named(name).expect("only options of the table are asked for");
+        self.asked.insert(name);
+        let text = match (self.settings.get(name), spec.unset(self.role)) {
+            (Some(setting), _) => Some(setting.text.clone()),
+            (None, Some(Unset::Text(text))) => Some(text.to_owned()),
+            (None, _) => computed,
+        };
+        if let Some(text) = &text {
+            self.effective.insert(name, text.clone());
+        }
+        text
+    }
+
+    /// Parses the option's text, noting what is wrong with it and where it stands.
+    fn parse<T>(
+        &mut self,
+        name: &'static str,
+        computed: Option<String>,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let text = self.text(name, computed)?;
+        match parse(&text) {
+            Ok(value) => Some(value),
+            Err(wrong) => {
+                let origin = self.settings.get(name).map_or("the default", |setting| setting.origin.as_str());
+                self.faults.push(Fault::new(format!("{name} = {text:?} ({origin}): {wrong}")));
+                None
+            }
+        }
+    }
+
+    /// Notes a fault where an option that `because` needs is not set.
+    pub(crate) fn needed<T>(&mut self, name: &'static str, value: Option<T>, because: &str) -> Option<T> {
+        if !self.effective.contains_key(name) {
+            let spec = option_named(name).expect("only options of the table are asked for");
+            let (flag, env, role) = (spec.flag(), spec.env(), self.role);
+            self.fault(format!(
+                "{name} is not set: {because}; set --{flag}, {env}, or {name} under [{role}]"
+            ));
+        }
+        value
+    }
+
+    pub(crate) fn name(
+        &mut self,
+        name: &'static str,
+        kind: NameKind,
+        computed: Option<String>,
+    ) -> Option<String> {
+        self.parse(name, computed, |text| match check_name(kind, text) {
+            Ok(()) => Ok(text.to_owned()),
+            Err(error) => Err(error.to_string()),
+        })
+    }
+
+    pub(crate) fn switch(&mut self, name: &'static str) -> bool {
+        self.parse(name, None, |text| text.parse().map_err(|_| "write true or false".to_owned()))
+            .unwrap_or(false)
+    }
+
+    /// A whole number within bounds.
+    pub(crate) fn number(
+        &mut self,
+        name: &'static str,
+        bounds: RangeInclusive<usize>,
+        computed: Option<usize>,
+    ) -> Option<usize> {
+        self.parse(name, computed.map(|number| number.to_string()), |text| {
+            let number = text.parse().map_err(|_| "write a whole number".to_owned())?;
+            within(&bounds, number)
+        })
+    }
+
+    /// A size in bytes within bounds.
+    pub(crate) fn size(
+        &mut self,
+        name: &'static str,
+        bounds: RangeInclusive<usize>,
+        computed: Option<usize>,
+    ) -> Option<usize> {
+        let shown = |bytes: usize| ByteSize::b(bytes as u64).display().iec().to_string().replace(' ', "");
+        // A computed size is in whole mebibytes.
+        self.parse(name, computed.map(|bytes| format!("{}MiB", bytes >> 20)), |text| {
+            let size: ByteSize = text.parse().map_err(|_| "write a size such as 64MiB or 2GiB".to_owned())?;
+            let bytes = usize::try_from(size.as_u64())
+                .map_err(|_| "more than this machine can address".to_owned())?;
+            within(&bounds, bytes)
+                .map_err(|_| format!("choose from {} to {}", shown(*bounds.start()), shown(*bounds.end())))
+        })
+    }
+
+    /// A duration within bounds.
+    pub(crate) fn time(&mut self, name: &'static str, bounds: RangeInclusive<Duration>) -> Option<Duration> {
+        self.parse(name, None, |text| {
+            let time = humantime::parse_duration(text)
+                .map_err(|_| "write a time such as 500ms or 10s".to_owned())?;
+            let (min, max) =
+                (humantime::format_duration(*bounds.start()), humantime::format_duration(*bounds.end()));
+            if bounds.contains(&time) { Ok(time) } else { Err(format!("choose from {min} to {max}")) }
+        })
+    }
+
+    /// One of a few words.
+    pub(crate) fn word<T: FromStr<Err: Display>>(&mut self, name: &'static str) -> Option<T> {
+        self.parse(name, None, |text| text.parse().map_err(|error: T::Err| error.to_string()))
+    }
+
+    /// Anything; `parse` says what is wrong with it.
+    pub(crate) fn other<T>(
+        &mut self,
+        name: &'static str,
+        computed: Option<String>,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        self.parse(name, computed, parse)
+    }
+
+    pub(crate) fn path(&mut self, name: &'static str) -> Option<PathBuf> {
+        self.parse(name, None, |text| {
+            if text.is_empty() { Err("name a directory".to_owned()) } else { Ok(PathBuf::from(text)) }
+        })
+    }
+
+    /// The discoveries' addresses.
+    pub(crate) fn peers(&mut self, name: &'static str) -> Option<Vec<SocketAddr>> {
+        self.parse(name, None, |text| {
+            text.split(',').map(|part| address(part.trim().trim_start_matches("http://"))).collect()
+        })
+    }
+
+    /// Addresses to listen on: at least one, loopback unless `insecure`, each taken once.
+    pub(crate) fn listen_many(&mut self, name: &'static str) -> Option<Vec<SocketAddr>> {
+        let addresses: Vec<SocketAddr> =
+            self.parse(name, None, |text| text.split(',').map(|part| address(part.trim())).collect())?;
+        addresses.iter().for_each(|address| self.take(name, *address));
+        Some(addresses)
+    }
+
+    /// One address to listen on; `Some(None)` where it is off.
+    pub(crate) fn listen(
+        &mut self,
+        name: &'static str,
+        computed: Option<SocketAddr>,
+    ) -> Option<Option<SocketAddr>> {
+        let computed = computed.map_or(OFF.to_owned(), |address| address.to_string());
+        let listen = self.parse(name, Some(computed), |text| match text {
+            OFF => Ok(None),
+            text => address(text).map(Some),
+        })?;
+        listen.into_iter().for_each(|address| self.take(name, address));
+        Some(listen)
+    }
+
+    fn take(&mut self, name: &'static str, address: SocketAddr) {
+        if !self.insecure && !is_loopback(address.ip()) {
+            self.fault(format!(
+                "{name} = {address} is not loopback, and there is no authentication yet: listen on 127.0.0.1 or ::1, or \
+                 say --insecure if everyone who can reach the address may read and change everything"
+            ));
+        }
+        if address.port() == 0 {
+            return;
+        }
+        if let Some(other) = self.taken.insert(address, name) {
+            self.fault(format!("{name} = {address} is already taken by {other}: give each its own port"));
+        }
+    }
+}
+
+/// Loopback of either family, an IPv4 one in IPv6 clothes included.
+fn is_loopback(ip: IpAddr) -> bool {
+    ip.to_canonical().is_loopback()
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "write ip:port, such as 127.0.0.1:11211 or [::1]:11211".to_owned())
+}
+
+fn within(bounds: &RangeInclusive<usize>, number: usize) -> Result<usize, String> {
+    if bounds.contains(&number) {
+        Ok(number)
+    } else {
+        Err(format!("choose from {} to {}", bounds.start(), bounds.end()))
+    }
+}

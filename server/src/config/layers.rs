@@ -1,0 +1,157 @@
+//! The layers of a configuration, merged as text: the file, over it the environment, over it the flags.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::builder::ValueParser;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use crate::config::fault::Fault;
+use crate::config::spec::{Form, RoleName, Spec, option_named, options_of};
+
+/// The section that holds for every role; a role's own section goes over it.
+const COMMON: &str = "common";
+
+/// A configuration as it was written: nothing in it is known to be right.
+#[derive(Debug)]
+pub(crate) struct Raw {
+    pub(crate) role: RoleName,
+    /// What was set, by the option's name.
+    pub(crate) settings: BTreeMap<&'static str, Setting>,
+    /// What cannot even be merged.
+    pub(crate) faults: Vec<Fault>,
+}
+
+/// One option's text and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Setting {
+    pub(crate) text: String,
+    pub(crate) origin: String,
+}
+
+/// The flag for the file, which goes under the others.
+pub(crate) fn file_arg() -> Arg {
+    Arg::new("config")
+        .long("config")
+        .env("EVANESCE_CONFIG")
+        .hide_env_values(true)
+        .value_name("FILE")
+        .value_parser(ValueParser::path_buf())
+        .help("Read options from this TOML file; the environment and flags go over it")
+}
+
+/// Adds the role's options to a command.
+pub(crate) fn with_options(command: Command, role: RoleName) -> Command {
+    options_of(role).fold(command, |command, spec| command.arg(option_arg(spec, role)))
+}
+
+fn option_arg(spec: &Spec, role: RoleName) -> Arg {
+    let arg = Arg::new(spec.name)
+        .long(spec.flag())
+        .env(spec.env())
+        .hide_env_values(true)
+        .value_parser(ValueParser::os_string())
+        .help(crate::config::print::help_text(spec, role));
+    match spec.form {
+        Form::One(value) => arg.value_name(value).allow_hyphen_values(false),
+        Form::Many(value) => arg.value_name(value).action(ArgAction::Append),
+        Form::Switch => {
+            arg.num_args(0..=1).require_equals(true).default_missing_value("true").value_name("BOOL")
+        }
+    }
+}
+
+impl Raw {
+    /// Merges the file named by `--config`, the environment and the flags that `matches` holds.
+    pub(crate) fn gather(role: RoleName, matches: &ArgMatches) -> Self {
+        let mut raw = Self { role, settings: BTreeMap::new(), faults: Vec::new() };
+        if let Some(path) = matches.get_one::<PathBuf>("config") {
+            raw.read_file(path);
+        }
+        raw.take_matches(matches);
+        raw
+    }
+
+    fn read_file(&mut self, path: &Path) {
+        match std::fs::read_to_string(path) {
+            Ok(text) => self.take_file(&text, &path.display().to_string()),
+            Err(error) => self.faults.push(Fault::new(format!(
+                "cannot read the file {}: {error}; see --config and EVANESCE_CONFIG",
+                path.display()
+            ))),
+        }
+    }
+
+    /// Takes over what a file says for this role, and faults what it says that no role understands.
+    pub(crate) fn take_file(&mut self, text: &str, file: &str) {
+        let table = match text.parse::<toml::Table>() {
+            Ok(table) => table,
+            Err(error) => {
+                self.faults.push(Fault::new(format!("{file} is not TOML: {}", error.to_string().trim_end())));
+                return;
+            }
+        };
+        // The common section first, so that the role's own goes over it.
+        let (common, sections): (Vec<_>, Vec<_>) = table.iter().partition(|(name, _)| *name == COMMON);
+        for (section, value) in common.into_iter().chain(sections) {
+            let role = RoleName::ALL.into_iter().find(|role| role.word() == section);
+            match value {
+                toml::Value::Table(options) if role.is_some() || section == COMMON => {
+                    self.take_section(section, role, options, file);
+                }
+                _ => self.faults.push(Fault::new(format!(
+                    "{file}: `{section}` is no section: options stand under [common], [node], [discovery] or [gateway]"
+                ))),
+            }
+        }
+    }
+
+    fn take_section(&mut self, section: &str, role: Option<RoleName>, options: &toml::Table, file: &str) {
+        for (name, value) in options {
+            let known = option_named(name).filter(|spec| role.is_none_or(|role| spec.unset(role).is_some()));
+            let Some(spec) = known else {
+                self.faults.push(Fault::new(format!("{file}: [{section}] has no option `{name}`")));
+                continue;
+            };
+            let Some(text) = text_of(value) else {
+                self.faults.push(Fault::new(format!("{file}: [{section}] {name} is a {}", value.type_str())));
+                continue;
+            };
+            let ours = role.is_none_or(|role| role == self.role) && spec.unset(self.role).is_some();
+            if ours {
+                self.settings.insert(spec.name, Setting { text, origin: format!("[{section}] in {file}") });
+            }
+        }
+    }
+
+    pub(crate) fn take_matches(&mut self, matches: &ArgMatches) {
+        for spec in options_of(self.role) {
+            let origin = match matches.value_source(spec.name) {
+                Some(ValueSource::CommandLine) => format!("flag --{}", spec.flag()),
+                Some(ValueSource::EnvVariable) => format!("environment variable {}", spec.env()),
+                _ => continue,
+            };
+            let texts: Option<Vec<String>> = matches
+                .get_many::<OsString>(spec.name)
+                .map(|values| values.map(|value| value.to_string_lossy().into_owned()).collect());
+            let text = texts.unwrap_or_default().join(",");
+            self.settings.insert(spec.name, Setting { text, origin });
+        }
+    }
+}
+
+/// A value of the file as a flag would have it.
+fn text_of(value: &toml::Value) -> Option<String> {
+    match value {
+        toml::Value::String(text) => Some(text.clone()),
+        toml::Value::Integer(number) => Some(number.to_string()),
+        toml::Value::Boolean(switch) => Some(switch.to_string()),
+        toml::Value::Array(values) => {
+            let texts: Option<Vec<_>> = values.iter().map(text_of).collect();
+            texts.map(|texts| texts.join(","))
+        }
+        toml::Value::Float(_) | toml::Value::Datetime(_) | toml::Value::Table(_) => None,
+    }
+}

@@ -1,0 +1,88 @@
+//! Configuration: defaults, over them the file, over it the environment, over it the flags; checked as a whole.
+//!
+//! ```text
+//!   spec ──┬─ layers: --config FILE < EVANESCE_* < flags ──> Raw ── check ──> Settings, or every fault
+//!          ├─ --help
+//!          └─ config print: what is in effect, commented
+//! ```
+
+mod check;
+mod fault;
+mod layers;
+mod print;
+mod roles;
+mod spec;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use clap::ArgMatches;
+
+pub(crate) use fault::ConfigError;
+pub(crate) use layers::{file_arg, with_options};
+pub(crate) use roles::RoleSettings;
+pub(crate) use spec::RoleName;
+
+use check::Checker;
+use layers::Raw;
+
+/// The longest drain one may ask for: more is a mistake in a unit.
+const DRAIN_DEADLINE_MAX: Duration = Duration::from_secs(3600);
+
+/// A configuration that cannot be wrong.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// What the role needs.
+    pub(crate) role: RoleSettings,
+    /// How long work in flight may take once told to end.
+    pub(crate) drain_deadline: Duration,
+    /// What to log; `None` leaves it to `RUST_LOG`.
+    pub(crate) log: Option<String>,
+    /// How to log.
+    pub(crate) log_format: LogFormat,
+    /// Every option as it holds, by name.
+    effective: BTreeMap<&'static str, String>,
+}
+
+/// How to log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// For collectors.
+    Json,
+}
+
+impl Settings {
+    /// Merges the layers that `matches` holds or names, and checks the whole.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong, at once.
+    pub(crate) fn gather(role: RoleName, matches: &ArgMatches) -> Result<Self, ConfigError> {
+        Self::check(Raw::gather(role, matches))
+    }
+
+    fn check(raw: Raw) -> Result<Self, ConfigError> {
+        let role = raw.role;
+        let mut check = Checker::new(raw);
+        let settings = roles::check_role(role, &mut check);
+        let drain_deadline = check.time("drain_deadline", Duration::ZERO..=DRAIN_DEADLINE_MAX);
+        let log = check.other("log", None, crate::logging::check_filter);
+        let log_format = check.other("log_format", None, |text| match text {
+            "text" => Ok(LogFormat::Text),
+            "json" => Ok(LogFormat::Json),
+            _ => Err("write text or json".to_owned()),
+        });
+        let all = settings.zip(drain_deadline).zip(log_format);
+        let (((role, drain_deadline), log_format), effective) = check.finish(all)?;
+        Ok(Self { role, drain_deadline, log, log_format, effective })
+    }
+
+    /// What is in effect, as a file with the options' docs.
+    pub(crate) fn commented_file(&self) -> String {
+        print::commented_file(self.role.name(), &self.effective)
+    }
+}

@@ -1,0 +1,281 @@
+//! Every option of every role, each defined once: its flag, its environment variable, its key in the file, its default
+//! and its doc all come from here.
+
+use std::fmt;
+
+use RoleName::{Discovery, Gateway, Node};
+
+/// The roles that are configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RoleName {
+    /// Stores items.
+    Node,
+    /// Keeps the membership.
+    Discovery,
+    /// Speaks memcached in front of a cluster.
+    Gateway,
+}
+
+impl RoleName {
+    /// All of them, in the order to show them.
+    pub(crate) const ALL: [Self; 3] = [Node, Discovery, Gateway];
+
+    /// As on the command line and as the file's section.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Node => "node",
+            Discovery => "discovery",
+            Gateway => "gateway",
+        }
+    }
+}
+
+impl fmt::Display for RoleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// What an option has when nobody sets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unset {
+    /// This value.
+    Text(&'static str),
+    /// A value computed at the start; the words say how.
+    Computed(&'static str),
+    /// Nothing. Whether that will do is checked with the rest.
+    Nothing,
+}
+
+/// How an option is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// One value; the word stands for it in the help.
+    One(&'static str),
+    /// Values between commas, or the option several times, or an array in the file.
+    Many(&'static str),
+    /// `true` or `false`; the flag alone means `true`.
+    Switch,
+}
+
+/// One option.
+#[derive(Debug)]
+pub(crate) struct Spec {
+    /// Its key in the file.
+    pub(crate) name: &'static str,
+    /// How it is written.
+    pub(crate) form: Form,
+    /// The roles that have it, each with what holds when it is not set.
+    pub(crate) roles: &'static [(RoleName, Unset)],
+    /// What it does, in sentences.
+    pub(crate) doc: &'static str,
+}
+
+impl Spec {
+    /// What holds when it is not set, or `None` where `role` has no such option.
+    pub(crate) fn unset(&self, role: RoleName) -> Option<Unset> {
+        self.roles.iter().find(|(has, _)| *has == role).map(|(_, unset)| *unset)
+    }
+
+    /// Its flag, less the dashes.
+    pub(crate) fn flag(&self) -> String {
+        self.name.replace('_', "-")
+    }
+
+    /// Its environment variable.
+    pub(crate) fn env(&self) -> String {
+        format!("EVANESCE_{}", self.name.to_ascii_uppercase())
+    }
+}
+
+/// The options of `role`, in the order to show them.
+pub(crate) fn options_of(role: RoleName) -> impl Iterator<Item = &'static Spec> {
+    OPTIONS.iter().filter(move |spec| spec.unset(role).is_some())
+}
+
+/// The option of this name, whatever its role.
+pub(crate) fn option_named(name: &str) -> Option<&'static Spec> {
+    OPTIONS.iter().find(|spec| spec.name == name)
+}
+
+const OPTIONS: &[Spec] = &[
+    Spec {
+        name: "cluster",
+        form: Form::One("NAME"),
+        roles: &[(Node, Unset::Nothing), (Gateway, Unset::Nothing)],
+        doc: "The cluster's name (EVCache: app). Needed, but for a standalone node.",
+    },
+    Spec {
+        name: "zone",
+        form: Form::One("NAME"),
+        roles: &[(Node, Unset::Nothing), (Discovery, Unset::Text("default")), (Gateway, Unset::Nothing)],
+        doc: "The zone this process is in. Needed by a node that is not standalone and by a gateway, which reads \
+              from this zone first.",
+    },
+    Spec {
+        name: "group",
+        form: Form::One("NAME"),
+        roles: &[(Node, Unset::Computed("<cluster>-<zone>"))],
+        doc: "The server group: the nodes that hold one full copy together.",
+    },
+    Spec {
+        name: "name",
+        form: Form::One("NAME"),
+        roles: &[(Node, Unset::Nothing)],
+        doc: "The ring name. It outlives process and address: a node started again under its name takes its place \
+              on the ring. Needed, but for a standalone node.",
+    },
+    Spec {
+        name: "discovery",
+        form: Form::Many("ADDR"),
+        roles: &[(Node, Unset::Nothing), (Gateway, Unset::Nothing)],
+        doc: "The discoveries' gRPC addresses, as ip:port, with commas between them. A node registers with all; a \
+              gateway follows one and fails over. Needed, but for a standalone node.",
+    },
+    Spec {
+        name: "standalone",
+        form: Form::Switch,
+        roles: &[(Node, Unset::Text("false"))],
+        doc: "One node by itself: no cluster, no discovery; gRPC and HTTP are off unless given.",
+    },
+    Spec {
+        name: "listen",
+        form: Form::Many("ADDR"),
+        roles: &[(Node, Unset::Text("127.0.0.1:11211")), (Gateway, Unset::Text("127.0.0.1:11211"))],
+        doc: "Where to speak memcached, as ip:port; port 0 lets the kernel choose. The first is the one a node \
+              registers.",
+    },
+    Spec {
+        name: "grpc",
+        form: Form::One("ADDR"),
+        roles: &[
+            (Node, Unset::Computed("port 11212 of the first listen address")),
+            (Discovery, Unset::Text("127.0.0.1:11300")),
+            (Gateway, Unset::Computed("port 11212 of the first listen address")),
+        ],
+        doc: "Where to speak gRPC: admin, health, reflection, and a discovery's registry. `off` turns it off, but \
+              for a discovery.",
+    },
+    Spec {
+        name: "http",
+        form: Form::One("ADDR"),
+        roles: &[
+            (Node, Unset::Computed("port 11213 of the first listen address")),
+            (Discovery, Unset::Computed("port 11301 of the gRPC address")),
+            (Gateway, Unset::Computed("port 11213 of the first listen address")),
+        ],
+        doc: "Where to speak HTTP: /metrics, /health/live, /health/ready. `off` turns it off.",
+    },
+    Spec {
+        name: "insecure",
+        form: Form::Switch,
+        roles: &[
+            (Node, Unset::Text("false")),
+            (Discovery, Unset::Text("false")),
+            (Gateway, Unset::Text("false")),
+        ],
+        doc: "Allow listening off loopback. There is no authentication yet: whoever reaches the address can read and \
+              change everything.",
+    },
+    Spec {
+        name: "ring",
+        form: Form::One("PROFILE"),
+        roles: &[(Node, Unset::Text("evanesce"))],
+        doc: "How keys find their node; all nodes of a cluster must agree. `evanesce`: balanced, by name. `evcache`: \
+              as Netflix's Java client computes it, by <name>/<ip>:11211.",
+    },
+    Spec {
+        name: "weight",
+        form: Form::One("N"),
+        roles: &[(Node, Unset::Text("1"))],
+        doc: "This node's share of the ring beside its peers', 1 to 1000.",
+    },
+    Spec {
+        name: "memory",
+        form: Form::One("SIZE"),
+        roles: &[(Node, Unset::Computed("a quarter of what this process may use, at least 64MiB"))],
+        doc: "The whole budget for items, keys and tables, e.g. 64MiB or 2GiB; the oldest and least used are evicted \
+              before it is exceeded. At least 8MiB.",
+    },
+    Spec {
+        name: "item_bytes_max",
+        form: Form::One("SIZE"),
+        roles: &[(Node, Unset::Text("1MiB")), (Gateway, Unset::Text("1MiB"))],
+        doc: "The largest value, 1KiB to 128MiB.",
+    },
+    Spec {
+        name: "threads",
+        form: Form::One("N"),
+        roles: &[
+            (Node, Unset::Computed("the cores this process may use")),
+            (Gateway, Unset::Computed("the cores this process may use")),
+        ],
+        doc: "Threads that serve memcached connections, 1 to 1024.",
+    },
+    Spec {
+        name: "connections_max",
+        form: Form::One("N"),
+        roles: &[(Node, Unset::Text("10000")), (Gateway, Unset::Text("10000"))],
+        doc: "Memcached connections at once; further ones are refused. Each takes a file descriptor.",
+    },
+    Spec {
+        name: "state_dir",
+        form: Form::One("DIR"),
+        roles: &[(Discovery, Unset::Nothing)],
+        doc: "Where to keep membership and epochs across restarts. Without it they are kept in memory only, and nodes \
+              register again.",
+    },
+    Spec {
+        name: "lease",
+        form: Form::One("TIME"),
+        roles: &[(Discovery, Unset::Text("10s"))],
+        doc: "How long a node that stopped renewing counts as alive, 100ms to 10m.",
+    },
+    Spec {
+        name: "renew_every",
+        form: Form::One("TIME"),
+        roles: &[(Discovery, Unset::Text("3s"))],
+        doc: "How often nodes are told to renew; less than half the lease.",
+    },
+    Spec {
+        name: "drain_deadline",
+        form: Form::One("TIME"),
+        roles: &[(Node, Unset::Text("10s")), (Discovery, Unset::Text("10s")), (Gateway, Unset::Text("10s"))],
+        doc: "How long work in flight may take once told to end, up to 1h. A second signal ends at once.",
+    },
+    Spec {
+        name: "log",
+        form: Form::One("FILTER"),
+        roles: &[
+            (Node, Unset::Computed("RUST_LOG, or info")),
+            (Discovery, Unset::Computed("RUST_LOG, or info")),
+            (Gateway, Unset::Computed("RUST_LOG, or info")),
+        ],
+        doc: "What to log on standard error: error, warn, info, debug, trace, or per target as in \
+              info,evanesce_node=debug.",
+    },
+    Spec {
+        name: "log_format",
+        form: Form::One("FORMAT"),
+        roles: &[
+            (Node, Unset::Text("text")),
+            (Discovery, Unset::Text("text")),
+            (Gateway, Unset::Text("text")),
+        ],
+        doc: "`text` for people, `json` for collectors.",
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_docs_are_sentences() {
+        for (index, spec) in OPTIONS.iter().enumerate() {
+            assert!(OPTIONS[..index].iter().all(|other| other.name != spec.name), "{} twice", spec.name);
+            assert!(spec.doc.ends_with('.'), "{}: a doc is made of sentences", spec.name);
+            assert!(!spec.doc.contains("  "), "{}: a doc is one paragraph", spec.name);
+        }
+    }
+}

@@ -1,0 +1,156 @@
+use clap::Command;
+use evanesce_topology::RingProfile;
+
+use super::roles::NodeSettings;
+use super::*;
+
+/// The settings that a command line and a file make, or the faults as text.
+fn settings(role: RoleName, file: &str, flags: &[&str]) -> Result<Settings, String> {
+    let command = with_options(Command::new("test"), role);
+    // The environment of whoever runs the tests is no part of them.
+    let command = command.mut_args(|arg| arg.env(None::<&str>));
+    let matches =
+        command.try_get_matches_from([&["test"], flags].concat()).map_err(|error| error.to_string())?;
+    let mut raw = Raw { role, settings: BTreeMap::new(), faults: Vec::new() };
+    raw.take_file(file, "test.toml");
+    raw.take_matches(&matches);
+    Settings::check(raw).map_err(|error| error.to_string())
+}
+
+fn node(file: &str, flags: &[&str]) -> NodeSettings {
+    match settings(RoleName::Node, file, flags).unwrap().role {
+        RoleSettings::Node(node) => node,
+        other => panic!("{other:?}"),
+    }
+}
+
+const CLUSTERED: &str = r#"
+    [common]
+    cluster = "HOME"
+    zone = "a"
+    discovery = ["127.0.0.1:11300", "127.0.0.2:11300"]
+    [node]
+    name = "n1"
+    memory = "64MiB"
+    threads = 3
+"#;
+
+#[test]
+fn file_fills_a_node_and_defaults_fill_the_rest() {
+    let node = node(CLUSTERED, &[]);
+    assert_eq!(node.memory_bytes, 64 << 20);
+    assert_eq!(node.face.threads.get(), 3);
+    assert_eq!(node.face.grpc, Some("127.0.0.1:11212".parse().unwrap()));
+    let membership = node.membership.unwrap();
+    assert_eq!((membership.cluster.as_str(), membership.group.as_str()), ("HOME", "HOME-a"));
+    assert_eq!(membership.discoveries.len(), 2);
+    assert_eq!(membership.profile, RingProfile::EVANESCE);
+}
+
+#[test]
+fn flags_go_over_the_file_and_the_roles_section_over_the_common_one() {
+    let file = format!("{CLUSTERED}\nzone = \"b\"");
+    let node = node(&file, &["--memory", "1GiB", "--ring=evcache"]);
+    assert_eq!(node.memory_bytes, 1 << 30);
+    let membership = node.membership.unwrap();
+    assert_eq!((membership.zone.as_str(), membership.profile), ("b", RingProfile::EVCACHE));
+}
+
+#[test]
+fn other_ports_follow_the_first_listen_address() {
+    let node = node(CLUSTERED, &["--listen", "127.9.8.7:4711,127.9.8.7:4712", "--http=off"]);
+    assert_eq!(node.face.listen.len(), 2);
+    assert_eq!(node.face.grpc, Some("127.9.8.7:11212".parse().unwrap()));
+    assert_eq!(node.face.http, None);
+}
+
+#[test]
+fn standalone_node_needs_nothing_and_shows_nothing_but_memcached() {
+    let node = node("", &["--standalone", "--listen", "127.0.0.1:0"]);
+    assert!(node.membership.is_none());
+    assert_eq!((node.face.grpc, node.face.http), (None, None));
+}
+
+#[test]
+fn all_faults_are_reported_together() {
+    let file = r#"
+        colour = "red"
+        [node]
+        listen = "nowhere"
+        memory = "lots"
+        threads = 0
+        nmae = "n1"
+        http = 1.5
+    "#;
+    let faults = settings(RoleName::Node, file, &["--name", "a b", "--ring", "oval"]).unwrap_err();
+    for part in [
+        "11 faults",
+        "`colour` is no section",
+        "listen = \"nowhere\" ([node] in test.toml): write ip:port",
+        "memory = \"lots\"",
+        "threads = \"0\" ([node] in test.toml): choose from 1 to 1024",
+        "[node] has no option `nmae`",
+        "http is a float",
+        "name = \"a b\" (flag --name)",
+        "ring = \"oval\"",
+        "cluster is not set",
+        "zone is not set",
+        "discovery is not set: a node needs it unless it is --standalone; set --discovery, EVANESCE_DISCOVERY, or \
+         discovery under [node]",
+    ] {
+        assert!(faults.contains(part), "{part} is not in {faults}");
+    }
+}
+
+#[test]
+fn off_loopback_is_refused_unless_insecure() {
+    let listen =
+        ["--standalone", "--listen", "0.0.0.0:0", "--grpc", "[::]:0", "--http", "[::ffff:127.0.0.1]:0"];
+    let faults = settings(RoleName::Node, "", &listen).unwrap_err();
+    assert!(faults.contains("2 faults") && faults.contains("--insecure"), "{faults}");
+    node("", &[&listen[..], &["--insecure"]].concat());
+}
+
+#[test]
+fn address_taken_twice_is_refused() {
+    let flags = ["--standalone", "--listen", "127.0.0.1:5000", "--http", "127.0.0.1:5000"];
+    let faults = settings(RoleName::Node, "", &flags).unwrap_err();
+    assert!(faults.contains("already taken by listen"), "{faults}");
+}
+
+#[test]
+fn lease_must_outlast_a_lost_renewal() {
+    let faults = settings(RoleName::Discovery, "", &["--lease", "4s", "--renew-every", "2s"]).unwrap_err();
+    assert!(faults.contains("half the lease"), "{faults}");
+    settings(RoleName::Discovery, "", &["--lease", "4s", "--renew-every", "1900ms"]).unwrap();
+}
+
+#[test]
+fn sections_of_other_roles_are_no_concern_but_their_keys_must_exist() {
+    let file = "[node]\nmemory = \"lots\"\n[gateway]\nmemory = \"1GiB\"\n";
+    let faults = settings(RoleName::Discovery, file, &[]).unwrap_err();
+    assert!(faults.contains("1 fault:") && faults.contains("[gateway] has no option `memory`"), "{faults}");
+}
+
+#[test]
+fn printed_file_gives_the_same_settings_back() {
+    for (role, flags) in [
+        (RoleName::Node, &["--standalone", "--listen", "127.0.0.1:0,[::1]:0"][..]),
+        (RoleName::Discovery, &["--lease", "30s", "--insecure"]),
+        (RoleName::Gateway, &["--cluster", "C", "--zone", "z", "--discovery", "127.0.0.1:1,127.0.0.1:2"]),
+    ] {
+        let printed = settings(role, "", flags).unwrap().commented_file();
+        let again = settings(role, &printed, &[]).unwrap();
+        assert_eq!(again.commented_file(), printed);
+    }
+}
+
+#[test]
+fn every_option_of_every_role_can_be_set_and_is_read() {
+    // A setting that no check reads would trip the assertion in `Checker::finish`.
+    for role in RoleName::ALL {
+        let file: String = spec::options_of(role).map(|spec| format!("{} = \"x\"\n", spec.name)).collect();
+        let faults = settings(role, &format!("[{role}]\n{file}"), &[]).unwrap_err();
+        assert!(faults.contains("log_format = \"x\""), "{faults}");
+    }
+}
