@@ -1,0 +1,102 @@
+//! What nodes ask, and the bounds it must keep.
+
+use evanesce_topology::{NameKind, Node, NodeState, RingProfile, Topology, TopologyError, check_name};
+
+use super::refusal::Refusal;
+use super::{EPOCH_SEEN_LIMIT, NODES_PER_CLUSTER_MAX};
+
+/// Epochs on disk lie below this: a peer may have shown us one close to [`EPOCH_SEEN_LIMIT`], and ours is beyond it.
+const EPOCH_KEPT_LIMIT: u64 = 2 * EPOCH_SEEN_LIMIT;
+
+/// A node registers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Register {
+    /// Its cluster.
+    pub cluster: String,
+    /// The ring that it was started with.
+    pub profile: RingProfile,
+    /// Its server group.
+    pub group: String,
+    /// Its zone.
+    pub zone: String,
+    /// What it says of itself.
+    pub node: Node,
+    /// The newest epoch that it has seen from any discovery.
+    pub epoch_seen: u64,
+}
+
+/// A node renews its lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Renew {
+    /// Its cluster.
+    pub cluster: String,
+    /// Its server group.
+    pub group: String,
+    /// Its ring name.
+    pub name: String,
+    /// As registered.
+    pub incarnation: u64,
+    /// Where it is in its life.
+    pub state: NodeState,
+    /// The newest epoch that it has seen from any discovery.
+    pub epoch_seen: u64,
+}
+
+/// A node gives its lease back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Return {
+    /// Its cluster.
+    pub cluster: String,
+    /// Its server group.
+    pub group: String,
+    /// Its ring name.
+    pub name: String,
+    /// As registered.
+    pub incarnation: u64,
+}
+
+/// What can be told without looking at the cluster.
+pub(super) fn check_register(request: &Register) -> Result<(), Refusal> {
+    check(NameKind::Cluster, &request.cluster)?;
+    check(NameKind::Group, &request.group)?;
+    check(NameKind::Zone, &request.zone)?;
+    request.profile.check()?;
+    request.node.check(request.profile)?;
+    check_live(request.node.state)?;
+    check_epoch(request.epoch_seen)
+}
+
+pub(super) fn check_renew(request: &Renew) -> Result<(), Refusal> {
+    check_live(request.state)?;
+    check_epoch(request.epoch_seen)
+}
+
+pub(super) fn check_watch(cluster: &str, epoch_seen: u64) -> Result<(), Refusal> {
+    check(NameKind::Cluster, cluster)?;
+    check_epoch(epoch_seen)
+}
+
+/// What was kept on disk keeps the same rules.
+pub(super) fn check_kept(topology: &Topology) -> Result<(), Refusal> {
+    topology.check()?;
+    if topology.epoch.0 >= EPOCH_KEPT_LIMIT {
+        return Err(Refusal::AbsurdEpoch(topology.epoch.0));
+    }
+    if topology.groups.iter().map(|group| group.nodes.len()).sum::<usize>() > NODES_PER_CLUSTER_MAX {
+        return Err(Refusal::TooMany { what: "nodes in the cluster", max: NODES_PER_CLUSTER_MAX });
+    }
+    Ok(())
+}
+
+fn check(kind: NameKind, name: &str) -> Result<(), Refusal> {
+    Ok(check_name(kind, name).map_err(TopologyError::from)?)
+}
+
+/// A node that speaks is not down; to be so, it gives its lease back.
+fn check_live(state: NodeState) -> Result<(), Refusal> {
+    if state == NodeState::Down { Err(Refusal::NotLive) } else { Ok(()) }
+}
+
+fn check_epoch(epoch_seen: u64) -> Result<(), Refusal> {
+    if epoch_seen < EPOCH_SEEN_LIMIT { Ok(()) } else { Err(Refusal::AbsurdEpoch(epoch_seen)) }
+}

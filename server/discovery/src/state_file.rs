@@ -1,0 +1,292 @@
+//! Membership and epochs on disk.
+//!
+//! One JSON file, `registry.json`, in a directory that belongs to one discovery: replaced as a whole (written beside,
+//! flushed, renamed, the directory flushed), so that a crash leaves the old one or the new one. `registry.lock` is
+//! held for as long as the discovery lives.
+//!
+//! ```json
+//! {"format": "evanesce-registry", "version": 1, "clusters": [
+//!   {"name": "HOME", "epoch": 1795208565000, "ring": "evanesce", "groups": [
+//!     {"name": "a1", "zone": "a", "mode": "read-write", "nodes": [
+//!       {"name": "a1-0", "ring_text": "a1-0", "weight": 1, "state": "serving", "incarnation": 7,
+//!        "memcached": "127.0.0.1:11211", "grpc": null, "http": null, "version": "0.1.0", "capabilities": []}]}]}]}
+//! ```
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use evanesce_topology::{Epoch, Node, ServerGroup, Topology};
+use serde::{Deserialize, Serialize};
+
+/// The state's file in the state directory.
+const FILE_NAME: &str = "registry.json";
+
+/// The state's file while it is written.
+const NEW_FILE_NAME: &str = "registry.json.new";
+
+/// Held while a discovery uses the directory.
+const LOCK_NAME: &str = "registry.lock";
+
+/// Tells our file from another program's.
+const FORMAT: &str = "evanesce-registry";
+
+/// The one version of the format so far.
+const VERSION: u32 = 1;
+
+/// A full registry's file has some 400 bytes a node; beyond this it is not ours, and is not read into memory.
+const FILE_BYTES_MAX: u64 = 1 << 30;
+
+/// Why the state on disk cannot be used. An operator must act: starting without it could show clients a topology with
+/// few nodes.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StateError {
+    /// The directory or a file in it cannot be used.
+    #[error("cannot use {path}: give the discovery a state directory that it may write")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Another process has the directory.
+    #[error(
+        "{path} is held by another discovery: stop that one, or give this one a state directory of its own"
+    )]
+    Held {
+        /// The lock's file.
+        path: PathBuf,
+    },
+    /// The file is damaged, or not a registry's.
+    #[error("{path} is no registry's state ({fault}): move it away to start without it, or restore it")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: String,
+    },
+    /// The file was written by a later release.
+    #[error(
+        "{path} has version {version} of the format, and this release reads {VERSION}: start the release that wrote \
+         it, or move it away to start without it"
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        version: u32,
+    },
+}
+
+/// The state directory of one discovery.
+#[derive(Debug)]
+pub(crate) struct StateFile {
+    directory: PathBuf,
+    /// Locked until dropped.
+    _lock: File,
+}
+
+impl StateFile {
+    /// Makes the directory where there is none, and claims it.
+    pub(crate) fn open(directory: &Path) -> Result<Self, StateError> {
+        std::fs::create_dir_all(directory).map_err(at(directory))?;
+        let path = directory.join(LOCK_NAME);
+        let mut options = OpenOptions::new();
+        let lock = options.create(true).truncate(false).write(true).open(&path).map_err(at(&path))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { directory: directory.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(StateError::Held { path }),
+            Err(TryLockError::Error(source)) => Err(StateError::Io { path, source }),
+        }
+    }
+
+    /// Where the state is.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.directory.join(FILE_NAME)
+    }
+
+    /// What was kept; nothing where there is no file.
+    pub(crate) fn load(&self) -> Result<Vec<Topology>, StateError> {
+        let path = self.path();
+        let bytes = match read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            read => read.map_err(at(&path))?,
+        };
+        let damaged = |fault: String| StateError::Damaged { path: path.clone(), fault };
+        let header: Header = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+        if header.format != FORMAT {
+            return Err(damaged(format!("its format is {:?}", header.format)));
+        }
+        if header.version != VERSION {
+            return Err(StateError::Newer { path, version: header.version });
+        }
+        let state: State = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+        let mut names = BTreeSet::new();
+        if let Some(twice) = state.clusters.iter().find(|cluster| !names.insert(&cluster.name)) {
+            return Err(damaged(format!("cluster {:?} is there twice", twice.name)));
+        }
+        state.clusters.into_iter().map(Topology::try_from).collect::<Result<_, _>>().map_err(damaged)
+    }
+
+    /// Replaces what was kept. Blocks on the disk.
+    pub(crate) fn save(&self, membership: &[Topology]) -> io::Result<()> {
+        let clusters = membership.iter().map(SavedCluster::from).collect();
+        let state = State { format: FORMAT.to_owned(), version: VERSION, clusters };
+        let mut bytes = serde_json::to_vec(&state)?;
+        bytes.push(b'\n');
+        let beside = self.directory.join(NEW_FILE_NAME);
+        let mut file = File::create(&beside)?;
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&beside, self.path())?;
+        File::open(&self.directory)?.sync_all()
+    }
+}
+
+fn at(path: &Path) -> impl Fn(io::Error) -> StateError {
+    let path = path.to_owned();
+    move |source| StateError::Io { path: path.clone(), source }
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let bytes = std::fs::metadata(path)?.len();
+    if bytes > FILE_BYTES_MAX {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than any registry's state"));
+    }
+    std::fs::read(path)
+}
+
+/// What every version of the file has.
+#[derive(Deserialize)]
+struct Header {
+    format: String,
+    version: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct State {
+    format: String,
+    version: u32,
+    clusters: Vec<SavedCluster>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SavedCluster {
+    name: String,
+    epoch: u64,
+    ring: String,
+    groups: Vec<SavedGroup>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SavedGroup {
+    name: String,
+    zone: String,
+    mode: String,
+    nodes: Vec<SavedNode>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SavedNode {
+    name: String,
+    ring_text: String,
+    weight: u32,
+    state: String,
+    incarnation: u64,
+    memcached: SocketAddr,
+    grpc: Option<SocketAddr>,
+    http: Option<SocketAddr>,
+    version: String,
+    capabilities: Vec<String>,
+}
+
+impl From<&Topology> for SavedCluster {
+    fn from(topology: &Topology) -> Self {
+        Self {
+            name: topology.cluster.clone(),
+            epoch: topology.epoch.0,
+            ring: topology.profile.to_string(),
+            groups: topology.groups.iter().map(SavedGroup::from).collect(),
+        }
+    }
+}
+
+impl From<&ServerGroup> for SavedGroup {
+    fn from(group: &ServerGroup) -> Self {
+        Self {
+            name: group.name.clone(),
+            zone: group.zone.clone(),
+            mode: group.mode.to_string(),
+            nodes: group.nodes.iter().map(SavedNode::from).collect(),
+        }
+    }
+}
+
+impl From<&Node> for SavedNode {
+    fn from(node: &Node) -> Self {
+        Self {
+            name: node.name.clone(),
+            ring_text: node.ring_text.clone(),
+            weight: node.weight,
+            state: node.state.to_string(),
+            incarnation: node.incarnation,
+            memcached: node.memcached,
+            grpc: node.grpc,
+            http: node.http,
+            version: node.version.clone(),
+            capabilities: node.capabilities.clone(),
+        }
+    }
+}
+
+impl TryFrom<SavedCluster> for Topology {
+    type Error = String;
+
+    fn try_from(saved: SavedCluster) -> Result<Self, String> {
+        let groups = saved.groups.into_iter().map(ServerGroup::try_from).collect::<Result<_, _>>()?;
+        let topology = Self::new(saved.name, Epoch(saved.epoch), word(&saved.ring)?, groups);
+        topology.map_err(|error| error.to_string())
+    }
+}
+
+impl TryFrom<SavedGroup> for ServerGroup {
+    type Error = String;
+
+    fn try_from(saved: SavedGroup) -> Result<Self, String> {
+        let nodes = saved.nodes.into_iter().map(Node::try_from).collect::<Result<_, _>>()?;
+        Ok(Self { name: saved.name, zone: saved.zone, mode: word(&saved.mode)?, nodes })
+    }
+}
+
+impl TryFrom<SavedNode> for Node {
+    type Error = String;
+
+    fn try_from(saved: SavedNode) -> Result<Self, String> {
+        Ok(Self {
+            state: word(&saved.state)?,
+            name: saved.name,
+            ring_text: saved.ring_text,
+            weight: saved.weight,
+            incarnation: saved.incarnation,
+            memcached: saved.memcached,
+            grpc: saved.grpc,
+            http: saved.http,
+            version: saved.version,
+            capabilities: saved.capabilities,
+        })
+    }
+}
+
+fn word<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: T::Err| error.to_string())
+}
