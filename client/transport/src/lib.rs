@@ -1,1 +1,60 @@
-//! .
+//! One pipelined memcached connection to one node, shared by any number of callers.
+//!
+//! # Goals
+//!
+//! - Many requests in flight: callers never wait for each other, and what they send together goes out in one write.
+//! - Never a wrong value: replies are matched in order, and the opaque of meta requests is compared. A mismatch ends
+//!   the connection. Dropping a call's future disturbs nobody.
+//! - Fail fast and bounded: no reply later than the deadline, no request to a node known to be away, no queue
+//!   without a limit.
+//!
+//! # Non-goals
+//!
+//! - Choosing nodes, retrying, health: the client's policies do that, from the errors of this crate.
+//! - Requests without replies (`noreply`, `q`): nothing would say when they are done.
+//!
+//! ```text
+//!  call, call_batch, submit          driver task                      node
+//!  ------------------------          -----------                      ----
+//!  encode --> out buffer  ---------> take all, write  ------------->
+//!             queue of pending ----> in flight (FIFO)
+//!  wake  <--- completion  <--------- decode, match    <-------------
+//! ```
+//!
+//! On an idle connection the caller writes to the socket itself, which saves one task switch.
+//!
+//! # Example
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use evanesce_transport::{Connection, ConnectionOptions};
+//! use evanesce_wire::reply::Reply;
+//! use evanesce_wire::request::Request;
+//! use tokio::time::Instant;
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let node = Connection::spawn("127.0.0.1:11211".parse()?, ConnectionOptions::default());
+//! let deadline = Instant::now() + Duration::from_millis(20);
+//! if let Reply::Version(version) = node.call(&Request::Version, deadline).await? {
+//!     println!("{}", String::from_utf8_lossy(&version));
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod completion;
+mod connection;
+mod driver;
+mod error;
+mod opaque;
+mod options;
+mod queue;
+mod session;
+mod stall;
+
+pub use completion::Completion;
+pub use connection::Connection;
+pub use error::{Fault, TransportError, Unsupported, Violation};
+pub use options::ConnectionOptions;
+pub use queue::ConnectionState;

@@ -1,0 +1,140 @@
+//! The handle of a connection.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use evanesce_wire::reply::Reply;
+use evanesce_wire::request::Request;
+use tokio::time::{Instant, timeout_at};
+
+use crate::completion::{BatchCell, CallCell, Completion, Target};
+use crate::driver::drive;
+use crate::error::TransportError;
+use crate::options::ConnectionOptions;
+use crate::queue::{ConnectionState, Shared};
+
+/// A connection to one node. Clones share it; it closes when the last of them goes.
+#[derive(Clone)]
+pub struct Connection {
+    handle: Arc<Handle>,
+}
+
+struct Handle {
+    shared: Arc<Shared>,
+}
+
+impl Connection {
+    /// Starts to connect to `address`, on the current tokio runtime, and keeps connecting while handles live.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    #[must_use]
+    pub fn spawn(address: SocketAddr, options: ConnectionOptions) -> Self {
+        let shared = Arc::new(Shared::new(address, options));
+        tokio::spawn(drive(Arc::clone(&shared)));
+        Self { handle: Arc::new(Handle { shared }) }
+    }
+
+    /// Sends one request and waits for its reply.
+    ///
+    /// Dropping the future disturbs no other request: its reply is read and thrown away. While the first attempt to
+    /// connect is under way the request waits for it; once the node is known to be away it fails at once.
+    ///
+    /// # Errors
+    ///
+    /// See [`TransportError`]. An error line of the server is an `Ok`.
+    pub async fn call(&self, request: &Request<'_>, deadline: Instant) -> Result<Reply, TransportError> {
+        let cell = Arc::new(CallCell::default());
+        let caller = Arc::downgrade(&cell);
+        self.handle.shared.submit(request, Target::Caller(caller), 0)?;
+        match timeout_at(deadline, poll_fn(|cx| cell.poll(cx))).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(self.timed_out()),
+        }
+    }
+
+    /// Sends many requests at once and waits for all replies, or the deadline. One outcome for each, in their order.
+    ///
+    /// Those beyond what the queue holds fail with [`TransportError::QueueFull`], so send no more than
+    /// [`ConnectionOptions::queue_max`].
+    pub async fn call_batch(
+        &self,
+        requests: &[Request<'_>],
+        deadline: Instant,
+    ) -> Vec<Result<Reply, TransportError>> {
+        let cell = Arc::new(BatchCell::new(requests.len()));
+        for (token, request) in requests.iter().enumerate() {
+            let caller = Arc::downgrade(&cell);
+            if let Err(error) = self.handle.shared.submit(request, Target::Caller(caller), token) {
+                cell.complete(token, Err(error));
+            }
+        }
+        // On a timeout the outcomes that are there count all the same.
+        let _ = timeout_at(deadline, poll_fn(|cx| cell.poll(cx))).await;
+        cell.take(self.timed_out())
+    }
+
+    /// Sends one request and hands its outcome to `completion`, with `token`. Returns at once.
+    ///
+    /// It has no deadline of its own: it ends with its reply or with the connection, at the latest soon after
+    /// [`ConnectionOptions::stall_timeout`].
+    ///
+    /// # Errors
+    ///
+    /// When the request is not accepted; `completion` is not called then.
+    pub fn submit(
+        &self,
+        request: &Request<'_>,
+        completion: Arc<dyn Completion>,
+        token: usize,
+    ) -> Result<(), TransportError> {
+        self.handle.shared.submit(request, Target::Owned(completion), token)
+    }
+
+    /// The node's address.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.handle.shared.address
+    }
+
+    /// Where the connection is in its life.
+    #[must_use]
+    pub fn state(&self) -> ConnectionState {
+        self.handle.shared.inner.lock().state
+    }
+
+    /// Whether there is a connection.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.state() == ConnectionState::Up
+    }
+
+    /// Requests that have no outcome yet.
+    #[must_use]
+    pub fn outstanding(&self) -> usize {
+        self.handle.shared.inner.lock().outstanding
+    }
+
+    fn timed_out(&self) -> TransportError {
+        let sent = self.state() != ConnectionState::Connecting;
+        TransportError::Timeout { address: self.address(), sent }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.retire();
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("address", &self.address())
+            .field("state", &self.state())
+            .finish_non_exhaustive()
+    }
+}

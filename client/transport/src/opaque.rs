@@ -1,0 +1,51 @@
+//! The opaque of a meta request: what ties a reply to it.
+
+use evanesce_wire::limits::OPAQUE_BYTES_MAX;
+use evanesce_wire::reply::Reply;
+use evanesce_wire::request::{MetaFlags, Request};
+
+use crate::error::{Unsupported, Violation};
+
+/// A copy of a request's opaque, kept until its reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Opaque {
+    length: u8,
+    bytes: [u8; OPAQUE_BYTES_MAX],
+}
+
+impl Opaque {
+    /// The opaque that `request` carries, if any.
+    pub(crate) fn of(request: &Request<'_>) -> Result<Option<Self>, Unsupported> {
+        let Some(flags) = meta_flags(request) else { return Ok(None) };
+        flags.iter().find(|flag| flag.letter == b'O').map(|flag| Self::copy(flag.token)).transpose()
+    }
+
+    /// Checks that `reply` answers the request this opaque is of. Error lines carry none.
+    pub(crate) fn check(&self, reply: &Reply) -> Result<(), Violation> {
+        match reply {
+            Reply::Error(_) => Ok(()),
+            Reply::Meta(meta) if meta.opaque() == Some(self.as_bytes()) => Ok(()),
+            _ => Err(Violation::WrongOpaque),
+        }
+    }
+
+    fn copy(token: &[u8]) -> Result<Self, Unsupported> {
+        let mut bytes = [0; OPAQUE_BYTES_MAX];
+        bytes.get_mut(..token.len()).ok_or(Unsupported::OpaqueTooLong)?.copy_from_slice(token);
+        Ok(Self { length: token.len() as u8, bytes })
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
+}
+
+fn meta_flags<'a>(request: &Request<'a>) -> Option<MetaFlags<'a>> {
+    match request {
+        Request::MetaGet(get) => Some(get.flags),
+        Request::MetaSet(set) => Some(set.flags),
+        Request::MetaDelete(delete) => Some(delete.flags),
+        Request::MetaArithmetic(arithmetic) => Some(arithmetic.flags),
+        _ => None,
+    }
+}

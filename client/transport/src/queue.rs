@@ -1,0 +1,221 @@
+//! What callers and the driver of a connection share.
+
+use std::collections::VecDeque;
+use std::io;
+use std::mem;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::Waker;
+
+use bytes::{Buf, BytesMut};
+use evanesce_wire::Expect;
+use evanesce_wire::request::Request;
+use parking_lot::Mutex;
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::completion::Target;
+use crate::error::{TransportError, Unsupported};
+use crate::opaque::Opaque;
+use crate::options::ConnectionOptions;
+
+/// A write buffer that grew beyond this for large items is given back once it is empty.
+pub(crate) const WRITE_BUFFER_KEPT_BYTES_MAX: usize = 256 << 10;
+
+/// Where a connection is in its life.
+///
+/// ```text
+///              first attempt succeeds
+///  Connecting ------------------------> Up <-----------+
+///      |                                |              | an attempt succeeds
+///      | it fails                       | it is lost   |
+///      +-------------> Down <-----------+--------------+
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectionState {
+    /// The first attempt is under way; requests wait for its end.
+    Connecting,
+    /// There is a connection.
+    Up,
+    /// There is none, and requests fail at once while attempts go on.
+    Down {
+        /// Since when.
+        since: Instant,
+        /// What the last attempt, or the last connection, ended with.
+        kind: io::ErrorKind,
+    },
+}
+
+/// A request whose reply is due, in the order of the replies.
+pub(crate) struct Pending {
+    pub(crate) expect: Expect,
+    pub(crate) opaque: Option<Opaque>,
+    pub(crate) bytes: usize,
+    pub(crate) target: Target,
+    pub(crate) token: usize,
+}
+
+pub(crate) struct Shared {
+    pub(crate) address: SocketAddr,
+    pub(crate) options: ConnectionOptions,
+    /// Tells a driver that sleeps between attempts that no handle is left.
+    pub(crate) retire: Notify,
+    /// The only lock of a connection. Completions are called after its release.
+    pub(crate) inner: Mutex<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) state: ConnectionState,
+    /// Encoded requests that are not yet the session's.
+    pub(crate) out: BytesMut,
+    /// Requests that the session does not know yet. Those written inline have no bytes in `out` any more.
+    pub(crate) queued: VecDeque<Pending>,
+    /// Requests without an outcome: queued and in flight.
+    pub(crate) outstanding: usize,
+    /// The session's socket, for writing inline.
+    pub(crate) writer: Option<Arc<OwnedWriteHalf>>,
+    /// The session holds bytes that the socket did not take yet: nobody else may write.
+    pub(crate) write_blocked: bool,
+    /// The session has stopped looking for stalls, because nothing was asked for a while.
+    pub(crate) unwatched: bool,
+    /// The session, when it waits.
+    pub(crate) session: Option<Waker>,
+    /// No handle is left, or the runtime is gone.
+    pub(crate) retired: bool,
+}
+
+impl Shared {
+    pub(crate) fn new(address: SocketAddr, options: ConnectionOptions) -> Self {
+        let inner = Inner {
+            state: ConnectionState::Connecting,
+            out: BytesMut::new(),
+            queued: VecDeque::new(),
+            outstanding: 0,
+            writer: None,
+            write_blocked: false,
+            unwatched: false,
+            session: None,
+            retired: false,
+        };
+        Self { address, options, retire: Notify::new(), inner: Mutex::new(inner) }
+    }
+
+    /// Accepts a request, or says why not. An accepted one is completed exactly once.
+    pub(crate) fn submit(
+        &self,
+        request: &Request<'_>,
+        target: Target,
+        token: usize,
+    ) -> Result<(), TransportError> {
+        let no_reply = TransportError::Unsupported { reason: Unsupported::NoReply };
+        let expect = request.expect().ok_or(no_reply)?;
+        let opaque = Opaque::of(request).map_err(|reason| TransportError::Unsupported { reason })?;
+        let mut inner = self.inner.lock();
+        self.admit(&inner)?;
+        let before = inner.out.len();
+        request.encode(&mut inner.out);
+        let bytes = inner.out.len() - before;
+        inner.queued.push_back(Pending { expect, opaque, bytes, target, token });
+        inner.outstanding += 1;
+        let waker = inner.send_inline_or_wake();
+        drop(inner);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        Ok(())
+    }
+
+    fn admit(&self, inner: &Inner) -> Result<(), TransportError> {
+        let address = self.address;
+        if inner.retired {
+            return Err(TransportError::Closed { address, sent: false });
+        }
+        if let ConnectionState::Down { kind, .. } = inner.state {
+            return Err(TransportError::Unreachable { address, kind });
+        }
+        if inner.queued.len() >= self.options.queue_max || inner.out.len() >= self.options.queued_bytes_max {
+            return Err(TransportError::QueueFull { address });
+        }
+        Ok(())
+    }
+
+    /// A connection is there: what waited for it and is still wanted goes first.
+    pub(crate) fn set_up(&self, writer: Arc<OwnedWriteHalf>) {
+        let mut inner = self.inner.lock();
+        inner.drop_unwanted();
+        inner.state = ConnectionState::Up;
+        inner.writer = Some(writer);
+        inner.write_blocked = false;
+        inner.unwatched = false;
+    }
+
+    /// There is no connection: takes what was queued, to be failed.
+    #[must_use]
+    pub(crate) fn set_down(&self, since: Instant, kind: io::ErrorKind) -> VecDeque<Pending> {
+        let mut inner = self.inner.lock();
+        // An outage lasts from its first failure.
+        let since = match inner.state {
+            ConnectionState::Down { since, .. } => since,
+            _ => since,
+        };
+        inner.state = ConnectionState::Down { since, kind };
+        inner.writer = None;
+        inner.session = None;
+        inner.out = BytesMut::new();
+        inner.outstanding = 0;
+        mem::take(&mut inner.queued)
+    }
+
+    /// Ends the connection for good.
+    pub(crate) fn retire(&self) {
+        let waker = {
+            let mut inner = self.inner.lock();
+            inner.retired = true;
+            inner.session.take()
+        };
+        self.retire.notify_one();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl Inner {
+    /// On an idle connection the caller writes itself, which saves a task switch; on a busy one the session writes
+    /// what many callers left, in one go. Returns the session's waker when it has something to do.
+    fn send_inline_or_wake(&mut self) -> Option<Waker> {
+        if self.outstanding == 1 && !self.write_blocked {
+            self.send_inline();
+        }
+        if self.out.is_empty() && !self.unwatched { None } else { self.session.take() }
+    }
+
+    fn send_inline(&mut self) {
+        let Some(writer) = &self.writer else { return };
+        // An error here is the session's to find.
+        if let Ok(written) = writer.try_write(&self.out) {
+            if written == self.out.len() {
+                self.out.clear();
+            } else {
+                self.out.advance(written);
+            }
+        }
+    }
+
+    /// Drops requests whose callers have gone while the first attempt was under way: they are not to be sent late.
+    fn drop_unwanted(&mut self) {
+        let mut out = BytesMut::with_capacity(self.out.len());
+        let mut wanted = VecDeque::with_capacity(self.queued.len());
+        for pending in self.queued.drain(..) {
+            let bytes = self.out.split_to(pending.bytes);
+            if pending.target.is_wanted() {
+                out.extend_from_slice(&bytes);
+                wanted.push_back(pending);
+            }
+        }
+        self.outstanding = wanted.len();
+        self.out = out;
+        self.queued = wanted;
+    }
+}

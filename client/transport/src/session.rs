@@ -1,0 +1,282 @@
+//! One TCP connection while it lasts: writes what callers queued, matches replies with requests.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::mem;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BytesMut};
+use evanesce_wire::ReplyDecoder;
+use evanesce_wire::reply::Reply;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::error::{TransportError, Violation};
+use crate::queue::{Pending, Shared, WRITE_BUFFER_KEPT_BYTES_MAX};
+use crate::stall::{LOOKS_PER_TIMEOUT, Look, StallWatch};
+
+/// One read takes up to this much: some dozens of small replies, one system call.
+const READ_BYTES: usize = 16 << 10;
+
+/// Why a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// No handle is left.
+    Retired,
+    /// The peer closed it.
+    EndOfFile,
+    /// Reading or writing failed.
+    Io(io::ErrorKind),
+    /// The peer stopped answering.
+    Stalled,
+    /// The peer broke the protocol.
+    Violation(Violation),
+}
+
+pub(crate) struct Session<'a> {
+    shared: &'a Shared,
+    reader: OwnedReadHalf,
+    writer: Arc<OwnedWriteHalf>,
+    /// Bytes taken from the queue, not yet taken by the socket.
+    unwritten: BytesMut,
+    write_blocked: bool,
+    input: BytesMut,
+    decoder: ReplyDecoder,
+    in_flight: VecDeque<Pending>,
+    /// Replies of the present step, completed together.
+    done: Vec<(Pending, Reply)>,
+    replies: u64,
+    watch: StallWatch,
+    look: Pin<Box<Sleep>>,
+    watching: bool,
+}
+
+impl<'a> Session<'a> {
+    pub(crate) fn new(shared: &'a Shared, stream: TcpStream) -> Self {
+        let (reader, writer) = stream.into_split();
+        let writer = Arc::new(writer);
+        shared.set_up(Arc::clone(&writer));
+        Self {
+            shared,
+            reader,
+            writer,
+            unwritten: BytesMut::new(),
+            write_blocked: false,
+            input: BytesMut::new(),
+            decoder: ReplyDecoder::new(),
+            in_flight: VecDeque::new(),
+            done: Vec::new(),
+            replies: 0,
+            watch: StallWatch::default(),
+            look: Box::pin(sleep_until(next_look(shared))),
+            watching: true,
+        }
+    }
+
+    /// Serves until the connection ends.
+    pub(crate) async fn run(&mut self) -> Loss {
+        poll_fn(|cx| self.poll(cx)).await
+    }
+
+    /// Whether the peer has answered anything: only then it counts as back.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.replies > 0
+    }
+
+    /// What waits for a reply that will not come.
+    pub(crate) fn take_unanswered(&mut self) -> VecDeque<Pending> {
+        mem::take(&mut self.in_flight)
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Loss> {
+        loop {
+            if self.take_queued(cx) {
+                return Poll::Ready(Loss::Retired);
+            }
+            if let Poll::Ready(Err(error)) = self.poll_write(cx) {
+                return Poll::Ready(Loss::Io(error.kind()));
+            }
+            let held_back = self.in_flight.len() >= self.shared.options.in_flight_max;
+            match self.poll_read(cx) {
+                Poll::Ready(loss) => return Poll::Ready(loss),
+                // Replies have made room for requests that were held back: nobody else would send them.
+                Poll::Pending if held_back && self.in_flight.len() < self.shared.options.in_flight_max => {}
+                Poll::Pending => return self.poll_look(cx),
+            }
+        }
+    }
+
+    /// Takes what callers left and says where to wake; true when no handle is left.
+    fn take_queued(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut inner = self.shared.inner.lock();
+        if !inner.session.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            inner.session = Some(cx.waker().clone());
+        }
+        if self.unwritten.is_empty() && self.in_flight.len() < self.shared.options.in_flight_max {
+            mem::swap(&mut self.unwritten, &mut inner.out);
+            self.in_flight.append(&mut inner.queued);
+        }
+        if !self.watching && !self.in_flight.is_empty() {
+            inner.unwatched = false;
+            self.watching = true;
+            self.look.as_mut().reset(next_look(self.shared));
+        }
+        inner.retired
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.unwritten.is_empty() {
+            let socket: &TcpStream = self.writer.as_ref().as_ref();
+            match socket.try_write(&self.unwritten) {
+                Ok(written) => self.unwritten.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.set_write_blocked(true);
+                    ready!(socket_of(&self.writer).poll_write_ready(cx))?;
+                }
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        self.set_write_blocked(false);
+        if self.unwritten.capacity() > WRITE_BUFFER_KEPT_BYTES_MAX {
+            self.unwritten = BytesMut::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn set_write_blocked(&mut self, blocked: bool) {
+        if self.write_blocked != blocked {
+            self.write_blocked = blocked;
+            self.shared.inner.lock().write_blocked = blocked;
+        }
+    }
+
+    /// Ready only with the end of the connection.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Loss> {
+        loop {
+            self.input.reserve(self.decoder.missing().clamp(READ_BYTES, self.shared.options.reply_bytes_max));
+            let read = pin!(self.reader.read_buf(&mut self.input)).poll(cx);
+            match ready!(read) {
+                Ok(0) => return Poll::Ready(Loss::EndOfFile),
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(Loss::Io(error.kind())),
+            }
+            let decoded = self.decode(cx);
+            self.complete();
+            if let Err(loss) = decoded {
+                return Poll::Ready(loss);
+            }
+        }
+    }
+
+    fn decode(&mut self, cx: &mut Context<'_>) -> Result<(), Loss> {
+        while !self.input.is_empty() {
+            if self.in_flight.is_empty() && self.take_queued(cx) {
+                return Err(Loss::Retired);
+            }
+            let Some(first) = self.in_flight.front() else {
+                return Err(Loss::Violation(Violation::Unasked));
+            };
+            let reply = self.decoder.decode(&mut self.input, first.expect);
+            let Some(reply) = reply.map_err(|_| Loss::Violation(Violation::Unreadable))? else {
+                return self.check_size();
+            };
+            if let Some(opaque) = &first.opaque {
+                opaque.check(&reply).map_err(Loss::Violation)?;
+            }
+            let pending = self.in_flight.pop_front().expect("the front was just looked at");
+            self.done.push((pending, reply));
+        }
+        Ok(())
+    }
+
+    fn check_size(&self) -> Result<(), Loss> {
+        if self.input.len() + self.decoder.missing() > self.shared.options.reply_bytes_max {
+            return Err(Loss::Violation(Violation::TooLarge));
+        }
+        Ok(())
+    }
+
+    /// Hands out replies. The count goes down first, so that a caller that asks again finds an idle connection.
+    fn complete(&mut self) {
+        if self.done.is_empty() {
+            return;
+        }
+        self.replies += self.done.len() as u64;
+        self.shared.inner.lock().outstanding -= self.done.len();
+        for (pending, reply) in self.done.drain(..) {
+            pending.target.complete(pending.token, Ok(reply));
+        }
+    }
+
+    fn poll_look(&mut self, cx: &mut Context<'_>) -> Poll<Loss> {
+        while self.watching {
+            ready!(self.look.as_mut().poll(cx));
+            let due = self.shared.inner.lock().outstanding > 0;
+            match self.watch.look(self.replies, due) {
+                Look::Stalled => return Poll::Ready(Loss::Stalled),
+                Look::Fine => self.look.as_mut().reset(next_look(self.shared)),
+                Look::Idle => self.stop_watching(),
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Until a request comes. One that came in this instant is looked after.
+    fn stop_watching(&mut self) {
+        let mut inner = self.shared.inner.lock();
+        if inner.outstanding == 0 {
+            inner.unwatched = true;
+            self.watching = false;
+        } else {
+            self.look.as_mut().reset(next_look(self.shared));
+        }
+    }
+}
+
+/// Runs when the session's runtime goes away in the middle.
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        fail(self.take_unanswered(), TransportError::Closed { address: self.shared.address, sent: true });
+    }
+}
+
+impl Loss {
+    /// What a request that waited for its reply is told.
+    pub(crate) fn error(self, shared: &Shared) -> TransportError {
+        let address = shared.address;
+        match self {
+            Self::Violation(violation) => TransportError::Protocol { address, violation },
+            _ => TransportError::Closed { address, sent: true },
+        }
+    }
+
+    /// What later requests are told while there is no connection.
+    pub(crate) fn kind(self) -> io::ErrorKind {
+        match self {
+            Self::Io(kind) => kind,
+            Self::Stalled => io::ErrorKind::TimedOut,
+            Self::Violation(_) => io::ErrorKind::InvalidData,
+            Self::EndOfFile | Self::Retired => io::ErrorKind::ConnectionReset,
+        }
+    }
+}
+
+/// Completes requests that get no reply.
+pub(crate) fn fail(requests: VecDeque<Pending>, error: TransportError) {
+    for pending in requests {
+        pending.target.complete(pending.token, Err(error));
+    }
+}
+
+fn socket_of(writer: &OwnedWriteHalf) -> &TcpStream {
+    writer.as_ref()
+}
+
+fn next_look(shared: &Shared) -> Instant {
+    Instant::now() + shared.options.stall_timeout / LOOKS_PER_TIMEOUT
+}
