@@ -1,0 +1,48 @@
+//! The profile `evanesce`: xxh3 of 64 bits.
+//!
+//! - **Points.** A node of weight `w` on a ring with `p` points per node has the points `0 .. w * p`. Point `i` is
+//!   `XXH3_64bits` (seed 0, default secret) of the ring text's bytes followed by `i` as four bytes, little-endian.
+//!   A node whose weight changes therefore keeps the points that both weights have.
+//! - **Keys.** `XXH3_64bits` (seed 0) of the key's bytes as they go over the wire.
+//! - **Ring text.** The ring name, which outlives process and address.
+//! - **Collisions.** Two of 250,000 points meet on one ring in six hundred million. The node listed later gets the
+//!   point; a topology lists nodes by name.
+//!
+//! The number is appended, and not given as the seed, because xxh3 of a short text with neighbouring seeds
+//! repeats itself: `n01` and `n02` would share most of their points.
+//!
+//! # Balance
+//!
+//! A node's share of the ring is the sum of its points' arcs, so it strays by about 1/sqrt(points) from the mean:
+//! 2.0 % with 2,500 points, and the fullest of 100 by about 2.5 times that.
+
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Calls `point` with each position of a node.
+pub(crate) fn lay(ring_text: &str, points: u32, mut point: impl FnMut(u64)) {
+    let mut text = Vec::with_capacity(ring_text.len() + size_of::<u32>());
+    text.extend_from_slice(ring_text.as_bytes());
+    for number in 0..points {
+        text.truncate(ring_text.len());
+        text.extend_from_slice(&number.to_le_bytes());
+        point(xxh3_64(&text));
+    }
+}
+
+/// Where on the ring a key is.
+pub(crate) fn key_hash(key: &[u8]) -> u64 {
+    xxh3_64(key)
+}
+
+/// How much a zone or group wants to be a key's home: the one with the largest weight is.
+///
+/// `XXH3_64bits` (seed 0) of the key's hash as eight bytes, little-endian, followed by the name.
+pub(crate) fn home_weight(key_hash: u64, name: &str) -> u64 {
+    // Names are at most 128 bytes: see NAME_BYTES_MAX. A longer one, written by hand, counts with its first 128.
+    let mut text = [0; size_of::<u64>() + crate::name::NAME_BYTES_MAX];
+    let name = &name.as_bytes()[..name.len().min(crate::name::NAME_BYTES_MAX)];
+    let bytes = size_of::<u64>() + name.len();
+    text[..size_of::<u64>()].copy_from_slice(&key_hash.to_le_bytes());
+    text[size_of::<u64>()..bytes].copy_from_slice(name);
+    xxh3_64(&text[..bytes])
+}
