@@ -99,7 +99,11 @@ impl<'a> MetaDelete<'a> {
     /// The refusal a server would answer: the caller's flags are wrong, or `b` does not fit the key.
     pub fn new(key: MetaKey<'a>, flags: MetaFlags<'a>) -> Result<MetaDelete<'a>, Refusal> {
         let meaning = read_for(&key, flags, FLAGS_MAX)?;
-        Ok(MetaDelete {
+        Ok(MetaDelete::understood(key, flags, &meaning))
+    }
+
+    fn understood(key: MetaKey<'a>, flags: MetaFlags<'a>, meaning: &Meaning) -> MetaDelete<'a> {
+        MetaDelete {
             key,
             flags,
             compare: meaning.compare,
@@ -108,7 +112,7 @@ impl<'a> MetaDelete<'a> {
             touch: meaning.touch,
             drop_value: meaning.drop_value,
             quiet: meaning.quiet,
-        })
+        }
     }
 }
 
@@ -121,6 +125,14 @@ impl<'a> MetaArithmetic<'a> {
     pub fn new(key: MetaKey<'a>, flags: MetaFlags<'a>) -> Result<MetaArithmetic<'a>, Refusal> {
         let meaning =
             read_for(&key, flags, FLAGS_MAX).map_err(|_| Refusal::loud(INVALID_OR_DUPLICATE_FLAG))?;
+        MetaArithmetic::understood(key, flags, &meaning)
+    }
+
+    fn understood(
+        key: MetaKey<'a>,
+        flags: MetaFlags<'a>,
+        meaning: &Meaning,
+    ) -> Result<MetaArithmetic<'a>, Refusal> {
         let direction = match meaning.mode {
             None | Some(b'I' | b'+') => Direction::Increment,
             Some(b'D' | b'-') => Direction::Decrement,
@@ -182,14 +194,19 @@ pub(crate) fn decode_get(text: &[u8]) -> Result<Request<'_>, Refusal> {
 /// `md <key> <flags>*`
 pub(crate) fn decode_delete(text: &[u8]) -> Result<Request<'_>, Refusal> {
     let (key, flags) = key_and_flags(text)?;
-    MetaDelete::new(read_key(key, flags.has(b'b'))?, flags).map(Request::MetaDelete)
+    let meaning = Meaning::read(flags, FLAGS_MAX).map_err(Refusal::loud)?;
+    let delete = MetaDelete::understood(read_key(key, meaning.base64)?, flags, &meaning);
+    Ok(Request::MetaDelete(delete))
 }
 
 /// `ma <key> <flags>*`
 pub(crate) fn decode_arithmetic(text: &[u8]) -> Result<Request<'_>, Refusal> {
     let (key, flags) = key_and_flags(text)?;
-    let key = read_key(key, flags.has(b'b')).map_err(|_| Refusal::loud(INVALID_OR_DUPLICATE_FLAG))?;
-    MetaArithmetic::new(key, flags).map(Request::MetaArithmetic)
+    // memcached tells any fault here by one line.
+    let fault = Refusal::loud(INVALID_OR_DUPLICATE_FLAG);
+    let meaning = Meaning::read(flags, FLAGS_MAX).map_err(|_| fault)?;
+    let key = read_key(key, meaning.base64).map_err(|_| fault)?;
+    MetaArithmetic::understood(key, flags, &meaning).map(Request::MetaArithmetic)
 }
 
 /// `ms <key> <datalen> <flags>*`. Once the length is known, the value is swallowed whatever else is wrong.

@@ -264,6 +264,7 @@ fn error_reply(line: &Bytes) -> Option<Reply> {
 }
 
 fn unexpected(line: &[u8]) -> ReplyError {
+    let line = without_line_end(line);
     let excerpt = &line[..line.len().min(EXCERPT_BYTES_MAX)];
     ReplyError::Unexpected { excerpt: Bytes::copy_from_slice(excerpt) }
 }

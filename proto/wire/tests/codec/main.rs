@@ -1,0 +1,7 @@
+//! Tests of the codec from outside: what requests and replies look like on the wire, and properties that hold for all.
+
+mod classic;
+mod meta;
+mod properties;
+mod replies;
+mod trace;

@@ -1,0 +1,201 @@
+//! Properties that hold for every request, every reply, every split, and for noise.
+
+use bytes::{Bytes, BytesMut};
+use evanesce_wire::encode;
+use evanesce_wire::reply::{MetaReply, MetaStatus, Status};
+use evanesce_wire::{Expect, Limits, Reply, Value};
+use proptest::collection::vec;
+use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
+use proptest::string::string_regex;
+
+use crate::trace::{only, replies_split, requests_split, small_limits};
+
+fn key() -> impl Strategy<Value = String> {
+    string_regex("[!-~]{1,250}").unwrap()
+}
+
+fn value() -> impl Strategy<Value = Vec<u8>> {
+    vec(any::<u8>(), 0..300)
+}
+
+fn noreply() -> impl Strategy<Value = &'static str> {
+    prop_oneof![Just(""), Just(" noreply")]
+}
+
+fn storage() -> impl Strategy<Value = Vec<u8>> {
+    let command =
+        prop_oneof![Just("set"), Just("add"), Just("replace"), Just("append"), Just("prepend"), Just("cas")];
+    (command, key(), any::<u32>(), any::<i64>(), value(), any::<u64>(), noreply()).prop_map(
+        |(command, key, flags, exptime, value, cas, noreply)| {
+            let cas = if command == "cas" { format!(" {cas}") } else { String::new() };
+            let line = format!("{command} {key} {flags} {exptime} {}{cas}{noreply}\r\n", value.len());
+            [line.as_bytes(), &value, b"\r\n"].concat()
+        },
+    )
+}
+
+fn one_line() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        vec(key(), 1..20).prop_map(|keys| format!("get {}\r\n", keys.join(" "))),
+        vec(key(), 1..20).prop_map(|keys| format!("gets {}\r\n", keys.join(" "))),
+        (any::<i64>(), vec(key(), 0..9)).prop_map(|(exptime, keys)| {
+            format!("gat {exptime}{}{}\r\n", if keys.is_empty() { "" } else { " " }, keys.join(" "))
+        }),
+        (key(), any::<u64>(), noreply())
+            .prop_map(|(key, delta, noreply)| format!("incr {key} {delta}{noreply}\r\n")),
+        (key(), any::<i64>(), noreply())
+            .prop_map(|(key, time, noreply)| format!("touch {key} {time}{noreply}\r\n")),
+        (key(), noreply()).prop_map(|(key, noreply)| format!("delete {key}{noreply}\r\n")),
+        (1..i64::MAX, noreply()).prop_map(|(delay, noreply)| format!("flush_all {delay}{noreply}\r\n")),
+        Just("mn\r\n".to_owned()),
+    ]
+    .prop_map(String::into_bytes)
+}
+
+/// Some flags, each at most once, in any order.
+fn flags() -> impl Strategy<Value = String> {
+    let all = vec![
+        prop_oneof![Just("v"), Just("q")].prop_map(str::to_owned).boxed(),
+        prop_oneof![Just("k"), Just("t"), Just("c")].prop_map(str::to_owned).boxed(),
+        any::<i64>().prop_map(|number| format!("T{number}")).boxed(),
+        any::<i64>().prop_map(|number| format!("N{number}")).boxed(),
+        any::<u64>().prop_map(|number| format!("C{number}")).boxed(),
+        any::<u64>().prop_map(|number| format!("E{number}")).boxed(),
+        any::<u32>().prop_map(|number| format!("F{number}")).boxed(),
+        string_regex("O[!-~]{0,31}").unwrap().boxed(),
+    ];
+    (all, vec(any::<bool>(), 8), any::<usize>()).prop_map(|(mut flags, kept, turn)| {
+        let turn = turn % flags.len();
+        flags.rotate_left(turn);
+        flags.iter().zip(kept).filter(|(_, kept)| *kept).map(|(flag, _)| format!(" {flag}")).collect()
+    })
+}
+
+fn meta() -> impl Strategy<Value = Vec<u8>> {
+    let command = prop_oneof![Just("mg"), Just("md"), Just("ma")];
+    prop_oneof![
+        (command, key(), flags())
+            .prop_map(|(command, key, flags)| format!("{command} {key}{flags}\r\n").into_bytes()),
+        (key(), flags(), value()).prop_map(|(key, flags, value)| {
+            [format!("ms {key} {}{flags}\r\n", value.len()).as_bytes(), &value, b"\r\n"].concat()
+        }),
+    ]
+}
+
+fn request() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![storage(), one_line(), meta()]
+}
+
+/// Bytes that look enough like the protocol to get deep into the decoder.
+fn noise() -> impl Strategy<Value = Vec<u8>> {
+    let word = prop_oneof![
+        string_regex("(get|gets|gat|set|cas|incr|delete|mg|ms|md|ma|me|mn|noreply|stats)").unwrap(),
+        string_regex("[0-9]{1,3}|-1|[TNRCEFJDM][0-9]{0,3}|[a-zA-Z]").unwrap(),
+        string_regex("( |\r\n|\n|\r|\t){1,3}").unwrap(),
+        string_regex("[ -~]{0,40}").unwrap(),
+    ]
+    .prop_map(String::into_bytes);
+    vec(prop_oneof![word, vec(any::<u8>(), 0..8)], 0..60).prop_map(|parts| parts.concat())
+}
+
+fn reply() -> impl Strategy<Value = (Reply, Expect)> {
+    let bytes = || value().prop_map(Bytes::from);
+    let hit = (key(), any::<u32>(), any::<bool>(), any::<u64>(), bytes()).prop_map(
+        |(key, flags, with, cas, data)| Value { key: key.into(), flags, cas: with.then_some(cas), data },
+    );
+    let stat =
+        ("[!-~]{1,20}", "[!-~]{0,20}").prop_map(|(name, value)| (Bytes::from(name), Bytes::from(value)));
+    let status = prop_oneof![Just(MetaStatus::Done), Just(MetaStatus::Miss), Just(MetaStatus::Exists)];
+    let flags = || flags().prop_map(|flags| Bytes::from(flags.trim_start().to_owned()));
+    prop_oneof![
+        vec(hit, 0..8).prop_map(|values| (Reply::Values(values), Expect::Retrieval)),
+        vec(stat, 0..8).prop_map(|stats| (Reply::Stats(stats), Expect::Stats)),
+        prop_oneof![Just(Status::Stored), Just(Status::NotFound)]
+            .prop_map(|status| (Reply::Status(status), Expect::Line)),
+        any::<u64>().prop_map(|number| (Reply::Number(number), Expect::Line)),
+        (status, flags()).prop_map(|(status, flags)| (
+            Reply::Meta(MetaReply { status, value: None, flags }),
+            Expect::Meta
+        )),
+        (bytes(), flags()).prop_map(|(value, flags)| {
+            (Reply::Meta(MetaReply { status: MetaStatus::Value, value: Some(value), flags }), Expect::Meta)
+        }),
+    ]
+}
+
+fn encode_reply(reply: &Reply, out: &mut BytesMut) {
+    match reply {
+        Reply::Values(values) => {
+            for value in values {
+                encode::value_header(out, &value.key, value.flags, value.data.len(), value.cas);
+                out.extend_from_slice(&value.data);
+                out.extend_from_slice(b"\r\n");
+            }
+            encode::end(out);
+        }
+        Reply::Stats(stats) => {
+            for (name, value) in stats {
+                encode::stat(out, std::str::from_utf8(name).unwrap(), std::str::from_utf8(value).unwrap());
+            }
+            encode::end(out);
+        }
+        Reply::Status(status) => encode::status(out, *status),
+        Reply::Number(number) => encode::number(out, *number),
+        Reply::Meta(meta) => {
+            let mut line = meta.status.letters().to_owned();
+            if let Some(value) = &meta.value {
+                line += &format!(" {}", value.len());
+            }
+            if !meta.flags.is_empty() {
+                line += &format!(" {}", std::str::from_utf8(&meta.flags).unwrap());
+            }
+            encode::error_line(out, &line);
+            if let Some(value) = &meta.value {
+                out.extend_from_slice(value);
+                out.extend_from_slice(b"\r\n");
+            }
+        }
+        other => panic!("not generated: {other:?}"),
+    }
+}
+
+proptest! {
+    #[test]
+    fn request_survives_decoding_and_encoding(wire in request()) {
+        let mut out = BytesMut::new();
+        only(&wire).encode(&mut out);
+        assert_eq!(out, wire);
+    }
+
+    #[test]
+    fn any_split_of_requests_gives_the_same_sequence(wire in vec(request(), 1..6), splits in vec(1usize..200, 1..20)) {
+        let wire = wire.concat();
+        for limits in [small_limits(), Limits::default()] {
+            let whole = requests_split(&wire, limits, &[]);
+            assert_eq!(requests_split(&wire, limits, &splits), whole);
+            assert_eq!(requests_split(&wire, limits, &[1]), whole);
+        }
+    }
+
+    #[test]
+    fn noise_never_stops_the_decoder_and_any_split_gives_the_same(wire in noise(), splits in vec(1usize..50, 1..20)) {
+        let whole = requests_split(&wire, small_limits(), &[]);
+        assert_eq!(requests_split(&wire, small_limits(), &splits), whole);
+    }
+
+    #[test]
+    fn replies_survive_encoding_and_any_split(replies in vec(reply(), 1..6), splits in vec(1usize..200, 1..20)) {
+        let mut wire = BytesMut::new();
+        replies.iter().for_each(|(reply, _)| encode_reply(reply, &mut wire));
+        let (replies, expect): (Vec<Reply>, Vec<Expect>) = replies.into_iter().unzip();
+        for splits in [&[][..], &splits, &[1]] {
+            assert_eq!(replies_split(&wire, &expect, splits), (replies.clone(), None));
+        }
+    }
+
+    #[test]
+    fn noise_never_stops_the_reply_decoder(wire in noise(), kind in 0usize..4, splits in vec(1usize..50, 1..20)) {
+        let kind = [Expect::Retrieval, Expect::Stats, Expect::Line, Expect::Meta][kind];
+        assert_eq!(replies_split(&wire, &[kind], &splits), replies_split(&wire, &[kind], &[]));
+    }
+}
