@@ -32,7 +32,7 @@ pub(crate) struct Taken {
 }
 
 /// Why a batch ends. Whatever it holds is answered first.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BatchEnd {
     /// It is full; look again.
     Full,

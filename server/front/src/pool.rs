@@ -53,7 +53,7 @@ impl Pool {
     /// Takes a batch back. Collecting an emptied vector into one of another lifetime keeps its memory.
     pub(crate) fn give_batch(&self, mut batch: Vec<Request<'_>>) {
         batch.clear();
-        keep(&self.batches, batch.into_iter().filter_map(|_| None).collect());
+        keep(&self.batches, batch.into_iter().map(|_| unreachable!("the batch was cleared")).collect());
     }
 
     /// Read buffers at home.

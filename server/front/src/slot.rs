@@ -135,9 +135,8 @@ impl Slot {
             Phase::Writing => Some(config.write_stall),
             Phase::Lingering => Some(LINGER_MAX),
         };
-        if !limit.is_some_and(|limit| now.saturating_sub(self.since.get()) > limit)
-            || self.expired.replace(true)
-        {
+        let waited = now.saturating_sub(self.since.get());
+        if limit.is_none_or(|limit| waited <= limit) || self.expired.replace(true) {
             return;
         }
         match self.phase.get() {

@@ -1,1 +1,57 @@
-//! .
+//! The cache node: executes memcached commands against the store, and takes part in a cluster.
+//!
+//! # Goals
+//!
+//! - Every classic and meta command, with memcached's own replies.
+//! - One place that knows both the wire and the store: `execute`, one command to a file.
+//! - Registered with every discovery it is given; drained without a request in hand being lost.
+//!
+//! # Non-goals
+//!
+//! - Bytes and sockets (wire and front), keeping items (store), who owns which key (topology and clients).
+//! - Versions, repair and warm-up are not here yet: a node that is registered serves at once.
+//!
+//! ```text
+//!                       ┌──────── Shared: store, clock, counters ─────────┐
+//!   front ── batch ──▶ NodeService ──▶ execute(request, context, replies) │
+//!                                                                         │
+//!   admin ── status, stats, metrics, drain ──▶ NodeRole ──────────────────┘
+//!   discovery ◀── register, renew, leave ──── Registration
+//! ```
+//!
+//! # Example
+//!
+//! ```
+//! use std::io::{Read, Write};
+//! use std::net::TcpStream;
+//! use std::time::Duration;
+//!
+//! use evanesce_node::{Node, NodeConfig};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! let node = Node::start(NodeConfig::default()).await?;
+//! let mut peer = TcpStream::connect(node.memcached_addr())?;
+//! peer.write_all(b"set greeting 0 60 5\r\nhello\r\nget greeting\r\nquit\r\n")?;
+//! let mut reply = String::new();
+//! peer.read_to_string(&mut reply)?;
+//! assert_eq!(reply, "STORED\r\nVALUE greeting 0 5\r\nhello\r\nEND\r\n");
+//! node.drain(Duration::from_secs(1)).await;
+//! # Ok(()) })
+//! # }
+//! ```
+
+mod clock;
+mod commands;
+mod config;
+mod execute;
+mod facts;
+mod metrics;
+mod node;
+mod role;
+mod service;
+mod shared;
+
+pub use config::{DRAIN_DEADLINE_DEFAULT, ITEM_BYTES_MAX_DEFAULT, MEMORY_BYTES_DEFAULT, NodeConfig};
+pub use evanesce_front::Drained;
+pub use node::{Node, RunningNode, StartError};

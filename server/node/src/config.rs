@@ -1,0 +1,90 @@
+//! What a node may be told.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use evanesce_topology::RingProfile;
+
+/// Memory of a node unless told otherwise, in bytes: memcached's default.
+pub const MEMORY_BYTES_DEFAULT: usize = 64 << 20;
+
+/// Largest item unless told otherwise, in bytes: memcached's default.
+pub const ITEM_BYTES_MAX_DEFAULT: usize = 1 << 20;
+
+/// How long a drain may take unless told otherwise: well within what a supervisor grants after SIGTERM.
+pub const DRAIN_DEADLINE_DEFAULT: Duration = Duration::from_secs(5);
+
+/// What a node is, where it listens and what it may use.
+#[derive(Debug, Clone)]
+pub struct NodeConfig {
+    /// The cluster it belongs to. `HOME` by default.
+    pub cluster: String,
+    /// The zone it stands in. `a` by default.
+    pub zone: String,
+    /// The server group it is part of. `a` by default.
+    pub group: String,
+    /// Its ring name, unique in the group. `node` by default.
+    pub name: String,
+    /// What the ring hashes of it; its name by default.
+    pub ring_text: Option<String>,
+    /// Its share of the ring beside its peers'. 1 by default.
+    pub weight: u32,
+    /// How keys find their node; the cluster's nodes must agree. [`RingProfile::EVANESCE`] by default.
+    pub profile: RingProfile,
+    /// Discoveries to register with, as `ip:port` or URL; none by default, which makes it stand alone.
+    pub discoveries: Vec<String>,
+    /// Where to speak memcached: one address or more; the first is the one told to others. Port 0 is chosen by the
+    /// kernel.
+    pub listen: Vec<SocketAddr>,
+    /// Where to serve gRPC; not at all by default.
+    pub grpc: Option<SocketAddr>,
+    /// Where to serve metrics and health over HTTP; not at all by default.
+    pub http: Option<SocketAddr>,
+    /// The memcached address to tell others, when it is not the first listened on.
+    pub advertise_memcached: Option<SocketAddr>,
+    /// The gRPC address to tell others, when it is not the one listened on.
+    pub advertise_grpc: Option<SocketAddr>,
+    /// The HTTP address to tell others, when it is not the one listened on.
+    pub advertise_http: Option<SocketAddr>,
+    /// Worker threads. 4 by default.
+    pub threads: NonZeroUsize,
+    /// The whole budget of the store, in bytes. [`MEMORY_BYTES_DEFAULT`].
+    pub memory_bytes: usize,
+    /// Largest item, key and value together, in bytes. [`ITEM_BYTES_MAX_DEFAULT`].
+    pub item_bytes_max: usize,
+    /// Connections at once. [`evanesce_front::CONNECTIONS_MAX_DEFAULT`].
+    pub connections_max: usize,
+    /// Close connections that sent nothing for so long; never by default.
+    pub idle_timeout: Option<Duration>,
+    /// How long a drain takes at most when whoever asks does not say. [`DRAIN_DEADLINE_DEFAULT`].
+    pub drain_deadline: Duration,
+}
+
+impl Default for NodeConfig {
+    /// A node that stands alone on a loopback port that the kernel chooses.
+    fn default() -> Self {
+        Self {
+            cluster: "HOME".to_owned(),
+            zone: "a".to_owned(),
+            group: "a".to_owned(),
+            name: "node".to_owned(),
+            ring_text: None,
+            weight: 1,
+            profile: RingProfile::EVANESCE,
+            discoveries: Vec::new(),
+            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
+            grpc: None,
+            http: None,
+            advertise_memcached: None,
+            advertise_grpc: None,
+            advertise_http: None,
+            threads: NonZeroUsize::new(4).expect("4 is not 0"),
+            memory_bytes: MEMORY_BYTES_DEFAULT,
+            item_bytes_max: ITEM_BYTES_MAX_DEFAULT,
+            connections_max: evanesce_front::CONNECTIONS_MAX_DEFAULT,
+            idle_timeout: None,
+            drain_deadline: DRAIN_DEADLINE_DEFAULT,
+        }
+    }
+}

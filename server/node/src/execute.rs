@@ -1,0 +1,88 @@
+//! What each request does to the store and what it answers. The only place that knows both the wire and the store.
+//!
+//! Nothing here waits. Retrievals, which may be long, can be taken in steps: see [`retrieval()`].
+
+mod arithmetic;
+mod delete;
+mod expiry;
+mod flush_all;
+mod get;
+mod meta_arithmetic;
+mod meta_debug;
+mod meta_delete;
+mod meta_get;
+mod meta_set;
+mod retrieval;
+mod set;
+mod stats;
+mod too_large;
+mod touch;
+
+use bytes::BytesMut;
+use evanesce_front::{Flow, ReplyBuffer};
+use evanesce_store::{Store, Time};
+use evanesce_wire::encode;
+use evanesce_wire::reply::Status;
+use evanesce_wire::request::Request;
+
+use crate::commands::Commands;
+use crate::shared::Shared;
+
+pub(crate) use retrieval::{is_retrieval, retrieval};
+
+#[cfg(test)]
+mod tests;
+
+/// What a request is executed against.
+#[derive(Clone, Copy)]
+pub(crate) struct Context<'a> {
+    pub(crate) store: &'a Store,
+    /// The same instant for a whole batch.
+    pub(crate) now: Time,
+    /// The worker's counts.
+    pub(crate) commands: &'a Commands,
+    /// What `stats` tells of.
+    pub(crate) shared: &'a Shared,
+}
+
+/// Executes one request and appends its reply.
+pub(crate) fn execute(request: &Request<'_>, context: &Context<'_>, out: &mut ReplyBuffer) -> Flow {
+    match request {
+        request if is_retrieval(request) => {
+            let mut retrieval = retrieval(std::slice::from_ref(request));
+            while retrieval.step(context, out) {}
+        }
+        // A retrieval of nothing: `gat 0`.
+        Request::Get(_) | Request::MetaGet(_) => encode::end(out.buf()),
+        Request::Set(set) => set::execute(set, context, out.buf()),
+        Request::Arithmetic(arithmetic) => arithmetic::execute(arithmetic, context, out.buf()),
+        Request::Touch(touch) => touch::execute(touch, context, out.buf()),
+        Request::Delete(delete) => delete::execute(delete, context, out.buf()),
+        Request::FlushAll(flush) => flush_all::execute(*flush, context, out.buf()),
+        Request::Version => encode::version(out.buf()),
+        Request::Verbosity(verbosity) => word(out.buf(), Status::Ok, verbosity.noreply),
+        Request::Stats(argument) => stats::execute(argument, context, out.buf()),
+        Request::Quit => return Flow::Close,
+        Request::MetaSet(set) => meta_set::execute(set, context, out.buf()),
+        Request::MetaDelete(delete) => meta_delete::execute(delete, context, out.buf()),
+        Request::MetaArithmetic(arithmetic) => meta_arithmetic::execute(arithmetic, context, out.buf()),
+        Request::MetaNoop => encode::meta_noop(out.buf()),
+        Request::MetaDebug(debug) => meta_debug::execute(debug, context, out.buf()),
+        Request::TooLarge(refused) => too_large::execute(refused, context, out.buf()),
+    }
+    Flow::Continue
+}
+
+/// Answers with a word, unless nobody wants to hear it.
+fn word(out: &mut BytesMut, status: Status, noreply: bool) {
+    if !noreply {
+        encode::status(out, status);
+    }
+}
+
+/// Answers with an error line, unless nobody wants to hear it.
+fn error(out: &mut BytesMut, line: &str, noreply: bool) {
+    if !noreply {
+        encode::error_line(out, line);
+    }
+}

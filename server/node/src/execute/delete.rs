@@ -1,0 +1,26 @@
+//! `delete`.
+
+use bytes::BytesMut;
+use evanesce_store::{Delete as Operation, DeleteMode, DeleteOutcome};
+use evanesce_wire::reply::Status;
+use evanesce_wire::request::Delete;
+
+use super::{Context, word};
+
+pub(super) fn execute(request: &Delete<'_>, context: &Context<'_>, out: &mut BytesMut) {
+    let operation =
+        Operation { key: request.key, mode: DeleteMode::Remove, compare: None, cas_override: None };
+    let outcome = context.store.delete(&operation, context.now);
+    count(outcome, context);
+    let status = if outcome == DeleteOutcome::Deleted { Status::Deleted } else { Status::NotFound };
+    word(out, status, request.noreply);
+}
+
+pub(super) fn count(outcome: DeleteOutcome, context: &Context<'_>) {
+    let commands = context.commands;
+    match outcome {
+        DeleteOutcome::Deleted => commands.delete_hits.add(1),
+        DeleteOutcome::NotFound => commands.delete_misses.add(1),
+        _ => commands.cas_badval.add(1),
+    }
+}

@@ -1,0 +1,38 @@
+//! `ma`.
+
+use bytes::BytesMut;
+use evanesce_store::{Arithmetic as Operation, ArithmeticOutcome};
+use evanesce_wire::encode::{self, ItemFacts};
+use evanesce_wire::error_lines::{NON_NUMERIC, OUT_OF_MEMORY};
+use evanesce_wire::reply::MetaStatus;
+use evanesce_wire::request::MetaArithmetic;
+
+use super::{Context, arithmetic, expiry};
+
+pub(super) fn execute(request: &MetaArithmetic<'_>, context: &Context<'_>, out: &mut BytesMut) {
+    context.commands.cmd_meta.add(1);
+    let resolve = |exptime| expiry::resolve(exptime, context.now);
+    let operation = Operation {
+        key: &request.key.bytes,
+        direction: arithmetic::direction(request.direction),
+        delta: request.delta,
+        initial: request.vivify.map(|exptime| (request.initial, resolve(exptime))),
+        touch: request.touch.map(resolve),
+        compare: request.compare,
+        cas_override: request.cas_override,
+    };
+    let outcome = context.store.arithmetic(&operation, context.now);
+    arithmetic::count(&outcome, request.direction, context);
+    let status = match outcome {
+        ArithmeticOutcome::Number { number, cas, expiry, .. } => {
+            let ttl_secs = expiry::remaining_secs(expiry, context.now);
+            let facts = ItemFacts { cas, ttl_secs, ..ItemFacts::default() };
+            return encode::meta_arithmetic(out, request, number, &facts);
+        }
+        ArithmeticOutcome::NotFound => MetaStatus::NotFound,
+        ArithmeticOutcome::Exists => MetaStatus::Exists,
+        ArithmeticOutcome::NotANumber => return encode::error_line(out, NON_NUMERIC),
+        _ => return encode::error_line(out, OUT_OF_MEMORY),
+    };
+    encode::meta_status(out, status, &request.key, &request.flags, None);
+}

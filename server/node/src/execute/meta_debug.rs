@@ -1,0 +1,24 @@
+//! `me`.
+
+use bytes::BytesMut;
+use evanesce_store::{Lookup, Read};
+use evanesce_wire::encode;
+use evanesce_wire::request::MetaDebug;
+
+use super::{Context, meta_get};
+
+/// What `me` tells of a size class: the store has none.
+const CLASS: u32 = 0;
+
+pub(super) fn execute(request: &MetaDebug<'_>, context: &Context<'_>, out: &mut BytesMut) {
+    context.commands.cmd_meta.add(1);
+    let read = Read { counts_as_access: false, ..Read::key(&request.key.bytes) };
+    context.store.read(&read, context.now, |lookup| match lookup {
+        Lookup::Miss => encode::meta_debug_miss(out),
+        Lookup::Hit(hit) => {
+            let facts = meta_get::facts(&hit, context);
+            let size_bytes = request.key.bytes.len() + facts.value_bytes;
+            encode::meta_debug(out, &request.key, &facts, CLASS, size_bytes);
+        }
+    });
+}

@@ -1,0 +1,33 @@
+//! `md`.
+
+use bytes::BytesMut;
+use evanesce_store::{Delete as Operation, DeleteMode, DeleteOutcome};
+use evanesce_wire::encode;
+use evanesce_wire::reply::MetaStatus;
+use evanesce_wire::request::MetaDelete;
+
+use super::{Context, delete, expiry};
+
+pub(super) fn execute(request: &MetaDelete<'_>, context: &Context<'_>, out: &mut BytesMut) {
+    context.commands.cmd_meta.add(1);
+    let touch = request.touch.map(|exptime| expiry::resolve(exptime, context.now));
+    let mode = match (request.invalidate, request.drop_value) {
+        (true, drop_value) => DeleteMode::Invalidate { touch, drop_value },
+        (false, true) => DeleteMode::DropValue,
+        (false, false) => DeleteMode::Remove,
+    };
+    let operation = Operation {
+        key: &request.key.bytes,
+        mode,
+        compare: request.compare,
+        cas_override: request.cas_override,
+    };
+    let outcome = context.store.delete(&operation, context.now);
+    delete::count(outcome, context);
+    let status = match outcome {
+        DeleteOutcome::Deleted => MetaStatus::Done,
+        DeleteOutcome::NotFound => MetaStatus::NotFound,
+        _ => MetaStatus::Exists,
+    };
+    encode::meta_deleted(out, status, request);
+}

@@ -1,0 +1,40 @@
+//! `stats` and its kinds.
+
+use bytes::BytesMut;
+use evanesce_wire::encode;
+use evanesce_wire::error_lines::{STATS_DETAIL_USAGE, UNKNOWN_COMMAND};
+use evanesce_wire::reply::Status;
+
+use super::Context;
+
+/// memcached's answer where dumping keys is off: with us it always is.
+const CACHEDUMP_NOT_ALLOWED: &str = "CLIENT_ERROR stats cachedump not allowed";
+
+/// Statistics per prefix belong to namespaces, which come later.
+const DETAIL_NOT_OFFERED: &str = "SERVER_ERROR stats detail is not offered";
+
+pub(super) fn execute(argument: &[u8], context: &Context<'_>, out: &mut BytesMut) {
+    let mut words = argument.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
+    match words.next().unwrap_or_default() {
+        b"" => list(&context.shared.stats(), out),
+        b"settings" => list(&context.shared.settings(), out),
+        b"reset" => {
+            context.shared.reset();
+            encode::status(out, Status::Reset);
+        }
+        // The store has no size classes to tell of.
+        b"items" | b"slabs" => encode::end(out),
+        b"sizes" => list(&[("sizes_status", "disabled".to_owned())], out),
+        b"cachedump" => encode::error_line(out, CACHEDUMP_NOT_ALLOWED),
+        b"detail" if words.next().is_none() => encode::error_line(out, STATS_DETAIL_USAGE),
+        b"detail" => encode::error_line(out, DETAIL_NOT_OFFERED),
+        _ => encode::error_line(out, UNKNOWN_COMMAND),
+    }
+}
+
+fn list(stats: &[(&'static str, String)], out: &mut BytesMut) {
+    for (name, value) in stats {
+        encode::stat(out, name, value);
+    }
+    encode::end(out);
+}

@@ -1,0 +1,18 @@
+//! A store command whose value was too large, or came when there was no memory for it.
+
+use bytes::BytesMut;
+use evanesce_store::{Delete, DeleteMode};
+use evanesce_wire::request::TooLarge;
+
+use super::{Context, error};
+
+/// Answers, and drops what is there: its writer believes it replaced.
+pub(super) fn execute(refused: &TooLarge<'_>, context: &Context<'_>, out: &mut BytesMut) {
+    context.commands.store_too_large.add(1);
+    if refused.drop_item {
+        let delete =
+            Delete { key: &refused.key.bytes, mode: DeleteMode::Remove, compare: None, cas_override: None };
+        context.store.delete(&delete, context.now);
+    }
+    error(out, refused.line, refused.noreply);
+}

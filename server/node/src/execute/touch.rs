@@ -1,0 +1,21 @@
+//! `touch`.
+
+use bytes::BytesMut;
+use evanesce_store::{Lookup, Read};
+use evanesce_wire::reply::Status;
+use evanesce_wire::request::Touch;
+
+use super::{Context, expiry, retrieval, word};
+
+pub(super) fn execute(request: &Touch<'_>, context: &Context<'_>, out: &mut BytesMut) {
+    let touch = Some(expiry::resolve(request.exptime, context.now));
+    let read = Read { touch, ..Read::key(request.key) };
+    let status = context.store.read(&read, context.now, |lookup| {
+        retrieval::count(&lookup, true, context);
+        match lookup {
+            Lookup::Hit(_) => Status::Touched,
+            Lookup::Miss => Status::NotFound,
+        }
+    });
+    word(out, status, request.noreply);
+}

@@ -1,0 +1,243 @@
+//! The node's metrics, each declared once: name, meaning and where the number comes from.
+
+use metrics::{Label, counter, describe_counter, describe_gauge, gauge};
+
+use crate::shared::{Counts, Shared};
+
+/// A counter of the node.
+struct Total {
+    name: &'static str,
+    help: &'static str,
+    /// A label, and for each of its values the count.
+    label: &'static str,
+    read: fn(&Counts) -> Vec<(&'static str, u64)>,
+}
+
+/// A gauge of the node.
+struct Level {
+    name: &'static str,
+    help: &'static str,
+    read: fn(&Counts) -> u64,
+}
+
+/// Counters. A label's name is empty where there is none.
+const TOTALS: &[Total] = &[
+    Total {
+        name: "evanesce_node_lookups_total",
+        help: "Keys looked up, by outcome.",
+        label: "outcome",
+        read: |c| vec![("hit", c.commands.get_hits), ("miss", c.commands.get_misses)],
+    },
+    Total {
+        name: "evanesce_node_touches_total",
+        help: "Keys touched, lookups with a new expiry included, by outcome.",
+        label: "outcome",
+        read: |c| vec![("hit", c.commands.touch_hits), ("miss", c.commands.touch_misses)],
+    },
+    Total {
+        name: "evanesce_node_writes_total",
+        help: "Store commands that reached the store, stored or not.",
+        label: "",
+        read: |c| vec![("", c.commands.cmd_set)],
+    },
+    Total {
+        name: "evanesce_node_writes_refused_total",
+        help: "Store commands refused, by reason.",
+        label: "reason",
+        read: |c| vec![("too_large", c.commands.store_too_large), ("no_memory", c.commands.store_no_memory)],
+    },
+    Total {
+        name: "evanesce_node_compares_total",
+        help: "Writes and deletes that demanded a CAS token, by outcome.",
+        label: "outcome",
+        read: |c| {
+            let commands = &c.commands;
+            vec![
+                ("stored", commands.cas_hits),
+                ("exists", commands.cas_badval),
+                ("not_found", commands.cas_misses),
+            ]
+        },
+    },
+    Total {
+        name: "evanesce_node_deletes_total",
+        help: "Deletes, by outcome.",
+        label: "outcome",
+        read: |c| vec![("hit", c.commands.delete_hits), ("miss", c.commands.delete_misses)],
+    },
+    Total {
+        name: "evanesce_node_increments_total",
+        help: "Increments, by outcome.",
+        label: "outcome",
+        read: |c| vec![("hit", c.commands.incr_hits), ("miss", c.commands.incr_misses)],
+    },
+    Total {
+        name: "evanesce_node_decrements_total",
+        help: "Decrements, by outcome.",
+        label: "outcome",
+        read: |c| vec![("hit", c.commands.decr_hits), ("miss", c.commands.decr_misses)],
+    },
+    Total {
+        name: "evanesce_node_flushes_total",
+        help: "Flushes asked for.",
+        label: "",
+        read: |c| vec![("", c.commands.cmd_flush)],
+    },
+    Total {
+        name: "evanesce_node_requests_total",
+        help: "Requests executed.",
+        label: "",
+        read: |c| vec![("", c.front.requests)],
+    },
+    Total {
+        name: "evanesce_node_batches_total",
+        help: "Batches of requests executed; requests per batch say how well clients pipeline.",
+        label: "",
+        read: |c| vec![("", c.front.batches)],
+    },
+    Total {
+        name: "evanesce_node_requests_refused_total",
+        help: "Requests answered with an error before they were executed, by reason.",
+        label: "reason",
+        read: |c| vec![("malformed", c.front.refused_requests), ("input_budget", c.front.input_exhausted)],
+    },
+    Total {
+        name: "evanesce_node_received_bytes_total",
+        help: "Bytes read from memcached connections.",
+        label: "",
+        read: |c| vec![("", c.front.bytes_read)],
+    },
+    Total {
+        name: "evanesce_node_sent_bytes_total",
+        help: "Bytes written to memcached connections.",
+        label: "",
+        read: |c| vec![("", c.front.bytes_written)],
+    },
+    Total {
+        name: "evanesce_node_connections_accepted_total",
+        help: "Memcached connections accepted and served.",
+        label: "",
+        read: |c| vec![("", c.front.total_connections)],
+    },
+    Total {
+        name: "evanesce_node_connections_closed_total",
+        help: "Memcached connections that the node closed, by reason.",
+        label: "reason",
+        read: |c| {
+            let front = &c.front;
+            vec![
+                ("too_many", front.rejected_connections),
+                ("stalled", front.stalled_connections),
+                ("idle", front.idle_connections),
+                ("output_budget", front.output_exhausted),
+                ("binary", front.binary_connections),
+            ]
+        },
+    },
+    Total {
+        name: "evanesce_node_accept_errors_total",
+        help: "Failures to accept a connection, such as too few file descriptors.",
+        label: "",
+        read: |c| vec![("", c.front.accept_errors)],
+    },
+    Total {
+        name: "evanesce_node_items_stored_total",
+        help: "Items stored.",
+        label: "",
+        read: |c| vec![("", c.store.items_total)],
+    },
+    Total {
+        name: "evanesce_node_items_dropped_total",
+        help: "Items that left the store without a delete, by reason.",
+        label: "reason",
+        read: |c| {
+            vec![("evicted", c.store.evictions), ("expired", c.store.expired), ("flushed", c.store.flushed)]
+        },
+    },
+    Total {
+        name: "evanesce_node_items_unread_total",
+        help: "Items that left the store without ever having been read, by reason.",
+        label: "reason",
+        read: |c| vec![("evicted", c.store.evicted_unfetched), ("expired", c.store.expired_unfetched)],
+    },
+];
+
+/// Gauges.
+const LEVELS: &[Level] = &[
+    Level { name: "evanesce_node_items", help: "Items in the store.", read: |c| c.store.items },
+    Level {
+        name: "evanesce_node_item_bytes",
+        help: "Bytes of the items in the store: headers, keys, values.",
+        read: |c| c.store.item_bytes,
+    },
+    Level {
+        name: "evanesce_node_memory_bytes",
+        help: "Bytes of the store's budget in use.",
+        read: |c| c.store.bytes,
+    },
+    Level {
+        name: "evanesce_node_memory_limit_bytes",
+        help: "The store's budget in bytes.",
+        read: |c| c.store.limit_bytes,
+    },
+    Level {
+        name: "evanesce_node_connections",
+        help: "Memcached connections open.",
+        read: |c| c.front.curr_connections,
+    },
+    Level {
+        name: "evanesce_node_connections_limit",
+        help: "Memcached connections that may be open at once.",
+        read: |c| c.front.connections_max,
+    },
+    Level {
+        name: "evanesce_node_input_bytes",
+        help: "Bytes held by requests that arrive in pieces.",
+        read: |c| c.front.input_bytes,
+    },
+    Level {
+        name: "evanesce_node_output_bytes",
+        help: "Bytes held by replies that their readers have not taken.",
+        read: |c| c.front.output_bytes,
+    },
+    Level { name: "evanesce_node_threads", help: "Worker threads.", read: |c| c.front.threads as u64 },
+];
+
+/// Tells the recorder what each metric means.
+pub(crate) fn describe() {
+    TOTALS.iter().for_each(|total| describe_counter!(total.name, total.help));
+    LEVELS.iter().for_each(|level| describe_gauge!(level.name, level.help));
+    describe_gauge!("evanesce_node_uptime_seconds", "Seconds since the node started.");
+    describe_gauge!("evanesce_node_leases", "Discoveries that hold a lease of this node.");
+}
+
+/// Shows the counters as they are now.
+pub(crate) fn publish(shared: &Shared, leases: usize) {
+    let counts = shared.counts();
+    for total in TOTALS {
+        for (value, count) in (total.read)(&counts) {
+            let labels = (!value.is_empty()).then(|| Label::from_static_parts(total.label, value));
+            counter!(total.name, labels.into_iter().collect::<Vec<_>>()).absolute(count);
+        }
+    }
+    for level in LEVELS {
+        gauge!(level.name).set((level.read)(&counts) as f64);
+    }
+    gauge!("evanesce_node_uptime_seconds").set(shared.clock.uptime_ms() as f64 / 1000.0);
+    gauge!("evanesce_node_leases").set(leases as f64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_metric_is_declared_twice_and_counters_end_in_total() {
+        let mut names: Vec<_> = TOTALS.iter().map(|t| t.name).chain(LEVELS.iter().map(|l| l.name)).collect();
+        assert!(TOTALS.iter().all(|total| total.name.ends_with("_total")));
+        let declared = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), declared);
+    }
+}

@@ -1,0 +1,213 @@
+//! A node put together, running, and taken down.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use evanesce_admin::{Admin, AdminConfig, DrainSignal, RoleState, RunningAdmin, Services};
+use evanesce_front::{Drained, Front, Running};
+use evanesce_membership::{EndpointError, MembershipOptions, Registration};
+use evanesce_store::{Store, StoreConfigError};
+use evanesce_topology::{NodeState, TopologyError};
+use parking_lot::Mutex;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::config::NodeConfig;
+use crate::facts::Addresses;
+use crate::metrics;
+use crate::role::NodeRole;
+use crate::service::NodeService;
+use crate::shared::{Facts, Shared};
+
+/// How often the node looks for expired items: memory they hold is wasted, nothing else.
+const EXPIRE_EVERY: Duration = Duration::from_millis(100);
+
+/// Items that one step of expiry looks at: about a hundred microseconds of a shard's lock.
+const EXPIRE_ITEMS_MAX: usize = 1000;
+
+/// Steps of expiry in one go when each found much: then the timer's other work may go on.
+const EXPIRE_STEPS_MAX: usize = 64;
+
+/// How much of a drain's time may go into telling the discoveries.
+const DEREGISTER_MAX: Duration = Duration::from_secs(1);
+
+/// How long clients that follow a discovery are given to turn away before connections close: one push of a topology.
+const DRAIN_NOTICE: Duration = Duration::from_millis(100);
+
+/// Why a node could not start. The operator's to mend; nothing is left running.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The memory cannot hold a store.
+    #[error(transparent)]
+    Store(#[from] StoreConfigError),
+    /// A memcached address cannot be had.
+    #[error(transparent)]
+    Front(#[from] evanesce_front::BindError),
+    /// A gRPC or HTTP address cannot be had.
+    #[error(transparent)]
+    AdminBind(#[from] evanesce_admin::BindError),
+    /// The admin side cannot serve.
+    #[error(transparent)]
+    Admin(#[from] evanesce_admin::StartError),
+    /// What the node would register breaks a rule.
+    #[error("this node cannot be part of a topology: {0}")]
+    Facts(#[from] TopologyError),
+    /// A discovery's address cannot be read.
+    #[error(transparent)]
+    Discovery(#[from] EndpointError),
+    /// The system refused threads or event loops.
+    #[error("cannot start worker threads: {0}; raise the limits of this process")]
+    Threads(#[from] io::Error),
+}
+
+/// A cache node.
+#[derive(Debug, Clone, Copy)]
+pub struct Node;
+
+/// A node at work. Dropped without [`RunningNode::drain`] it ends at once and its leases lapse.
+pub struct RunningNode {
+    front: Running,
+    admin: Arc<RunningAdmin>,
+    role: Arc<NodeRole>,
+    drain_deadline: Duration,
+    /// Aborted when dropped.
+    chores: JoinSet<()>,
+}
+
+impl Node {
+    /// Opens all listeners, serves, and begins to register with the discoveries. Returns as soon as memcached is
+    /// served; [`RunningNode::ready`] tells when a discovery has taken the node in.
+    ///
+    /// # Errors
+    ///
+    /// A [`StartError`] says what to change.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime with time and I/O.
+    pub async fn start(config: NodeConfig) -> Result<RunningNode, StartError> {
+        let store = Store::new(config.store())?;
+        let front = Front::bind(config.front())?;
+        let admin = Admin::bind(AdminConfig { grpc: config.grpc, http: config.http })?;
+        let addresses =
+            Addresses { memcached: front.local_addrs()[0], grpc: admin.grpc_addr(), http: admin.http_addr() };
+        let facts = Facts {
+            memcached: addresses.memcached,
+            item_bytes_max: config.item_bytes_max,
+            connections_max: config.connections_max,
+            idle_timeout: config.idle_timeout,
+        };
+        let shared = Arc::new(Shared::new(store, config.threads.get(), Some(front.stats_handle()), facts));
+        let for_workers = Arc::clone(&shared);
+        let front = front.start(move |worker| NodeService { shared: Arc::clone(&for_workers), worker })?;
+        let role = Arc::new(role(&config, addresses, Arc::clone(&shared))?);
+        let admin = Arc::new(admin.start(role.clone(), Services::default())?);
+        metrics::describe();
+        let mut chores = JoinSet::new();
+        chores.spawn(expire(shared));
+        chores.spawn(join(Arc::clone(&role), Arc::clone(&admin)));
+        Ok(RunningNode { front, admin, role, drain_deadline: config.drain_deadline, chores })
+    }
+}
+
+impl RunningNode {
+    /// Where it speaks memcached: the first address of [`NodeConfig::listen`].
+    #[must_use]
+    pub fn memcached_addr(&self) -> SocketAddr {
+        self.role.addresses.memcached
+    }
+
+    /// Where it speaks gRPC, if it does.
+    #[must_use]
+    pub fn grpc_addr(&self) -> Option<SocketAddr> {
+        self.role.addresses.grpc
+    }
+
+    /// Where it speaks HTTP, if it does.
+    #[must_use]
+    pub fn http_addr(&self) -> Option<SocketAddr> {
+        self.role.addresses.http
+    }
+
+    /// Waits until a discovery has taken the node in; at once when it stands alone. Cancel-safe.
+    pub async fn ready(&self) {
+        if let Some(registration) = &self.role.registration {
+            registration.registered().await;
+        }
+    }
+
+    /// Waits until an operator asks the node to drain, and returns the deadline to drain by. Cancel-safe.
+    pub async fn drain_requested(&self) -> Duration {
+        self.role.drain.requested().await.unwrap_or(self.drain_deadline)
+    }
+
+    /// Takes the node out of its cluster, finishes the requests in hand, closes all connections and ends the threads,
+    /// in `deadline` at most, give or take a second for what has to be cut.
+    pub async fn drain(mut self, deadline: Duration) -> Drained {
+        let until = Instant::now() + deadline;
+        self.chores.shutdown().await;
+        self.role.set_state(RoleState::Draining);
+        self.admin.set_ready(false);
+        if let Some(registration) = &self.role.registration {
+            registration.set_state(NodeState::Draining);
+            tokio::time::sleep(DRAIN_NOTICE.min(deadline / 4)).await;
+            if !registration.deregister(DEREGISTER_MAX.min(deadline / 2)).await {
+                tracing::warn!("not every discovery took the lease back; it lapses by itself");
+            }
+        }
+        let drained = self.front.drain(until.saturating_duration_since(Instant::now())).await;
+        if let Some(admin) = Arc::into_inner(self.admin) {
+            admin.stop().await;
+        }
+        drained
+    }
+}
+
+fn role(config: &NodeConfig, addresses: Addresses, shared: Arc<Shared>) -> Result<NodeRole, StartError> {
+    let registration = if config.discoveries.is_empty() {
+        None
+    } else {
+        let facts = config.facts(addresses)?;
+        Some(Registration::start(&config.discoveries, facts, MembershipOptions::default())?)
+    };
+    Ok(NodeRole {
+        shared,
+        name: config.name.clone(),
+        cluster: config.cluster.clone(),
+        zone: config.zone.clone(),
+        addresses,
+        drain: DrainSignal::new(),
+        state: Mutex::new(RoleState::Joining),
+        registration,
+    })
+}
+
+/// Goes on duty once a discovery knows the node. Without warm-up there is nothing between joining and serving.
+async fn join(role: Arc<NodeRole>, admin: Arc<RunningAdmin>) {
+    if let Some(registration) = &role.registration {
+        registration.registered().await;
+        registration.set_state(NodeState::Serving);
+    }
+    role.set_state(RoleState::Serving);
+    admin.set_ready(true);
+}
+
+/// Drops expired items that nobody asks for, a bounded step at a time.
+async fn expire(shared: Arc<Shared>) {
+    let mut every = interval(EXPIRE_EVERY);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        for _ in 0..EXPIRE_STEPS_MAX {
+            shared.expiry_steps.fetch_add(1, Ordering::Relaxed);
+            if shared.store.expire(shared.clock.now(), EXPIRE_ITEMS_MAX) < EXPIRE_ITEMS_MAX / 2 {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}

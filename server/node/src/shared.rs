@@ -1,0 +1,196 @@
+//! What all workers of a node share, and the statistics drawn from it.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use evanesce_front::{FrontStats, StatsHandle};
+use evanesce_store::{Store, StoreStats};
+use evanesce_wire::MEMCACHED_VERSION;
+use parking_lot::Mutex;
+
+use crate::clock::Clock;
+use crate::commands::{CommandSums, Commands};
+
+/// The release of Evanesce, as x.y.z.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What all workers of a node share.
+pub(crate) struct Shared {
+    pub(crate) store: Store,
+    pub(crate) clock: Clock,
+    /// One set for each worker.
+    pub(crate) commands: Vec<Commands>,
+    /// Steps of proactive expiry so far.
+    pub(crate) expiry_steps: AtomicU64,
+    front: Option<StatsHandle>,
+    facts: Facts,
+    baseline: Mutex<Counts>,
+}
+
+/// What does not change while a node runs.
+#[derive(Debug, Clone)]
+pub(crate) struct Facts {
+    pub(crate) memcached: SocketAddr,
+    pub(crate) item_bytes_max: usize,
+    pub(crate) connections_max: usize,
+    pub(crate) idle_timeout: Option<Duration>,
+}
+
+/// All counters at one moment.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Counts {
+    pub(crate) commands: CommandSums,
+    pub(crate) front: FrontStats,
+    pub(crate) store: StoreStats,
+}
+
+impl Shared {
+    pub(crate) fn new(store: Store, threads: usize, front: Option<StatsHandle>, facts: Facts) -> Self {
+        Self {
+            store,
+            clock: Clock::start(),
+            commands: (0..threads).map(|_| Commands::default()).collect(),
+            expiry_steps: AtomicU64::new(0),
+            front,
+            facts,
+            baseline: Mutex::default(),
+        }
+    }
+
+    /// All counters since the start, whatever `stats reset` was sent.
+    pub(crate) fn counts(&self) -> Counts {
+        let mut commands = CommandSums::default();
+        self.commands.iter().for_each(|worker| commands.add(worker));
+        let front = self.front.as_ref().map(StatsHandle::stats).unwrap_or_default();
+        Counts { commands, front, store: self.store.stats() }
+    }
+
+    /// Counts from now on for `stats`. What metrics show is not touched.
+    pub(crate) fn reset(&self) {
+        let counts = self.counts();
+        *self.baseline.lock() = counts;
+    }
+
+    /// What `stats` tells, in memcached's order where the name is memcached's.
+    pub(crate) fn stats(&self) -> Vec<(&'static str, String)> {
+        let before = *self.baseline.lock();
+        let counts = self.counts();
+        let mut stats = self.process_stats();
+        stats.extend(numbers(&connection_stats(&counts.front, &before.front)));
+        stats.extend(numbers(&command_stats(&counts.commands.since(&before.commands))));
+        stats.extend(numbers(&traffic_stats(&counts.front, &before.front, counts.store.limit_bytes)));
+        stats.extend(numbers(&item_stats(&counts.store, &before.store)));
+        stats.extend(numbers(&own_stats(&counts.front, &before.front)));
+        stats.push(("evanesce_expiry_steps", self.expiry_steps.load(Ordering::Relaxed).to_string()));
+        stats.push(("evanesce_version", VERSION.to_owned()));
+        stats
+    }
+
+    /// What `stats settings` tells.
+    pub(crate) fn settings(&self) -> Vec<(&'static str, String)> {
+        let facts = &self.facts;
+        let idle_secs = facts.idle_timeout.map_or(0, |timeout| timeout.as_secs());
+        vec![
+            ("maxbytes", self.store.stats().limit_bytes.to_string()),
+            ("maxconns", facts.connections_max.to_string()),
+            ("tcpport", facts.memcached.port().to_string()),
+            ("udpport", "0".to_owned()),
+            ("inter", facts.memcached.ip().to_string()),
+            ("evictions", "on".to_owned()),
+            ("num_threads", self.commands.len().to_string()),
+            ("cas_enabled", "yes".to_owned()),
+            ("item_size_max", facts.item_bytes_max.to_string()),
+            ("flush_enabled", "yes".to_owned()),
+            ("dump_enabled", "no".to_owned()),
+            ("idle_timeout", idle_secs.to_string()),
+            ("binding_protocol", "ascii".to_owned()),
+        ]
+    }
+
+    fn process_stats(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("pid", std::process::id().to_string()),
+            ("uptime", (self.clock.uptime_ms() / 1000).to_string()),
+            ("time", (self.clock.now().0 / 1000).to_string()),
+            ("version", MEMCACHED_VERSION.to_owned()),
+            ("pointer_size", usize::BITS.to_string()),
+        ]
+    }
+}
+
+fn numbers(stats: &[(&'static str, u64)]) -> impl Iterator<Item = (&'static str, String)> {
+    stats.iter().map(|(name, number)| (*name, number.to_string()))
+}
+
+fn connection_stats(now: &FrontStats, before: &FrontStats) -> [(&'static str, u64); 4] {
+    [
+        ("max_connections", now.connections_max),
+        ("curr_connections", now.curr_connections),
+        ("total_connections", now.total_connections.saturating_sub(before.total_connections)),
+        ("rejected_connections", now.rejected_connections.saturating_sub(before.rejected_connections)),
+    ]
+}
+
+fn command_stats(counts: &CommandSums) -> [(&'static str, u64); 20] {
+    [
+        ("cmd_get", counts.cmd_get),
+        ("cmd_set", counts.cmd_set),
+        ("cmd_flush", counts.cmd_flush),
+        ("cmd_touch", counts.cmd_touch),
+        ("cmd_meta", counts.cmd_meta),
+        ("get_hits", counts.get_hits),
+        ("get_misses", counts.get_misses),
+        ("delete_misses", counts.delete_misses),
+        ("delete_hits", counts.delete_hits),
+        ("incr_misses", counts.incr_misses),
+        ("incr_hits", counts.incr_hits),
+        ("decr_misses", counts.decr_misses),
+        ("decr_hits", counts.decr_hits),
+        ("cas_misses", counts.cas_misses),
+        ("cas_hits", counts.cas_hits),
+        ("cas_badval", counts.cas_badval),
+        ("touch_hits", counts.touch_hits),
+        ("touch_misses", counts.touch_misses),
+        ("store_too_large", counts.store_too_large),
+        ("store_no_memory", counts.store_no_memory),
+    ]
+}
+
+fn traffic_stats(now: &FrontStats, before: &FrontStats, limit_bytes: u64) -> [(&'static str, u64); 4] {
+    [
+        ("bytes_read", now.bytes_read.saturating_sub(before.bytes_read)),
+        ("bytes_written", now.bytes_written.saturating_sub(before.bytes_written)),
+        ("limit_maxbytes", limit_bytes),
+        ("threads", now.threads as u64),
+    ]
+}
+
+fn item_stats(now: &StoreStats, before: &StoreStats) -> [(&'static str, u64); 8] {
+    [
+        ("bytes", now.bytes),
+        ("curr_items", now.items),
+        ("total_items", now.items_total.saturating_sub(before.items_total)),
+        ("expired_unfetched", now.expired_unfetched.saturating_sub(before.expired_unfetched)),
+        ("evicted_unfetched", now.evicted_unfetched.saturating_sub(before.evicted_unfetched)),
+        ("evictions", now.evictions.saturating_sub(before.evictions)),
+        ("expired", now.expired.saturating_sub(before.expired)),
+        ("flushed", now.flushed.saturating_sub(before.flushed)),
+    ]
+}
+
+/// What memcached has no name for.
+fn own_stats(now: &FrontStats, before: &FrontStats) -> [(&'static str, u64); 10] {
+    [
+        ("evanesce_requests", now.requests.saturating_sub(before.requests)),
+        ("evanesce_batches", now.batches.saturating_sub(before.batches)),
+        ("evanesce_refused_requests", now.refused_requests.saturating_sub(before.refused_requests)),
+        ("evanesce_input_exhausted", now.input_exhausted.saturating_sub(before.input_exhausted)),
+        ("evanesce_output_exhausted", now.output_exhausted.saturating_sub(before.output_exhausted)),
+        ("evanesce_stalled_connections", now.stalled_connections.saturating_sub(before.stalled_connections)),
+        ("evanesce_idle_connections", now.idle_connections.saturating_sub(before.idle_connections)),
+        ("evanesce_accept_errors", now.accept_errors.saturating_sub(before.accept_errors)),
+        ("evanesce_input_bytes", now.input_bytes),
+        ("evanesce_output_bytes", now.output_bytes),
+    ]
+}
