@@ -1,10 +1,23 @@
 //! The storage engine.
 
+mod arithmetic;
+mod budget;
 mod config;
-mod naive;
+mod delete;
+mod evict;
+mod expire;
+mod extent;
+mod ghost;
+mod index;
+mod item;
 mod op;
+mod read;
+mod room;
+mod segment;
+mod shard;
 mod stats;
 mod store;
+mod write;
 
 pub use config::{StoreConfig, StoreConfigError};
 pub use op::{

@@ -29,8 +29,11 @@ pub struct Read<'a> {
     pub vivify: Option<Expiry>,
     /// CAS token of an item that `vivify` makes.
     pub cas_override: Option<u64>,
-    /// Give the caller the win when less than this remains.
+    /// Give the caller the win when less than this remains, if it may win.
     pub recache_below: Option<Duration>,
+    /// The caller may get the win of a stale item or one due for `recache_below`: true for meta gets, false
+    /// for reads that could not tell their caller. False by default.
+    pub may_win: bool,
     /// Remember the access (recency, hit-before, last access). True by default.
     pub counts_as_access: bool,
 }
@@ -44,6 +47,7 @@ impl<'a> Read<'a> {
             vivify: None,
             cas_override: None,
             recache_below: None,
+            may_win: false,
             counts_as_access: true,
         }
     }

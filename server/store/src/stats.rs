@@ -25,3 +25,17 @@ pub struct StoreStats {
     /// Items dropped by a flush.
     pub flushed: u64,
 }
+
+impl StoreStats {
+    /// Adds a shard's counts.
+    pub(crate) fn add(&mut self, shard: &StoreStats) {
+        self.items += shard.items;
+        self.items_total += shard.items_total;
+        self.item_bytes += shard.item_bytes;
+        self.evictions += shard.evictions;
+        self.evicted_unfetched += shard.evicted_unfetched;
+        self.expired += shard.expired;
+        self.expired_unfetched += shard.expired_unfetched;
+        self.flushed += shard.flushed;
+    }
+}

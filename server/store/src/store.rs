@@ -1,17 +1,44 @@
-//! The store: interim body behind the final signatures.
+//! The store: shards behind locks, and the budget they share.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
 use parking_lot::Mutex;
 
-use crate::naive::Naive;
+use crate::budget::{Budget, Charge};
+use crate::extent::{charged_bytes, charged_value};
+use crate::room::NeedRoom;
+use crate::shard::{Shard, Shared};
 use crate::{
-    Arithmetic, ArithmeticOutcome, Delete, DeleteOutcome, Hit, Lookup, Read, StoreConfig, StoreConfigError,
-    StoreStats, Time, Value, Write, WriteOutcome,
+    Arithmetic, ArithmeticOutcome, Delete, DeleteOutcome, Lookup, Read, StoreConfig, StoreConfigError,
+    StoreStats, Time, Write, WriteOutcome,
 };
 
-/// The store. Every method takes `&self`, may be called from any thread, and never blocks for long.
+/// How often an operation may ask for room before it counts as out of memory. Each time it asks, one need is
+/// met for good (table, segment, extent), so a few suffice unless others take what was freed.
+const ROOM_ATTEMPTS_MAX: usize = 16;
+
+/// The store. Every method takes `&self` and may be called from any thread.
+///
+/// Lock order: no thread ever holds two shards' locks.
+#[derive(Debug)]
 pub struct Store {
-    inner: Mutex<Naive>,
-    config: StoreConfig,
+    shards: Box<[Slot]>,
+    shared: Arc<Shared>,
+    /// The shard at which the next step of expiry begins.
+    expire_next: AtomicUsize,
+    /// Held for the shards themselves.
+    _charge: Charge,
+}
+
+/// A shard on cache lines of its own.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Slot {
+    shard: Mutex<Shard>,
+    /// What the shard holds of the budget, as of its last change; readable without the lock.
+    held_bytes: AtomicUsize,
 }
 
 impl Store {
@@ -21,76 +48,196 @@ impl Store {
     ///
     /// When the configuration cannot work: the caller's fault.
     pub fn new(config: StoreConfig) -> Result<Store, StoreConfigError> {
-        config.layout()?;
-        let naive = Naive { item_bytes_max: config.item_bytes_max, ..Naive::default() };
-        Ok(Store { inner: Mutex::new(naive), config })
+        let layout = config.layout()?;
+        let shards = config.shards.get();
+        let memory_bytes = config.memory_bytes;
+        let budget = Budget::new(memory_bytes);
+        let least = shards * (size_of::<Slot>() + Shard::bytes_min(&layout));
+        let too_small = StoreConfigError::MemoryTooSmall { memory_bytes, shards, least };
+        let charge = budget.charge(shards * size_of::<Slot>()).ok_or(too_small)?;
+        let shared = Arc::new(Shared::new(layout, budget, shards));
+        let slot = |_| {
+            let shard = Shard::new(Arc::clone(&shared))?;
+            let held_bytes = AtomicUsize::new(shard.held_bytes());
+            Ok(Slot { shard: Mutex::new(shard), held_bytes })
+        };
+        let shards = (0..shards).map(slot).collect::<Result<_, StoreConfigError>>()?;
+        Ok(Store { shards, shared, expire_next: AtomicUsize::new(0), _charge: charge })
     }
 
-    /// Looks a key up and lets `visit` see what is there while the shard is locked.
+    /// Looks a key up and lets `visit` see what is there while its shard is locked: `visit` must not call
+    /// the store, and should copy or clone and return.
     pub fn read<R>(&self, read: &Read<'_>, now: Time, visit: impl FnOnce(Lookup<'_>) -> R) -> R {
-        match self.inner.lock().read(read, now) {
-            None => visit(Lookup::Miss),
-            Some(hit) => visit(Lookup::Hit(Hit {
-                value: Value::Inline(&hit.item.value),
-                flags: hit.item.flags,
-                cas: hit.item.cas,
-                expiry: hit.item.expiry,
-                last_access: hit.item.last_access,
-                hit_before: hit.item.fetched,
-                stale: hit.item.stale,
-                win: hit.win,
-                win_sent: hit.item.win_sent,
-            })),
+        let hash = self.shared.hash(read.key);
+        let at = self.shard_of(hash);
+        let mut visit = Some(visit);
+        let result = self.run(at, now, |shard| {
+            let sight = shard.look(hash, read, now)?;
+            Ok(visit.take().map(|visit| shard.show(hash, &sight, visit)))
+        });
+        match (result.flatten(), visit) {
+            (Some(result), _) => result,
+            (None, Some(visit)) => visit(Lookup::Miss),
+            (None, None) => unreachable!("a visit that was taken gave a result"),
         }
     }
 
-    /// Looks many keys up; `visit` sees the index in `reads` and what is there, in the order of `reads`.
+    /// Looks many keys up; `visit` sees the index in `reads` and what is there, in the order of `reads`. As
+    /// for [`Store::read`], `visit` must not call the store.
     pub fn read_batch(&self, reads: &[Read<'_>], now: Time, mut visit: impl FnMut(usize, Lookup<'_>)) {
-        for (index, read) in reads.iter().enumerate() {
-            self.read(read, now, |lookup| visit(index, lookup));
+        let mut index = 0;
+        while index < reads.len() {
+            // Neighbours in one shard share one locking; a read that needs room is done on its own.
+            let at = self.shard_of(self.shared.hash(reads[index].key));
+            let mut shard = self.shards[at].shard.lock();
+            let started = index;
+            while let Some(read) = reads.get(index) {
+                let hash = self.shared.hash(read.key);
+                if read.vivify.is_some() || self.shard_of(hash) != at {
+                    break;
+                }
+                let Ok(sight) = shard.look(hash, read, now) else { break };
+                shard.show(hash, &sight, |lookup| visit(index, lookup));
+                index += 1;
+            }
+            drop(shard);
+            if index == started {
+                self.read(&reads[index], now, |lookup| visit(index, lookup));
+                index += 1;
+            }
         }
     }
 
     /// Writes one item.
     pub fn write(&self, write: &Write<'_>, now: Time) -> WriteOutcome {
-        self.inner.lock().write(write, now)
+        let hash = self.shared.hash(write.key);
+        let at = self.shard_of(hash);
+        let layout = &self.shared.layout;
+        let item_bytes = write.key.len() + write.value.len();
+        let is_large = Shard::is_large(layout, write.key.len(), write.value.len(), write.flags);
+        let mut prepared = None;
+        // Large values are copied before the lock is taken.
+        if is_large && item_bytes <= layout.item_bytes_max {
+            prepared = self.prepare(write, now);
+            if prepared.is_none() {
+                return WriteOutcome::OutOfMemory;
+            }
+        }
+        let outcome = self.run(at, now, |shard| shard.write(hash, write, prepared.as_ref(), now));
+        outcome.unwrap_or(WriteOutcome::OutOfMemory)
     }
 
     /// Deletes or invalidates one item.
     pub fn delete(&self, delete: &Delete<'_>, now: Time) -> DeleteOutcome {
-        self.inner.lock().delete(delete, now)
+        let hash = self.shared.hash(delete.key);
+        let at = self.shard_of(hash);
+        let outcome = self.run(at, now, |shard| shard.delete(hash, delete, now));
+        // Without room for an empty item its key is better gone than stale.
+        outcome.unwrap_or_else(|| {
+            let delete = Delete { mode: crate::DeleteMode::Remove, ..*delete };
+            self.run(at, now, |shard| shard.delete(hash, &delete, now)).unwrap_or(DeleteOutcome::NotFound)
+        })
     }
 
     /// Adds to or subtracts from a number.
     pub fn arithmetic(&self, op: &Arithmetic<'_>, now: Time) -> ArithmeticOutcome {
-        self.inner.lock().arithmetic(op, now)
+        let hash = self.shared.hash(op.key);
+        let outcome = self.run(self.shard_of(hash), now, |shard| shard.arithmetic(hash, op, now));
+        outcome.unwrap_or(ArithmeticOutcome::OutOfMemory)
     }
 
     /// From `at` on, every item written before `at` is gone. `at` may lie in the future; a later call
     /// replaces one that still waits.
     pub fn flush(&self, at: Time) {
-        self.inner.lock().flush(at);
+        for slot in &self.shards {
+            let mut shard = slot.shard.lock();
+            shard.flush(at);
+            slot.held_bytes.store(shard.held_bytes(), Ordering::Relaxed);
+        }
     }
 
-    /// One bounded step of proactive expiry: visits about `items_max` items, answers how many it dropped.
+    /// One bounded step of proactive expiry; to be called by a timer. Looks at about `items_max` items (it
+    /// ends with a whole segment), one shard after the other, going on where the last step ended. Answers how
+    /// many expired items it dropped; segments with none left give their memory back.
     pub fn expire(&self, now: Time, items_max: usize) -> usize {
-        let mut naive = self.inner.lock();
-        let past = |item: &crate::naive::NaiveItem| matches!(item.expiry, crate::Expiry::At(at) if at <= now);
-        let keys: Vec<_> =
-            naive.items.iter().filter(|(_, item)| past(item)).map(|(key, _)| key.clone()).collect();
-        keys.iter().take(items_max).filter(|key| naive.items.remove(*key).is_some()).count()
+        let mut dropped = 0;
+        let mut left = items_max;
+        for _ in 0..self.shards.len() {
+            let at = self.expire_next.fetch_add(1, Ordering::Relaxed) % self.shards.len();
+            let slot = &self.shards[at];
+            let mut shard = slot.shard.lock();
+            let step = shard.expire(now, left);
+            slot.held_bytes.store(shard.held_bytes(), Ordering::Relaxed);
+            dropped += step.dropped;
+            left = left.saturating_sub(step.visited);
+            if left == 0 {
+                // The shard was not finished: the next step begins with it.
+                self.expire_next.store(at, Ordering::Relaxed);
+                break;
+            }
+        }
+        dropped
     }
 
     /// Counts and sizes.
     pub fn stats(&self) -> StoreStats {
-        let naive = self.inner.lock();
-        let bytes = naive.items.iter().map(|(key, item)| (key.len() + item.value.len()) as u64).sum();
-        StoreStats {
-            items: naive.items.len() as u64,
-            bytes,
-            item_bytes: bytes,
-            limit_bytes: self.config.memory_bytes as u64,
-            ..StoreStats::default()
+        let mut sum = StoreStats::default();
+        for slot in &self.shards {
+            sum.add(&slot.shard.lock().stats());
         }
+        sum.bytes = self.shared.budget.used() as u64;
+        sum.limit_bytes = self.shared.budget.limit() as u64;
+        sum
+    }
+
+    /// The lower half of the hash chooses the shard, the upper half the place in it.
+    fn shard_of(&self, hash: u64) -> usize {
+        ((hash & u64::from(u32::MAX)) * self.shards.len() as u64 >> 32) as usize
+    }
+
+    /// Runs an operation in a shard, making room as often as it asks for it. `None`: there is none.
+    fn run<R>(
+        &self,
+        at: usize,
+        now: Time,
+        mut operation: impl FnMut(&mut Shard) -> Result<R, NeedRoom>,
+    ) -> Option<R> {
+        let mut grant = None;
+        for _ in 0..ROOM_ATTEMPTS_MAX {
+            let slot = &self.shards[at];
+            let mut shard = slot.shard.lock();
+            shard.grant = grant.take();
+            let result = operation(&mut shard);
+            shard.grant = None;
+            slot.held_bytes.store(shard.held_bytes(), Ordering::Relaxed);
+            drop(shard);
+            match result {
+                Ok(result) => return Some(result),
+                Err(NeedRoom(bytes)) => grant = Some(self.make_room(bytes, now)?),
+            }
+        }
+        None
+    }
+
+    /// Copies a large value into charged memory.
+    fn prepare(&self, write: &Write<'_>, now: Time) -> Option<Bytes> {
+        let bytes = charged_bytes(write.key.len(), write.value.len());
+        let charge = self.shared.budget.charge(bytes).or_else(|| self.make_room(bytes, now))?;
+        Some(charged_value(write.value.to_vec(), charge))
+    }
+
+    /// Frees `bytes` and charges them: from the shard that holds most, then from the next, one lock at a
+    /// time.
+    fn make_room(&self, bytes: usize, now: Time) -> Option<Charge> {
+        let held = |at: &usize| self.shards[*at].held_bytes.load(Ordering::Relaxed);
+        let mut order: Vec<usize> = (0..self.shards.len()).collect();
+        order.sort_by_cached_key(|at| std::cmp::Reverse(held(at)));
+        order.into_iter().find_map(|at| {
+            let slot = &self.shards[at];
+            let mut shard = slot.shard.lock();
+            let charge = shard.make_room(bytes, now);
+            slot.held_bytes.store(shard.held_bytes(), Ordering::Relaxed);
+            charge
+        })
     }
 }

@@ -1,14 +1,15 @@
 //! A naive twin of the store: a map, one item a time, memcached's rules written down plainly.
 
 use std::collections::HashMap;
+use std::fmt;
 
-use crate::{
+use evanesce_store::{
     Arithmetic, ArithmeticOutcome, Delete, DeleteMode, DeleteOutcome, Direction, Expiry, Read, Time, Write,
     WriteMode, WriteOutcome,
 };
 
 /// An item of the twin.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct NaiveItem {
     pub value: Vec<u8>,
     pub flags: u32,
@@ -18,6 +19,15 @@ pub struct NaiveItem {
     pub fetched: bool,
     pub stale: bool,
     pub win_sent: bool,
+}
+
+impl fmt::Debug for NaiveItem {
+    /// All but the value, of which only the length: a failing test is to be read.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let NaiveItem { value, flags, cas, expiry, last_access, fetched, stale, win_sent } = self;
+        let bits = (fetched, stale, win_sent);
+        write!(f, "[{} bytes, flags {flags}, cas {cas}, {expiry:?}, {last_access:?}, {bits:?}]", value.len())
+    }
 }
 
 /// What the twin answers to a read.
@@ -35,6 +45,7 @@ pub struct Naive {
     pub item_bytes_max: usize,
     pub cas_last: u64,
     pub flush_pending: Option<Time>,
+    pub now_max: Time,
 }
 
 fn is_past(expiry: Expiry, now: Time) -> bool {
@@ -43,7 +54,8 @@ fn is_past(expiry: Expiry, now: Time) -> bool {
 
 impl Naive {
     fn settle(&mut self, key: &[u8], now: Time) {
-        if self.flush_pending.is_some_and(|at| at <= now) {
+        self.now_max = self.now_max.max(now);
+        if self.flush_pending.is_some_and(|at| at <= self.now_max) {
             self.flush_pending = None;
             self.items.clear();
         }
@@ -61,6 +73,12 @@ impl Naive {
 
     pub fn flush(&mut self, at: Time) {
         self.flush_pending = Some(at);
+        self.settle(&[], Time(0));
+    }
+
+    pub fn expire(&mut self, now: Time) {
+        self.settle(&[], now);
+        self.items.retain(|_, item| !is_past(item.expiry, now));
     }
 
     pub fn read(&mut self, read: &Read<'_>, now: Time) -> Option<NaiveHit> {
@@ -73,7 +91,7 @@ impl Naive {
             (Some(below), Expiry::At(at)) => u128::from(at.0 - now.0) < below.as_millis(),
             _ => false,
         };
-        let win = !item.win_sent && (item.stale || recache);
+        let win = read.may_win && !item.win_sent && (item.stale || recache);
         if let Some(expiry) = read.touch {
             item.expiry = expiry;
         }
@@ -226,7 +244,7 @@ impl Naive {
                 _ => ArithmeticOutcome::OutOfMemory,
             };
         };
-        if op.compare.is_some_and(|cas| cas != 0 && cas != old.cas) {
+        if !old.value.is_empty() && op.compare.is_some_and(|cas| cas != 0 && cas != old.cas) {
             return ArithmeticOutcome::Exists;
         }
         let text = String::from_utf8_lossy(&old.value).into_owned();
