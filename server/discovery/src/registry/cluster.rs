@@ -226,7 +226,9 @@ impl Member {
     }
 
     fn restore(node: Node, now: Duration, lease: Duration) -> Self {
-        Self { unconfirmed: true, ..Self::new(node, now, lease) }
+        // Whether one that is down lapsed or gave its lease back was not kept: if it lives, it registers again.
+        let returned = node.state == NodeState::Down;
+        Self { unconfirmed: true, returned, ..Self::new(node, now, lease) }
     }
 
     pub(super) fn is_live(&self) -> bool {

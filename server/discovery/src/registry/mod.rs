@@ -31,8 +31,6 @@ mod cluster;
 mod judge;
 mod refusal;
 mod request;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
