@@ -1,1 +1,42 @@
-//! The harness that the suites of `tests/` stand on: start a real process, wait for it, speak to it, end it.
+//! The harness that the suites of `tests/` stand on: start real programs, wait for them, speak to them, end them.
+//!
+//! Goals: a suite reads as what it checks, not as how it starts things; nothing outlives a suite, however it
+//! ends; nothing is ended that the suite did not start; no fixed port, no blind sleep. Non-goals: to run
+//! anything inside the test's own process; what can be tested so has its tests beside its code.
+//!
+//! ```text
+//! suite (src/bin/...) -> Programs      where evanesce, evanesce-loadtest and memcached are
+//!                     -> Process       one child, ended with its guard; RSS, signals
+//!                     -> servers       memcached, a node, `evanesce up`, each waited for
+//!                     -> Raw           bytes in, bytes out over TCP
+//!                     -> eventually    the one bounded wait
+//! ```
+//!
+//! The suites, each with a script `run` that builds what it needs (`--short` for CI): `tests/conformance`,
+//! `tests/hostile`, `tests/cluster`. `tests/tests/tidy` holds the style of the tree and runs under `cargo test`.
+//!
+//! ```
+//! use evanesce_tests::{Deadline, eventually};
+//! use std::time::Duration;
+//!
+//! let mut tries = 0;
+//! let found = eventually("three tries", Deadline::within(Duration::from_secs(5)), || {
+//!     tries += 1;
+//!     (tries == 3).then_some(tries)
+//! });
+//! assert_eq!(found.expect("it takes three tries"), 3);
+//! ```
+
+mod process;
+mod programs;
+mod raw;
+mod servers;
+mod up;
+mod wait;
+
+pub use process::{Process, kill_reported, rss_bytes};
+pub use programs::Programs;
+pub use raw::{Raw, Received};
+pub use servers::{free_port, start_memcached, start_node, wait_for_memcached};
+pub use up::{DiscoveryReport, GatewayReport, NodeReport, Up, UpReport};
+pub use wait::{Deadline, WaitError, eventually, pause};
