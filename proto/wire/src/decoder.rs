@@ -4,7 +4,7 @@ use memchr::memchr;
 
 use crate::error_lines::{LINE_TOO_LONG, Refusal, UNKNOWN_COMMAND};
 use crate::limits::{COMMAND_LINE_BYTES_MAX, LEADING_SPACES_MAX, Limits};
-use crate::request::{Request, SetMode};
+use crate::request::{Get, Keys, Request, SetMode};
 use crate::{meta, retrieval, simple, storage, token};
 
 /// Decodes requests from a stream of bytes.
@@ -109,6 +109,13 @@ impl RequestDecoder {
             [line @ .., b'\r'] => line,
             line => line,
         };
+        // What most requests are goes straight out, past the general way.
+        if let [b'g', b'e', b't', b' ', text @ ..] = line
+            && let Some(keys) = Keys::new(text)
+        {
+            let get = Get { keys, with_cas: false, touch: None };
+            return Decoded::Request { request: Request::Get(get), consumed: end + 1 };
+        }
         match understand(line) {
             Line::Request(request) => Decoded::Request { request, consumed: end + 1 },
             Line::Value(header) => self.value(header, input, end + 1),
@@ -183,7 +190,7 @@ impl RequestDecoder {
 #[inline]
 fn understand(line: &[u8]) -> Line<'_> {
     match line {
-        [b'g', b'e', b't', b' ', keys @ ..] => return retrieval::decode(keys, false),
+        [b's', b'e', b't', b' ', rest @ ..] => return storage::decode(rest, SetMode::Set),
         [b'm', b'g', b' ', rest @ ..] => return meta::decode_get(rest).into(),
         _ => {}
     }

@@ -17,7 +17,7 @@ impl<'a> MetaFlags<'a> {
     #[inline]
     pub fn iter(&self) -> impl Iterator<Item = MetaFlag<'a>> + use<'a> {
         let mut rest = self.0;
-        std::iter::from_fn(move || match token::next(&mut rest) {
+        std::iter::from_fn(move || match token::next_short(&mut rest) {
             [] => None,
             [letter, token @ ..] => Some(MetaFlag { letter: *letter, token }),
         })
@@ -125,11 +125,13 @@ pub(crate) struct Meaning {
     pub(crate) mode: Option<u8>,
     pub(crate) initial: u64,
     pub(crate) delta: Option<u64>,
+    opaque_too_long: bool,
     fault: Option<&'static str>,
 }
 
 impl Meaning {
-    /// Reads the flags. A flag that is unknown or repeated ends the reading; of other faults the last one is told.
+    /// Reads the flags. A flag that is unknown or repeated ends the reading; of other faults the
+    /// last one is told, `F` and `O` coming first.
     #[inline]
     pub(crate) fn read(flags: MetaFlags<'_>, words_max: usize) -> Result<Meaning, &'static str> {
         let mut meaning = Meaning::default();
@@ -146,6 +148,7 @@ impl Meaning {
         }
         match meaning.fault {
             Some(fault) => Err(fault),
+            None if meaning.opaque_too_long => Err(OPAQUE_TOO_LONG),
             None => Ok(meaning),
         }
     }
@@ -159,7 +162,7 @@ impl Meaning {
             b'u' => self.not_an_access = true,
             b'I' => self.invalidate = true,
             b'x' => self.drop_value = true,
-            b'O' if token.len() > OPAQUE_BYTES_MAX => self.fault = Some(OPAQUE_TOO_LONG),
+            b'O' if token.len() > OPAQUE_BYTES_MAX => self.opaque_too_long = true,
             // Asked for in the answer, or a hint to a proxy: nothing to understand.
             b'k' | b'O' | b's' | b't' | b'c' | b'f' | b'h' | b'l' | b'P' | b'L' => {}
             b'T' => self.touch = self.checked(token::i64(token), BAD_TOKEN).map(Exptime),
@@ -167,7 +170,10 @@ impl Meaning {
             b'R' => self.recache_below = self.checked(token::i64(token), BAD_TOKEN),
             b'C' => self.compare = self.checked(token::u64(token), BAD_TOKEN),
             b'E' => self.cas_override = self.checked(token::u64(token), BAD_TOKEN),
-            b'F' => self.client_flags = self.checked(token::client_flags(token), BAD_FORMAT).unwrap_or(0),
+            b'F' => match token::client_flags(token) {
+                Some(flags) => self.client_flags = flags,
+                None => _ = self.fault.get_or_insert(BAD_FORMAT),
+            },
             b'J' => self.initial = self.checked(token::u64(token), INVALID_INITIAL).unwrap_or(0),
             b'D' => self.delta = self.checked(token::u64(token), INVALID_META_DELTA),
             b'M' => match token {

@@ -17,17 +17,30 @@ pub(crate) fn next<'a>(text: &mut &'a [u8]) -> &'a [u8] {
     word
 }
 
-/// Splits `text` into at most `N` words. The count is `N + 1` when there are more.
+/// Takes the first word off `text`, for words of a few bytes: shorter than a call to `memchr` takes.
+#[inline]
+pub(crate) fn next_short<'a>(text: &mut &'a [u8]) -> &'a [u8] {
+    while let [b' ', rest @ ..] = *text {
+        *text = rest;
+    }
+    let end = text.iter().position(|byte| *byte == b' ').unwrap_or(text.len());
+    let (word, rest) = text.split_at(end);
+    *text = rest;
+    word
+}
+
+/// Splits `text` into at most `N` words: a key, which may be long, then short ones. The count is `N + 1` when there are
+/// more.
 #[inline]
 pub(crate) fn words<const N: usize>(mut text: &[u8]) -> ([&[u8]; N], usize) {
     let mut found = [&[][..]; N];
     for (count, slot) in found.iter_mut().enumerate() {
-        *slot = next(&mut text);
+        *slot = if count == 0 { next(&mut text) } else { next_short(&mut text) };
         if slot.is_empty() {
             return (found, count);
         }
     }
-    let surplus = !next(&mut text).is_empty();
+    let surplus = !next_short(&mut text).is_empty();
     (found, N + usize::from(surplus))
 }
 

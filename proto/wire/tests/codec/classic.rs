@@ -38,7 +38,7 @@ fn get_lists_its_keys_in_order_with_repeats() {
     assert_eq!(keys(&only(b"  get   a  b a \r\n")), ["a", "b", "a"]);
     assert_eq!(keys(&only(b"get a\r\r\n")), ["a\r"]);
     assert_eq!(keys(&only(format!("get {}\r\n", "k".repeat(250)).as_bytes())), ["k".repeat(250)]);
-    assert_eq!(keys(&only("get abcdefghij klm\r\n".repeat(1).as_bytes())), ["abcdefghij", "klm"]);
+    assert_eq!(keys(&only(b"get abcdefghij klm\r\n")), ["abcdefghij", "klm"]);
     let many = format!("get {}\r\n", "some-key ".repeat(5000));
     assert_eq!(keys(&only(many.as_bytes())).len(), 5000);
 }

@@ -38,7 +38,7 @@ fn arithmetic(line: &str) -> MetaArithmetic<'_> {
 fn written(write: impl FnOnce(&mut BytesMut)) -> String {
     let mut out = BytesMut::new();
     write(&mut out);
-    String::from_utf8(out.to_vec()).unwrap()
+    String::from_utf8(out.to_vec()).expect("text")
 }
 
 fn facts() -> ItemFacts {

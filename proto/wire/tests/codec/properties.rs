@@ -11,7 +11,7 @@ use proptest::string::string_regex;
 use crate::trace::{only, replies_split, requests_split, small_limits};
 
 fn key() -> impl Strategy<Value = String> {
-    string_regex("[!-~]{1,250}").unwrap()
+    string_regex("[!-~]{1,250}").expect("a regular expression")
 }
 
 fn value() -> impl Strategy<Value = Vec<u8>> {
@@ -62,7 +62,7 @@ fn flags() -> impl Strategy<Value = String> {
         any::<u64>().prop_map(|number| format!("C{number}")).boxed(),
         any::<u64>().prop_map(|number| format!("E{number}")).boxed(),
         any::<u32>().prop_map(|number| format!("F{number}")).boxed(),
-        string_regex("O[!-~]{0,31}").unwrap().boxed(),
+        string_regex("O[!-~]{0,31}").expect("a regular expression").boxed(),
     ];
     (all, vec(any::<bool>(), 8), any::<usize>()).prop_map(|(mut flags, kept, turn)| {
         let turn = turn % flags.len();
@@ -89,10 +89,11 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
 /// Bytes that look enough like the protocol to get deep into the decoder.
 fn noise() -> impl Strategy<Value = Vec<u8>> {
     let word = prop_oneof![
-        string_regex("(get|gets|gat|set|cas|incr|delete|mg|ms|md|ma|me|mn|noreply|stats)").unwrap(),
-        string_regex("[0-9]{1,3}|-1|[TNRCEFJDM][0-9]{0,3}|[a-zA-Z]").unwrap(),
-        string_regex("( |\r\n|\n|\r|\t){1,3}").unwrap(),
-        string_regex("[ -~]{0,40}").unwrap(),
+        string_regex("(get|gets|gat|set|cas|incr|delete|mg|ms|md|ma|me|mn|noreply|stats)")
+            .expect("a regular expression"),
+        string_regex("[0-9]{1,3}|-1|[TNRCEFJDM][0-9]{0,3}|[a-zA-Z]").expect("a regular expression"),
+        string_regex("( |\r\n|\n|\r|\t){1,3}").expect("a regular expression"),
+        string_regex("[ -~]{0,40}").expect("a regular expression"),
     ]
     .prop_map(String::into_bytes);
     vec(prop_oneof![word, vec(any::<u8>(), 0..8)], 0..60).prop_map(|parts| parts.concat())
@@ -135,7 +136,11 @@ fn encode_reply(reply: &Reply, out: &mut BytesMut) {
         }
         Reply::Stats(stats) => {
             for (name, value) in stats {
-                encode::stat(out, std::str::from_utf8(name).unwrap(), std::str::from_utf8(value).unwrap());
+                encode::stat(
+                    out,
+                    std::str::from_utf8(name).expect("text"),
+                    std::str::from_utf8(value).expect("text"),
+                );
             }
             encode::end(out);
         }
@@ -147,7 +152,7 @@ fn encode_reply(reply: &Reply, out: &mut BytesMut) {
                 line += &format!(" {}", value.len());
             }
             if !meta.flags.is_empty() {
-                line += &format!(" {}", std::str::from_utf8(&meta.flags).unwrap());
+                line += &format!(" {}", std::str::from_utf8(&meta.flags).expect("text"));
             }
             encode::error_line(out, &line);
             if let Some(value) = &meta.value {

@@ -13,7 +13,7 @@ use crate::trace::replies_split;
 fn only(input: &[u8], expect: Expect) -> Reply {
     let (replies, error) = replies_split(input, &[expect], &[]);
     assert_eq!((replies.len(), error), (1, None), "input {input:?}");
-    replies.into_iter().next().unwrap()
+    replies.into_iter().next().expect("one reply")
 }
 
 fn error(input: &[u8], expect: Expect) -> ReplyError {
