@@ -2,10 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::{ArgMatches, Command};
+use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
 
 use crate::config::{RoleName, Settings, file_arg, with_options};
 use crate::run;
+use crate::up::Up;
 
 /// Bad usage or configuration: the operator's to mend.
 const EXIT_USAGE: u8 = 2;
@@ -31,6 +32,7 @@ pub(crate) fn main() -> ExitCode {
     match (name, role_named(name)) {
         (_, Some(role)) => with_settings(role, matches, run::main),
         ("config", _) => config(matches),
+        ("up", _) => parsed::<Up>(matches).main(),
         _ => unreachable!("clap knows the same subcommands"),
     }
 }
@@ -45,7 +47,13 @@ fn command() -> Command {
     RoleName::ALL
         .into_iter()
         .fold(command, |command, role| command.subcommand(role_command(role).arg(file_arg())))
+        .subcommand(Up::command())
         .subcommand(config_command())
+}
+
+/// What clap matched, as the type it was derived for.
+fn parsed<T: FromArgMatches>(matches: &ArgMatches) -> T {
+    T::from_arg_matches(matches).unwrap_or_else(|error| error.exit())
 }
 
 fn role_command(role: RoleName) -> Command {

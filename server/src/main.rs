@@ -23,6 +23,8 @@ mod config;
 mod logging;
 mod machine;
 mod run;
+mod stop;
+mod up;
 
 use std::process::ExitCode;
 

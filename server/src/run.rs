@@ -1,12 +1,98 @@
-//! Runs one role until it is told to end.
+//! Runs one role until it is told to end, and ends it in order.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
-use crate::config::Settings;
+use anyhow::{Context, bail};
+use evanesce_discovery::{Discovery, RunningDiscovery};
 
+use crate::config::{RoleSettings, Settings};
+use crate::stop::{Stop, Stops};
+
+/// Without a parent there is nobody to wait for: what is in flight gets a moment, no more.
+const ORPHAN_DEADLINE: Duration = Duration::from_secs(1);
+/// What a role may take beyond its drain's deadline to close what remains; then it is not waited for.
+const END_GRACE: Duration = Duration::from_secs(2);
+/// Threads for what is not memcached: gRPC, HTTP, membership. Memcached connections have threads of their own.
+const CONTROL_THREADS: usize = 2;
+
+/// Runs the role that `settings` are for.
 pub(crate) fn main(settings: Settings) -> ExitCode {
     crate::logging::start(settings.log.as_deref(), settings.log_format);
     crate::machine::raise_descriptor_limit(settings.role.connections_max());
-    drop(settings);
-    ExitCode::SUCCESS
+    let role = settings.role.name();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(CONTROL_THREADS).enable_all().build();
+    let outcome = match runtime {
+        Ok(runtime) => {
+            let outcome = runtime.block_on(run(settings));
+            // Whatever a blocking task still does, the process ends now.
+            runtime.shutdown_background();
+            outcome
+        }
+        Err(error) => Err(error).context("cannot start a runtime"),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{role} failed: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(settings: Settings) -> anyhow::Result<()> {
+    let mut stops = Stops::listen()?;
+    let running = Running::start(settings.role).await?;
+    let deadline = tokio::select! {
+        () = running.ended() => return Ok(()),
+        stop = stops.next() => match stop {
+            Stop::Signal(signal) => {
+                tracing::info!(signal, deadline = ?settings.drain_deadline, "draining; a second signal ends at once");
+                settings.drain_deadline
+            }
+            Stop::ParentGone => {
+                tracing::info!("the process that started this one is gone: ending");
+                settings.drain_deadline.min(ORPHAN_DEADLINE)
+            }
+        },
+    };
+    tokio::select! {
+        drained = tokio::time::timeout(deadline + END_GRACE, running.drain(deadline)) => match drained {
+            Ok(()) => Ok(()),
+            Err(_) => bail!("not drained within {deadline:?}: what was in flight is lost"),
+        },
+        stop = stops.next() => bail!("{stop:?} while draining: what was in flight is lost"),
+    }
+}
+
+/// A role at work.
+enum Running {
+    Discovery(RunningDiscovery),
+}
+
+impl Running {
+    async fn start(settings: RoleSettings) -> anyhow::Result<Self> {
+        match settings {
+            RoleSettings::Discovery(config) => {
+                let discovery = Discovery::start(config)?;
+                let (grpc, http) = (discovery.grpc_addr(), discovery.http_addr());
+                tracing::info!(%grpc, ?http, "discovery serves");
+                Ok(Self::Discovery(discovery))
+            }
+            other => bail!("{other:?}"),
+        }
+    }
+
+    async fn ended(&self) {
+        match self {
+            Self::Discovery(discovery) => discovery.ended().await,
+        }
+    }
+
+    async fn drain(&self, deadline: Duration) {
+        match self {
+            Self::Discovery(discovery) => discovery.drain(deadline).await,
+        }
+    }
 }

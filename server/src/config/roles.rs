@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::time::Duration;
 
+use evanesce_discovery::DiscoveryConfig;
 use evanesce_topology::{NameKind, RingProfile};
 
 use crate::config::check::Checker;
@@ -24,9 +24,9 @@ const CONNECTIONS: std::ops::RangeInclusive<usize> = 1..=1_000_000;
 /// A node a thousand times its peer is a mistake.
 const WEIGHT: std::ops::RangeInclusive<usize> = 1..=1000;
 /// Shorter leases lapse by the scheduler's whim, longer ones hide a death.
-const LEASE: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(600);
+const LEASE: std::ops::RangeInclusive<Duration> = Duration::from_millis(300)..=Duration::from_secs(600);
 /// Renewals more often than this are load without use.
-const RENEW_EVERY: std::ops::RangeInclusive<Duration> = Duration::from_millis(20)..=Duration::from_secs(300);
+const RENEW_EVERY: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(300);
 
 /// The name of a standalone node that was given none.
 const STANDALONE: &str = "standalone";
@@ -37,7 +37,7 @@ pub(crate) enum RoleSettings {
     /// A node's.
     Node(NodeSettings),
     /// A discovery's.
-    Discovery(DiscoverySettings),
+    Discovery(DiscoveryConfig),
     /// A gateway's.
     Gateway(GatewaySettings),
 }
@@ -93,17 +93,6 @@ pub(crate) struct NodeMembership {
     pub(crate) discoveries: Vec<SocketAddr>,
     pub(crate) profile: RingProfile,
     pub(crate) weight: u32,
-}
-
-/// What a discovery needs.
-#[derive(Debug)]
-pub(crate) struct DiscoverySettings {
-    pub(crate) zone: String,
-    pub(crate) grpc: SocketAddr,
-    pub(crate) http: Option<SocketAddr>,
-    pub(crate) state_dir: Option<PathBuf>,
-    pub(crate) lease: Duration,
-    pub(crate) renew_every: Duration,
 }
 
 /// What a gateway needs.
@@ -188,7 +177,7 @@ fn check_face(check: &mut Checker, quiet: bool) -> Option<Face> {
     })
 }
 
-fn check_discovery(check: &mut Checker) -> Option<DiscoverySettings> {
+fn check_discovery(check: &mut Checker) -> Option<DiscoveryConfig> {
     let zone = check.name("zone", NameKind::Zone, None);
     let grpc = check.listen("grpc", None);
     if grpc == Some(None) {
@@ -200,14 +189,16 @@ fn check_discovery(check: &mut Checker) -> Option<DiscoverySettings> {
     let lease = check.time("lease", LEASE);
     let renew_every = check.time("renew_every", RENEW_EVERY);
     if let Some((lease, renew_every)) = lease.zip(renew_every)
-        && renew_every * 2 >= lease
+        && renew_every.saturating_mul(3) > lease
     {
-        check.fault("renew_every is half the lease or more: one lost renewal would end the lease; lower it");
+        check.fault(
+            "renew_every is more than a third of the lease: two lost renewals would end the lease; lower it",
+        );
     }
-    Some(DiscoverySettings {
+    Some(DiscoveryConfig {
         zone: zone?,
-        grpc: grpc?,
-        http: http?,
+        listen_grpc: grpc?,
+        listen_http: http?,
         state_dir,
         lease: lease?,
         renew_every: renew_every?,

@@ -229,13 +229,13 @@ const OPTIONS: &[Spec] = &[
         name: "lease",
         form: Form::One("TIME"),
         roles: &[(Discovery, Unset::Text("10s"))],
-        doc: "How long a node that stopped renewing counts as alive, 100ms to 10m.",
+        doc: "How long a node that stopped renewing counts as alive, 300ms to 10m.",
     },
     Spec {
         name: "renew_every",
         form: Form::One("TIME"),
         roles: &[(Discovery, Unset::Text("3s"))],
-        doc: "How often nodes are told to renew; less than half the lease.",
+        doc: "How often nodes are told to renew; 100ms to a third of the lease.",
     },
     Spec {
         name: "drain_deadline",

@@ -120,9 +120,10 @@ fn address_taken_twice_is_refused() {
 
 #[test]
 fn lease_must_outlast_a_lost_renewal() {
-    let faults = settings(RoleName::Discovery, "", &["--lease", "4s", "--renew-every", "2s"]).unwrap_err();
-    assert!(faults.contains("half the lease"), "{faults}");
-    settings(RoleName::Discovery, "", &["--lease", "4s", "--renew-every", "1900ms"]).unwrap();
+    let faults =
+        settings(RoleName::Discovery, "", &["--lease", "6s", "--renew-every", "2100ms"]).unwrap_err();
+    assert!(faults.contains("a third of the lease"), "{faults}");
+    settings(RoleName::Discovery, "", &["--lease", "6s", "--renew-every", "2s"]).unwrap();
 }
 
 #[test]

@@ -1,0 +1,79 @@
+//! What tells a process to end.
+
+use std::io::Read;
+
+use anyhow::Context;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+
+/// Set by `evanesce up` for its children, whose standard input is a pipe that it holds: when `up` is gone, however it
+/// went, the pipe ends and so do they. Not a flag, so that a child's command line works by itself.
+pub(crate) const EXIT_ON_STDIN_EOF: &str = "EVANESCE_EXIT_ON_STDIN_EOF";
+
+/// Why to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// A signal, by name.
+    Signal(&'static str),
+    /// Whoever held the pipe on standard input is gone.
+    ParentGone,
+}
+
+/// Everything that may tell this process to end.
+pub(crate) struct Stops {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    parent_gone: Option<oneshot::Receiver<()>>,
+}
+
+impl Stops {
+    /// Begins to listen; from here on a signal no longer ends the process by itself.
+    pub(crate) fn listen() -> anyhow::Result<Self> {
+        let hear = |kind| signal(kind).context("cannot listen for signals");
+        let parent_gone = std::env::var_os(EXIT_ON_STDIN_EOF).map(|_| watch_parent()).transpose()?;
+        Ok(Self {
+            terminate: hear(SignalKind::terminate())?,
+            interrupt: hear(SignalKind::interrupt())?,
+            hangup: hear(SignalKind::hangup())?,
+            parent_gone,
+        })
+    }
+
+    /// Waits for the next reason to end. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Stop {
+        tokio::select! {
+            _ = self.terminate.recv() => Stop::Signal("SIGTERM"),
+            _ = self.interrupt.recv() => Stop::Signal("SIGINT"),
+            _ = self.hangup.recv() => Stop::Signal("SIGHUP"),
+            () = gone(&mut self.parent_gone) => Stop::ParentGone,
+        }
+    }
+}
+
+/// Resolves once, when the parent is gone; never where none is watched.
+async fn gone(parent: &mut Option<oneshot::Receiver<()>>) {
+    match parent {
+        Some(receiver) => {
+            // An error means that the watching thread ended without a word, which it does not.
+            let _ = receiver.await;
+            *parent = None;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// A thread of its own: tokio's standard input blocks a runtime's end.
+fn watch_parent() -> anyhow::Result<oneshot::Receiver<()>> {
+    let (sender, receiver) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("parent-watch".to_owned())
+        .spawn(move || {
+            let mut ignored = [0; 64];
+            while std::io::stdin().read(&mut ignored).is_ok_and(|bytes| bytes > 0) {}
+            // An error means that nobody waits any more.
+            let _ = sender.send(());
+        })
+        .context("cannot start a thread")?;
+    Ok(receiver)
+}

@@ -1,0 +1,158 @@
+//! What `up` tells: to people, and to scripts.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+
+use anyhow::Context;
+use comfy_table::{Table, presets};
+use serde::Serialize;
+
+use crate::up::fleet::{Ended, Fleet};
+use crate::up::plan::{Kind, Process};
+
+/// The file of `--json`. Scripts rely on it.
+#[derive(Serialize)]
+struct File<'a> {
+    cluster: &'a str,
+    discovery: Vec<DiscoveryFile<'a>>,
+    gateway: GatewayFile<'a>,
+    nodes: Vec<NodeFile<'a>>,
+}
+
+#[derive(Serialize)]
+struct DiscoveryFile<'a> {
+    zone: &'a str,
+    grpc: SocketAddr,
+    http: SocketAddr,
+    pid: u32,
+    argv: &'a [String],
+}
+
+#[derive(Serialize)]
+struct GatewayFile<'a> {
+    memcached: Option<SocketAddr>,
+    grpc: SocketAddr,
+    http: SocketAddr,
+    pid: u32,
+    argv: &'a [String],
+}
+
+#[derive(Serialize)]
+struct NodeFile<'a> {
+    name: &'a str,
+    zone: &'a str,
+    group: &'a str,
+    ring: &'a str,
+    memcached: Option<SocketAddr>,
+    grpc: SocketAddr,
+    http: SocketAddr,
+    pid: u32,
+    argv: &'a [String],
+}
+
+fn file(fleet: &Fleet) -> File<'_> {
+    let (mut discovery, mut nodes, mut gateway) = (Vec::new(), Vec::new(), None);
+    for (process, pid) in fleet.processes() {
+        let Process { name, zone, argv, place, kind } = process;
+        let (memcached, grpc, http) = (place.memcached, place.grpc, place.http);
+        match kind {
+            Kind::Discovery => discovery.push(DiscoveryFile { zone, grpc, http, pid, argv }),
+            Kind::Node { group, ring_text: ring } => {
+                nodes.push(NodeFile { name, zone, group, ring, memcached, grpc, http, pid, argv });
+            }
+            Kind::Gateway => gateway = Some(GatewayFile { memcached, grpc, http, pid, argv }),
+        }
+    }
+    let gateway = gateway.expect("every plan has a gateway");
+    File { cluster: &fleet.plan().cluster, discovery, gateway, nodes }
+}
+
+/// Writes the file whole: readers see the old one, or none, or the new one.
+pub(crate) fn write_json(fleet: &Fleet, path: &Path) -> anyhow::Result<()> {
+    let cannot = || format!("cannot write {}", path.display());
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut whole = tempfile::NamedTempFile::new_in(dir).with_context(cannot)?;
+    serde_json::to_writer_pretty(&mut whole, &file(fleet)).with_context(cannot)?;
+    whole.write_all(b"\n").with_context(cannot)?;
+    whole.persist(path).with_context(cannot)?;
+    Ok(())
+}
+
+/// The table of what runs where, and what to try.
+pub(crate) fn welcome(fleet: &Fleet) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(["", "zone", "memcached", "gRPC", "HTTP", "pid"]);
+    for (process, pid) in fleet.processes() {
+        let memcached = process.place.memcached.map_or("-".to_owned(), |address| address.to_string());
+        let (grpc, http) = (process.place.grpc.to_string(), process.place.http.to_string());
+        table.add_row([process.name.clone(), process.zone.clone(), memcached, grpc, http, pid.to_string()]);
+    }
+    let mut out = format!("cluster {} is up\n\n{table}\n\n", fleet.plan().cluster);
+    writeln!(out, "logs and state: {}\n\ntry:", fleet.log_dir().display())
+        .expect("a string takes everything");
+    to_try(fleet).iter().for_each(|line| out.push_str(&format!("  {line}\n")));
+    out.push_str("\nCtrl-C ends it");
+    out
+}
+
+fn to_try(fleet: &Fleet) -> [String; 3] {
+    let (gateway, _) = fleet.processes().last().expect("every plan has a gateway");
+    let memcached = gateway.place.memcached.expect("a gateway speaks memcached");
+    let discovery = fleet.plan().discoveries().next().expect("every plan has a discovery");
+    let (cluster, grpc) = (&fleet.plan().cluster, discovery.place.grpc);
+    let program = std::env::args().next().unwrap_or_else(|| "evanesce".to_owned());
+    [
+        format!(
+            r"printf 'set k 0 60 2\r\nhi\r\nget k\r\nquit\r\n' | nc {} {}",
+            memcached.ip(),
+            memcached.port()
+        ),
+        format!("{} ctl --discovery {grpc} where k", quoted(&program)),
+        format!(
+            "let cache = Client::builder({cluster:?}).discovery([\"http://{grpc}\"]).zone({:?}).connect().await?;",
+            discovery.zone
+        ),
+    ]
+}
+
+/// How a child ended, and how to start it again.
+pub(crate) fn obituary(fleet: &Fleet, ended: &Ended) -> String {
+    let process = fleet.process(ended.index);
+    let how = match ended.status.map(|status| (status.code(), status.signal())) {
+        Some((Some(code), _)) => format!("ended with code {code}"),
+        Some((_, Some(signal))) => format!("was ended by signal {signal}"),
+        _ => "ended, nobody knows how".to_owned(),
+    };
+    let argv = process.argv.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
+    format!(
+        "{} (pid {}) {how}; its log: {}\n  to start it again: {argv}",
+        process.name,
+        ended.pid,
+        fleet.log_path(ended.index).display()
+    )
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:,=+@%[]".contains(&byte);
+    if !word.is_empty() && word.bytes().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_when_a_shell_would_split_them() {
+        assert_eq!(quoted("/usr/bin/evanesce"), "/usr/bin/evanesce");
+        assert_eq!(quoted("/my apps/o'clock"), r"'/my apps/o'\''clock'");
+        assert_eq!(quoted(""), "''");
+    }
+}
