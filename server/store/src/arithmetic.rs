@@ -16,11 +16,11 @@ impl Shard {
         let Some((location, header)) = self.live(hash, op.key, now) else {
             return self.start_number(hash, op, now);
         };
-        let (old, old_bytes) = match self.value(location, &header) {
-            Value::Inline(value) => (parse(value), value.len()),
-            // What needs an extent of its own is too long to be a number.
-            Value::Pinned(value) => (None, value.len()),
+        let old: &[u8] = match self.value(location, &header) {
+            Value::Inline(value) => value,
+            Value::Pinned(value) => value,
         };
+        let (old, old_bytes) = (parse(old), old.len());
         if old_bytes > 0 && op.compare.is_some_and(|cas| cas != 0 && cas != header.cas) {
             return Ok(ArithmeticOutcome::Exists);
         }
@@ -30,12 +30,13 @@ impl Shard {
             Direction::Decrement => old.saturating_sub(op.delta),
         };
         // A shorter number is padded, as memcached does to keep it in place; a longer one is a new item.
-        let text = format!("{number:<old_bytes$}");
-        let marks = if text.len() == old_bytes { header.marks } else { Marks::default() };
+        let mut text = number.to_string().into_bytes();
+        let marks = if text.len() <= old_bytes { header.marks } else { Marks::default() };
+        text.resize(text.len().max(old_bytes), b' ');
         let expires_ms = op.touch.map_or(header.expires_ms, item::expires_ms);
         let new = NewItem {
             key: op.key,
-            value: text.as_bytes(),
+            value: &text,
             prepared: None,
             flags: header.flags,
             expires_ms,

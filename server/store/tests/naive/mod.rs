@@ -76,9 +76,9 @@ impl Naive {
         self.settle(&[], Time(0));
     }
 
-    pub fn expire(&mut self, now: Time) {
+    pub fn expire(&mut self, now: Time, all: bool) {
         self.settle(&[], now);
-        self.items.retain(|_, item| !is_past(item.expiry, now));
+        self.items.retain(|_, item| !(all && is_past(item.expiry, now)));
     }
 
     pub fn read(&mut self, read: &Read<'_>, now: Time) -> Option<NaiveHit> {
@@ -262,7 +262,8 @@ impl Naive {
             item.stale = false;
             item.win_sent = false;
         }
-        item.value = format!("{digits:<width$}", width = item.value.len()).into_bytes();
+        let padding = " ".repeat(item.value.len().saturating_sub(digits.len()));
+        item.value = (digits + &padding).into_bytes();
         item.last_access = now;
         item.cas = self.next_cas(op.cas_override);
         item.expiry = op.touch.unwrap_or(item.expiry);
