@@ -1,1 +1,135 @@
-//! .
+//! The smart client of an Evanesce cluster: finds the nodes, shards by consistent hashing, writes to every zone and
+//! reads from its own.
+//!
+//! # Goals
+//!
+//! - A zone may die, freeze or come back empty: reads go on elsewhere within their deadline, writes meet their latch
+//!   without it.
+//! - Honest answers: a miss is `None`, an error means that no zone could answer, and a write says how many replicas
+//!   acknowledged.
+//! - A good guest in any program: `Clone + Send + Sync`, cancel-safe futures, no global state, bounded memory.
+//! - Works against stock memcached too.
+//!
+//! # Non-goals
+//!
+//! - Strong consistency between zones: what an acknowledged write survives is what its latch says.
+//! - Being a memcached client for one server: the wire and transport packages are enough for that.
+//!
+//! ```text
+//!  Client -> Namespace -> Typed          keys and values
+//!     |
+//!  op/*                                  one operation a file, each a builder
+//!     |
+//!  read, read_many, spread, home         who is asked, in which order, and when it is enough
+//!     |            \
+//!  cluster, member  policy/*             nodes of the present epoch; pure decisions
+//!     |
+//!  transport                             one connection for each node
+//! ```
+//!
+//! # Example
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use evanesce_client::{Client, LatchPolicy, StaticNodes};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let nodes: StaticNodes = "a=n1/10.0.0.1:11211;b=n1/10.0.1.1:11211".parse()?;
+//! let cache = Client::builder("HOME").nodes(nodes).zone("a").connect().await?;
+//!
+//! let users = cache.namespace("user").ttl(Duration::from_secs(900)).typed::<(String, u32)>();
+//! users.set("42", &("Ada".to_owned(), 36)).await?;
+//! let user: Option<(String, u32)> = users.get("42").await?;
+//! users.set("42", &("Ada".to_owned(), 37)).latch(LatchPolicy::Quorum).await?;
+//! let many = users.get_many(["42", "43"]).await?;
+//! println!("{} hits, {} misses, {} failed", many.hits.len(), many.misses.len(), many.failed.len());
+//! users.delete("42").latch(LatchPolicy::All).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! With the feature `discovery` (default) the builder takes `.discovery(["http://10.0.0.9:11300"])` instead of a
+//! list. Without it no gRPC is compiled.
+//!
+//! # Defaults
+//!
+//! | what | default | set with |
+//! |---|---|---|
+//! | one attempt of a read | 20 ms | [`ClientBuilder::read_attempt_timeout`] |
+//! | a whole read | 50 ms | [`ClientBuilder::read_timeout`], `timeout` of the operation |
+//! | a write | 500 ms | [`ClientBuilder::write_timeout`], `timeout` of the operation |
+//! | latch | `Local` | [`ClientBuilder::latch`], namespace, operation |
+//! | TTL | 15 min | [`ClientBuilder::ttl`], namespace, operation |
+//! | reads that fall back after a miss | up to 20 %, while at least 5 % of them find something | [`ClientBuilder::miss_fallback`] |
+//! | breaker of a node | opens at 5 errors in 1 s; probes after 100 ms, doubling to 5 s | |
+//! | waiting for the first topology | 5 s | [`ClientBuilder::connect_timeout`] |
+//! | connecting, stall of a connection | 1 s each | [`ClientBuilder::connection`] |
+//! | requests queued, in flight, for each node | 4096 each | [`ClientBuilder::connection`] |
+//!
+//! # Expiry
+//!
+//! The client computes one absolute expiry for all replicas and rounds it up to a whole second, as nodes count: an
+//! item never expires early, and up to a second late. Clocks of clients and nodes must agree to within what your TTLs
+//! can bear.
+//!
+//! # Flags
+//!
+//! Typed values carry the codec in the highest eight of an item's 32 flags (see [`CODEC_FLAGS_MASK`]): postcard is
+//! `0x01000000`. Bytes are stored with the flags given, 0 by default.
+//!
+//! # Keys
+//!
+//! 1 to 250 bytes, `namespace:` included. Keys with spaces or control characters go as base64, which the meta
+//! protocol knows, and may have 186 bytes.
+//!
+//! # Metrics
+//!
+//! Through the `metrics` facade, each with the label `cluster`: `evanesce_client_reads_total` (`outcome`: `hit`,
+//! `miss`, `error`), `evanesce_client_fallbacks_total` (`reason`: `error`, `miss`),
+//! `evanesce_client_miss_fallback_hits_total`, `evanesce_client_replica_writes_total` (`outcome`: `acked`, `failed`),
+//! `evanesce_client_write_failures_total`, `evanesce_client_topology_epoch`.
+
+mod builder;
+mod client;
+mod cluster;
+mod codec;
+mod core;
+mod error;
+#[cfg(feature = "discovery")]
+mod follow;
+mod home;
+mod item;
+mod key;
+mod member;
+mod metrics;
+mod namespace;
+pub mod op;
+mod outcome;
+mod policy;
+mod read;
+mod read_many;
+mod request;
+mod spread;
+mod static_nodes;
+mod ttl;
+mod typed;
+mod view;
+
+pub use builder::ClientBuilder;
+pub use client::{Client, Owner};
+pub use codec::{CODEC_FLAGS_MASK, Codec, CodecError, POSTCARD_FLAGS, Postcard};
+pub use error::{
+    Attempt, ConnectError, Fault, NodeError, ReadError, TransportError, TriedDiscovery, WriteError,
+};
+pub use evanesce_topology::{RingProfile, Topology};
+pub use evanesce_transport::{ConnectionOptions, ConnectionState};
+pub use item::{GetMany, Item};
+pub use key::KeyError;
+pub use namespace::Namespace;
+pub use outcome::{Deleted, StoreOutcome, Touched, Written};
+pub use policy::{LatchPolicy, LatchPolicyError};
+pub use static_nodes::{StaticNodes, StaticNodesError};
+pub use ttl::Ttl;
+pub use typed::Typed;
+pub use view::{Decoded, Raw, View, Whole};

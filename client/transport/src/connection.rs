@@ -47,12 +47,29 @@ impl Connection {
     ///
     /// See [`TransportError`]. An error line of the server is an `Ok`.
     pub async fn call(&self, request: &Request<'_>, deadline: Instant) -> Result<Reply, TransportError> {
+        self.start_call(request, deadline).await
+    }
+
+    /// Like [`call`](Self::call), but sends before it is first polled, and the future does not keep the request.
+    ///
+    /// # Errors
+    ///
+    /// The future's, as those of [`call`](Self::call).
+    pub fn start_call(
+        &self,
+        request: &Request<'_>,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Reply, TransportError>> + Send + use<> {
         let cell = Arc::new(CallCell::default());
         let caller = Arc::downgrade(&cell);
-        self.handle.shared.submit(request, Target::Caller(caller), 0)?;
-        match timeout_at(deadline, poll_fn(|cx| cell.poll(cx))).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(self.timed_out()),
+        let accepted = self.handle.shared.submit(request, Target::Caller(caller), 0);
+        let connection = self.clone();
+        async move {
+            accepted?;
+            match timeout_at(deadline, poll_fn(|cx| cell.poll(cx))).await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(connection.timed_out()),
+            }
         }
     }
 

@@ -1,0 +1,194 @@
+//! Making a client.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use evanesce_transport::ConnectionOptions;
+
+use crate::client::Client;
+use crate::core::{Core, Settings};
+use crate::error::ConnectError;
+use crate::policy::LatchPolicy;
+use crate::static_nodes::StaticNodes;
+use crate::ttl::Ttl;
+
+/// A node in the same zone answers in well under a millisecond; twenty are a pause, and time to ask elsewhere.
+const READ_ATTEMPT_TIMEOUT: Duration = Duration::from_millis(20);
+
+/// Two attempts and a half: a zone that is frozen and the first try elsewhere both fit.
+const READ_TIMEOUT: Duration = Duration::from_millis(50);
+
+/// Writes have nowhere else to go, so they get the time of a longer pause.
+const WRITE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Long enough for a session, short enough that what a lost delete left behind goes by itself.
+const TTL: Duration = Duration::from_secs(15 * 60);
+
+/// More would double the load of a cluster whose caches are cold.
+const MISS_FALLBACK_SHARE: f64 = 0.2;
+
+/// Room for a discovery that has just started, and for failing over to the next.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Collects what a [`Client`] needs. Defaults are in the table of the [crate documentation](crate).
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until it connects"]
+pub struct ClientBuilder {
+    settings: Settings,
+    #[cfg_attr(not(feature = "discovery"), expect(dead_code, reason = "only discovery takes time"))]
+    connect_timeout: Duration,
+    nodes: Option<StaticNodes>,
+    #[cfg(feature = "discovery")]
+    discoveries: Vec<String>,
+}
+
+impl ClientBuilder {
+    pub(crate) fn new(cluster: String) -> Self {
+        Self {
+            settings: Settings {
+                cluster,
+                zone: String::new(),
+                read_attempt_timeout: READ_ATTEMPT_TIMEOUT,
+                read_timeout: READ_TIMEOUT,
+                write_timeout: WRITE_TIMEOUT,
+                latch: LatchPolicy::default(),
+                ttl: Ttl::After(TTL),
+                miss_fallback_share: MISS_FALLBACK_SHARE,
+                connection: ConnectionOptions::default(),
+            },
+            connect_timeout: CONNECT_TIMEOUT,
+            nodes: None,
+            #[cfg(feature = "discovery")]
+            discoveries: Vec::new(),
+        }
+    }
+
+    /// The discoveries to ask, as `http://ip:port` or `ip:port`, the nearest first.
+    #[cfg(feature = "discovery")]
+    pub fn discovery<D: Into<String>>(mut self, addresses: impl IntoIterator<Item = D>) -> Self {
+        self.discoveries.extend(addresses.into_iter().map(Into::into));
+        self
+    }
+
+    /// The nodes, in place of discovery.
+    pub fn nodes(mut self, nodes: StaticNodes) -> Self {
+        self.nodes = Some(nodes);
+        self
+    }
+
+    /// The zone this process runs in: it is read first. Default none, so that the first zone by name is.
+    pub fn zone(mut self, zone: impl Into<String>) -> Self {
+        self.settings.zone = zone.into();
+        self
+    }
+
+    /// How long [`connect`](Self::connect) waits for a topology. Default 5 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long one node may take over a read before the next zone is asked. Default 20 ms.
+    pub fn read_attempt_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.read_attempt_timeout = timeout;
+        self
+    }
+
+    /// How long a read may take, all attempts together. Default 50 ms.
+    pub fn read_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.read_timeout = timeout;
+        self
+    }
+
+    /// How long a write waits for its latch. Default 500 ms.
+    pub fn write_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.write_timeout = timeout;
+        self
+    }
+
+    /// How many acknowledgements writes wait for. Default [`LatchPolicy::Local`].
+    pub fn latch(mut self, latch: LatchPolicy) -> Self {
+        self.settings.latch = latch;
+        self
+    }
+
+    /// How long items live. Default 15 min.
+    pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
+        self.settings.ttl = ttl.into();
+        self
+    }
+
+    /// Up to which share of all reads a miss may be asked in another zone, 0 to 1. Default 0.2.
+    pub fn miss_fallback(mut self, share_of_reads: f64) -> Self {
+        self.settings.miss_fallback_share = share_of_reads;
+        self
+    }
+
+    /// Limits and times of the connections to nodes.
+    pub fn connection(mut self, options: ConnectionOptions) -> Self {
+        self.settings.connection = options;
+        self
+    }
+
+    /// Makes the client, once the topology is known. Connections to nodes are opened in the background; operations
+    /// that come before wait for them, up to their deadline.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`]: an option is wrong, or no discovery gave a topology in time.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime with I/O and time enabled.
+    pub async fn connect(self) -> Result<Client, ConnectError> {
+        self.check()?;
+        let core = Arc::new(Core::new(self.settings.clone()));
+        match &self.nodes {
+            Some(nodes) => core.put(nodes.topology(&core.settings.cluster)?)?,
+            None => self.follow(&core).await?,
+        }
+        Ok(Client::new(core))
+    }
+
+    fn check(&self) -> Result<(), ConnectError> {
+        let share = self.settings.miss_fallback_share;
+        if !(0.0..=1.0).contains(&share) {
+            return Err(ConnectError::Option { option: "miss_fallback", rule: "0 to 1" });
+        }
+        let timeouts = [
+            ("read_attempt_timeout", self.settings.read_attempt_timeout),
+            ("read_timeout", self.settings.read_timeout),
+            ("write_timeout", self.settings.write_timeout),
+        ];
+        match timeouts.iter().find(|(_, timeout)| timeout.is_zero()) {
+            Some((option, _)) => Err(ConnectError::Option { option, rule: "more than zero" }),
+            None => self.check_sources(),
+        }
+    }
+}
+
+#[cfg(not(feature = "discovery"))]
+impl ClientBuilder {
+    fn check_sources(&self) -> Result<(), ConnectError> {
+        if self.nodes.is_none() { Err(ConnectError::NoSource) } else { Ok(()) }
+    }
+
+    async fn follow(&self, _core: &Arc<Core>) -> Result<(), ConnectError> {
+        Err(ConnectError::NoSource)
+    }
+}
+
+#[cfg(feature = "discovery")]
+impl ClientBuilder {
+    fn check_sources(&self) -> Result<(), ConnectError> {
+        match (self.nodes.is_some(), !self.discoveries.is_empty()) {
+            (true, true) => Err(ConnectError::TwoSources),
+            (false, false) => Err(ConnectError::NoSource),
+            _ => Ok(()),
+        }
+    }
+
+    async fn follow(&self, core: &Arc<Core>) -> Result<(), ConnectError> {
+        crate::follow::follow(core, &self.discoveries, self.connect_timeout).await
+    }
+}

@@ -1,0 +1,165 @@
+//! The handle.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use evanesce_topology::Topology;
+use evanesce_transport::ConnectionState;
+use tokio::sync::Semaphore;
+
+use crate::builder::ClientBuilder;
+use crate::core::{Core, HOME_WRITES_MAX};
+use crate::key::KeyError;
+use crate::namespace::Namespace;
+use crate::op::{Delete, Get, GetAndTouch, GetMany, Set, Store, Touch};
+use crate::ttl::Ttl;
+use crate::view::{Raw, Whole};
+
+/// A client of one cluster. Clones share everything; any thread may use it.
+///
+/// Its own operations take keys as they are; [`namespace`](Self::namespace) puts a prefix before them.
+#[derive(Clone)]
+pub struct Client {
+    root: Namespace,
+}
+
+/// One node that holds a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Owner {
+    /// The node's zone.
+    pub zone: String,
+    /// Its server group.
+    pub group: String,
+    /// Its ring name.
+    pub node: String,
+    /// Where it speaks memcached.
+    pub address: SocketAddr,
+    /// Where the client's connection to it is in its life.
+    pub connection: ConnectionState,
+}
+
+impl Client {
+    /// Starts to make a client of the cluster of this name.
+    pub fn builder(cluster: impl Into<String>) -> ClientBuilder {
+        ClientBuilder::new(cluster.into())
+    }
+
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Self { root: Namespace::root(core) }
+    }
+
+    /// The keys of one namespace. A name that cannot be one is reported by the operations.
+    #[must_use]
+    pub fn namespace(&self, name: impl AsRef<str>) -> Namespace {
+        self.root.named(name.as_ref())
+    }
+
+    /// All keys as they are, with bytes and flags verbatim: what a gateway wants.
+    #[must_use]
+    pub fn raw(&self) -> &Namespace {
+        &self.root
+    }
+
+    /// The topology in force; `None` once closed.
+    #[must_use]
+    pub fn topology(&self) -> Option<Arc<Topology>> {
+        Some(Arc::clone(self.root.core.cluster()?.placement().topology()))
+    }
+
+    /// The nodes that hold `key`, one in each server group that is written, nearest first. Empty once closed.
+    ///
+    /// # Errors
+    ///
+    /// When the key cannot be used.
+    pub fn owners(&self, key: impl AsRef<[u8]>) -> Result<Vec<Owner>, KeyError> {
+        let key = self.root.key(key.as_ref())?;
+        let Some(cluster) = self.root.core.cluster() else { return Ok(Vec::new()) };
+        let hash = cluster.placement().key_hash(key.as_bytes());
+        let read = cluster.read_order().iter().copied();
+        let written_only = (0..cluster.groups())
+            .filter(|group| cluster.mode(*group).is_written() && !cluster.read_order().contains(group));
+        let members = read.chain(written_only).filter_map(|group| cluster.owner(group, hash));
+        Ok(members
+            .map(|member| Owner {
+                zone: member.zone.clone(),
+                group: member.group.clone(),
+                node: member.name.clone(),
+                address: member.link.connection.address(),
+                connection: member.link.connection.state(),
+            })
+            .collect())
+    }
+
+    /// Closes the client and all its clones: new operations fail, those under way end, connections close with them.
+    pub async fn close(&self) {
+        let core = &self.root.core;
+        core.close();
+        #[cfg(feature = "discovery")]
+        drop(core.watch.lock().take());
+        wait_for_home_writes(&core.home_writes).await;
+    }
+
+    /// Reads a value. A miss is `None`.
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Get<'_, Raw> {
+        self.root.get(key)
+    }
+
+    /// Reads an item: value, flags, CAS token and remaining TTL.
+    pub fn get_item(&self, key: impl AsRef<[u8]>) -> Get<'_, Whole> {
+        self.root.get_item(key)
+    }
+
+    /// Reads many values, one batch for each node. A repeated key is answered as often.
+    pub fn get_many<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> GetMany<'_, Raw> {
+        self.root.get_many(keys)
+    }
+
+    /// Reads many items.
+    pub fn get_many_items<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> GetMany<'_, Whole> {
+        self.root.get_many_items(keys)
+    }
+
+    /// Stores a value in every zone.
+    pub fn set(&self, key: impl AsRef<[u8]>, value: impl Into<Bytes>) -> Set<'_> {
+        self.root.set(key, value)
+    }
+
+    /// Stores a value if the key is absent. The key's home zone decides.
+    pub fn add(&self, key: impl AsRef<[u8]>, value: impl Into<Bytes>) -> Store<'_> {
+        self.root.add(key, value)
+    }
+
+    /// Stores a value if the key is present. The key's home zone decides.
+    pub fn replace(&self, key: impl AsRef<[u8]>, value: impl Into<Bytes>) -> Store<'_> {
+        self.root.replace(key, value)
+    }
+
+    /// Deletes a key in every zone.
+    pub fn delete(&self, key: impl AsRef<[u8]>) -> Delete<'_> {
+        self.root.delete(key)
+    }
+
+    /// Gives an item a new TTL in every zone.
+    pub fn touch(&self, key: impl AsRef<[u8]>, ttl: impl Into<Ttl>) -> Touch<'_> {
+        self.root.touch(key, ttl)
+    }
+
+    /// Reads a value and gives the item a new TTL, in every zone.
+    pub fn get_and_touch(&self, key: impl AsRef<[u8]>, ttl: impl Into<Ttl>) -> GetAndTouch<'_, Raw> {
+        self.root.get_and_touch(key, ttl)
+    }
+
+    /// Reads an item and gives it a new TTL, in every zone.
+    pub fn get_item_and_touch(&self, key: impl AsRef<[u8]>, ttl: impl Into<Ttl>) -> GetAndTouch<'_, Whole> {
+        self.root.get_item_and_touch(key, ttl)
+    }
+}
+
+/// Each lasts a write timeout at most.
+async fn wait_for_home_writes(home_writes: &Arc<Semaphore>) {
+    let all = u32::try_from(HOME_WRITES_MAX).expect("the limit is small");
+    // Never closed: an error cannot happen, and there would be nothing to wait for.
+    let _ = home_writes.acquire_many(all).await;
+}

@@ -1,0 +1,123 @@
+//! The present topology and the connections of its nodes. Swapped whole.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use evanesce_topology::{GroupMode, KeyHash, Placement, PlacementError, Topology};
+use evanesce_transport::ConnectionOptions;
+use tokio::time::Instant;
+
+use crate::member::{Link, Member};
+
+/// One epoch.
+pub(crate) struct Cluster {
+    placement: Placement,
+    /// By server group and node, as the topology has them.
+    members: Vec<Vec<Arc<Member>>>,
+    /// Server groups to read, nearest first.
+    read_order: Vec<usize>,
+}
+
+impl Cluster {
+    /// Connects to the nodes of `topology`; connections of `before` are kept where the address is the same.
+    ///
+    /// # Errors
+    ///
+    /// When the topology breaks its rules.
+    pub(crate) fn new(
+        topology: Arc<Topology>,
+        local_zone: &str,
+        options: &ConnectionOptions,
+        before: Option<&Cluster>,
+    ) -> Result<Self, PlacementError> {
+        // Rings that did not change are kept too.
+        let placement = match before {
+            Some(before) => before.placement.next(topology)?,
+            None => Placement::new(topology)?,
+        };
+        let links = before.map(Cluster::links).unwrap_or_default();
+        let link = |address: SocketAddr| match links.get(&address) {
+            Some(link) => Arc::clone(link),
+            None => Arc::new(Link::new(address, options.clone())),
+        };
+        let members = placement.topology().groups.iter().map(|group| {
+            let member = |node: &evanesce_topology::Node| {
+                Arc::new(Member {
+                    zone: group.zone.clone(),
+                    group: group.name.clone(),
+                    name: node.name.clone(),
+                    link: link(node.memcached),
+                })
+            };
+            group.nodes.iter().map(member).collect()
+        });
+        let members = members.collect();
+        let read_order = placement.read_order(local_zone);
+        Ok(Self { placement, members, read_order })
+    }
+
+    pub(crate) fn placement(&self) -> &Placement {
+        &self.placement
+    }
+
+    pub(crate) fn read_order(&self) -> &[usize] {
+        &self.read_order
+    }
+
+    pub(crate) fn groups(&self) -> usize {
+        self.members.len()
+    }
+
+    pub(crate) fn mode(&self, group: usize) -> GroupMode {
+        self.placement.topology().groups[group].mode
+    }
+
+    /// The node of `group` that owns the key.
+    pub(crate) fn owner(&self, group: usize, hash: KeyHash) -> Option<&Arc<Member>> {
+        let owner = self.placement.owner(group, hash)?;
+        self.members[owner.group].get(owner.node)
+    }
+
+    fn links(&self) -> HashMap<SocketAddr, Arc<Link>> {
+        let members = self.members.iter().flatten();
+        members.map(|member| (member.link.connection.address(), Arc::clone(&member.link))).collect()
+    }
+}
+
+/// Walks the nodes that may answer a read: those that are well, nearest first, then those that are ill.
+pub(crate) struct Walk<'a> {
+    cluster: &'a Cluster,
+    hash: KeyHash,
+    position: usize,
+    ill: Vec<&'a Arc<Member>>,
+}
+
+impl<'a> Walk<'a> {
+    pub(crate) fn new(cluster: &'a Cluster, hash: KeyHash) -> Self {
+        Self { cluster, hash, position: 0, ill: Vec::new() }
+    }
+
+    /// The next node that is well, or is due for a probe.
+    pub(crate) fn next_well(&mut self, now: Instant) -> Option<&'a Arc<Member>> {
+        while let Some(&group) = self.cluster.read_order.get(self.position) {
+            self.position += 1;
+            match self.cluster.owner(group, self.hash) {
+                Some(member) if member.link.admit(now) => return Some(member),
+                Some(member) => self.ill.push(member),
+                None => {}
+            }
+        }
+        None
+    }
+
+    /// The next node at all: better to ask an ill one than nobody.
+    pub(crate) fn next(&mut self, now: Instant) -> Option<&'a Arc<Member>> {
+        self.next_well(now).or_else(|| if self.ill.is_empty() { None } else { Some(self.ill.remove(0)) })
+    }
+
+    /// Whether any server group has not been looked at.
+    pub(crate) fn has_more(&self) -> bool {
+        self.position < self.cluster.read_order.len()
+    }
+}

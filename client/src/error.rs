@@ -1,0 +1,281 @@
+//! What can go wrong, whose fault it is, and whether to try again.
+
+use std::fmt;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use evanesce_topology::PlacementError;
+pub use evanesce_transport::{Fault, TransportError};
+
+use crate::codec::CodecError;
+use crate::key::KeyError;
+use crate::policy::LatchPolicy;
+use crate::static_nodes::StaticNodesError;
+
+/// Why a read has no answer. A miss is an answer, and no error.
+#[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The key cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// No zone could answer before the deadline.
+    #[error("no zone answered: {}", Attempts(.attempts))]
+    Unanswered {
+        /// Who was asked, in order, and what came of it.
+        attempts: Vec<Attempt>,
+    },
+    /// The value is there and cannot be decoded.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// The client was closed.
+    #[error("the client is closed: make a new one")]
+    Closed,
+}
+
+/// Why a write did not meet its latch policy.
+#[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// The key cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The value cannot be encoded. Nothing was sent.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// Too few replicas acknowledged in time.
+    #[error("latch {latch} not met ({acked} acked, {failed} failed, {pending} pending): {}", Attempts(.attempts))]
+    NotAcknowledged {
+        /// What was asked for.
+        latch: LatchPolicy,
+        /// Replicas that said they executed it.
+        acked: usize,
+        /// Replicas that failed.
+        failed: usize,
+        /// Replicas without an answer; their writes may still arrive.
+        pending: usize,
+        /// Whether any replica has, or may have, executed it.
+        maybe_applied: bool,
+        /// The replicas that failed.
+        attempts: Vec<Attempt>,
+    },
+    /// The home zone did not answer an `add` or `replace` that may have reached it: whether it was stored is not
+    /// known. Not retried; read the key to find out.
+    #[error("outcome unknown, the home zone did not answer ({attempt}): read the key before trying again")]
+    MaybeApplied {
+        /// The node asked.
+        attempt: Attempt,
+    },
+    /// Too many such writes are under way in this client.
+    #[error("too many writes are under way in this client: send less")]
+    Busy,
+    /// The client was closed.
+    #[error("the client is closed: make a new one")]
+    Closed,
+}
+
+/// One node asked, and what came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Attempt {
+    /// The node's zone.
+    pub zone: String,
+    /// The node's ring name.
+    pub node: String,
+    /// What went wrong.
+    pub cause: NodeError,
+}
+
+/// Why one node did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// No reply.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// The node found the request wrong: its `CLIENT_ERROR`, or `ERROR`.
+    #[error("it refused the request: {0}")]
+    Refused(String),
+    /// The node could not: its `SERVER_ERROR`.
+    #[error("it could not: {0}")]
+    Failed(String),
+    /// A reply that does not fit the request.
+    #[error("it sent a reply that does not fit")]
+    Unexpected,
+    /// The server group has no node.
+    #[error("its server group has no node")]
+    NoNode,
+}
+
+impl ReadError {
+    /// Who has to act.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Key(_) | Self::Codec(_) | Self::Closed => Fault::Caller,
+            Self::Unanswered { attempts } => fault_of(attempts),
+        }
+    }
+
+    /// Whether the same read may succeed later.
+    #[must_use]
+    pub fn may_retry(&self) -> bool {
+        matches!(self, Self::Unanswered { .. })
+    }
+}
+
+impl WriteError {
+    /// Who has to act.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Key(_) | Self::Codec(_) | Self::Closed => Fault::Caller,
+            Self::NotAcknowledged { attempts, .. } => fault_of(attempts),
+            Self::MaybeApplied { .. } => Fault::Peer,
+            Self::Busy => Fault::Us,
+        }
+    }
+
+    /// Whether the same write may be sent again without harm: it was not applied, or applying it twice is the same.
+    #[must_use]
+    pub fn may_retry(&self) -> bool {
+        match self {
+            Self::NotAcknowledged { .. } => self.fault() != Fault::Caller,
+            Self::Busy => true,
+            Self::Key(_) | Self::Codec(_) | Self::MaybeApplied { .. } | Self::Closed => false,
+        }
+    }
+
+    /// Whether any replica has, or may have, executed the write.
+    #[must_use]
+    pub fn maybe_applied(&self) -> bool {
+        match self {
+            Self::NotAcknowledged { maybe_applied, .. } => *maybe_applied,
+            Self::MaybeApplied { .. } => true,
+            Self::Key(_) | Self::Codec(_) | Self::Busy | Self::Closed => false,
+        }
+    }
+}
+
+impl NodeError {
+    /// Whether the node may have executed the request.
+    #[must_use]
+    pub fn maybe_applied(&self) -> bool {
+        match self {
+            Self::Transport(error) => error.maybe_applied(),
+            // "out of memory" and the like come after the old item was dropped.
+            Self::Failed(_) | Self::Unexpected => true,
+            Self::Refused(_) | Self::NoNode => false,
+        }
+    }
+
+    /// Who has to act.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Transport(error) => error.fault(),
+            Self::Refused(_) => Fault::Caller,
+            Self::Failed(_) | Self::Unexpected | Self::NoNode => Fault::Peer,
+        }
+    }
+}
+
+/// The caller's, when every node refused; ours, when we could not even send; the peers' otherwise.
+fn fault_of(attempts: &[Attempt]) -> Fault {
+    match attempts.first() {
+        Some(first) if attempts.iter().all(|attempt| attempt.cause.fault() == first.cause.fault()) => {
+            first.cause.fault()
+        }
+        _ => Fault::Peer,
+    }
+}
+
+/// Why a client could not be made.
+#[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// Neither discoveries nor nodes were given.
+    #[error("nothing to connect to: give the builder discoveries or static nodes")]
+    NoSource,
+    /// Both discoveries and nodes were given.
+    #[error("both discoveries and static nodes were given: choose one")]
+    TwoSources,
+    /// An option is out of its bounds.
+    #[error("{option} is out of bounds: {rule}")]
+    Option {
+        /// Which.
+        option: &'static str,
+        /// What it must be.
+        rule: &'static str,
+    },
+    /// No discovery gave a topology in time.
+    #[error("no topology of {cluster} within {timeout:?}: {}", Tried(.tried))]
+    NoTopology {
+        /// The cluster asked for.
+        cluster: String,
+        /// How long was waited.
+        timeout: Duration,
+        /// Each discovery and why it failed.
+        tried: Vec<TriedDiscovery>,
+    },
+    /// The static list is wrong.
+    #[error(transparent)]
+    Nodes(#[from] StaticNodesError),
+    /// The topology is wrong.
+    #[error(transparent)]
+    Topology(#[from] PlacementError),
+    /// An address of a discovery cannot be read.
+    #[cfg(feature = "discovery")]
+    #[error(transparent)]
+    Discovery(#[from] evanesce_membership::EndpointError),
+}
+
+/// A discovery that gave no topology.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TriedDiscovery {
+    /// Its address, as given.
+    pub address: String,
+    /// What went wrong.
+    pub reason: String,
+}
+
+struct Attempts<'a>(&'a [Attempt]);
+
+impl fmt::Display for Attempts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("no node was asked");
+        }
+        join(f, self.0)
+    }
+}
+
+struct Tried<'a>(&'a [TriedDiscovery]);
+
+impl fmt::Display for Tried<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        join(f, self.0)
+    }
+}
+
+fn join(f: &mut fmt::Formatter<'_>, parts: &[impl fmt::Display]) -> fmt::Result {
+    for (index, part) in parts.iter().enumerate() {
+        let separator = if index == 0 { "" } else { "; " };
+        write!(f, "{separator}{part}")?;
+    }
+    Ok(())
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "node {} in zone {}: {}", self.node, self.zone, self.cause)
+    }
+}
+
+impl fmt::Display for TriedDiscovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.address, self.reason)
+    }
+}

@@ -1,0 +1,56 @@
+//! What reads answer.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::error::ReadError;
+
+/// A hit, whole.
+///
+/// The value shares the buffer it was read into: copy what you keep for long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Item {
+    /// The value.
+    pub value: Bytes,
+    /// The writer's flags.
+    pub flags: u32,
+    /// The CAS token of the replica that answered. Other replicas have their own.
+    pub cas: u64,
+    /// What remains of its life; `None` when it does not expire.
+    pub ttl: Option<Duration>,
+}
+
+/// What a bulk read found. Each key asked for is in exactly one of the three, in the order asked, as often as asked.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct GetMany<V> {
+    /// Keys (without their namespace) and their values.
+    pub hits: Vec<(Bytes, V)>,
+    /// Keys that a node said it does not have.
+    pub misses: Vec<Bytes>,
+    /// Keys that no zone could answer for, or whose value could not be decoded.
+    pub failed: Vec<(Bytes, ReadError)>,
+}
+
+impl<V> GetMany<V> {
+    /// The value of `key`, when it was a hit. Looks through all hits: for many look-ups, make a map.
+    #[must_use]
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Option<&V> {
+        self.hits.iter().find(|(hit, _)| hit == key.as_ref()).map(|(_, value)| value)
+    }
+
+    /// The hits, by key.
+    #[must_use]
+    pub fn into_map(self) -> HashMap<Bytes, V> {
+        self.hits.into_iter().collect()
+    }
+
+    /// Whether no key failed.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.failed.is_empty()
+    }
+}

@@ -1,0 +1,134 @@
+//! A node as the client sees it: its connection, its health, and what it answers.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use evanesce_transport::{Connection, ConnectionOptions, ConnectionState, TransportError};
+use evanesce_wire::reply::{ErrorReply, MetaReply, Reply};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::error::{Attempt, NodeError};
+use crate::policy::Breaker;
+
+/// A node in its place.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) zone: String,
+    pub(crate) group: String,
+    pub(crate) name: String,
+    pub(crate) link: Arc<Link>,
+}
+
+/// What outlives a topology: the connection to an address, and how it fares.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) connection: Connection,
+    health: Health,
+    opaque: AtomicU64,
+}
+
+impl Member {
+    /// An attempt at this node that failed.
+    pub(crate) fn attempt(&self, cause: NodeError) -> Attempt {
+        Attempt { zone: self.zone.clone(), node: self.name.clone(), cause }
+    }
+}
+
+impl Link {
+    pub(crate) fn new(address: SocketAddr, options: ConnectionOptions) -> Self {
+        Self {
+            connection: Connection::spawn(address, options),
+            health: Health::default(),
+            opaque: AtomicU64::new(0),
+        }
+    }
+
+    /// A number that no other request in flight on this connection has.
+    pub(crate) fn next_opaque(&self) -> u64 {
+        self.opaque.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Whether a read may go to the node. While it is ill, true once for each probe.
+    pub(crate) fn admit(&self, now: Instant) -> bool {
+        self.health.calm.load(Ordering::Relaxed) || self.health.breaker.lock().admit(now)
+    }
+
+    /// Whether nobody should wait for this node in particular: it is away, or does not answer.
+    pub(crate) fn is_suspect(&self) -> bool {
+        let ill = !self.health.calm.load(Ordering::Relaxed) && self.health.breaker.lock().is_open();
+        ill || matches!(self.connection.state(), ConnectionState::Down { .. })
+    }
+
+    /// Tells the breaker what came of a request, and reads the reply.
+    pub(crate) fn judge(&self, outcome: Result<Reply, TransportError>) -> Result<MetaReply, NodeError> {
+        match outcome {
+            Ok(reply) => {
+                self.health.on_success();
+                meta_of(reply)
+            }
+            Err(error) => {
+                if is_illness(&error) {
+                    self.health.on_error();
+                }
+                Err(error.into())
+            }
+        }
+    }
+}
+
+/// A breaker, and whether it has anything to say: the way of a healthy node takes no lock.
+#[derive(Debug)]
+struct Health {
+    calm: AtomicBool,
+    breaker: Mutex<Breaker>,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self { calm: AtomicBool::new(true), breaker: Mutex::default() }
+    }
+}
+
+impl Health {
+    fn on_success(&self) {
+        if self.calm.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut breaker = self.breaker.lock();
+        if breaker.is_open() {
+            breaker.on_success();
+            self.calm.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn on_error(&self) {
+        let jitter = rand::random::<f64>();
+        let mut breaker = self.breaker.lock();
+        breaker.on_error(Instant::now(), jitter);
+        self.calm.store(!breaker.is_open(), Ordering::Relaxed);
+    }
+}
+
+/// Whether an error means that the node is ill. One that is known to be away is not asked anyway, and is used again as
+/// soon as it is back; a full queue and a refused request are ours.
+fn is_illness(error: &TransportError) -> bool {
+    matches!(
+        error,
+        TransportError::Timeout { .. }
+            | TransportError::Closed { sent: true, .. }
+            | TransportError::Protocol { .. }
+    )
+}
+
+fn meta_of(reply: Reply) -> Result<MetaReply, NodeError> {
+    let text = |text: &[u8]| String::from_utf8_lossy(text).into_owned();
+    match reply {
+        Reply::Meta(meta) => Ok(meta),
+        Reply::Error(ErrorReply::Unknown) => Err(NodeError::Refused("it does not know the command".into())),
+        Reply::Error(ErrorReply::Client(line)) => Err(NodeError::Refused(text(&line))),
+        Reply::Error(ErrorReply::Server(line)) => Err(NodeError::Failed(text(&line))),
+        _ => Err(NodeError::Unexpected),
+    }
+}

@@ -1,0 +1,59 @@
+//! What the client counts. Handles are looked up once, when the client is made.
+
+use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
+
+/// Keys read, by `outcome`: `hit`, `miss`, `error`.
+const READS: &str = "evanesce_client_reads_total";
+/// Reads asked in another zone, by `reason`: `error`, `miss`.
+const FALLBACKS: &str = "evanesce_client_fallbacks_total";
+/// Fallbacks after a miss that found the item.
+const MISS_FALLBACK_HITS: &str = "evanesce_client_miss_fallback_hits_total";
+/// Replica writes, by `outcome`: `acked`, `failed`.
+const REPLICA_WRITES: &str = "evanesce_client_replica_writes_total";
+/// Writes that did not meet their latch policy.
+const WRITE_FAILURES: &str = "evanesce_client_write_failures_total";
+/// The epoch in force.
+const EPOCH: &str = "evanesce_client_topology_epoch";
+
+/// The handles of one client, labelled with its cluster.
+pub(crate) struct Metrics {
+    pub(crate) hits: Counter,
+    pub(crate) misses: Counter,
+    pub(crate) read_errors: Counter,
+    pub(crate) error_fallbacks: Counter,
+    pub(crate) miss_fallbacks: Counter,
+    pub(crate) miss_fallback_hits: Counter,
+    pub(crate) replica_acks: Counter,
+    pub(crate) replica_failures: Counter,
+    pub(crate) write_failures: Counter,
+    pub(crate) epoch: Gauge,
+}
+
+impl Metrics {
+    pub(crate) fn register(cluster: &str) -> Self {
+        describe();
+        let labelled = |name: &'static str, label: &'static str, value: &'static str| counter!(name, "cluster" => cluster.to_owned(), label => value);
+        let plain = |name: &'static str| counter!(name, "cluster" => cluster.to_owned());
+        Self {
+            hits: labelled(READS, "outcome", "hit"),
+            misses: labelled(READS, "outcome", "miss"),
+            read_errors: labelled(READS, "outcome", "error"),
+            error_fallbacks: labelled(FALLBACKS, "reason", "error"),
+            miss_fallbacks: labelled(FALLBACKS, "reason", "miss"),
+            miss_fallback_hits: plain(MISS_FALLBACK_HITS),
+            replica_acks: labelled(REPLICA_WRITES, "outcome", "acked"),
+            replica_failures: labelled(REPLICA_WRITES, "outcome", "failed"),
+            write_failures: plain(WRITE_FAILURES),
+            epoch: gauge!(EPOCH, "cluster" => cluster.to_owned()),
+        }
+    }
+}
+
+fn describe() {
+    describe_counter!(READS, "keys read, by outcome: hit, miss, error");
+    describe_counter!(FALLBACKS, "reads asked in another zone, by reason: error, miss");
+    describe_counter!(MISS_FALLBACK_HITS, "fallbacks after a miss that found the item");
+    describe_counter!(REPLICA_WRITES, "writes to single replicas, by outcome: acked, failed");
+    describe_counter!(WRITE_FAILURES, "writes that did not meet their latch policy");
+    describe_gauge!(EPOCH, "epoch of the topology in force");
+}

@@ -1,0 +1,124 @@
+//! Operations on bytes, under a key prefix.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::codec::Postcard;
+use crate::core::Core;
+use crate::key::{Key, KeyError, namespace_prefix};
+use crate::op::{Delete, Get, GetAndTouch, GetMany, Set, Store, Touch};
+use crate::policy::LatchPolicy;
+use crate::ttl::Ttl;
+use crate::typed::Typed;
+use crate::view::{Raw, Whole};
+
+/// The keys under one prefix, `name:`, with their defaults. Cheap to clone.
+///
+/// Values are bytes and go out as they are, with flags 0 unless told otherwise. [`typed`](Self::typed) gives the same
+/// keys with values of a type.
+#[derive(Clone)]
+pub struct Namespace {
+    pub(crate) core: Arc<Core>,
+    pub(crate) prefix: Result<Bytes, KeyError>,
+    pub(crate) ttl: Ttl,
+    pub(crate) latch: LatchPolicy,
+}
+
+impl Namespace {
+    /// All keys, as they are.
+    pub(crate) fn root(core: Arc<Core>) -> Self {
+        let (ttl, latch) = (core.settings.ttl, core.settings.latch);
+        Self { core, prefix: Ok(Bytes::new()), ttl, latch }
+    }
+
+    pub(crate) fn named(&self, name: &str) -> Self {
+        Self { prefix: namespace_prefix(name), ..self.clone() }
+    }
+
+    pub(crate) fn key(&self, key: &[u8]) -> Result<Key, KeyError> {
+        Key::new(self.prefix.as_ref().map_err(Clone::clone)?, key)
+    }
+
+    /// How long items live that are written through this; default the client's.
+    #[must_use]
+    pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
+        self.ttl = ttl.into();
+        self
+    }
+
+    /// How many acknowledgements writes through this wait for; default the client's.
+    #[must_use]
+    pub fn latch(mut self, latch: LatchPolicy) -> Self {
+        self.latch = latch;
+        self
+    }
+
+    /// The same keys, with values of type `T` in the default codec.
+    #[must_use]
+    pub fn typed<T>(self) -> Typed<T> {
+        self.typed_with(Postcard)
+    }
+
+    /// The same keys, with values of type `T` in a codec of your choice.
+    #[must_use]
+    pub fn typed_with<T, C>(self, codec: C) -> Typed<T, C> {
+        Typed { namespace: self, codec, value: PhantomData }
+    }
+
+    /// Reads a value. A miss is `None`.
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Get<'_, Raw> {
+        Get::new(self, key.as_ref(), Raw)
+    }
+
+    /// Reads an item: value, flags, CAS token and remaining TTL.
+    pub fn get_item(&self, key: impl AsRef<[u8]>) -> Get<'_, Whole> {
+        Get::new(self, key.as_ref(), Whole)
+    }
+
+    /// Reads many values, one batch for each node. A repeated key is answered as often.
+    pub fn get_many<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> GetMany<'_, Raw> {
+        GetMany::new(self, keys, Raw)
+    }
+
+    /// Reads many items.
+    pub fn get_many_items<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> GetMany<'_, Whole> {
+        GetMany::new(self, keys, Whole)
+    }
+
+    /// Stores a value in every zone.
+    pub fn set(&self, key: impl AsRef<[u8]>, value: impl Into<Bytes>) -> Set<'_> {
+        Set::new(self, key.as_ref(), Ok(value.into()))
+    }
+
+    /// Stores a value if the key is absent. The key's home zone decides.
+    pub fn add(&self, key: impl AsRef<[u8]>, value: impl Into<Bytes>) -> Store<'_> {
+        Store::add(self, key.as_ref(), Ok(value.into()))
+    }
+
+    /// Stores a value if the key is present. The key's home zone decides.
+    pub fn replace(&self, key: impl AsRef<[u8]>, value: impl Into<Bytes>) -> Store<'_> {
+        Store::replace(self, key.as_ref(), Ok(value.into()))
+    }
+
+    /// Deletes a key in every zone.
+    pub fn delete(&self, key: impl AsRef<[u8]>) -> Delete<'_> {
+        Delete::new(self, key.as_ref())
+    }
+
+    /// Gives an item a new TTL in every zone.
+    pub fn touch(&self, key: impl AsRef<[u8]>, ttl: impl Into<Ttl>) -> Touch<'_> {
+        Touch::new(self, key.as_ref(), ttl.into())
+    }
+
+    /// Reads a value and gives the item a new TTL, in every zone.
+    pub fn get_and_touch(&self, key: impl AsRef<[u8]>, ttl: impl Into<Ttl>) -> GetAndTouch<'_, Raw> {
+        GetAndTouch::new(self, key.as_ref(), ttl.into(), Raw)
+    }
+
+    /// Reads an item and gives it a new TTL, in every zone.
+    pub fn get_item_and_touch(&self, key: impl AsRef<[u8]>, ttl: impl Into<Ttl>) -> GetAndTouch<'_, Whole> {
+        GetAndTouch::new(self, key.as_ref(), ttl.into(), Whole)
+    }
+}

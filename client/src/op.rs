@@ -1,0 +1,23 @@
+//! Operations: each a builder that is awaited. Nothing happens before.
+
+mod delete;
+mod get;
+mod get_and_touch;
+mod get_many;
+mod set;
+mod store;
+mod touch;
+
+use std::future::Future;
+use std::pin::Pin;
+
+pub use delete::Delete;
+pub use get::Get;
+pub use get_and_touch::GetAndTouch;
+pub use get_many::GetMany;
+pub use set::Set;
+pub use store::Store;
+pub use touch::Touch;
+
+/// What awaiting an operation makes. Each operation also has `run`, the same without the box.
+pub type OpFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

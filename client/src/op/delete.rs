@@ -1,0 +1,74 @@
+//! `delete`: in every zone.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::OpFuture;
+use crate::error::WriteError;
+use crate::key::{Key, KeyError};
+use crate::namespace::Namespace;
+use crate::outcome::Deleted;
+use crate::policy::LatchPolicy;
+use crate::request::Change;
+use crate::spread::{SpreadPlan, spread};
+
+/// Deletes one key.
+///
+/// Goes to the owner in every server group at once and returns when the latch is met. A replica that does not have
+/// the key acknowledges as well. Cancel-safe: once polled, dropping it takes nothing back.
+#[must_use = "an operation does nothing until it is awaited"]
+pub struct Delete<'a> {
+    namespace: &'a Namespace,
+    key: Result<Key, KeyError>,
+    latch: LatchPolicy,
+    timeout: Duration,
+}
+
+impl<'a> Delete<'a> {
+    pub(crate) fn new(namespace: &'a Namespace, key: &[u8]) -> Self {
+        let timeout = namespace.core.settings.write_timeout;
+        Self { namespace, key: namespace.key(key), latch: namespace.latch, timeout }
+    }
+
+    /// How many acknowledgements to wait for. Default the namespace's.
+    pub fn latch(mut self, latch: LatchPolicy) -> Self {
+        self.latch = latch;
+        self
+    }
+
+    /// How long to wait for them. Default the client's, 500 ms.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Runs it; awaiting the operation does the same.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`], when the key cannot be used or too few replicas acknowledged.
+    pub async fn run(self) -> Result<Deleted, WriteError> {
+        let core = &self.namespace.core;
+        let cluster = core.cluster().ok_or(WriteError::Closed)?;
+        let deadline = Instant::now() + self.timeout;
+        let plan = SpreadPlan {
+            key: &self.key?,
+            change: &Change::Delete,
+            latch: self.latch,
+            deadline,
+            done_in: None,
+        };
+        let spread = spread(core, &cluster, plan).await?;
+        Ok(Deleted { found: spread.found, written: spread.written })
+    }
+}
+
+impl<'a> IntoFuture for Delete<'a> {
+    type Output = Result<Deleted, WriteError>;
+    type IntoFuture = OpFuture<'a, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}

@@ -1,0 +1,59 @@
+//! `get`: the local zone, and on through the others.
+
+use std::time::Duration;
+
+use super::OpFuture;
+use crate::error::ReadError;
+use crate::key::{Key, KeyError};
+use crate::namespace::Namespace;
+use crate::read::{ReadPlan, read};
+use crate::view::View;
+
+/// Reads one key.
+///
+/// Asks the owner in the local zone. When that cannot answer, on through the other zones, nearest first, until the
+/// deadline. On a miss one other zone, within the budget and while that still finds something. Cancel-safe.
+#[must_use = "an operation does nothing until it is awaited"]
+pub struct Get<'a, V> {
+    namespace: &'a Namespace,
+    key: Result<Key, KeyError>,
+    view: V,
+    timeout: Duration,
+}
+
+impl<'a, V: View + 'a> Get<'a, V> {
+    pub(crate) fn new(namespace: &'a Namespace, key: &[u8], view: V) -> Self {
+        let timeout = namespace.core.settings.read_timeout;
+        Self { namespace, key: namespace.key(key), view, timeout }
+    }
+
+    /// How long all attempts together may take. Default the client's, 50 ms.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Runs it; awaiting the operation does the same.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`], when the key is wrong, no zone could answer, or the value cannot be decoded.
+    pub async fn run(self) -> Result<Option<V::Output>, ReadError> {
+        let core = &self.namespace.core;
+        let cluster = core.cluster().ok_or(ReadError::Closed)?;
+        let plan = ReadPlan::new(core, V::WANT, self.timeout);
+        match read(core, &cluster, &self.key?, &plan).await? {
+            Some(item) => Ok(Some(self.view.show(item)?)),
+            None => Ok(None),
+        }
+    }
+}
+
+impl<'a, V: View + 'a> IntoFuture for Get<'a, V> {
+    type Output = Result<Option<V::Output>, ReadError>;
+    type IntoFuture = OpFuture<'a, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}

@@ -1,0 +1,73 @@
+//! `get_and_touch`: reads, and touches in every zone.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::OpFuture;
+use crate::core::Core;
+use crate::error::ReadError;
+use crate::key::{Key, KeyError};
+use crate::namespace::Namespace;
+use crate::policy::LatchPolicy;
+use crate::read::{ReadPlan, read};
+use crate::request::Change;
+use crate::spread::{SpreadPlan, spread};
+use crate::ttl::Ttl;
+use crate::view::View;
+
+/// Reads one key and gives its item a new TTL.
+///
+/// Reads as `get` does, touching where it reads; after a hit the other server groups are touched too, and nobody
+/// waits for them. Cancel-safe.
+#[must_use = "an operation does nothing until it is awaited"]
+pub struct GetAndTouch<'a, V> {
+    namespace: &'a Namespace,
+    key: Result<Key, KeyError>,
+    ttl: Ttl,
+    view: V,
+    timeout: Duration,
+}
+
+impl<'a, V: View + 'a> GetAndTouch<'a, V> {
+    pub(crate) fn new(namespace: &'a Namespace, key: &[u8], ttl: Ttl, view: V) -> Self {
+        let timeout = namespace.core.settings.read_timeout;
+        Self { namespace, key: namespace.key(key), ttl, view, timeout }
+    }
+
+    /// How long all attempts together may take. Default the client's, 50 ms.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Runs it; awaiting the operation does the same.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`], when the key is wrong, no zone could answer, or the value cannot be decoded.
+    pub async fn run(self) -> Result<Option<V::Output>, ReadError> {
+        let core = &self.namespace.core;
+        let cluster = core.cluster().ok_or(ReadError::Closed)?;
+        let key = self.key?;
+        let exptime = self.ttl.exptime(Core::now());
+        let plan = ReadPlan { touch: Some(exptime), ..ReadPlan::new(core, V::WANT, self.timeout) };
+        let Some(item) = read(core, &cluster, &key, &plan).await? else { return Ok(None) };
+        let change = Change::Touch { exptime };
+        let deadline = Instant::now();
+        let plan =
+            SpreadPlan { key: &key, change: &change, latch: LatchPolicy::None, deadline, done_in: None };
+        // The replica that answered is touched twice, which costs less than telling them apart.
+        let _ = spread(core, &cluster, plan).await;
+        Ok(Some(self.view.show(item)?))
+    }
+}
+
+impl<'a, V: View + 'a> IntoFuture for GetAndTouch<'a, V> {
+    type Output = Result<Option<V::Output>, ReadError>;
+    type IntoFuture = OpFuture<'a, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}

@@ -1,0 +1,73 @@
+//! `touch`: in every zone.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::OpFuture;
+use crate::core::Core;
+use crate::error::WriteError;
+use crate::key::{Key, KeyError};
+use crate::namespace::Namespace;
+use crate::outcome::Touched;
+use crate::policy::LatchPolicy;
+use crate::request::Change;
+use crate::spread::{SpreadPlan, spread};
+use crate::ttl::Ttl;
+
+/// Gives one item a new TTL.
+///
+/// Goes to the owner in every server group at once, with one absolute expiry, and returns when the latch is met. A
+/// replica that does not have the key acknowledges as well. Cancel-safe: once polled, dropping it takes nothing back.
+#[must_use = "an operation does nothing until it is awaited"]
+pub struct Touch<'a> {
+    namespace: &'a Namespace,
+    key: Result<Key, KeyError>,
+    ttl: Ttl,
+    latch: LatchPolicy,
+    timeout: Duration,
+}
+
+impl<'a> Touch<'a> {
+    pub(crate) fn new(namespace: &'a Namespace, key: &[u8], ttl: Ttl) -> Self {
+        let timeout = namespace.core.settings.write_timeout;
+        Self { namespace, key: namespace.key(key), ttl, latch: namespace.latch, timeout }
+    }
+
+    /// How many acknowledgements to wait for. Default the namespace's.
+    pub fn latch(mut self, latch: LatchPolicy) -> Self {
+        self.latch = latch;
+        self
+    }
+
+    /// How long to wait for them. Default the client's, 500 ms.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Runs it; awaiting the operation does the same.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`], when the key cannot be used or too few replicas acknowledged.
+    pub async fn run(self) -> Result<Touched, WriteError> {
+        let core = &self.namespace.core;
+        let cluster = core.cluster().ok_or(WriteError::Closed)?;
+        let change = Change::Touch { exptime: self.ttl.exptime(Core::now()) };
+        let deadline = Instant::now() + self.timeout;
+        let plan =
+            SpreadPlan { key: &self.key?, change: &change, latch: self.latch, deadline, done_in: None };
+        let spread = spread(core, &cluster, plan).await?;
+        Ok(Touched { found: spread.found, written: spread.written })
+    }
+}
+
+impl<'a> IntoFuture for Touch<'a> {
+    type Output = Result<Touched, WriteError>;
+    type IntoFuture = OpFuture<'a, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}

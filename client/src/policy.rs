@@ -1,0 +1,11 @@
+//! Decisions, as pure structs: events and `now` in, decision out.
+
+mod allowance;
+mod breaker;
+mod latch;
+mod miss_fallback;
+
+pub(crate) use breaker::Breaker;
+pub(crate) use latch::{Decision, Latch, Side};
+pub use latch::{LatchPolicy, LatchPolicyError};
+pub(crate) use miss_fallback::MissFallback;

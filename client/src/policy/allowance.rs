@@ -1,0 +1,63 @@
+//! A token allowance: extra requests as a share of the ordinary ones.
+
+/// Extra requests that may come at once after a quiet time: enough for one bulk read, too few to hurt a node.
+const TOKENS_MAX: f64 = 100.0;
+
+/// Grants extra requests up to a share of the ordinary ones. Pure.
+#[derive(Debug, Clone)]
+pub(crate) struct TokenAllowance {
+    share: f64,
+    tokens: f64,
+}
+
+impl TokenAllowance {
+    /// An allowance of `share` extra requests for each ordinary one; it starts full.
+    pub(crate) fn new(share: f64) -> Self {
+        Self { share, tokens: if share > 0.0 { TOKENS_MAX } else { 0.0 } }
+    }
+
+    /// This many ordinary requests were made.
+    pub(crate) fn earn(&mut self, requests: u64) {
+        self.tokens = (self.tokens + self.share * requests as f64).min(TOKENS_MAX);
+    }
+
+    /// Whether one extra request may be made now.
+    pub(crate) fn spend(&mut self) -> bool {
+        if self.tokens < 1.0 {
+            return false;
+        }
+        self.tokens -= 1.0;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn extra_requests_stay_within_their_share(
+            share in 0.0..1.0_f64,
+            steps in proptest::collection::vec((0..50_u64, 0..50_usize), 0..200),
+        ) {
+            let mut allowance = TokenAllowance::new(share);
+            let (mut ordinary, mut extra) = (0_u64, 0_u64);
+            for (earned, wanted) in steps {
+                allowance.earn(earned);
+                ordinary += earned;
+                extra += (0..wanted).filter(|_| allowance.spend()).count() as u64;
+                prop_assert!(extra as f64 <= share * ordinary as f64 + TOKENS_MAX + 1e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn no_share_is_no_extra_request() {
+        let mut allowance = TokenAllowance::new(0.0);
+        allowance.earn(1_000_000);
+        assert!(!allowance.spend());
+    }
+}

@@ -1,0 +1,96 @@
+//! Reading one key: the nearest zone, and on through the others.
+
+use std::time::Duration;
+
+use evanesce_wire::request::Exptime;
+use tokio::time::Instant;
+
+use crate::cluster::{Cluster, Walk};
+use crate::core::Core;
+use crate::error::{NodeError, ReadError};
+use crate::item::Item;
+use crate::key::Key;
+use crate::member::Member;
+use crate::request::{Want, get_flags, get_request, read_hit};
+
+/// How a read goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReadPlan {
+    pub(crate) want: Want,
+    pub(crate) touch: Option<Exptime>,
+    pub(crate) attempt_timeout: Duration,
+    pub(crate) timeout: Duration,
+}
+
+impl ReadPlan {
+    pub(crate) fn new(core: &Core, want: Want, timeout: Duration) -> Self {
+        Self { want, touch: None, attempt_timeout: core.settings.read_attempt_timeout, timeout }
+    }
+}
+
+/// Reads `key`. `None` is a miss: the last word of a node that was asked.
+pub(crate) async fn read(
+    core: &Core,
+    cluster: &Cluster,
+    key: &Key,
+    plan: &ReadPlan,
+) -> Result<Option<Item>, ReadError> {
+    core.count_reads(1);
+    let found = walk(core, cluster, key, plan).await;
+    match &found {
+        Ok(Some(_)) => core.metrics.hits.increment(1),
+        Ok(None) => core.metrics.misses.increment(1),
+        Err(_) => core.metrics.read_errors.increment(1),
+    }
+    found
+}
+
+async fn walk(core: &Core, cluster: &Cluster, key: &Key, plan: &ReadPlan) -> Result<Option<Item>, ReadError> {
+    let mut now = Instant::now();
+    let deadline = now + plan.timeout;
+    let mut walk = Walk::new(cluster, cluster.placement().key_hash(key.as_bytes()));
+    let mut attempts = Vec::new();
+    while let Some(member) = walk.next(now) {
+        match member.get(key, plan, deadline.min(now + plan.attempt_timeout)).await {
+            Ok(Some(item)) => return Ok(Some(item)),
+            Ok(None) => return fall_back_on_miss(core, walk, key, plan, deadline).await,
+            Err(cause) => attempts.push(member.attempt(cause)),
+        }
+        core.metrics.error_fallbacks.increment(1);
+        now = Instant::now();
+        if now >= deadline {
+            break;
+        }
+    }
+    Err(ReadError::Unanswered { attempts })
+}
+
+/// One more zone after a miss, if that is worth it. What goes wrong there leaves the miss as it is.
+async fn fall_back_on_miss(
+    core: &Core,
+    mut walk: Walk<'_>,
+    key: &Key,
+    plan: &ReadPlan,
+    deadline: Instant,
+) -> Result<Option<Item>, ReadError> {
+    if !walk.has_more() || !core.falls_back_on_miss() {
+        return Ok(None);
+    }
+    let now = Instant::now();
+    let Some(member) = walk.next_well(now) else { return Ok(None) };
+    let Ok(found) = member.get(key, plan, deadline.min(now + plan.attempt_timeout)).await else {
+        return Ok(None);
+    };
+    core.miss_fallback_answered(found.is_some());
+    Ok(found)
+}
+
+impl Member {
+    /// Asks this node for `key`.
+    async fn get(&self, key: &Key, plan: &ReadPlan, deadline: Instant) -> Result<Option<Item>, NodeError> {
+        let flags = get_flags(key, plan.want, plan.touch, self.link.next_opaque());
+        let request = get_request(key, flags.as_flags(), plan.touch);
+        let outcome = self.link.connection.call(&request, deadline).await;
+        read_hit(&self.link.judge(outcome)?)
+    }
+}

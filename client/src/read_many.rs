@@ -1,0 +1,176 @@
+//! Reading many keys: one batch for each node, and elsewhere only for the keys that need it.
+
+use futures_util::future::join_all;
+use tokio::time::Instant;
+
+use crate::cluster::{Cluster, Walk};
+use crate::core::Core;
+use crate::error::{Attempt, NodeError, ReadError};
+use crate::item::Item;
+use crate::key::Key;
+use crate::member::Member;
+use crate::read::ReadPlan;
+use crate::request::{get_flags, get_request, read_hit};
+
+/// Requests sent to one node at once: well below what a connection's queue holds, so that bulk reads leave room for
+/// others, and enough to fill several round trips.
+const BATCH_KEYS_MAX: usize = 256;
+
+/// What came of one key.
+pub(crate) type Found = Result<Option<Item>, ReadError>;
+
+/// A key on its way.
+struct Search<'a> {
+    index: usize,
+    key: &'a Key,
+    walk: Walk<'a>,
+    /// A node has said that it does not have it.
+    missed: bool,
+    attempts: Vec<Attempt>,
+}
+
+/// Keys for one node.
+struct Batch<'a> {
+    member: &'a Member,
+    searches: Vec<Search<'a>>,
+}
+
+/// Reads `keys`; the outcomes are in their order.
+pub(crate) async fn read_many(core: &Core, cluster: &Cluster, keys: &[Key], plan: &ReadPlan) -> Vec<Found> {
+    core.count_reads(keys.len() as u64);
+    let deadline = Instant::now() + plan.timeout;
+    let mut found: Vec<Option<Found>> = Vec::new();
+    found.resize_with(keys.len(), || None);
+    let mut searches: Vec<Search<'_>> =
+        keys.iter().enumerate().map(|key| Search::new(cluster, key)).collect();
+    while !searches.is_empty() {
+        let batches = next_batches(std::mem::take(&mut searches), &mut found, deadline);
+        let answers = join_all(batches.into_iter().map(|batch| batch.ask(plan, deadline))).await;
+        for (search, answer) in answers.into_iter().flatten() {
+            if let Some(search) = search.settle(core, answer, &mut found) {
+                searches.push(search);
+            }
+        }
+    }
+    let found: Vec<Found> =
+        found.into_iter().map(|found| found.expect("each search settles or goes on")).collect();
+    count(core, &found);
+    found
+}
+
+/// Groups the searches by the node that each asks next; settles those that have nobody left to ask.
+fn next_batches<'a>(
+    searches: Vec<Search<'a>>,
+    found: &mut [Option<Found>],
+    deadline: Instant,
+) -> Vec<Batch<'a>> {
+    let now = Instant::now();
+    let mut batches: Vec<Batch<'a>> = Vec::new();
+    for mut search in searches {
+        let member = if now < deadline { search.next_member(now) } else { None };
+        let Some(member) = member else {
+            let index = search.index;
+            found[index] = Some(search.end());
+            continue;
+        };
+        match batches.iter_mut().find(|batch| std::ptr::eq(batch.member, member)) {
+            Some(batch) => batch.searches.push(search),
+            None => batches.push(Batch { member, searches: vec![search] }),
+        }
+    }
+    batches
+}
+
+impl<'a> Search<'a> {
+    fn new(cluster: &'a Cluster, (index, key): (usize, &'a Key)) -> Self {
+        let walk = Walk::new(cluster, cluster.placement().key_hash(key.as_bytes()));
+        Self { index, key, walk, missed: false, attempts: Vec::new() }
+    }
+
+    fn next_member(&mut self, now: Instant) -> Option<&'a Member> {
+        let member = if self.missed { self.walk.next_well(now) } else { self.walk.next(now) };
+        member.map(|member| &**member)
+    }
+
+    /// Takes an answer; gives the search back when it goes on.
+    fn settle(
+        mut self,
+        core: &Core,
+        answer: Result<Option<Item>, Attempt>,
+        found: &mut [Option<Found>],
+    ) -> Option<Self> {
+        if self.missed {
+            if let Ok(answer) = &answer {
+                core.miss_fallback_answered(answer.is_some());
+            }
+            found[self.index] = Some(Ok(answer.unwrap_or(None)));
+            return None;
+        }
+        match answer {
+            Ok(Some(item)) => found[self.index] = Some(Ok(Some(item))),
+            Ok(None) if self.walk.has_more() && core.falls_back_on_miss() => {
+                self.missed = true;
+                return Some(self);
+            }
+            Ok(None) => found[self.index] = Some(Ok(None)),
+            Err(attempt) => {
+                core.metrics.error_fallbacks.increment(1);
+                self.attempts.push(attempt);
+                return Some(self);
+            }
+        }
+        None
+    }
+
+    /// Nobody is left to ask.
+    fn end(self) -> Found {
+        if self.missed { Ok(None) } else { Err(ReadError::Unanswered { attempts: self.attempts }) }
+    }
+}
+
+impl<'a> Batch<'a> {
+    async fn ask(
+        self,
+        plan: &ReadPlan,
+        deadline: Instant,
+    ) -> Vec<(Search<'a>, Result<Option<Item>, Attempt>)> {
+        let mut answers = Vec::with_capacity(self.searches.len());
+        for part in self.searches.chunks(BATCH_KEYS_MAX) {
+            let deadline = deadline.min(Instant::now() + plan.attempt_timeout);
+            answers.extend(self.member.get_batch(part, plan, deadline).await);
+        }
+        let member = self.member;
+        let answers = answers.into_iter().map(|answer| answer.map_err(|cause| member.attempt(cause)));
+        self.searches.into_iter().zip(answers).collect()
+    }
+}
+
+impl Member {
+    /// Asks this node for many keys at once.
+    async fn get_batch(
+        &self,
+        searches: &[Search<'_>],
+        plan: &ReadPlan,
+        deadline: Instant,
+    ) -> Vec<Result<Option<Item>, NodeError>> {
+        let flags: Vec<_> = searches
+            .iter()
+            .map(|search| get_flags(search.key, plan.want, plan.touch, self.link.next_opaque()))
+            .collect();
+        let requests: Vec<_> = searches
+            .iter()
+            .zip(&flags)
+            .map(|(search, flags)| get_request(search.key, flags.as_flags(), plan.touch))
+            .collect();
+        let outcomes = self.link.connection.call_batch(&requests, deadline).await;
+        outcomes.into_iter().map(|outcome| read_hit(&self.link.judge(outcome)?)).collect()
+    }
+}
+
+fn count(core: &Core, found: &[Found]) {
+    let hits = found.iter().filter(|found| matches!(found, Ok(Some(_)))).count() as u64;
+    let errors = found.iter().filter(|found| found.is_err()).count() as u64;
+    core.metrics.hits.increment(hits);
+    core.metrics.read_errors.increment(errors);
+    core.metrics.misses.increment(found.len() as u64 - hits - errors);
+}

@@ -1,0 +1,181 @@
+//! The meta requests that the client sends, and what their replies mean.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use evanesce_wire::MetaFlagsBuf;
+use evanesce_wire::reply::{MetaReply, MetaStatus, RemainingTtl};
+use evanesce_wire::request::{Exptime, MetaDelete, MetaFlags, MetaGet, MetaSet, Request, SetMode};
+
+use crate::error::NodeError;
+use crate::item::Item;
+use crate::key::Key;
+
+/// What a read wants of a hit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Want {
+    /// The value.
+    Value,
+    /// The value and the flags.
+    Flags,
+    /// All: value, flags, CAS token, TTL.
+    Item,
+}
+
+/// What a write does.
+#[derive(Debug, Clone)]
+pub(crate) enum Change {
+    /// Stores a value.
+    Store { mode: SetMode, value: Bytes, flags: u32, exptime: Exptime },
+    /// Deletes.
+    Delete,
+    /// Sets the expiry.
+    Touch { exptime: Exptime },
+}
+
+/// What a replica did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Done {
+    /// Executed it.
+    Yes,
+    /// There was no such item.
+    NotFound,
+    /// Its condition did not hold.
+    NotStored,
+}
+
+/// Flags of an `mg` for `want`; with `touch` it gets a new expiry.
+pub(crate) fn get_flags(key: &Key, want: Want, touch: Option<Exptime>, opaque: u64) -> MetaFlagsBuf {
+    let flags = MetaFlagsBuf::for_key(&key.meta()).flag(b'v');
+    let flags = match want {
+        Want::Value => flags,
+        Want::Flags => flags.flag(b'f'),
+        Want::Item => flags.flag(b'f').flag(b'c').flag(b't'),
+    };
+    let flags = match touch {
+        Some(exptime) => flags.number(b'T', exptime.0),
+        None => flags,
+    };
+    flags.number(b'O', opaque)
+}
+
+/// An `mg` with ready flags.
+pub(crate) fn get_request<'a>(key: &'a Key, flags: MetaFlags<'a>, touch: Option<Exptime>) -> Request<'a> {
+    Request::MetaGet(MetaGet {
+        key: key.meta(),
+        flags,
+        value: true,
+        quiet: false,
+        touch,
+        vivify: None,
+        recache_below: None,
+        compare: None,
+        cas_override: None,
+        counts_as_access: true,
+    })
+}
+
+/// Hands the request of a change to `send`.
+pub(crate) fn with_change<R>(
+    key: &Key,
+    change: &Change,
+    opaque: u64,
+    send: impl FnOnce(&Request<'_>) -> R,
+) -> R {
+    let flags = MetaFlagsBuf::for_key(&key.meta()).number(b'O', opaque);
+    match change {
+        Change::Store { mode, value, flags: client_flags, exptime } => {
+            let flags = store_flags(flags, *mode, *client_flags, *exptime);
+            send(&store_request(key, flags.as_flags(), *mode, *client_flags, *exptime, value))
+        }
+        Change::Delete => send(&delete_request(key, flags.as_flags())),
+        Change::Touch { exptime } => {
+            let flags = flags.number(b'T', exptime.0);
+            send(&touch_request(key, flags.as_flags(), *exptime))
+        }
+    }
+}
+
+fn store_flags(flags: MetaFlagsBuf, mode: SetMode, client_flags: u32, exptime: Exptime) -> MetaFlagsBuf {
+    let flags = flags.number(b'T', exptime.0);
+    let flags = if client_flags == 0 { flags } else { flags.number(b'F', client_flags) };
+    match mode {
+        SetMode::Set => flags,
+        SetMode::Add => flags.token(b'M', b"E"),
+        SetMode::Replace => flags.token(b'M', b"R"),
+        SetMode::Append => flags.token(b'M', b"A"),
+        SetMode::Prepend => flags.token(b'M', b"P"),
+    }
+}
+
+fn store_request<'a>(
+    key: &'a Key,
+    flags: MetaFlags<'a>,
+    mode: SetMode,
+    client_flags: u32,
+    exptime: Exptime,
+    value: &'a [u8],
+) -> Request<'a> {
+    Request::MetaSet(MetaSet {
+        key: key.meta(),
+        flags,
+        mode,
+        client_flags,
+        exptime: Some(exptime),
+        compare: None,
+        cas_override: None,
+        invalidate: false,
+        vivify: None,
+        quiet: false,
+        value,
+    })
+}
+
+fn delete_request<'a>(key: &'a Key, flags: MetaFlags<'a>) -> Request<'a> {
+    Request::MetaDelete(MetaDelete {
+        key: key.meta(),
+        flags,
+        compare: None,
+        cas_override: None,
+        invalidate: false,
+        touch: None,
+        drop_value: false,
+        quiet: false,
+    })
+}
+
+/// An `mg` without `v`: touches, and brings nothing back.
+fn touch_request<'a>(key: &'a Key, flags: MetaFlags<'a>, exptime: Exptime) -> Request<'a> {
+    let mut request = get_request(key, flags, Some(exptime));
+    if let Request::MetaGet(get) = &mut request {
+        get.value = false;
+    }
+    request
+}
+
+/// What an `mg` found.
+pub(crate) fn read_hit(reply: &MetaReply) -> Result<Option<Item>, NodeError> {
+    match (reply.status, &reply.value) {
+        (MetaStatus::Miss, _) => Ok(None),
+        (MetaStatus::Value, Some(value)) => Ok(Some(Item {
+            value: value.clone(),
+            flags: reply.client_flags().unwrap_or(0),
+            cas: reply.cas().unwrap_or(0),
+            ttl: match reply.ttl() {
+                Some(RemainingTtl::Secs(secs)) => Some(Duration::from_secs(secs)),
+                _ => None,
+            },
+        })),
+        _ => Err(NodeError::Unexpected),
+    }
+}
+
+/// What a change came to.
+pub(crate) fn read_done(reply: &MetaReply) -> Result<Done, NodeError> {
+    match reply.status {
+        MetaStatus::Done => Ok(Done::Yes),
+        MetaStatus::NotFound | MetaStatus::Miss => Ok(Done::NotFound),
+        MetaStatus::NotStored => Ok(Done::NotStored),
+        _ => Err(NodeError::Unexpected),
+    }
+}

@@ -1,0 +1,108 @@
+//! Operations on values of a type.
+
+use std::marker::PhantomData;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::codec::{Codec, CodecError, Postcard};
+use crate::namespace::Namespace;
+use crate::op::{Delete, Get, GetAndTouch, GetMany, Set, Store, Touch};
+use crate::policy::LatchPolicy;
+use crate::ttl::Ttl;
+use crate::view::Decoded;
+
+/// A namespace whose values are of type `T`, encoded by `C`. Cheap to clone.
+pub struct Typed<T, C = Postcard> {
+    pub(crate) namespace: Namespace,
+    pub(crate) codec: C,
+    pub(crate) value: PhantomData<fn() -> T>,
+}
+
+impl<T, C: Clone> Clone for Typed<T, C> {
+    fn clone(&self) -> Self {
+        Self { namespace: self.namespace.clone(), codec: self.codec.clone(), value: PhantomData }
+    }
+}
+
+impl<T, C: Codec> Typed<T, C> {
+    /// How long items live that are written through this.
+    #[must_use]
+    pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
+        self.namespace.ttl = ttl.into();
+        self
+    }
+
+    /// How many acknowledgements writes through this wait for.
+    #[must_use]
+    pub fn latch(mut self, latch: LatchPolicy) -> Self {
+        self.namespace.latch = latch;
+        self
+    }
+
+    /// The same keys, with bytes as they are.
+    #[must_use]
+    pub fn bytes(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// Deletes a key in every zone.
+    pub fn delete(&self, key: impl AsRef<[u8]>) -> Delete<'_> {
+        self.namespace.delete(key)
+    }
+
+    /// Gives an item a new TTL in every zone.
+    pub fn touch(&self, key: impl AsRef<[u8]>, ttl: impl Into<Ttl>) -> Touch<'_> {
+        self.namespace.touch(key, ttl)
+    }
+}
+
+impl<T: DeserializeOwned + Send, C: Codec> Typed<T, C> {
+    /// Reads a value. A miss is `None`; a value that another type or codec wrote is an error.
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Get<'_, Decoded<'_, T, C>> {
+        Get::new(&self.namespace, key.as_ref(), self.view())
+    }
+
+    /// Reads many values, one batch for each node. One that cannot be decoded is among the failed.
+    pub fn get_many<K: AsRef<[u8]>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> GetMany<'_, Decoded<'_, T, C>> {
+        GetMany::new(&self.namespace, keys, self.view())
+    }
+
+    /// Reads a value and gives the item a new TTL, in every zone.
+    pub fn get_and_touch(
+        &self,
+        key: impl AsRef<[u8]>,
+        ttl: impl Into<Ttl>,
+    ) -> GetAndTouch<'_, Decoded<'_, T, C>> {
+        GetAndTouch::new(&self.namespace, key.as_ref(), ttl.into(), self.view())
+    }
+
+    fn view(&self) -> Decoded<'_, T, C> {
+        Decoded { codec: &self.codec, value: PhantomData }
+    }
+}
+
+impl<T: Serialize, C: Codec> Typed<T, C> {
+    /// Stores a value in every zone.
+    pub fn set(&self, key: impl AsRef<[u8]>, value: &T) -> Set<'_> {
+        Set::new(&self.namespace, key.as_ref(), self.encode(value)).flags(self.codec.flags())
+    }
+
+    /// Stores a value if the key is absent. The key's home zone decides.
+    pub fn add(&self, key: impl AsRef<[u8]>, value: &T) -> Store<'_> {
+        Store::add(&self.namespace, key.as_ref(), self.encode(value)).flags(self.codec.flags())
+    }
+
+    /// Stores a value if the key is present. The key's home zone decides.
+    pub fn replace(&self, key: impl AsRef<[u8]>, value: &T) -> Store<'_> {
+        Store::replace(&self.namespace, key.as_ref(), self.encode(value)).flags(self.codec.flags())
+    }
+
+    fn encode(&self, value: &T) -> Result<Bytes, CodecError> {
+        self.codec.encode(value)
+    }
+}
