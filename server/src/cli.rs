@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
 
 use crate::config::{RoleName, Settings, file_arg, with_options};
+use crate::ctl::Ctl;
 use crate::run;
 use crate::up::Up;
 
@@ -32,6 +33,7 @@ pub(crate) fn main() -> ExitCode {
     match (name, role_named(name)) {
         (_, Some(role)) => with_settings(role, matches, run::main),
         ("config", _) => config(matches),
+        ("ctl", _) => parsed::<Ctl>(matches).main(),
         ("up", _) => parsed::<Up>(matches).main(),
         _ => unreachable!("clap knows the same subcommands"),
     }
@@ -48,6 +50,7 @@ fn command() -> Command {
         .into_iter()
         .fold(command, |command, role| command.subcommand(role_command(role).arg(file_arg())))
         .subcommand(Up::command())
+        .subcommand(Ctl::command())
         .subcommand(config_command())
 }
 

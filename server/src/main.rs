@@ -20,10 +20,12 @@
 
 mod cli;
 mod config;
+mod ctl;
 mod logging;
 mod machine;
 mod run;
 mod stop;
+mod table;
 mod up;
 
 use std::process::ExitCode;

@@ -1,10 +1,12 @@
 //! Runs one role until it is told to end, and ends it in order.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use evanesce_discovery::{Discovery, RunningDiscovery};
+use evanesce_node::{Node, RunningNode};
 
 use crate::config::{RoleSettings, Settings};
 use crate::stop::{Stop, Stops};
@@ -45,11 +47,15 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     let mut stops = Stops::listen()?;
     let running = Running::start(settings.role).await?;
     let deadline = tokio::select! {
-        () = running.ended() => return Ok(()),
+        told = running.drain_requested() => match told {
+            Some(deadline) => deadline,
+            None => return Ok(()),
+        },
         stop = stops.next() => match stop {
             Stop::Signal(signal) => {
-                tracing::info!(signal, deadline = ?settings.drain_deadline, "draining; a second signal ends at once");
-                settings.drain_deadline
+                let deadline = settings.drain_deadline;
+                tracing::info!(signal, ?deadline, "draining; a second signal ends at once");
+                deadline
             }
             Stop::ParentGone => {
                 tracing::info!("the process that started this one is gone: ending");
@@ -62,37 +68,59 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
             Ok(()) => Ok(()),
             Err(_) => bail!("not drained within {deadline:?}: what was in flight is lost"),
         },
-        stop = stops.next() => bail!("{stop:?} while draining: what was in flight is lost"),
+        stop = stops.again() => bail!("{stop:?} while draining: what was in flight is lost"),
     }
 }
 
 /// A role at work.
 enum Running {
+    Node(Box<RunningNode>),
     Discovery(RunningDiscovery),
 }
 
 impl Running {
     async fn start(settings: RoleSettings) -> anyhow::Result<Self> {
         match settings {
+            RoleSettings::Node(config) => {
+                let name = config.name.clone();
+                let node = Node::start(*config).await?;
+                let (memcached, grpc, http) = (node.memcached_addr(), node.grpc_addr(), node.http_addr());
+                tracing::info!(name, %memcached, grpc = shown(grpc), http = shown(http), "node serves");
+                Ok(Self::Node(Box::new(node)))
+            }
             RoleSettings::Discovery(config) => {
                 let discovery = Discovery::start(config)?;
                 let (grpc, http) = (discovery.grpc_addr(), discovery.http_addr());
-                tracing::info!(%grpc, ?http, "discovery serves");
+                tracing::info!(%grpc, http = shown(http), "discovery serves");
                 Ok(Self::Discovery(discovery))
             }
-            other => bail!("{other:?}"),
+            RoleSettings::Gateway(config) => bail!("{config:?}"),
         }
     }
 
-    async fn ended(&self) {
+    /// Waits until an operator asks over gRPC to drain, and returns by when; `None` when it drained by itself.
+    async fn drain_requested(&self) -> Option<Duration> {
         match self {
-            Self::Discovery(discovery) => discovery.ended().await,
+            Self::Node(node) => Some(node.drain_requested().await),
+            Self::Discovery(discovery) => {
+                discovery.ended().await;
+                None
+            }
         }
     }
 
-    async fn drain(&self, deadline: Duration) {
+    async fn drain(self, deadline: Duration) {
         match self {
+            Self::Node(node) => {
+                let drained = node.drain(deadline).await;
+                tracing::info!(?drained, "node ended");
+            }
             Self::Discovery(discovery) => discovery.drain(deadline).await,
         }
     }
+}
+
+/// An address, or that the side is off.
+fn shown(address: Option<SocketAddr>) -> String {
+    address.map_or("off".to_owned(), |address| address.to_string())
 }

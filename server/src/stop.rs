@@ -1,14 +1,19 @@
 //! What tells a process to end.
 
 use std::io::Read;
+use std::time::Duration;
 
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 /// Set by `evanesce up` for its children, whose standard input is a pipe that it holds: when `up` is gone, however it
 /// went, the pipe ends and so do they. Not a flag, so that a child's command line works by itself.
 pub(crate) const EXIT_ON_STDIN_EOF: &str = "EVANESCE_EXIT_ON_STDIN_EOF";
+
+/// A signal that comes again so soon is the same: `timeout` and shells send theirs to the process and to its group.
+const ECHO: Duration = Duration::from_millis(300);
 
 /// Why to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +52,17 @@ impl Stops {
             _ = self.interrupt.recv() => Stop::Signal("SIGINT"),
             _ = self.hangup.recv() => Stop::Signal("SIGHUP"),
             () = gone(&mut self.parent_gone) => Stop::ParentGone,
+        }
+    }
+
+    /// Waits to be told once more, after [`Stops::next`]. Cancel-safe.
+    pub(crate) async fn again(&mut self) -> Stop {
+        let echoes_until = Instant::now() + ECHO;
+        loop {
+            let stop = self.next().await;
+            if Instant::now() >= echoes_until {
+                return stop;
+            }
         }
     }
 }

@@ -166,12 +166,18 @@ impl Checker {
 
     /// A duration within bounds.
     pub(crate) fn time(&mut self, name: &'static str, bounds: RangeInclusive<Duration>) -> Option<Duration> {
-        self.parse(name, None, |text| {
-            let time = humantime::parse_duration(text)
-                .map_err(|_| "write a time such as 500ms or 10s".to_owned())?;
-            let (min, max) =
-                (humantime::format_duration(*bounds.start()), humantime::format_duration(*bounds.end()));
-            if bounds.contains(&time) { Ok(time) } else { Err(format!("choose from {min} to {max}")) }
+        self.parse(name, None, |text| time(text, &bounds))
+    }
+
+    /// A duration within bounds; `Some(None)` where it is off.
+    pub(crate) fn time_or_off(
+        &mut self,
+        name: &'static str,
+        bounds: RangeInclusive<Duration>,
+    ) -> Option<Option<Duration>> {
+        self.parse(name, None, |text| match text {
+            OFF => Ok(None),
+            text => time(text, &bounds).map(Some),
         })
     }
 
@@ -197,10 +203,8 @@ impl Checker {
     }
 
     /// The discoveries' addresses.
-    pub(crate) fn peers(&mut self, name: &'static str) -> Option<Vec<SocketAddr>> {
-        self.parse(name, None, |text| {
-            text.split(',').map(|part| address(part.trim().trim_start_matches("http://"))).collect()
-        })
+    pub(crate) fn peers(&mut self, name: &'static str) -> Option<Vec<String>> {
+        self.parse(name, None, |text| text.split(',').map(peer).collect())
     }
 
     /// Addresses to listen on: at least one, loopback unless `insecure`, each taken once.
@@ -247,8 +251,25 @@ fn is_loopback(ip: IpAddr) -> bool {
     ip.to_canonical().is_loopback()
 }
 
+/// A peer's address as ip:port or host:port, with or without `http://`.
+fn peer(text: &str) -> Result<String, String> {
+    let bare = text.trim().trim_start_matches("http://").trim_end_matches('/');
+    match bare.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) => {
+            Ok(bare.to_owned())
+        }
+        _ => Err("write ip:port or host:port, such as 127.0.0.1:11300".to_owned()),
+    }
+}
+
 fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "write ip:port, such as 127.0.0.1:11211 or [::1]:11211".to_owned())
+}
+
+fn time(text: &str, bounds: &RangeInclusive<Duration>) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|_| "write a time such as 500ms or 10s".to_owned())?;
+    let (min, max) = (humantime::format_duration(*bounds.start()), humantime::format_duration(*bounds.end()));
+    if bounds.contains(&time) { Ok(time) } else { Err(format!("choose from {min} to {max}")) }
 }
 
 fn within(bounds: &RangeInclusive<usize>, number: usize) -> Result<usize, String> {

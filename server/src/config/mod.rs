@@ -28,9 +28,6 @@ pub(crate) use spec::RoleName;
 use check::Checker;
 use layers::Raw;
 
-/// The longest drain one may ask for: more is a mistake in a unit.
-const DRAIN_DEADLINE_MAX: Duration = Duration::from_secs(3600);
-
 /// A configuration that cannot be wrong.
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -69,7 +66,7 @@ impl Settings {
         let role = raw.role;
         let mut check = Checker::new(raw);
         let settings = roles::check_role(role, &mut check);
-        let drain_deadline = check.time("drain_deadline", Duration::ZERO..=DRAIN_DEADLINE_MAX);
+        let drain_deadline = roles::drain_deadline(&mut check);
         let log = check.other("log", None, crate::logging::check_filter);
         let log_format = check.other("log_format", None, |text| match text {
             "text" => Ok(LogFormat::Text),

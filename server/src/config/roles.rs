@@ -1,11 +1,12 @@
 //! What each role's options must be, together.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use evanesce_discovery::DiscoveryConfig;
-use evanesce_topology::{NameKind, RingProfile};
+use evanesce_node::NodeConfig;
+use evanesce_topology::{NameKind, RingHash, RingProfile, WEIGHT_MAX, evcache_ring_text};
 
 use crate::config::check::Checker;
 use crate::config::spec::RoleName;
@@ -21,21 +22,27 @@ const ITEM_BYTES: std::ops::RangeInclusive<usize> = (1 << 10)..=(128 << 20);
 const THREADS: std::ops::RangeInclusive<usize> = 1..=1024;
 /// What file descriptors can ever allow.
 const CONNECTIONS: std::ops::RangeInclusive<usize> = 1..=1_000_000;
-/// A node a thousand times its peer is a mistake.
-const WEIGHT: std::ops::RangeInclusive<usize> = 1..=1000;
+/// What a topology takes.
+const WEIGHT: std::ops::RangeInclusive<usize> = 1..=WEIGHT_MAX as usize;
 /// Shorter leases lapse by the scheduler's whim, longer ones hide a death.
 const LEASE: std::ops::RangeInclusive<Duration> = Duration::from_millis(300)..=Duration::from_secs(600);
 /// Renewals more often than this are load without use.
 const RENEW_EVERY: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(300);
 
-/// The name of a standalone node that was given none.
+/// Shorter cuts clients off between two requests; longer is as good as off.
+const IDLE_TIMEOUT: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(30 * 24 * 3600);
+/// The longest drain one may ask for: more is a mistake in a unit.
+const DRAIN_DEADLINE_MAX: Duration = Duration::from_secs(3600);
+
+/// The name of a standalone node, its zone and its cluster, that were given none.
 const STANDALONE: &str = "standalone";
 
 /// What one role needs.
 #[derive(Debug)]
 pub(crate) enum RoleSettings {
     /// A node's.
-    Node(NodeSettings),
+    Node(Box<NodeConfig>),
     /// A discovery's.
     Discovery(DiscoveryConfig),
     /// A gateway's.
@@ -55,7 +62,7 @@ impl RoleSettings {
     /// Memcached connections at once, where the role has any.
     pub(crate) fn connections_max(&self) -> Option<usize> {
         match self {
-            Self::Node(node) => Some(node.face.connections_max),
+            Self::Node(node) => Some(node.connections_max),
             Self::Discovery(_) => None,
             Self::Gateway(gateway) => Some(gateway.face.connections_max),
         }
@@ -71,28 +78,7 @@ pub(crate) struct Face {
     pub(crate) threads: NonZeroUsize,
     pub(crate) connections_max: usize,
     pub(crate) item_bytes_max: usize,
-}
-
-/// What a node needs.
-#[derive(Debug)]
-pub(crate) struct NodeSettings {
-    pub(crate) face: Face,
-    pub(crate) memory_bytes: usize,
-    /// The ring name.
-    pub(crate) name: String,
-    /// `None`: standalone.
-    pub(crate) membership: Option<NodeMembership>,
-}
-
-/// How a node takes part in a cluster.
-#[derive(Debug)]
-pub(crate) struct NodeMembership {
-    pub(crate) cluster: String,
-    pub(crate) zone: String,
-    pub(crate) group: String,
-    pub(crate) discoveries: Vec<SocketAddr>,
-    pub(crate) profile: RingProfile,
-    pub(crate) weight: u32,
+    pub(crate) idle_timeout: Option<Duration>,
 }
 
 /// What a gateway needs.
@@ -101,60 +87,126 @@ pub(crate) struct GatewaySettings {
     pub(crate) face: Face,
     pub(crate) cluster: String,
     pub(crate) zone: String,
-    pub(crate) discoveries: Vec<SocketAddr>,
+    pub(crate) discoveries: Vec<String>,
+}
+
+/// How long work in flight may take once told to end.
+pub(crate) fn drain_deadline(check: &mut Checker) -> Option<Duration> {
+    check.time("drain_deadline", Duration::ZERO..=DRAIN_DEADLINE_MAX)
 }
 
 pub(crate) fn check_role(role: RoleName, check: &mut Checker) -> Option<RoleSettings> {
     match role {
-        RoleName::Node => check_node(check).map(RoleSettings::Node),
+        RoleName::Node => check_node(check).map(|config| RoleSettings::Node(Box::new(config))),
         RoleName::Discovery => check_discovery(check).map(RoleSettings::Discovery),
         RoleName::Gateway => check_gateway(check).map(RoleSettings::Gateway),
     }
 }
 
-fn check_node(check: &mut Checker) -> Option<NodeSettings> {
+fn check_node(check: &mut Checker) -> Option<NodeConfig> {
     let standalone = check.switch("standalone");
     // Every option is read before any is missed, so that all faults are noted.
     let face = check_face(check, standalone);
     let memory_bytes = check.size("memory", MEMORY_MIN..=MEMORY_MAX, Some(machine::memory_default()));
+    let drain_deadline = drain_deadline(check);
     let name = check.name("name", NameKind::Node, standalone.then(|| STANDALONE.to_owned()));
     let membership = check_membership(check, standalone);
     if !standalone {
         check.needed("name", name.as_ref(), "a node takes its place on the ring by name");
     }
-    Some(NodeSettings { face: face?, memory_bytes: memory_bytes?, name: name?, membership: membership? })
+    let advertise = check_advertise(check, standalone, face.as_ref());
+    let (face, advertise, membership) = (face?, advertise?, membership?);
+    let (name, profile) = (name?, membership.profile);
+    let told = advertise.map_or(face.listen[0].ip(), |told| told);
+    let advertised = |address: SocketAddr| advertise.map(|ip| SocketAddr::new(ip, address.port()));
+    Some(NodeConfig {
+        ring_text: (profile.hash == RingHash::Evcache).then(|| evcache_ring_text(&name, told)),
+        name,
+        cluster: membership.cluster,
+        zone: membership.zone,
+        group: membership.group,
+        weight: membership.weight,
+        profile,
+        discoveries: membership.discoveries,
+        advertise_memcached: advertised(face.listen[0]),
+        advertise_grpc: face.grpc.and_then(advertised),
+        advertise_http: face.http.and_then(advertised),
+        listen: face.listen,
+        grpc: face.grpc,
+        http: face.http,
+        threads: face.threads,
+        memory_bytes: memory_bytes?,
+        item_bytes_max: face.item_bytes_max,
+        connections_max: face.connections_max,
+        idle_timeout: face.idle_timeout,
+        drain_deadline: drain_deadline?,
+    })
 }
 
-/// The outer `None` is a fault, the inner one a standalone node.
-fn check_membership(check: &mut Checker, standalone: bool) -> Option<Option<NodeMembership>> {
-    let cluster = check.name("cluster", NameKind::Cluster, None);
-    let zone = check.name("zone", NameKind::Zone, None);
+/// How a node takes part in a cluster.
+struct Membership {
+    cluster: String,
+    zone: String,
+    group: String,
+    discoveries: Vec<String>,
+    profile: RingProfile,
+    weight: u32,
+}
+
+fn check_membership(check: &mut Checker, standalone: bool) -> Option<Membership> {
+    let alone = |word: &str| standalone.then(|| word.to_owned());
+    let cluster = check.name("cluster", NameKind::Cluster, alone(STANDALONE));
+    let zone = check.name("zone", NameKind::Zone, alone(STANDALONE));
     let group_default =
         cluster.as_ref().zip(zone.as_ref()).map(|(cluster, zone)| format!("{cluster}-{zone}"));
     let group = check.name("group", NameKind::Group, group_default);
     let discoveries = check.peers("discovery");
     let profile = check.word("ring");
     let weight = check.number("weight", WEIGHT, None);
-    if standalone {
+    let discoveries = if standalone {
         if discoveries.is_some() {
             check.fault(
                 "standalone and discovery are both set: a standalone node registers nowhere; drop one",
             );
         }
-        return Some(None);
-    }
-    let because = "a node needs it unless it is --standalone";
-    let cluster = check.needed("cluster", cluster, because);
-    let zone = check.needed("zone", zone, because);
-    let discoveries = check.needed("discovery", discoveries, because);
-    Some(Some(NodeMembership {
+        Some(Vec::new())
+    } else {
+        let because = "a node needs it unless it is --standalone";
+        check.needed("cluster", cluster.as_ref(), because);
+        check.needed("zone", zone.as_ref(), because);
+        check.needed("discovery", discoveries, because)
+    };
+    Some(Membership {
         cluster: cluster?,
         zone: zone?,
         group: group?,
         discoveries: discoveries?,
         profile: profile?,
         weight: u32::try_from(weight?).expect("the bounds fit"),
-    }))
+    })
+}
+
+/// The outer `None` is a fault, the inner one means: as listened on.
+fn check_advertise(check: &mut Checker, standalone: bool, face: Option<&Face>) -> Option<Option<IpAddr>> {
+    let advertise: Option<IpAddr> =
+        check.other("advertise", None, |text| text.parse().map_err(|_| "write an IP address".to_owned()));
+    let face = face?;
+    let listened = [Some(face.listen[0]), face.grpc, face.http];
+    let mut listened = listened.into_iter().flatten();
+    match advertise {
+        Some(_) if listened.any(|address| address.port() == 0) => {
+            check.fault(
+                "advertise is set and a port is 0: what the kernel will choose cannot be told; choose ports",
+            );
+        }
+        None if !standalone && listened.any(|address| address.ip().is_unspecified()) => {
+            check.fault(
+                "listening on all addresses tells nobody where to go: set advertise to this machine's own IP",
+            );
+        }
+        _ => {}
+    }
+    Some(advertise)
 }
 
 /// `quiet`: gRPC and HTTP are off unless given.
@@ -167,6 +219,7 @@ fn check_face(check: &mut Checker, quiet: bool) -> Option<Face> {
     let threads = check.number("threads", THREADS, Some(machine::cores()));
     let connections_max = check.number("connections_max", CONNECTIONS, None);
     let item_bytes_max = check.size("item_bytes_max", ITEM_BYTES, None);
+    let idle_timeout = check.time_or_off("idle_timeout", IDLE_TIMEOUT);
     Some(Face {
         listen: listen?,
         grpc: grpc?,
@@ -174,6 +227,7 @@ fn check_face(check: &mut Checker, quiet: bool) -> Option<Face> {
         threads: NonZeroUsize::new(threads?).expect("the bounds start at 1"),
         connections_max: connections_max?,
         item_bytes_max: item_bytes_max?,
+        idle_timeout: idle_timeout?,
     })
 }
 

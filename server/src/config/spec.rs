@@ -129,7 +129,7 @@ const OPTIONS: &[Spec] = &[
         name: "discovery",
         form: Form::Many("ADDR"),
         roles: &[(Node, Unset::Nothing), (Gateway, Unset::Nothing)],
-        doc: "The discoveries' gRPC addresses, as ip:port, with commas between them. A node registers with all; a \
+        doc: "The discoveries' gRPC addresses, as ip:port or host:port, with commas between them. A node registers with all; a \
               gateway follows one and fails over. Needed, but for a standalone node.",
     },
     Spec {
@@ -167,6 +167,13 @@ const OPTIONS: &[Spec] = &[
         doc: "Where to speak HTTP: /metrics, /health/live, /health/ready. `off` turns it off.",
     },
     Spec {
+        name: "advertise",
+        form: Form::One("IP"),
+        roles: &[(Node, Unset::Computed("as listened on"))],
+        doc: "The IP address to tell others, with the ports listened on: needed where that is not the one listened on, \
+              as with 0.0.0.0.",
+    },
+    Spec {
         name: "insecure",
         form: Form::Switch,
         roles: &[
@@ -188,7 +195,7 @@ const OPTIONS: &[Spec] = &[
         name: "weight",
         form: Form::One("N"),
         roles: &[(Node, Unset::Text("1"))],
-        doc: "This node's share of the ring beside its peers', 1 to 1000.",
+        doc: "This node's share of the ring beside its peers'; 1 or more.",
     },
     Spec {
         name: "memory",
@@ -217,6 +224,12 @@ const OPTIONS: &[Spec] = &[
         form: Form::One("N"),
         roles: &[(Node, Unset::Text("10000")), (Gateway, Unset::Text("10000"))],
         doc: "Memcached connections at once; further ones are refused. Each takes a file descriptor.",
+    },
+    Spec {
+        name: "idle_timeout",
+        form: Form::One("TIME"),
+        roles: &[(Node, Unset::Text("off")), (Gateway, Unset::Text("off"))],
+        doc: "Close memcached connections that sent nothing for so long, 1s to 30days. `off` never does.",
     },
     Spec {
         name: "state_dir",

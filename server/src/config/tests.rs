@@ -1,7 +1,7 @@
 use clap::Command;
+use evanesce_node::NodeConfig;
 use evanesce_topology::RingProfile;
 
-use super::roles::NodeSettings;
 use super::*;
 
 /// The settings that a command line and a file make, or the faults as text.
@@ -17,9 +17,9 @@ fn settings(role: RoleName, file: &str, flags: &[&str]) -> Result<Settings, Stri
     Settings::check(raw).map_err(|error| error.to_string())
 }
 
-fn node(file: &str, flags: &[&str]) -> NodeSettings {
+fn node(file: &str, flags: &[&str]) -> NodeConfig {
     match settings(RoleName::Node, file, flags).unwrap().role {
-        RoleSettings::Node(node) => node,
+        RoleSettings::Node(node) => *node,
         other => panic!("{other:?}"),
     }
 }
@@ -28,7 +28,7 @@ const CLUSTERED: &str = r#"
     [common]
     cluster = "HOME"
     zone = "a"
-    discovery = ["127.0.0.1:11300", "127.0.0.2:11300"]
+    discovery = ["127.0.0.1:11300", "http://localhost:11300"]
     [node]
     name = "n1"
     memory = "64MiB"
@@ -39,12 +39,11 @@ const CLUSTERED: &str = r#"
 fn file_fills_a_node_and_defaults_fill_the_rest() {
     let node = node(CLUSTERED, &[]);
     assert_eq!(node.memory_bytes, 64 << 20);
-    assert_eq!(node.face.threads.get(), 3);
-    assert_eq!(node.face.grpc, Some("127.0.0.1:11212".parse().unwrap()));
-    let membership = node.membership.unwrap();
-    assert_eq!((membership.cluster.as_str(), membership.group.as_str()), ("HOME", "HOME-a"));
-    assert_eq!(membership.discoveries.len(), 2);
-    assert_eq!(membership.profile, RingProfile::EVANESCE);
+    assert_eq!(node.threads.get(), 3);
+    assert_eq!(node.grpc, Some("127.0.0.1:11212".parse().unwrap()));
+    assert_eq!((node.cluster.as_str(), node.group.as_str()), ("HOME", "HOME-a"));
+    assert_eq!(node.discoveries, ["127.0.0.1:11300", "localhost:11300"]);
+    assert_eq!((node.profile, node.ring_text), (RingProfile::EVANESCE, None));
 }
 
 #[test]
@@ -52,23 +51,23 @@ fn flags_go_over_the_file_and_the_roles_section_over_the_common_one() {
     let file = format!("{CLUSTERED}\nzone = \"b\"");
     let node = node(&file, &["--memory", "1GiB", "--ring=evcache"]);
     assert_eq!(node.memory_bytes, 1 << 30);
-    let membership = node.membership.unwrap();
-    assert_eq!((membership.zone.as_str(), membership.profile), ("b", RingProfile::EVCACHE));
+    assert_eq!((node.zone.as_str(), node.profile), ("b", RingProfile::EVCACHE));
+    assert_eq!(node.ring_text.unwrap(), "n1/127.0.0.1:11211");
 }
 
 #[test]
 fn other_ports_follow_the_first_listen_address() {
     let node = node(CLUSTERED, &["--listen", "127.9.8.7:4711,127.9.8.7:4712", "--http=off"]);
-    assert_eq!(node.face.listen.len(), 2);
-    assert_eq!(node.face.grpc, Some("127.9.8.7:11212".parse().unwrap()));
-    assert_eq!(node.face.http, None);
+    assert_eq!(node.listen.len(), 2);
+    assert_eq!(node.grpc, Some("127.9.8.7:11212".parse().unwrap()));
+    assert_eq!(node.http, None);
 }
 
 #[test]
 fn standalone_node_needs_nothing_and_shows_nothing_but_memcached() {
     let node = node("", &["--standalone", "--listen", "127.0.0.1:0"]);
-    assert!(node.membership.is_none());
-    assert_eq!((node.face.grpc, node.face.http), (None, None));
+    assert!(node.discoveries.is_empty());
+    assert_eq!((node.grpc, node.http), (None, None));
 }
 
 #[test]
@@ -154,4 +153,16 @@ fn every_option_of_every_role_can_be_set_and_is_read() {
         let faults = settings(role, &format!("[{role}]\n{file}"), &[]).unwrap_err();
         assert!(faults.contains("log_format = \"x\""), "{faults}");
     }
+}
+
+#[test]
+fn listening_everywhere_needs_an_address_to_tell() {
+    let everywhere = ["--listen", "0.0.0.0:11211", "--insecure"];
+    let faults = settings(RoleName::Node, CLUSTERED, &everywhere).unwrap_err();
+    assert!(faults.contains("set advertise"), "{faults}");
+    let node =
+        node(CLUSTERED, &[&everywhere[..], &["--advertise", "10.1.2.3", "--ring", "evcache"]].concat());
+    assert_eq!(node.advertise_memcached, Some("10.1.2.3:11211".parse().unwrap()));
+    assert_eq!(node.advertise_grpc, Some("10.1.2.3:11212".parse().unwrap()));
+    assert_eq!(node.ring_text.unwrap(), "n1/10.1.2.3:11211");
 }

@@ -12,7 +12,7 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::stop::{EXIT_ON_STDIN_EOF, Stop, Stops};
+use crate::stop::{EXIT_ON_STDIN_EOF, Stops};
 use crate::up::plan::{Kind, Plan, Process};
 
 /// When, after the word to end: discoveries follow (nodes and gateway have deregistered by then, or will not), and
@@ -159,7 +159,7 @@ impl Fleet {
         };
         let hurried = tokio::select! {
             () = in_order => false,
-            () = again(stops) => true,
+            _ = stops.again() => true,
         };
         self.signal(Signal::KILL, |_| true);
         let killed: Vec<_> = self.alive(|_| true).map(|index| self.process(index).name.clone()).collect();
@@ -190,11 +190,6 @@ impl Fleet {
             }
         }
     }
-}
-
-/// Waits for somebody, not merely the absence of a parent, to say once more that all must end.
-async fn again(stops: &mut Stops) {
-    while stops.next().await == Stop::ParentGone {}
 }
 
 /// Waits for one child, and signals it while it is certain to be this child.

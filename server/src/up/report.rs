@@ -7,9 +7,9 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 
 use anyhow::Context;
-use comfy_table::{Table, presets};
 use serde::Serialize;
 
+use crate::table::table;
 use crate::up::fleet::{Ended, Fleet};
 use crate::up::plan::{Kind, Process};
 
@@ -83,14 +83,14 @@ pub(crate) fn write_json(fleet: &Fleet, path: &Path) -> anyhow::Result<()> {
 
 /// The table of what runs where, and what to try.
 pub(crate) fn welcome(fleet: &Fleet) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(["", "zone", "memcached", "gRPC", "HTTP", "pid"]);
-    for (process, pid) in fleet.processes() {
+    let header = ["name", "zone", "memcached", "gRPC", "HTTP", "pid"];
+    let rows = fleet.processes().map(|(process, pid)| {
         let memcached = process.place.memcached.map_or("-".to_owned(), |address| address.to_string());
         let (grpc, http) = (process.place.grpc.to_string(), process.place.http.to_string());
-        table.add_row([process.name.clone(), process.zone.clone(), memcached, grpc, http, pid.to_string()]);
-    }
-    let mut out = format!("cluster {} is up\n\n{table}\n\n", fleet.plan().cluster);
+        [process.name.clone(), process.zone.clone(), memcached, grpc, http, pid.to_string()]
+    });
+    let table = table(header, rows);
+    let mut out = format!("cluster {} is up\n\n{table}\n", fleet.plan().cluster);
     writeln!(out, "logs and state: {}\n\ntry:", fleet.log_dir().display())
         .expect("a string takes everything");
     to_try(fleet).iter().for_each(|line| out.push_str(&format!("  {line}\n")));

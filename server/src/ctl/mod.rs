@@ -1,0 +1,161 @@
+//! The admin command line: asks discoveries and processes over gRPC, and tries the cache through the smart client.
+//!
+//! ```text
+//!   status topology where ── reach ──> a discovery: clusters, topology ──> each process: Admin
+//!   stats drain           ── reach ──> one process, by node name or address
+//!   get set delete        ── item  ──> the smart client
+//! ```
+
+mod item;
+mod output;
+mod process;
+mod reach;
+mod ring;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+
+use reach::Reach;
+
+/// A miss is no error, but scripts want to know: as grep does.
+const EXIT_MISS: u8 = 1;
+
+const EXAMPLES: &str = "\
+Examples:
+  evanesce ctl status                          every process of the cluster, and every discovery named
+  evanesce ctl status 127.0.0.1:11212          one process, a gateway for one, by its gRPC address
+  evanesce ctl where user:42                   the node of each zone that the ring names
+  evanesce ctl set user:42 hello --ttl 10m
+  evanesce ctl get user:42 --json
+  evanesce ctl drain a1                        finish what is in flight, deregister, end
+
+Exit codes: 0 done; 1 failed, not all answered, or get and delete found nothing; 2 bad usage.";
+
+/// Ask and steer a running cluster.
+#[derive(Debug, Parser)]
+#[command(name = "ctl", after_help = EXAMPLES)]
+pub(crate) struct Ctl {
+    /// The discoveries' gRPC addresses; the first that answers is asked.
+    #[arg(
+        long,
+        global = true,
+        env = "EVANESCE_DISCOVERY",
+        hide_env_values = true,
+        value_name = "ADDR",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:11300"
+    )]
+    discovery: Vec<String>,
+    /// The cluster; may be left out where the discovery knows only one.
+    #[arg(long, global = true, env = "EVANESCE_CLUSTER", hide_env_values = true, value_name = "NAME")]
+    cluster: Option<String>,
+    /// The zone to read from first in get, set and delete; the first of the topology unless given.
+    #[arg(long, global = true, env = "EVANESCE_ZONE", hide_env_values = true, value_name = "NAME")]
+    zone: Option<String>,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    /// How long a process may take to answer.
+    #[arg(long, global = true, value_name = "TIME", default_value = "2s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Who is there and how they do: the discoveries and nodes of the cluster, or the processes named.
+    Status {
+        /// gRPC addresses of processes.
+        #[arg(value_name = "ADDR")]
+        addresses: Vec<String>,
+    },
+    /// The topology: zones, groups, nodes, epoch.
+    Topology,
+    /// A process's counters and gauges.
+    Stats {
+        /// A node's name, or the gRPC address of any process.
+        #[arg(value_name = "NODE|ADDR")]
+        target: String,
+    },
+    /// Make a process finish what is in flight, deregister and end.
+    Drain {
+        /// A node's name, or the gRPC address of any process.
+        #[arg(value_name = "NODE|ADDR")]
+        target: String,
+        /// How long that may take; as the process is configured, unless given.
+        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+        deadline: Option<Duration>,
+    },
+    /// Read a value. Exit code 1 where there is none.
+    Get {
+        /// The whole key, its namespace included.
+        key: String,
+    },
+    /// Write a value to every zone.
+    Set {
+        /// The whole key, its namespace included.
+        key: String,
+        /// The value.
+        value: String,
+        /// How long it lives; as the client's default unless given.
+        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+        ttl: Option<Duration>,
+    },
+    /// Delete a value from every zone. Exit code 1 where there was none.
+    Delete {
+        /// The whole key, its namespace included.
+        key: String,
+    },
+    /// Which node of each zone the ring names for a key, whether it has the key or not.
+    Where {
+        /// The whole key, its namespace included.
+        key: String,
+    },
+}
+
+/// How a verb went, but for errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Done {
+    /// As asked.
+    Well,
+    /// There was nothing, or not everyone answered: exit code 1 without a word more.
+    Short,
+}
+
+impl Ctl {
+    /// Does one thing and ends.
+    pub(crate) fn main(self) -> ExitCode {
+        let outcome = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start a runtime")
+            .and_then(|runtime| runtime.block_on(self.run()));
+        match outcome {
+            Ok(Done::Well) => ExitCode::SUCCESS,
+            Ok(Done::Short) => ExitCode::from(EXIT_MISS),
+            Err(error) => {
+                eprintln!("evanesce ctl: {error:#}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+
+    async fn run(self) -> anyhow::Result<Done> {
+        let reach = Reach::new(self.discovery, self.cluster, self.timeout);
+        let json = self.json;
+        match self.verb {
+            Verb::Status { addresses } => process::status(&reach, &addresses, json).await,
+            Verb::Topology => ring::topology(&reach, json).await,
+            Verb::Stats { target } => process::stats(&reach, &target, json).await,
+            Verb::Drain { target, deadline } => process::drain(&reach, &target, deadline, json).await,
+            Verb::Where { key } => ring::find(&reach, &key, json).await,
+            Verb::Get { key } => item::get(&reach, self.zone, &key, json).await,
+            Verb::Set { key, value, ttl } => item::set(&reach, self.zone, &key, value, ttl, json).await,
+            Verb::Delete { key } => item::delete(&reach, self.zone, &key, json).await,
+        }
+    }
+}
