@@ -9,8 +9,8 @@ use crate::name::{NameError, NameKind, RingTextError, check_name, check_ring_tex
 /// A cluster has a few groups per zone; 256 is far beyond any, and bounds what a watcher can be made to hold.
 pub const GROUPS_MAX: usize = 256;
 
-/// The largest groups known have some 400 nodes; ten times that bounds a ring's build.
-pub const NODES_PER_GROUP_MAX: usize = 4096;
+/// The largest groups known have some 400 nodes; so many of weight 1 fit [`RING_POINTS_MAX`] with the default profile.
+pub const NODES_PER_GROUP_MAX: usize = 1024;
 
 /// Weights are ratios between peers; beyond this the points of a single node crowd out memory.
 pub const WEIGHT_MAX: u32 = 1024;
@@ -18,7 +18,7 @@ pub const WEIGHT_MAX: u32 = 1024;
 /// Beyond this, more points buy no balance worth their memory.
 pub const POINTS_PER_NODE_MAX: u32 = 16_384;
 
-/// A ring of this many points takes 96 MiB; a larger one is a slip in the weights.
+/// A ring of this many points takes 96 MiB and half a second; a larger one is a slip in the weights.
 pub const RING_POINTS_MAX: usize = 1 << 22;
 
 /// Releases are `x.y.z`, perhaps with a suffix.

@@ -6,9 +6,9 @@
 //! - **Keys.** The first four bytes of MD5 over the key's bytes as they go over the wire, little-endian.
 //! - **Ring text.** `<host name>/<ip>:11211`, whatever port the node really has: see [`ring_text`]. It names an
 //!   address, so where Java clients share a cluster a ring name needs a stable IP.
-//! - **Collisions.** With 32 bits some points of two nodes meet (1 in 8,000 on a ring of 50 nodes). The node listed
-//!   later gets the point. The Java client lists nodes in the order of its own discovery, a topology by name; where
-//!   both orders differ, a four-billionth of the keys for each such point may find another owner.
+//! - **Collisions.** With 32 bits, points of two nodes meet: on one ring in 30 of those with 100 nodes. The node
+//!   listed later gets the point. The Java client lists nodes in the order of its own discovery, a topology by name;
+//!   where the two orders differ, the keys of such a point's arc, 1 in 16,000 there, find another owner.
 //!
 //! Sources: `Netflix/EVCache`, `EVCacheKetamaNodeLocatorConfiguration`, `DefaultHashAlgorithm.KETAMA_HASH` of
 //! spymemcached 2.11.4.

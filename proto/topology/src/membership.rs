@@ -134,7 +134,7 @@ impl Topology {
 
 impl RingProfile {
     /// The default: xxh3 of 64 bits, enough points that the fullest of 100 equal nodes holds at most 1.08 of the mean.
-    pub const EVANESCE: RingProfile = RingProfile { hash: RingHash::Evanesce, points_per_node: 2500 };
+    pub const EVANESCE: RingProfile = RingProfile { hash: RingHash::Evanesce, points_per_node: 4000 };
 
     /// What Netflix's client computes: 160 points. It knows no weights, so a node's must be 1.
     pub const EVCACHE: RingProfile = RingProfile { hash: RingHash::Evcache, points_per_node: 160 };
