@@ -1,0 +1,293 @@
+//! What a connection does when its peer, or its caller, does the wrong thing.
+
+mod peer;
+
+use std::time::Duration;
+
+use evanesce_transport::{Connection, ConnectionOptions, TransportError, Unsupported, Violation};
+use evanesce_wire::MetaFlagsBuf;
+use evanesce_wire::request::Request;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use peer::{PATIENCE, echo, eventually, get, listen, mg, quick, read_line, value};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn concurrent_calls_each_get_their_own_value() {
+    let connection = Connection::spawn(echo().await, ConnectionOptions::default());
+    let mut tasks = JoinSet::new();
+    for task in 0..50_u64 {
+        let connection = connection.clone();
+        tasks.spawn(async move {
+            for call in 0..100 {
+                let key = format!("key-{task}-{call}");
+                let reply = get(&connection, &key, task * 100 + call, PATIENCE).await.expect("it answers");
+                assert_eq!(value(reply), key);
+            }
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.expect("no task panics");
+    }
+    assert_eq!(connection.outstanding(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thousand_cancelled_calls_leave_others_their_values() {
+    let connection = Connection::spawn(echo().await, ConnectionOptions::default());
+    let mut tasks = JoinSet::new();
+    for call in 0..1000_u64 {
+        let (cancelled, kept) = (connection.clone(), connection.clone());
+        tasks.spawn(async move {
+            let call_cancelled = get(&cancelled, "cancelled", call * 2, PATIENCE);
+            tokio::select! {
+                biased;
+                _ = call_cancelled => {}
+                () = tokio::task::yield_now() => {}
+            }
+            let key = format!("kept-{call}");
+            let reply = get(&kept, &key, call * 2 + 1, PATIENCE).await.expect("it answers");
+            assert_eq!(value(reply), key);
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.expect("no task panics");
+    }
+    eventually("every reply is read", || connection.outstanding() == 0).await;
+}
+
+#[tokio::test]
+async fn batch_is_answered_in_its_order() {
+    let connection = Connection::spawn(echo().await, ConnectionOptions::default());
+    let keys: Vec<String> = (0..300).map(|index| format!("key-{index}")).collect();
+    let flags: Vec<_> =
+        (0..300_u64).map(|opaque| MetaFlagsBuf::new().flag(b'v').number(b'O', opaque)).collect();
+    let requests: Vec<_> = keys.iter().zip(&flags).map(|(key, flags)| mg(key, flags)).collect();
+    let replies = connection.call_batch(&requests, Instant::now() + PATIENCE).await;
+    let values: Vec<_> = replies.into_iter().map(|reply| value(reply.expect("it answers"))).collect();
+    assert_eq!(values, keys);
+}
+
+#[tokio::test]
+async fn wrong_opaque_closes_the_connection_and_fails_all_in_flight() {
+    let (listener, address) = listen().await;
+    let connection = Connection::spawn(address, quick());
+    let peer = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("the client connects");
+        read_line(&mut stream).await;
+        read_line(&mut stream).await;
+        stream.write_all(b"VA 5 O999\r\nwrong\r\n").await.expect("the client reads");
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).await.expect("the client closes");
+        listener
+    });
+    let (one, two) =
+        tokio::join!(get(&connection, "one", 1, PATIENCE), get(&connection, "two", 2, PATIENCE));
+    let expected = TransportError::Protocol { address, violation: Violation::WrongOpaque };
+    assert_eq!((one, two), (Err(expected), Err(expected)));
+    assert!(expected.maybe_applied());
+    peer.await.expect("the script ran");
+}
+
+#[tokio::test]
+async fn reply_to_no_request_closes_the_connection() {
+    let (listener, address) = listen().await;
+    let _connection = Connection::spawn(address, quick());
+    let (mut stream, _) = listener.accept().await.expect("the client connects");
+    stream.write_all(b"HD\r\n").await.expect("the client reads");
+    assert_eq!(stream.read(&mut [0]).await.expect("the client closes"), 0);
+}
+
+#[tokio::test]
+async fn peer_that_closes_in_mid_reply_fails_the_call_and_is_connected_to_again() {
+    let (listener, address) = listen().await;
+    let connection = Connection::spawn(address, quick());
+    let script = async {
+        let (mut stream, _) = listener.accept().await.expect("the client connects");
+        read_line(&mut stream).await;
+        stream.write_all(b"VA 10 O1\r\nhalf").await.expect("the client reads");
+        drop(stream);
+        listener.accept().await.expect("the client connects again")
+    };
+    let (outcome, (mut stream, _)) = tokio::join!(get(&connection, "k", 1, PATIENCE), script);
+    assert_eq!(outcome, Err(TransportError::Closed { address, sent: true }));
+    eventually("it is up again", || connection.is_up()).await;
+    let script = async {
+        read_line(&mut stream).await;
+        stream.write_all(b"VA 4 O2\r\ngood\r\n").await.expect("the client reads");
+    };
+    let (outcome, ()) = tokio::join!(get(&connection, "k", 2, PATIENCE), script);
+    assert_eq!(value(outcome.expect("it answers")), "good");
+}
+
+#[tokio::test]
+async fn silent_peer_is_left_after_the_stall_timeout() {
+    let (listener, address) = listen().await;
+    let connection = Connection::spawn(address, quick());
+    let (mut stream, _) = listener.accept().await.expect("the client connects");
+    let outcome = get(&connection, "k", 1, PATIENCE).await;
+    assert_eq!(outcome, Err(TransportError::Closed { address, sent: true }));
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).await.expect("the client closes");
+}
+
+#[tokio::test]
+async fn idle_connection_outlives_the_stall_timeout() {
+    let (listener, address) = listen().await;
+    let connection = Connection::spawn(address, quick());
+    let (mut stream, _) = listener.accept().await.expect("the client connects");
+    eventually("it is up", || connection.is_up()).await;
+    let idle = tokio::time::timeout(Duration::from_millis(300), stream.read_u8()).await;
+    assert!(idle.is_err(), "the client closed an idle connection or sent something");
+    let script = async {
+        read_line(&mut stream).await;
+        stream.write_all(b"EN O1\r\n").await.expect("the client reads");
+    };
+    let (outcome, ()) = tokio::join!(get(&connection, "k", 1, PATIENCE), script);
+    assert!(outcome.is_ok());
+    let outcome = get(&connection, "k", 2, PATIENCE).await;
+    assert_eq!(outcome, Err(TransportError::Closed { address, sent: true }), "the stall is seen after idling");
+}
+
+#[tokio::test]
+async fn deadline_passes_and_the_late_reply_is_thrown_away() {
+    let (listener, address) = listen().await;
+    let connection = Connection::spawn(address, ConnectionOptions::default());
+    let (mut stream, _) = listener.accept().await.expect("the client connects");
+    eventually("it is up", || connection.is_up()).await;
+    let outcome = get(&connection, "late", 1, Duration::from_millis(10)).await;
+    assert_eq!(outcome, Err(TransportError::Timeout { address, sent: true }));
+    let script = async {
+        read_line(&mut stream).await;
+        read_line(&mut stream).await;
+        stream.write_all(b"VA 4 O1\r\nlate\r\nVA 4 O2\r\ngood\r\n").await.expect("the client reads");
+    };
+    let (outcome, ()) = tokio::join!(get(&connection, "k", 2, PATIENCE), script);
+    assert_eq!(value(outcome.expect("it answers")), "good");
+}
+
+#[tokio::test]
+async fn node_away_fails_at_once_and_is_used_as_soon_as_it_is_back() {
+    let (listener, address) = listen().await;
+    drop(listener);
+    let connection = Connection::spawn(address, quick());
+    let first = get(&connection, "k", 1, PATIENCE).await;
+    assert!(matches!(first, Err(TransportError::Unreachable { .. })), "{first:?}");
+    let begun = Instant::now();
+    let second = get(&connection, "k", 2, PATIENCE).await;
+    assert!(matches!(second, Err(TransportError::Unreachable { .. })), "{second:?}");
+    assert!(begun.elapsed() < Duration::from_secs(1));
+    let listener = tokio::net::TcpListener::bind(address).await.expect("the port is still free");
+    let (_stream, _) = listener.accept().await.expect("the client connects");
+    eventually("it is up", || connection.is_up()).await;
+}
+
+#[tokio::test]
+async fn call_given_up_before_the_first_connection_is_never_sent() {
+    let (listener, address) = listen().await;
+    // Nothing has run yet on this runtime: the connection still connects.
+    let connection = Connection::spawn(address, ConnectionOptions::default());
+    tokio::select! {
+        biased;
+        _ = get(&connection, "given-up", 1, PATIENCE) => panic!("nobody has answered"),
+        () = std::future::ready(()) => {}
+    }
+    let script = async {
+        let (mut stream, _) = listener.accept().await.expect("the client connects");
+        let line = read_line(&mut stream).await;
+        stream.write_all(b"EN O2\r\n").await.expect("the client reads");
+        line
+    };
+    let (outcome, line) = tokio::join!(get(&connection, "wanted", 2, PATIENCE), script);
+    assert!(outcome.is_ok());
+    assert_eq!(line, "mg wanted v O2\r\n");
+}
+
+#[tokio::test]
+async fn full_queue_refuses_and_the_connection_survives() {
+    let (listener, address) = listen().await;
+    let connection = Connection::spawn(address, ConnectionOptions { queue_max: 2, ..quick() });
+    // Queued, since the connection still connects.
+    let (one, two, three) = tokio::join!(
+        get(&connection, "one", 1, Duration::ZERO),
+        get(&connection, "two", 2, Duration::ZERO),
+        get(&connection, "three", 3, Duration::ZERO),
+    );
+    assert!(matches!((one, two), (Err(TransportError::Timeout { .. }), Err(TransportError::Timeout { .. }))));
+    assert_eq!(three, Err(TransportError::QueueFull { address }));
+    listener.accept().await.expect("the client connects");
+}
+
+#[tokio::test]
+async fn requests_beyond_in_flight_wait_and_are_sent_in_the_end() {
+    let options = ConnectionOptions { in_flight_max: 2, ..ConnectionOptions::default() };
+    let connection = Connection::spawn(echo().await, options);
+    let mut tasks = JoinSet::new();
+    for call in 0..200_u64 {
+        let connection = connection.clone();
+        tasks.spawn(async move {
+            let key = format!("key-{call}");
+            value(get(&connection, &key, call, PATIENCE).await.expect("it answers")) == key
+        });
+    }
+    while let Some(right) = tasks.join_next().await {
+        assert!(right.expect("no task panics"));
+    }
+}
+
+#[tokio::test]
+async fn oversized_reply_closes_the_connection() {
+    let (listener, address) = listen().await;
+    let connection = Connection::spawn(address, ConnectionOptions { reply_bytes_max: 1 << 20, ..quick() });
+    let script = async {
+        let (mut stream, _) = listener.accept().await.expect("the client connects");
+        read_line(&mut stream).await;
+        stream.write_all(b"VA 9000000 O1\r\nxx").await.expect("the client reads");
+        stream
+    };
+    let (outcome, _stream) = tokio::join!(get(&connection, "k", 1, PATIENCE), script);
+    assert_eq!(outcome, Err(TransportError::Protocol { address, violation: Violation::TooLarge }));
+}
+
+#[tokio::test]
+async fn requests_without_replies_are_refused() {
+    let connection = Connection::spawn(echo().await, ConnectionOptions::default());
+    let deadline = Instant::now() + PATIENCE;
+    let refused = TransportError::Unsupported { reason: Unsupported::NoReply };
+    assert_eq!(connection.call(&Request::Quit, deadline).await, Err(refused));
+    let flags = MetaFlagsBuf::new().flag(b'q');
+    assert_eq!(connection.call(&mg("k", &flags), deadline).await, Err(refused));
+}
+
+#[tokio::test]
+async fn last_handle_gone_closes_the_connection() {
+    let (listener, address) = listen().await;
+    let connection = Connection::spawn(address, quick());
+    let (mut stream, _) = listener.accept().await.expect("the client connects");
+    let clone = connection.clone();
+    drop(connection);
+    let script = async {
+        read_line(&mut stream).await;
+        stream.write_all(b"EN O1\r\n").await.expect("the client reads");
+    };
+    let (outcome, ()) = tokio::join!(get(&clone, "k", 1, PATIENCE), script);
+    assert!(outcome.is_ok());
+    drop(clone);
+    assert_eq!(stream.read(&mut [0]).await.expect("the client closes"), 0);
+}
+
+#[tokio::test]
+async fn large_values_pass_both_ways_in_pieces() {
+    let (listener, address) = listen().await;
+    let connection = Connection::spawn(address, ConnectionOptions::default());
+    let large = "x".repeat(3 << 20);
+    let script = async {
+        let (mut stream, _) = listener.accept().await.expect("the client connects");
+        read_line(&mut stream).await;
+        let reply = format!("VA {} O1\r\n{large}\r\n", large.len());
+        stream.write_all(reply.as_bytes()).await.expect("the client reads");
+    };
+    let (outcome, ()) = tokio::join!(get(&connection, "k", 1, PATIENCE), script);
+    assert_eq!(value(outcome.expect("it answers")).len(), large.len());
+}
