@@ -1,6 +1,6 @@
 //! The error lines of memcached, word for word, so that every part that answers uses the same ones.
 //!
-//! Without the line end; [`encode::error_line`](crate::encode::error_line) adds it.
+//! Without the line end; [`encode::error_line`] adds it.
 
 use bytes::BytesMut;
 

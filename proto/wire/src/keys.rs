@@ -53,6 +53,14 @@ impl<'a> Keys<'a> {
     }
 }
 
+impl PartialEq for Keys<'_> {
+    fn eq(&self, other: &Keys<'_>) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Keys<'_> {}
+
 impl<'a> MetaKey<'a> {
     /// A key for a client to send: as it is where that is possible, else as base64.
     ///

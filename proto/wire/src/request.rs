@@ -49,7 +49,9 @@ pub enum Request<'a> {
 /// The keys of a retrieval, in order, repeats included. Checked: each is 1 to 250 bytes.
 ///
 /// None at all only for `gat <exptime>`, which memcached answers with `END`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+///
+/// Equal when the keys are; how many spaces were between them does not matter.
+#[derive(Debug, Clone, Copy)]
 pub struct Keys<'a>(pub(crate) &'a [u8]);
 
 /// A retrieval in classic text.
