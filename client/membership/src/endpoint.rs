@@ -1,5 +1,7 @@
 //! The address of a discovery, checked once.
 
+use std::time::Duration;
+
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::options::MembershipOptions;
@@ -27,6 +29,8 @@ pub(crate) struct Discovery {
     /// As `host:port`.
     pub(crate) address: String,
     endpoint: Endpoint,
+    /// For connecting, name resolution included.
+    patience: Duration,
 }
 
 impl Discovery {
@@ -63,18 +67,20 @@ impl Discovery {
         if authority.port_u16().is_none_or(|port| port == 0) {
             return Err(malformed("names no port"));
         }
-        Ok(Self { address: bare.to_owned(), endpoint: endpoint(uri, options) })
+        let patience = options.connect_timeout;
+        Ok(Self { address: bare.to_owned(), endpoint: endpoint(uri, options), patience })
     }
 
     /// Opens a connection, or says why not in words for an operator.
     pub(crate) async fn connect(&self) -> Result<Channel, String> {
-        self.endpoint.connect().await.map_err(|error| format!("cannot connect: {}", root_cause(&error)))
+        let connecting = tokio::time::timeout(self.patience, self.endpoint.connect());
+        let connected = connecting.await.map_err(|_| "cannot connect: no answer in time".to_owned())?;
+        connected.map_err(|error| format!("cannot connect: {}", root_cause(&error)))
     }
 }
 
 fn endpoint(uri: Uri, options: &MembershipOptions) -> Endpoint {
     Endpoint::from(uri)
-        .connect_timeout(options.connect_timeout)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(options.keepalive_every)
         .keep_alive_timeout(options.keepalive_timeout)

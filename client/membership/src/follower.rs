@@ -211,3 +211,55 @@ struct Left {
 fn said(status: &tonic::Status) -> String {
     format!("failed: {:?}: {}", status.code(), status.message())
 }
+
+#[cfg(test)]
+mod tests {
+    use evanesce_topology::{Node, NodeState, RingProfile, ServerGroup};
+
+    use super::*;
+
+    fn topology(epoch: u64, nodes: &[&str]) -> Topology {
+        let node = |name: &&str| Node {
+            name: (*name).to_owned(),
+            ring_text: (*name).to_owned(),
+            weight: 1,
+            state: NodeState::Serving,
+            incarnation: 1,
+            memcached: ([127, 0, 0, 1], 1).into(),
+            grpc: None,
+            http: None,
+            version: String::new(),
+            capabilities: Vec::new(),
+        };
+        let nodes = nodes.iter().map(node).collect();
+        let group =
+            ServerGroup { name: "g".to_owned(), zone: "a".to_owned(), mode: Default::default(), nodes };
+        Topology::new("HOME".to_owned(), Epoch(epoch), RingProfile::EVANESCE, vec![group]).unwrap()
+    }
+
+    #[test]
+    fn only_a_newer_topology_is_taken() {
+        let held = topology(5, &["n1"]);
+        let judge = |offered: &Topology| judge(offered, Some(&held), "HOME");
+        assert_eq!(judge(&topology(6, &["n2"])), Verdict::Newer);
+        assert_eq!(judge(&topology(5, &["n1"])), Verdict::Same);
+        assert_eq!(judge(&topology(4, &["n1", "n2"])), Verdict::Older);
+    }
+
+    /// Two discoveries had numbered different memberships alike; a watcher that failed over kept the one it had, and
+    /// did not hear of the other's nodes until something changed.
+    #[test]
+    fn other_content_under_the_same_number_is_a_conflict() {
+        assert_eq!(judge(&topology(5, &["n2"]), Some(&topology(5, &["n1"])), "HOME"), Verdict::Conflict);
+    }
+
+    #[test]
+    fn empty_foreign_and_absurd_topologies_are_unusable() {
+        let judge = |offered: &Topology| judge(offered, None, "HOME");
+        assert_eq!(judge(&topology(1, &["n1"])), Verdict::Newer);
+        let other = Topology { cluster: "OTHER".to_owned(), ..topology(1, &["n1"]) };
+        for offered in [topology(1, &[]), topology(0, &["n1"]), topology(u64::MAX, &["n1"]), other] {
+            assert!(matches!(judge(&offered), Verdict::Unusable(_)), "{offered:?}");
+        }
+    }
+}

@@ -151,11 +151,8 @@ impl LeaseKeeper {
         Ok(())
     }
 
-    /// Tries once to give the lease back. Nothing to do where none was ever granted.
+    /// Tries once to give the lease back; also where none is known of, as a grant may have been lost on its way.
     async fn leave(&mut self) {
-        if self.granted.is_none() {
-            return;
-        }
         let facts = &self.shared.facts;
         let request = v1::DeregisterRequest {
             cluster: facts.cluster.clone(),

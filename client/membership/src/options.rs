@@ -10,7 +10,7 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 /// noticed within `keepalive_every + keepalive_timeout`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MembershipOptions {
-    /// How long connecting may take. Default 1 s.
+    /// How long connecting may take, name resolution included. Default 1 s.
     pub connect_timeout: Duration,
     /// How long one call, or the opening of a stream, may take. Default 1 s.
     pub call_timeout: Duration,

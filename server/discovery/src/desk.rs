@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::metrics::{self, count};
@@ -123,23 +123,28 @@ impl Desk {
         }
     }
 
-    /// Writes every change to disk until aborted; what cannot be written is tried again for as long as it takes.
-    pub(crate) async fn keep_saving(self: Arc<Self>, file: Arc<StateFile>) {
+    /// Writes every change to disk until `finish` is sent or dropped, and then a last time. What cannot be written is
+    /// tried again for as long as it takes. One write at a time.
+    pub(crate) async fn keep_saving(
+        self: Arc<Self>,
+        file: Arc<StateFile>,
+        mut finish: oneshot::Receiver<()>,
+    ) {
         let mut revisions = self.revision.subscribe();
         loop {
             revisions.borrow_and_update();
-            if self.save(&file).await {
-                if revisions.changed().await.is_err() {
-                    return;
-                }
-            } else {
-                tokio::time::sleep(PERSIST_RETRY).await;
+            let saved = self.save(&file).await;
+            tokio::select! {
+                _ = revisions.changed(), if saved => {}
+                () = tokio::time::sleep(PERSIST_RETRY), if !saved => {}
+                _ = &mut finish => break,
             }
         }
+        self.save(&file).await;
     }
 
     /// Writes the membership to disk. Whether it worked.
-    pub(crate) async fn save(&self, file: &Arc<StateFile>) -> bool {
+    async fn save(&self, file: &Arc<StateFile>) -> bool {
         let membership = self.with(|registry, _| registry.membership());
         let path = file.path();
         let file = Arc::clone(file);

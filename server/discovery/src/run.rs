@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use evanesce_admin::{Admin, AdminConfig, BindError, DrainSignal, RunningAdmin, Services, StartError};
 use evanesce_grpc::discovery::v1::discovery_server::DiscoveryServer;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
@@ -170,22 +170,23 @@ struct Life {
 
 impl Life {
     async fn run(self) {
-        let mut chores = JoinSet::new();
-        chores.spawn(Arc::clone(&self.desk).keep_ticking());
-        if let Some(file) = &self.file {
-            chores.spawn(Arc::clone(&self.desk).keep_saving(Arc::clone(file)));
+        let mut ticking = JoinSet::new();
+        ticking.spawn(Arc::clone(&self.desk).keep_ticking());
+        let (finish, finished) = oneshot::channel();
+        let mut saving = JoinSet::new();
+        if let Some(file) = self.file {
+            saving.spawn(Arc::clone(&self.desk).keep_saving(file, finished));
         }
         let deadline = self.drain.requested().await.unwrap_or(DRAIN_DEADLINE_DEFAULT);
         self.admin.set_ready(false);
         self.desk.close();
-        chores.shutdown().await;
-        if let Some(file) = &self.file
-            && tokio::time::timeout(deadline, self.desk.save(file)).await.is_err()
-        {
+        ticking.shutdown().await;
+        // An error means that there is no file to write.
+        let _ = finish.send(());
+        if tokio::time::timeout(deadline, saving.join_next()).await.is_err() {
             tracing::error!(?deadline, "the state could not be written in time");
         }
         self.admin.stop().await;
-        drop(self.file);
         self.ending.send_replace(true);
     }
 }

@@ -58,10 +58,8 @@ impl Discovery for DiscoveryService {
         self.check_open()?;
         let request = read_register(request.into_inner()).map_err(invalid)?;
         let who = format!("{}/{}/{}", request.cluster, request.group, request.node.name);
-        let granted = self.desk.with(|registry, now| registry.register(request, now)).map_err(|refusal| {
-            tracing::info!(node = %who, %refusal, "registration refused");
-            status(&refusal)
-        })?;
+        let granted =
+            self.desk.with(|registry, now| registry.register(request, now)).map_err(|r| status(&r))?;
         count(&metrics::REGISTRATIONS, 1);
         tracing::info!(node = %who, "registered");
         Ok(Response::new(v1::RegisterResponse {
@@ -211,6 +209,7 @@ fn status(refusal: &Refusal) -> Status {
         Refusal::TooMany { .. } => Code::ResourceExhausted,
         Refusal::Topology(_) | Refusal::AbsurdEpoch(_) | Refusal::NotLive => Code::InvalidArgument,
     };
+    tracing::debug!(%refusal, "refused");
     let status = Status::new(code, refusal.to_string());
     note(&status);
     status

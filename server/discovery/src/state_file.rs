@@ -290,3 +290,57 @@ impl TryFrom<SavedNode> for Node {
 fn word<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|error: T::Err| error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use evanesce_topology::{GroupMode, NodeState, RingHash, RingProfile};
+
+    use super::*;
+
+    fn rich() -> Vec<Topology> {
+        let node = |name: &str, state| Node {
+            name: name.to_owned(),
+            ring_text: "host \"é\"/10.0.0.1:11211 ".to_owned() + name,
+            weight: 7,
+            state,
+            incarnation: u64::MAX,
+            memcached: "[2001:db8::1]:11211".parse().unwrap(),
+            grpc: Some("10.0.0.1:1".parse().unwrap()),
+            http: None,
+            version: "0.1.0-rc.1".to_owned(),
+            capabilities: vec!["one".to_owned(), "two".to_owned()],
+        };
+        let group = |name: &str, mode| ServerGroup {
+            name: name.to_owned(),
+            zone: "a".to_owned(),
+            mode,
+            nodes: vec![node("n1", NodeState::Down), node("n2", NodeState::Warming)],
+        };
+        let profile = RingProfile { hash: RingHash::Evanesce, points_per_node: 77 };
+        let groups = vec![group("g1", GroupMode::WriteOnly), group("g2", GroupMode::Disabled)];
+        vec![Topology::new("HOME".to_owned(), Epoch(1 << 62), profile, groups).unwrap()]
+    }
+
+    #[test]
+    fn what_is_saved_is_loaded() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = StateFile::open(directory.path()).unwrap();
+        assert_eq!(file.load().unwrap(), []);
+        file.save(&rich()).unwrap();
+        assert_eq!(file.load().unwrap(), rich());
+        file.save(&[]).unwrap();
+        assert_eq!(file.load().unwrap(), []);
+    }
+
+    /// A crash between the writing and the renaming leaves both files; the next save must not trip over it.
+    #[test]
+    fn half_written_file_of_a_crash_is_ignored_and_overwritten() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = StateFile::open(directory.path()).unwrap();
+        file.save(&rich()).unwrap();
+        std::fs::write(directory.path().join(NEW_FILE_NAME), "{\"format\":").unwrap();
+        assert_eq!(file.load().unwrap(), rich());
+        file.save(&[]).unwrap();
+        assert_eq!(file.load().unwrap(), []);
+    }
+}

@@ -117,7 +117,7 @@ impl Record {
     fn check(&mut self, scene: &Scene) {
         self.check_ring(scene);
         if let Some(topology) = scene.topology() {
-            self.check_order(topology);
+            self.check_order(&topology);
         }
         for (&name, &(_, spoke)) in &self.holders {
             let lapsed = scene.registry.membership().iter().any(|topology| is_down(topology, NAMES[name]));
@@ -137,12 +137,12 @@ impl Record {
         }
     }
 
-    fn check_order(&mut self, topology: Arc<Topology>) {
-        assert!(names(&topology).count() > 0, "an empty topology was published");
+    fn check_order(&mut self, topology: &Arc<Topology>) {
+        assert!(names(topology).count() > 0, "an empty topology was published");
         assert_eq!(topology.check(), Ok(()));
-        if let Some(last) = self.last.replace(Arc::clone(&topology)) {
+        if let Some(last) = self.last.replace(Arc::clone(topology)) {
             if last.epoch == topology.epoch {
-                assert_eq!(last, topology, "two contents under one epoch");
+                assert_eq!(&last, topology, "two contents under one epoch");
                 return;
             }
             assert!(last.epoch < topology.epoch, "{} then {}", last.epoch, topology.epoch);

@@ -35,7 +35,7 @@ pub(crate) fn start_patient(state_dir: &Path) -> RunningDiscovery {
     Discovery::start(DiscoveryConfig { lease: PATIENCE * 10, ..config(Some(state_dir)) }).unwrap()
 }
 
-async fn channel(discovery: &RunningDiscovery) -> Channel {
+pub(crate) async fn channel(discovery: &RunningDiscovery) -> Channel {
     let endpoint = Endpoint::from_shared(format!("http://{}", discovery.grpc_addr())).unwrap();
     endpoint.connect().await.unwrap()
 }
