@@ -60,6 +60,7 @@ mod serve;
 mod service;
 
 pub use drain::DrainSignal;
+pub use evanesce_grpc::discovery::v1::Topology;
 pub use metrics::{RecorderError, metrics_recorder};
 pub use role::{Role, RoleState, RoleStatus, TopologyRefusal};
 pub use serve::{Admin, AdminConfig, BindError, Bound, RunningAdmin, Services, StartError};

@@ -1,0 +1,53 @@
+//! `get`, `gets`, `gat`, `gats`.
+
+use evanesce_client::{Item, ReadError};
+use evanesce_wire::encode;
+use evanesce_wire::request::Get;
+use futures_util::future::join_all;
+
+use super::{Answer, refusal, ttl};
+use crate::service::Context;
+
+/// Answers a retrieval of at most [`crate::service::RUN_KEYS_MAX`] keys.
+pub(crate) async fn answer(context: Context<'_>, get: &Get<'_>) -> Answer {
+    let keys: Vec<&[u8]> = get.keys.iter().collect();
+    let (mut answer, failed) = part(context, get, &keys).await;
+    if !failed {
+        encode::end(answer.buf());
+    }
+    answer
+}
+
+/// Answers some of a retrieval's keys, in order, without `END`. A key that no zone could answer for makes it one
+/// error line instead, and true: a client must not take it for a miss.
+pub(crate) async fn part(context: Context<'_>, get: &Get<'_>, keys: &[&[u8]]) -> (Answer, bool) {
+    context.counts.cmd_get.add(keys.len());
+    let items = join_all(keys.iter().map(|key| read(context, get, key))).await;
+    let mut answer = Answer::default();
+    for (key, item) in keys.iter().zip(items) {
+        match item {
+            Ok(Some(item)) => append(&mut answer, get, key, item, context),
+            Ok(None) => context.counts.get_misses.add(1),
+            Err(error) => return (Answer::error(&refusal::read_line(context, &error), false), true),
+        }
+    }
+    (answer, false)
+}
+
+async fn read(context: Context<'_>, get: &Get<'_>, key: &[u8]) -> Result<Option<Item>, ReadError> {
+    let keys = &context.shared.keys;
+    match get.touch {
+        Some(exptime) => {
+            context.counts.cmd_touch.add(1);
+            keys.get_item_and_touch(key, ttl::ttl(exptime)).run().await
+        }
+        None => keys.get_item(key).run().await,
+    }
+}
+
+fn append(answer: &mut Answer, get: &Get<'_>, key: &[u8], item: Item, context: Context<'_>) {
+    context.counts.get_hits.add(1);
+    let cas = get.with_cas.then_some(item.cas);
+    encode::value_header(answer.buf(), key, item.flags, item.value.len(), cas);
+    answer.value(item.value);
+}

@@ -1,0 +1,54 @@
+//! `mg`.
+
+use evanesce_client::Item;
+use evanesce_wire::encode::{self, ItemFacts};
+use evanesce_wire::request::MetaGet;
+
+use super::{Answer, refusal, ttl};
+use crate::service::Context;
+
+pub(super) async fn answer(context: Context<'_>, get: &MetaGet<'_>) -> Answer {
+    if needs_one_node(get) {
+        return refusal::unsupported_flag(context);
+    }
+    context.counts.cmd_get.add(1);
+    let keys = &context.shared.keys;
+    let read = match get.touch {
+        Some(exptime) => keys.get_item_and_touch(&*get.key.bytes, ttl::ttl(exptime)).run().await,
+        None => keys.get_item(&*get.key.bytes).run().await,
+    };
+    let mut answer = Answer::default();
+    match read {
+        Ok(Some(item)) => {
+            context.counts.get_hits.add(1);
+            if encode::meta_hit_header(answer.buf(), get, &facts(&item)) {
+                answer.value(item.value);
+            }
+        }
+        Ok(None) => {
+            context.counts.get_misses.add(1);
+            encode::meta_miss(answer.buf(), get);
+        }
+        Err(error) => return Answer::error(&refusal::read_line(context, &error), false),
+    }
+    answer
+}
+
+/// Whether the request asks for what only one node knows (`h`, `l`), or for a win (`N`, `R`), which one place must
+/// give.
+fn needs_one_node(get: &MetaGet<'_>) -> bool {
+    get.vivify.is_some()
+        || get.recache_below.is_some()
+        || get.cas_override.is_some()
+        || get.flags.iter().any(|flag| matches!(flag.letter, b'h' | b'l'))
+}
+
+fn facts(item: &Item) -> ItemFacts {
+    ItemFacts {
+        client_flags: item.flags,
+        cas: item.cas,
+        ttl_secs: item.ttl.map(|ttl| ttl.as_secs()),
+        value_bytes: item.value.len(),
+        ..ItemFacts::default()
+    }
+}

@@ -1,0 +1,49 @@
+//! What the gateway cannot do, and what the cluster could not.
+
+use evanesce_client::{ReadError, WriteError};
+use evanesce_wire::request::Request;
+
+use super::Answer;
+use crate::service::Context;
+
+/// The answer to a command that needs one place to decide and a version to carry its result.
+const UNSUPPORTED: &str = "SERVER_ERROR the gateway does not offer this command yet, ask a node";
+
+/// The answer to a meta flag that means something on one node only, or needs one place to decide.
+const UNSUPPORTED_FLAG: &str = "SERVER_ERROR the gateway does not offer this flag yet, ask a node";
+
+/// Longest error line: what comes of many replicas may be long, and clients read lines into small buffers.
+const LINE_BYTES_MAX: usize = 500;
+
+/// Refuses a command that the gateway does not offer.
+pub(super) fn unsupported(context: Context<'_>, request: &Request<'_>) -> Answer {
+    context.counts.unsupported.add(1);
+    Answer::error(UNSUPPORTED, request.is_noreply())
+}
+
+/// Refuses a request for a flag that the gateway does not offer.
+pub(super) fn unsupported_flag(context: Context<'_>) -> Answer {
+    context.counts.unsupported.add(1);
+    Answer::error(UNSUPPORTED_FLAG, false)
+}
+
+/// The line for a read that no zone answered.
+pub(super) fn read_line(context: Context<'_>, error: &ReadError) -> String {
+    context.counts.read_errors.add(1);
+    line(error)
+}
+
+/// The answer to a write that did not meet its latch policy.
+pub(super) fn write(context: Context<'_>, error: &WriteError, silent: bool) -> Answer {
+    context.counts.write_errors.add(1);
+    Answer::error(&line(error), silent)
+}
+
+fn line(error: &dyn std::error::Error) -> String {
+    let text: String = error.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut line = format!("SERVER_ERROR {text}");
+    if line.len() > LINE_BYTES_MAX {
+        line.truncate(line.floor_char_boundary(LINE_BYTES_MAX));
+    }
+    line
+}

@@ -1,0 +1,73 @@
+//! What a gateway may be told.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+/// Largest item unless told otherwise, in bytes: what nodes take by default.
+pub const ITEM_BYTES_MAX_DEFAULT: usize = 1 << 20;
+
+/// How long a start waits for the first topology unless told otherwise: a discovery that has just started may keep
+/// silent for a lease.
+pub const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(15);
+
+/// How long a drain may take unless told otherwise: well within what a supervisor grants after SIGTERM.
+pub const DRAIN_DEADLINE_DEFAULT: Duration = Duration::from_secs(5);
+
+/// Which cluster a gateway fronts and where it listens.
+#[derive(Debug, Clone)]
+pub struct GatewayConfig {
+    /// The cluster. `HOME` by default.
+    pub cluster: String,
+    /// The zone to read from. `a` by default.
+    pub zone: String,
+    /// Discoveries that know the cluster, as `ip:port` or URL, preferred first.
+    pub discoveries: Vec<String>,
+    /// Where to speak memcached: one address or more. Port 0 is chosen by the kernel.
+    pub listen: Vec<SocketAddr>,
+    /// Where to serve gRPC; not at all by default.
+    pub grpc: Option<SocketAddr>,
+    /// Where to serve metrics and health over HTTP; not at all by default.
+    pub http: Option<SocketAddr>,
+    /// Worker threads. 1 by default.
+    pub threads: NonZeroUsize,
+    /// Largest value taken, in bytes. [`ITEM_BYTES_MAX_DEFAULT`].
+    pub item_bytes_max: usize,
+    /// Connections at once. [`evanesce_front::CONNECTIONS_MAX_DEFAULT`].
+    pub connections_max: usize,
+    /// Close connections that sent nothing for so long; never by default.
+    pub idle_timeout: Option<Duration>,
+    /// How long a start waits for the first topology. [`CONNECT_TIMEOUT_DEFAULT`].
+    pub connect_timeout: Duration,
+    /// How long a drain takes at most when whoever asks does not say. [`DRAIN_DEADLINE_DEFAULT`].
+    pub drain_deadline: Duration,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        Self {
+            cluster: "HOME".to_owned(),
+            zone: "a".to_owned(),
+            discoveries: Vec::new(),
+            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
+            grpc: None,
+            http: None,
+            threads: NonZeroUsize::MIN,
+            item_bytes_max: ITEM_BYTES_MAX_DEFAULT,
+            connections_max: evanesce_front::CONNECTIONS_MAX_DEFAULT,
+            idle_timeout: None,
+            connect_timeout: CONNECT_TIMEOUT_DEFAULT,
+            drain_deadline: DRAIN_DEADLINE_DEFAULT,
+        }
+    }
+}
+
+impl GatewayConfig {
+    pub(crate) fn front(&self) -> evanesce_front::FrontConfig {
+        let mut front = evanesce_front::FrontConfig::new(self.listen.clone(), self.threads);
+        front.connections_max = self.connections_max;
+        front.limits.value_bytes_max = self.item_bytes_max;
+        front.idle_timeout = self.idle_timeout;
+        front
+    }
+}

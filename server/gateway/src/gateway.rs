@@ -1,0 +1,129 @@
+//! A gateway put together, running, and taken down.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use evanesce_admin::{Admin, AdminConfig, DrainSignal, RoleState, RunningAdmin, Services};
+use evanesce_client::{Client, ConnectError};
+use evanesce_front::{Drained, Front, Running};
+use parking_lot::Mutex;
+
+use crate::config::GatewayConfig;
+use crate::metrics;
+use crate::role::GatewayRole;
+use crate::service::{GatewayService, Shared};
+
+/// Why a gateway could not start. The operator's to mend; nothing is left running.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The cluster cannot be found.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// A memcached address cannot be had.
+    #[error(transparent)]
+    Front(#[from] evanesce_front::BindError),
+    /// A gRPC or HTTP address cannot be had.
+    #[error(transparent)]
+    AdminBind(#[from] evanesce_admin::BindError),
+    /// The admin side cannot serve.
+    #[error(transparent)]
+    Admin(#[from] evanesce_admin::StartError),
+    /// The system refused threads or event loops.
+    #[error("cannot start worker threads: {0}; raise the limits of this process")]
+    Threads(#[from] io::Error),
+}
+
+/// A gateway.
+#[derive(Debug, Clone, Copy)]
+pub struct Gateway;
+
+/// A gateway at work. Dropped without [`RunningGateway::drain`] it ends at once.
+pub struct RunningGateway {
+    front: Running,
+    admin: RunningAdmin,
+    role: Arc<GatewayRole>,
+    drain_deadline: Duration,
+}
+
+impl std::fmt::Debug for RunningGateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RunningGateway").field("memcached", &self.role.memcached).finish_non_exhaustive()
+    }
+}
+
+impl Gateway {
+    /// Opens all listeners, finds the cluster, and serves. Connections made before the cluster is found wait.
+    ///
+    /// # Errors
+    ///
+    /// A [`StartError`] says what to change.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime with time and I/O.
+    pub async fn start(config: GatewayConfig) -> Result<RunningGateway, StartError> {
+        let front = Front::bind(config.front())?;
+        let admin = Admin::bind(AdminConfig { grpc: config.grpc, http: config.http })?;
+        let client = Client::builder(&config.cluster)
+            .discovery(&config.discoveries)
+            .zone(&config.zone)
+            .connect_timeout(config.connect_timeout)
+            .connect()
+            .await?;
+        let memcached = front.local_addrs()[0];
+        let shared = Arc::new(Shared::new(client, config.threads.get(), front.stats_handle()));
+        let for_workers = Arc::clone(&shared);
+        let front = front.start(move |worker| GatewayService { shared: Arc::clone(&for_workers), worker })?;
+        let role = Arc::new(GatewayRole {
+            shared,
+            cluster: config.cluster,
+            zone: config.zone,
+            memcached,
+            drain: DrainSignal::new(),
+            state: Mutex::new(RoleState::Serving),
+        });
+        let admin = admin.start(role.clone(), Services::default())?;
+        metrics::describe();
+        admin.set_ready(true);
+        Ok(RunningGateway { front, admin, role, drain_deadline: config.drain_deadline })
+    }
+}
+
+impl RunningGateway {
+    /// Where it speaks memcached: the first address of [`GatewayConfig::listen`].
+    #[must_use]
+    pub fn memcached_addr(&self) -> SocketAddr {
+        self.role.memcached
+    }
+
+    /// Where it speaks gRPC, if it does.
+    #[must_use]
+    pub fn grpc_addr(&self) -> Option<SocketAddr> {
+        self.admin.grpc_addr()
+    }
+
+    /// Where it speaks HTTP, if it does.
+    #[must_use]
+    pub fn http_addr(&self) -> Option<SocketAddr> {
+        self.admin.http_addr()
+    }
+
+    /// Waits until an operator asks the gateway to drain, and returns the deadline to drain by. Cancel-safe.
+    pub async fn drain_requested(&self) -> Duration {
+        self.role.drain.requested().await.unwrap_or(self.drain_deadline)
+    }
+
+    /// Finishes the requests in hand, closes all connections and ends the threads, in `deadline` at most, give or take
+    /// a second for what has to be cut.
+    pub async fn drain(self, deadline: Duration) -> Drained {
+        *self.role.state.lock() = RoleState::Draining;
+        self.admin.set_ready(false);
+        let drained = self.front.drain(deadline).await;
+        self.role.shared.client.close().await;
+        self.admin.stop().await;
+        drained
+    }
+}

@@ -1,0 +1,64 @@
+//! The gateway's metrics, published at each scrape.
+
+use metrics::{counter, describe_counter, describe_gauge, gauge};
+
+use crate::counts::sums;
+use crate::service::Shared;
+
+/// What each count is called and means. The first column is the count's name in `stats`.
+const TOTALS: &[(&str, &str, &str)] = &[
+    ("cmd_get", "evanesce_gateway_lookups_total", "Keys looked up."),
+    ("cmd_set", "evanesce_gateway_writes_total", "Store commands."),
+    ("cmd_touch", "evanesce_gateway_touches_total", "Keys touched, lookups with a new expiry included."),
+    ("cmd_delete", "evanesce_gateway_deletes_total", "Deletes."),
+    ("get_hits", "evanesce_gateway_hits_total", "Lookups that found an item in some zone."),
+    ("get_misses", "evanesce_gateway_misses_total", "Lookups that found none."),
+    ("evanesce_read_errors", "evanesce_gateway_read_errors_total", "Reads that no zone could answer."),
+    (
+        "evanesce_write_errors",
+        "evanesce_gateway_write_errors_total",
+        "Writes that did not meet their latch policy.",
+    ),
+    (
+        "evanesce_unsupported",
+        "evanesce_gateway_unsupported_total",
+        "Requests that the gateway does not offer.",
+    ),
+];
+
+/// Says what the metrics mean.
+pub(crate) fn describe() {
+    for (_, name, help) in TOTALS {
+        describe_counter!(*name, *help);
+    }
+    describe_gauge!("evanesce_gateway_connections", "Connections open.");
+    describe_gauge!("evanesce_gateway_epoch", "Epoch of the topology in force; 0 for none.");
+}
+
+/// Sets all metrics from the counts.
+pub(crate) fn publish(shared: &Shared) {
+    let sums = sums(&shared.counts);
+    for (count, name, _) in TOTALS {
+        let total = sums.iter().find(|(known, _)| known == count).map_or(0, |(_, total)| *total);
+        counter!(*name).absolute(total);
+    }
+    gauge!("evanesce_gateway_connections").set(shared.front.stats().curr_connections as f64);
+    let epoch = shared.client.topology().map_or(0, |topology| topology.epoch.0);
+    gauge!("evanesce_gateway_epoch").set(epoch as f64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_count_has_a_metric_and_no_name_repeats() {
+        let counts: Vec<&str> = sums(&[]).iter().map(|(name, _)| *name).collect();
+        let published: Vec<&str> = TOTALS.iter().map(|(count, ..)| *count).collect();
+        assert_eq!(counts, published);
+        let mut names: Vec<&str> = TOTALS.iter().map(|(_, name, _)| *name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), TOTALS.len());
+    }
+}

@@ -1,0 +1,120 @@
+//! Which requests of a batch may run at the same time.
+
+use std::collections::HashMap;
+
+use evanesce_wire::request::Request;
+
+/// What a request does to a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Reads,
+    Writes,
+}
+
+/// The length of the longest head of `batch` whose requests may run at the same time: no key is written by one and
+/// touched by another. At least 1 for a batch that is not empty.
+///
+/// A memcached client may pipeline `set k` and `get k` and rely on their order. Requests on different keys have no
+/// order that anybody could observe, so they go out together.
+pub(crate) fn run_length(batch: &[Request<'_>]) -> usize {
+    if batch.len() <= 1 {
+        return batch.len();
+    }
+    let mut seen: HashMap<&[u8], Access> = HashMap::new();
+    for (position, request) in batch.iter().enumerate() {
+        if conflicts(request, &seen) {
+            return position.max(1);
+        }
+        each_key(request, |key, access| {
+            seen.entry(key).and_modify(|before| *before = stronger(*before, access)).or_insert(access);
+        });
+    }
+    batch.len()
+}
+
+fn conflicts(request: &Request<'_>, seen: &HashMap<&[u8], Access>) -> bool {
+    let mut conflict = false;
+    each_key(request, |key, access| {
+        conflict |= seen.get(key).is_some_and(|before| stronger(*before, access) == Access::Writes);
+    });
+    conflict
+}
+
+fn stronger(a: Access, b: Access) -> Access {
+    if a == Access::Writes || b == Access::Writes { Access::Writes } else { Access::Reads }
+}
+
+/// Calls `visit` with each key of `request`. A touch counts as a write: it changes what a later read answers.
+fn each_key<'r>(request: &'r Request<'_>, mut visit: impl FnMut(&'r [u8], Access)) {
+    match request {
+        Request::Get(get) => {
+            let access = if get.touch.is_some() { Access::Writes } else { Access::Reads };
+            get.keys.iter().for_each(|key| visit(key, access));
+        }
+        Request::Set(set) => visit(set.key, Access::Writes),
+        Request::Arithmetic(arithmetic) => visit(arithmetic.key, Access::Writes),
+        Request::Touch(touch) => visit(touch.key, Access::Writes),
+        Request::Delete(delete) => visit(delete.key, Access::Writes),
+        Request::MetaGet(get) => {
+            let writes = get.touch.is_some() || get.vivify.is_some() || get.recache_below.is_some();
+            visit(&get.key.bytes, if writes { Access::Writes } else { Access::Reads });
+        }
+        Request::MetaSet(set) => visit(&set.key.bytes, Access::Writes),
+        Request::MetaDelete(delete) => visit(&delete.key.bytes, Access::Writes),
+        Request::MetaArithmetic(arithmetic) => visit(&arithmetic.key.bytes, Access::Writes),
+        Request::MetaDebug(debug) => visit(&debug.key.bytes, Access::Reads),
+        Request::TooLarge(refused) => visit(&refused.key.bytes, Access::Writes),
+        Request::FlushAll(_)
+        | Request::Version
+        | Request::Verbosity(_)
+        | Request::Stats(_)
+        | Request::Quit
+        | Request::MetaNoop => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use evanesce_wire::{Decoded, Limits, RequestDecoder};
+
+    fn run_of(mut input: &[u8]) -> usize {
+        let mut decoder = RequestDecoder::new(Limits::default());
+        let mut batch = Vec::new();
+        while !input.is_empty() {
+            let Decoded::Request { request, consumed } = decoder.decode(input) else {
+                panic!("a whole request")
+            };
+            batch.push(request);
+            input = &input[consumed..];
+        }
+        run_length(&batch)
+    }
+
+    #[test]
+    fn requests_on_different_keys_run_together() {
+        assert_eq!(run_of(b"get a\r\nset b 0 0 1\r\nx\r\nget c d\r\ndelete e\r\n"), 4);
+    }
+
+    #[test]
+    fn reads_of_one_key_run_together() {
+        assert_eq!(run_of(b"get a\r\nget a\r\nmg a v\r\n"), 3);
+    }
+
+    #[test]
+    fn read_behind_a_write_of_its_key_waits() {
+        assert_eq!(run_of(b"get b\r\nset a 0 0 1\r\nx\r\nget a\r\n"), 2);
+        assert_eq!(run_of(b"set a 0 0 1\r\nx\r\nmg a v\r\n"), 1);
+    }
+
+    #[test]
+    fn write_behind_a_read_of_its_key_waits() {
+        assert_eq!(run_of(b"get b a\r\nset a 0 0 1\r\nx\r\n"), 1);
+        assert_eq!(run_of(b"gat 10 a\r\nget a\r\n"), 1);
+    }
+
+    #[test]
+    fn multi_get_that_repeats_a_key_is_no_conflict_with_itself() {
+        assert_eq!(run_of(b"gat 10 a a\r\nget b\r\n"), 2);
+    }
+}

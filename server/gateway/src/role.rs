@@ -1,0 +1,52 @@
+//! The gateway as its operator sees it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use evanesce_admin::{DrainSignal, Role, RoleState, RoleStatus, Topology, TopologyRefusal};
+use parking_lot::Mutex;
+
+use crate::metrics;
+use crate::service::Shared;
+
+/// What the admin side asks.
+pub(crate) struct GatewayRole {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) cluster: String,
+    pub(crate) zone: String,
+    pub(crate) memcached: SocketAddr,
+    pub(crate) drain: DrainSignal,
+    pub(crate) state: Mutex<RoleState>,
+}
+
+impl Role for GatewayRole {
+    fn status(&self) -> RoleStatus {
+        let mut status = RoleStatus::new("gateway", *self.state.lock());
+        status.cluster.clone_from(&self.cluster);
+        status.zone.clone_from(&self.zone);
+        status.addresses = BTreeMap::from([("memcached".to_owned(), self.memcached)]);
+        status
+    }
+
+    fn stats(&self) -> Vec<(String, String)> {
+        self.shared.stats()
+    }
+
+    fn topology(&self, cluster: &str) -> Result<Topology, TopologyRefusal> {
+        if !cluster.is_empty() && cluster != self.cluster {
+            return Err(TopologyRefusal::UnknownCluster);
+        }
+        let topology = self.shared.client.topology().ok_or(TopologyRefusal::NotYet)?;
+        Ok(Topology::from(&*topology))
+    }
+
+    fn publish_metrics(&self) {
+        metrics::publish(&self.shared);
+    }
+
+    fn request_drain(&self, deadline: Option<Duration>) {
+        self.drain.request(deadline);
+    }
+}

@@ -1,0 +1,132 @@
+//! The gateway behind its front: batches in, the cluster's answers out.
+
+use std::io;
+use std::sync::Arc;
+
+use evanesce_client::{Client, Namespace};
+use evanesce_front::{Flow, Output, Service, StatsHandle};
+use evanesce_wire::request::{Get, Request};
+use futures_util::future::join_all;
+use tokio::sync::Semaphore;
+
+use crate::answer::{self, Answer};
+use crate::counts::{Counts, sums};
+use crate::order::run_length;
+
+/// Keys asked for at once by one connection: a bound on what its answers hold before they are written.
+pub(crate) const RUN_KEYS_MAX: usize = 64;
+
+/// Keys under way at once in the whole gateway: with the largest default value each, 1 GiB. Others wait their turn.
+const KEYS_UNDER_WAY_MAX: usize = 1024;
+
+/// What all workers of a gateway share.
+pub(crate) struct Shared {
+    pub(crate) client: Client,
+    /// All keys of the cluster, as they are.
+    pub(crate) keys: Namespace,
+    /// One set for each worker.
+    pub(crate) counts: Vec<Counts>,
+    pub(crate) front: StatsHandle,
+    under_way: Semaphore,
+}
+
+impl Shared {
+    pub(crate) fn new(client: Client, threads: usize, front: StatsHandle) -> Self {
+        Self {
+            keys: client.raw().clone(),
+            client,
+            counts: (0..threads).map(|_| Counts::default()).collect(),
+            front,
+            under_way: Semaphore::new(KEYS_UNDER_WAY_MAX),
+        }
+    }
+
+    /// What `stats` and the admin API tell.
+    pub(crate) fn stats(&self) -> Vec<(String, String)> {
+        let front = self.front.stats();
+        let mut stats = vec![
+            ("pid".to_owned(), std::process::id().to_string()),
+            ("version".to_owned(), evanesce_wire::MEMCACHED_VERSION.to_owned()),
+            ("threads".to_owned(), front.threads.to_string()),
+        ];
+        let connections = [
+            ("curr_connections", front.curr_connections),
+            ("total_connections", front.total_connections),
+            ("rejected_connections", front.rejected_connections),
+            ("bytes_read", front.bytes_read),
+            ("bytes_written", front.bytes_written),
+        ];
+        let numbers = connections.into_iter().chain(sums(&self.counts));
+        stats.extend(numbers.map(|(name, number)| (name.to_owned(), number.to_string())));
+        let epoch = self.client.topology().map_or(0, |topology| topology.epoch.0);
+        stats.push(("evanesce_epoch".to_owned(), epoch.to_string()));
+        stats.push(("evanesce_version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()));
+        stats
+    }
+}
+
+/// One worker's service.
+pub(crate) struct GatewayService {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) worker: usize,
+}
+
+/// What answering a request needs.
+#[derive(Clone, Copy)]
+pub(crate) struct Context<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) counts: &'a Counts,
+}
+
+impl Service for GatewayService {
+    async fn call(&self, batch: &[Request<'_>], out: &mut Output<'_>) -> io::Result<Flow> {
+        let context = Context { shared: &self.shared, counts: &self.shared.counts[self.worker] };
+        let mut rest = batch;
+        while let Some(first) = rest.first() {
+            if let Request::Get(get) = first
+                && get.keys.iter().nth(RUN_KEYS_MAX).is_some()
+            {
+                // Boxed, because few connections ever need it and each has room for this future.
+                Box::pin(long_retrieval(context, get, out)).await?;
+                rest = &rest[1..];
+                continue;
+            }
+            let (run, after) = rest.split_at(run_length(rest));
+            rest = after;
+            for answer in together(context, run).await {
+                answer.write(out);
+            }
+            if out.is_full() {
+                out.flush().await?;
+            }
+        }
+        Ok(Flow::Continue)
+    }
+}
+
+/// Answers the requests of a run at the same time.
+async fn together(context: Context<'_>, run: &[Request<'_>]) -> Vec<Answer> {
+    let keys = run.iter().map(answer::keys).sum::<usize>().clamp(1, KEYS_UNDER_WAY_MAX);
+    let _permits = context.shared.under_way.acquire_many(keys as u32).await;
+    join_all(run.iter().map(|request| answer::answer(context, request))).await
+}
+
+/// Answers a retrieval of more than [`RUN_KEYS_MAX`] keys, a part at a time, with back-pressure between parts.
+async fn long_retrieval(context: Context<'_>, get: &Get<'_>, out: &mut Output<'_>) -> io::Result<()> {
+    let mut keys = get.keys.iter().peekable();
+    while keys.peek().is_some() {
+        let part: Vec<&[u8]> = keys.by_ref().take(RUN_KEYS_MAX).collect();
+        let permits = context.shared.under_way.acquire_many(part.len() as u32).await;
+        let (answer, failed) = answer::get::part(context, get, &part).await;
+        drop(permits);
+        answer.write(out);
+        if failed {
+            return Ok(());
+        }
+        if out.is_full() {
+            out.flush().await?;
+        }
+    }
+    evanesce_wire::encode::end(out.buf());
+    Ok(())
+}

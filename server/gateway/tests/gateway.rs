@@ -1,0 +1,171 @@
+//! A gateway before real nodes and a real discovery, spoken to over a socket: bytes in, bytes out.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use evanesce_discovery::{Discovery, DiscoveryConfig, RunningDiscovery};
+use evanesce_gateway::{Gateway, GatewayConfig, RunningGateway};
+use evanesce_node::{Node, NodeConfig, RunningNode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Longest that any step may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Cluster {
+    discovery: RunningDiscovery,
+    nodes: Vec<RunningNode>,
+    gateway: RunningGateway,
+}
+
+impl Cluster {
+    /// Two zones of one node each, and a gateway in zone a.
+    async fn start() -> Self {
+        let loopback: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+        let config =
+            DiscoveryConfig { listen_grpc: loopback, listen_http: None, ..DiscoveryConfig::default() };
+        let discovery = Discovery::start(config).expect("a discovery");
+        let discoveries = vec![discovery.grpc_addr().to_string()];
+        let mut nodes = Vec::new();
+        for zone in ["a", "b"] {
+            let config = NodeConfig {
+                zone: zone.to_owned(),
+                group: zone.to_owned(),
+                name: format!("{zone}1"),
+                discoveries: discoveries.clone(),
+                ..NodeConfig::default()
+            };
+            let node = Node::start(config).await.expect("a node");
+            node.ready().await;
+            nodes.push(node);
+        }
+        let gateway = Gateway::start(GatewayConfig { discoveries, ..GatewayConfig::default() });
+        let gateway = gateway.await.expect("a gateway");
+        let cluster = Self { discovery, nodes, gateway };
+        cluster.see_both_zones().await;
+        cluster
+    }
+
+    /// The gateway may have started with the topology of one zone: wait until a write reaches both.
+    async fn see_both_zones(&self) {
+        let probe = async {
+            loop {
+                self.ask(b"set probe 0 0 1\r\np\r\n").await;
+                if talk(self.nodes[1].memcached_addr(), b"get probe\r\n").await.starts_with("VALUE") {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, probe).await.expect("both zones are seen");
+    }
+
+    async fn ask(&self, input: &[u8]) -> String {
+        talk(self.gateway.memcached_addr(), input).await
+    }
+
+    async fn end(self) {
+        self.gateway.drain(Duration::from_secs(5)).await;
+        for node in self.nodes {
+            node.drain(Duration::from_secs(5)).await;
+        }
+        self.discovery.drain(Duration::from_secs(5)).await;
+    }
+}
+
+/// Sends all of `input`, closes that direction, and returns all that came back.
+async fn talk(addr: SocketAddr, input: &[u8]) -> String {
+    let exchange = async {
+        let mut stream = TcpStream::connect(addr).await.expect("it listens");
+        stream.write_all(input).await.expect("it reads");
+        stream.shutdown().await.expect("half a close");
+        let mut replies = Vec::new();
+        stream.read_to_end(&mut replies).await.expect("it answers");
+        String::from_utf8_lossy(&replies).into_owned()
+    };
+    tokio::time::timeout(PATIENCE, exchange).await.expect("an answer in time")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_set_is_in_every_zone_and_read_back_verbatim() {
+    let cluster = Cluster::start().await;
+    let replies = cluster.ask(b"set k 4294967295 0 4\r\na\r\nb\r\nget k\r\ngets none\r\n").await;
+    assert_eq!(replies, "STORED\r\nVALUE k 4294967295 4\r\na\r\nb\r\nEND\r\nEND\r\n");
+    for node in &cluster.nodes {
+        let replies = talk(node.memcached_addr(), b"get k\r\n").await;
+        assert_eq!(replies, "VALUE k 4294967295 4\r\na\r\nb\r\nEND\r\n");
+    }
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pipelined_requests_are_answered_in_order() {
+    let cluster = Cluster::start().await;
+    let input = b"set a 0 0 1\r\n1\r\nget a\r\nset a 0 0 1\r\n2\r\nget a b\r\nadd a 0 0 1\r\n3\r\n\
+                  add b 0 0 1\r\n4\r\nreplace b 0 0 1\r\n5\r\nreplace c 0 0 1\r\n6\r\nget b\r\n\
+                  touch b 60\r\ntouch c 60\r\ngat 60 b c\r\ndelete b\r\ndelete b\r\nget b\r\nmn\r\n";
+    let replies = cluster.ask(input).await;
+    assert_eq!(
+        replies,
+        "STORED\r\nVALUE a 0 1\r\n1\r\nEND\r\nSTORED\r\nVALUE a 0 1\r\n2\r\nEND\r\nNOT_STORED\r\n\
+         STORED\r\nSTORED\r\nNOT_STORED\r\nVALUE b 0 1\r\n5\r\nEND\r\n\
+         TOUCHED\r\nNOT_FOUND\r\nVALUE b 0 1\r\n5\r\nEND\r\nDELETED\r\nNOT_FOUND\r\nEND\r\nMN\r\n"
+    );
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn meta_commands_pass_and_tokens_are_refused() {
+    let cluster = Cluster::start().await;
+    let input =
+        b"ms m 2 F7 T60 O1\r\nhi\r\nmg m v f t s k Omark\r\nmg none v\r\nmg none v q\r\nmg bWV0YQ== b v\r\n\
+                  ms m 2 ME\r\nno\r\nmd m q\r\nmd m\r\nma n\r\nmg m v N30\r\nms m 1 C5\r\nx\r\n";
+    let replies = cluster.ask(input).await;
+    // Expiry is rounded up to a whole second: a second more may be left.
+    let replies = replies.replace("t61", "t60");
+    let lines: Vec<&str> = replies.split("\r\n").collect();
+    assert_eq!(lines[..5], ["HD O1", "VA 2 f7 t60 s2 km Omark", "hi", "EN", "EN"], "{replies}");
+    assert_eq!(lines[5..7], ["NS", "NF"], "{replies}");
+    assert!(lines[7..10].iter().all(|line| line.starts_with("SERVER_ERROR ")), "{replies}");
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_needs_one_place_is_refused_and_noreply_is_silent() {
+    let cluster = Cluster::start().await;
+    let input = b"incr n 1\r\nappend k 0 0 1\r\nx\r\ncas k 0 0 1 9\r\nx\r\nflush_all\r\n\
+                  incr n 1 noreply\r\nset q 0 0 1 noreply\r\nz\r\nget q\r\nversion\r\nbogus\r\n";
+    let replies = cluster.ask(input).await;
+    let lines: Vec<&str> = replies.split("\r\n").collect();
+    assert!(lines[..4].iter().all(|line| line.starts_with("SERVER_ERROR ")), "{replies}");
+    assert_eq!(lines[4..], ["VALUE q 0 1", "z", "END", "VERSION 1.6.18", "ERROR", ""], "{replies}");
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn long_retrievals_and_large_values_pass_whole() {
+    let cluster = Cluster::start().await;
+    let large = "v".repeat(600_000);
+    let stored = cluster.ask(format!("set large 0 0 {}\r\n{large}\r\n", large.len()).as_bytes()).await;
+    assert_eq!(stored, "STORED\r\n");
+    let sets: String = (0..300).map(|i| format!("set k{i} 0 0 2 noreply\r\nv{}\r\n", i % 10)).collect();
+    assert_eq!(cluster.ask(sets.as_bytes()).await, "");
+    let keys: String = (0..300).map(|i| format!(" k{i}")).collect();
+    let replies = cluster.ask(format!("get{keys} large none\r\n").as_bytes()).await;
+    let small: String = (0..300).map(|i| format!("VALUE k{i} 0 2\r\nv{}\r\n", i % 10)).collect();
+    assert_eq!(replies, format!("{small}VALUE large 0 600000\r\n{large}\r\nEND\r\n"));
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_and_writes_go_on_when_the_local_zone_dies() {
+    let mut cluster = Cluster::start().await;
+    assert_eq!(cluster.ask(b"set k 0 0 1\r\nx\r\n").await, "STORED\r\n");
+    let local = cluster.nodes.remove(0);
+    local.drain(Duration::from_secs(1)).await;
+    assert_eq!(
+        cluster.ask(b"get k\r\nset k 0 0 1\r\ny\r\nget k\r\n").await,
+        "VALUE k 0 1\r\nx\r\nEND\r\nSTORED\r\nVALUE k 0 1\r\ny\r\nEND\r\n"
+    );
+    cluster.end().await;
+}
