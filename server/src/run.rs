@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use evanesce_discovery::{Discovery, RunningDiscovery};
+use evanesce_gateway::{Gateway, RunningGateway};
 use evanesce_node::{Node, RunningNode};
 
 use crate::config::{RoleSettings, Settings};
@@ -15,7 +16,8 @@ use crate::stop::{Stop, Stops};
 const ORPHAN_DEADLINE: Duration = Duration::from_secs(1);
 /// What a role may take beyond its drain's deadline to close what remains; then it is not waited for.
 const END_GRACE: Duration = Duration::from_secs(2);
-/// Threads for what is not memcached: gRPC, HTTP, membership. Memcached connections have threads of their own.
+/// Threads for what is not memcached: gRPC, HTTP, membership. Memcached connections have threads of their own; but a
+/// gateway's client drives its connections to nodes here, and gets as many as the gateway has.
 const CONTROL_THREADS: usize = 2;
 
 /// Runs the role that `settings` are for.
@@ -45,7 +47,13 @@ pub(crate) fn main(settings: Settings) -> ExitCode {
 
 async fn run(settings: Settings) -> anyhow::Result<()> {
     let mut stops = Stops::listen()?;
-    let running = Running::start(settings.role).await?;
+    let running = tokio::select! {
+        running = Running::start(settings.role) => running?,
+        stop = stops.next() => {
+            tracing::info!(?stop, "told to end before all was up");
+            return Ok(());
+        }
+    };
     let deadline = tokio::select! {
         told = running.drain_requested() => match told {
             Some(deadline) => deadline,
@@ -76,6 +84,7 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
 enum Running {
     Node(Box<RunningNode>),
     Discovery(RunningDiscovery),
+    Gateway(Box<RunningGateway>),
 }
 
 impl Running {
@@ -94,7 +103,13 @@ impl Running {
                 tracing::info!(%grpc, http = shown(http), "discovery serves");
                 Ok(Self::Discovery(discovery))
             }
-            RoleSettings::Gateway(config) => bail!("{config:?}"),
+            RoleSettings::Gateway(config) => {
+                let gateway = Gateway::start(config).await?;
+                let (memcached, grpc, http) =
+                    (gateway.memcached_addr(), gateway.grpc_addr(), gateway.http_addr());
+                tracing::info!(%memcached, grpc = shown(grpc), http = shown(http), "gateway serves");
+                Ok(Self::Gateway(Box::new(gateway)))
+            }
         }
     }
 
@@ -102,6 +117,7 @@ impl Running {
     async fn drain_requested(&self) -> Option<Duration> {
         match self {
             Self::Node(node) => Some(node.drain_requested().await),
+            Self::Gateway(gateway) => Some(gateway.drain_requested().await),
             Self::Discovery(discovery) => {
                 discovery.ended().await;
                 None
@@ -114,6 +130,10 @@ impl Running {
             Self::Node(node) => {
                 let drained = node.drain(deadline).await;
                 tracing::info!(?drained, "node ended");
+            }
+            Self::Gateway(gateway) => {
+                let drained = gateway.drain(deadline).await;
+                tracing::info!(?drained, "gateway ended");
             }
             Self::Discovery(discovery) => discovery.drain(deadline).await,
         }

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use evanesce_discovery::DiscoveryConfig;
+use evanesce_gateway::GatewayConfig;
 use evanesce_node::NodeConfig;
 use evanesce_topology::{NameKind, RingHash, RingProfile, WEIGHT_MAX, evcache_ring_text};
 
@@ -32,6 +33,9 @@ const RENEW_EVERY: std::ops::RangeInclusive<Duration> = Duration::from_millis(10
 /// Shorter cuts clients off between two requests; longer is as good as off.
 const IDLE_TIMEOUT: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(30 * 24 * 3600);
+/// A start that waits longer hides that there is nothing to wait for.
+const CONNECT_TIMEOUT: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(600);
 /// The longest drain one may ask for: more is a mistake in a unit.
 const DRAIN_DEADLINE_MAX: Duration = Duration::from_secs(3600);
 
@@ -46,7 +50,7 @@ pub(crate) enum RoleSettings {
     /// A discovery's.
     Discovery(DiscoveryConfig),
     /// A gateway's.
-    Gateway(GatewaySettings),
+    Gateway(GatewayConfig),
 }
 
 impl RoleSettings {
@@ -64,7 +68,7 @@ impl RoleSettings {
         match self {
             Self::Node(node) => Some(node.connections_max),
             Self::Discovery(_) => None,
-            Self::Gateway(gateway) => Some(gateway.face.connections_max),
+            Self::Gateway(gateway) => Some(gateway.connections_max),
         }
     }
 }
@@ -79,15 +83,6 @@ pub(crate) struct Face {
     pub(crate) connections_max: usize,
     pub(crate) item_bytes_max: usize,
     pub(crate) idle_timeout: Option<Duration>,
-}
-
-/// What a gateway needs.
-#[derive(Debug)]
-pub(crate) struct GatewaySettings {
-    pub(crate) face: Face,
-    pub(crate) cluster: String,
-    pub(crate) zone: String,
-    pub(crate) discoveries: Vec<String>,
 }
 
 /// How long work in flight may take once told to end.
@@ -259,7 +254,7 @@ fn check_discovery(check: &mut Checker) -> Option<DiscoveryConfig> {
     })
 }
 
-fn check_gateway(check: &mut Checker) -> Option<GatewaySettings> {
+fn check_gateway(check: &mut Checker) -> Option<GatewayConfig> {
     let face = check_face(check, false);
     let cluster = check.name("cluster", NameKind::Cluster, None);
     let cluster = check.needed("cluster", cluster, "a gateway serves one cluster");
@@ -267,5 +262,21 @@ fn check_gateway(check: &mut Checker) -> Option<GatewaySettings> {
     let zone = check.needed("zone", zone, "a gateway reads from its own zone first");
     let discoveries = check.peers("discovery");
     let discoveries = check.needed("discovery", discoveries, "a gateway finds the nodes through it");
-    Some(GatewaySettings { face: face?, cluster: cluster?, zone: zone?, discoveries: discoveries? })
+    let connect_timeout = check.time("connect_timeout", CONNECT_TIMEOUT);
+    let drain_deadline = drain_deadline(check);
+    let face = face?;
+    Some(GatewayConfig {
+        cluster: cluster?,
+        zone: zone?,
+        discoveries: discoveries?,
+        listen: face.listen,
+        grpc: face.grpc,
+        http: face.http,
+        threads: face.threads,
+        item_bytes_max: face.item_bytes_max,
+        connections_max: face.connections_max,
+        idle_timeout: face.idle_timeout,
+        connect_timeout: connect_timeout?,
+        drain_deadline: drain_deadline?,
+    })
 }

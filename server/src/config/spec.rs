@@ -232,6 +232,12 @@ const OPTIONS: &[Spec] = &[
         doc: "Close memcached connections that sent nothing for so long, 1s to 30days. `off` never does.",
     },
     Spec {
+        name: "connect_timeout",
+        form: Form::One("TIME"),
+        roles: &[(Gateway, Unset::Text("15s"))],
+        doc: "How long a start waits for a discovery to send a topology, 100ms to 10m.",
+    },
+    Spec {
         name: "state_dir",
         form: Form::One("DIR"),
         roles: &[(Discovery, Unset::Nothing)],

@@ -35,6 +35,11 @@ impl Reach {
         &self.discoveries
     }
 
+    /// How long an answer may take.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// The topology, from the first discovery that has it.
     pub(crate) async fn topology(&self) -> anyhow::Result<Arc<Topology>> {
         let mut failures = Vec::new();
