@@ -2,6 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 use evanesce_wire::encode;
+use evanesce_wire::limits::REPLY_VALUES_MAX;
 use evanesce_wire::reply::RemainingTtl;
 use evanesce_wire::{
     ErrorReply, Expect, MEMCACHED_VERSION, MetaReply, MetaStatus, Reply, ReplyDecoder, ReplyError, Status,
@@ -148,4 +149,12 @@ fn what_is_no_reply_is_an_error() {
     assert_eq!(error(b"VA 1073741825\r\n", Expect::Meta), ReplyError::ValueTooLarge { bytes: 1_073_741_825 });
     assert_eq!(error(&[b'x'; 8193], Expect::Line), ReplyError::LineTooLong);
     assert_eq!(error(&[[b'x'; 8193].as_slice(), b"\n"].concat(), Expect::Line), ReplyError::LineTooLong);
+}
+
+#[test]
+fn endless_reply_is_an_error() {
+    let input = b"STAT a\r\n".repeat(REPLY_VALUES_MAX + 1);
+    assert_eq!(error(&input, Expect::Stats), ReplyError::TooManyValues);
+    let input = b"VALUE a 0 0\r\n\r\n".repeat(REPLY_VALUES_MAX + 1);
+    assert_eq!(error(&input, Expect::Retrieval), ReplyError::TooManyValues);
 }
