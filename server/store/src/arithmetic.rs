@@ -3,7 +3,7 @@
 use crate::item::{self, Marks};
 use crate::room::NeedRoom;
 use crate::shard::{NewItem, Shard};
-use crate::{Arithmetic, ArithmeticOutcome, Direction, Expiry, Time, Value};
+use crate::{Arithmetic, ArithmeticOutcome, Direction, Time, WriteOutcome};
 
 impl Shard {
     /// Carries arithmetic out.
@@ -16,11 +16,8 @@ impl Shard {
         let Some((location, header)) = self.live(hash, op.key, now) else {
             return self.start_number(hash, op, now);
         };
-        let old: &[u8] = match self.value(location, &header) {
-            Value::Inline(value) => value,
-            Value::Pinned(value) => value,
-        };
-        let (old, old_bytes) = (parse(old), old.len());
+        let old = self.value(location, &header);
+        let (old, old_bytes) = (parse(&old.contiguous()), old.len());
         if old_bytes > 0 && op.compare.is_some_and(|cas| cas != 0 && cas != header.cas) {
             return Ok(ArithmeticOutcome::Exists);
         }
@@ -43,7 +40,7 @@ impl Shard {
             marks,
             cas: op.cas_override,
         };
-        self.store_number(hash, &new, number, false, now)
+        self.store_number(hash, new, number, false, now)
     }
 
     fn start_number(
@@ -63,21 +60,21 @@ impl Shard {
             marks: Marks::default(),
             cas: op.cas_override,
         };
-        self.store_number(hash, &new, number, true, now)
+        self.store_number(hash, new, number, true, now)
     }
 
     fn store_number(
         &mut self,
         hash: u64,
-        new: &NewItem<'_>,
+        new: NewItem<'_>,
         number: u64,
         created: bool,
         now: Time,
     ) -> Result<ArithmeticOutcome, NeedRoom> {
-        let crate::WriteOutcome::Stored { cas, .. } = self.store(hash, new, now)? else {
+        let expiry = item::expiry(new.expires_ms);
+        let WriteOutcome::Stored { cas, .. } = self.store(hash, new, now)? else {
             return Ok(ArithmeticOutcome::OutOfMemory);
         };
-        let expiry: Expiry = item::expiry(new.expires_ms);
         Ok(ArithmeticOutcome::Number { number, cas, expiry, created })
     }
 }

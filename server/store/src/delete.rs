@@ -51,7 +51,7 @@ impl Shard {
         now: Time,
     ) -> Result<(), NeedRoom> {
         let new = NewItem { key: delete.key, value: &[], prepared: None, flags: 0, expires_ms, marks, cas };
-        self.store(hash, &new, now).map(|_| ())
+        self.store(hash, new, now).map(|_| ())
     }
 
     fn invalidate(

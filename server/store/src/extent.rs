@@ -6,11 +6,16 @@ use crate::budget::Charge;
 use crate::evict::Queue;
 use crate::item::Header;
 
-/// What one extent costs beside key and value: its place in the list, in a queue, reference count, the
-/// allocator's own.
-const EXTENT_OVERHEAD_BYTES: usize = 512;
-/// Allocators give large pieces in whole pages.
-const PAGE_BYTES: usize = 4096;
+/// What one extent costs beside its pieces and key: its place in the list, in a queue, the allocator's own.
+const EXTENT_OVERHEAD_BYTES: usize = 384;
+/// The most of a value that lies in one piece. All pieces but the last are of this size, so that the allocator
+/// can use every freed one again as it is: with values in one piece each, of whatever size, its fragments
+/// came to 60 % on top of the budget.
+const PIECE_BYTES: usize = 16 << 10;
+/// The last piece is rounded up to a multiple of this: few sizes, for the same reason.
+const LAST_PIECE_UNIT: usize = 4 << 10;
+/// What one piece costs beside its bytes: the handle in the list, the reference count, its charge.
+const PIECE_OVERHEAD_BYTES: usize = 160;
 
 /// A large item. `header.value_bytes` is exact: an item is at most 1 GiB.
 #[derive(Debug)]
@@ -18,33 +23,61 @@ pub(crate) struct Extent {
     pub(crate) header: Header,
     pub(crate) queue: Queue,
     pub(crate) key: Box<[u8]>,
-    pub(crate) value: Bytes,
+    value: Prepared,
 }
 
 impl Extent {
+    pub(crate) fn new(header: Header, queue: Queue, key: &[u8], value: Prepared) -> Extent {
+        Extent { header, queue, key: key.into(), value }
+    }
+
+    /// The value, in order.
+    pub(crate) fn pieces(&self) -> &[Bytes] {
+        &self.value.pieces
+    }
+
     /// What the extent takes of the budget.
     pub(crate) fn charged_bytes(&self) -> usize {
-        charged_bytes(self.key.len(), self.value.len())
+        charged_bytes(self.key.len(), self.header.value_bytes as usize)
     }
 }
 
 /// What a large item takes of the budget.
 pub(crate) fn charged_bytes(key_bytes: usize, value_bytes: usize) -> usize {
-    value_bytes.next_multiple_of(PAGE_BYTES) + key_bytes + EXTENT_OVERHEAD_BYTES
+    let pieces = value_bytes.div_ceil(PIECE_BYTES);
+    let overhead = key_bytes + EXTENT_OVERHEAD_BYTES + pieces * PIECE_OVERHEAD_BYTES;
+    value_bytes.next_multiple_of(LAST_PIECE_UNIT) + overhead
 }
 
-/// A value that holds its charge until the last reader lets it go: an evicted item that is still being sent
-/// stays within the budget.
-pub(crate) fn charged_value(value: Vec<u8>, charge: Charge) -> Bytes {
-    Bytes::from_owner(ChargedValue { value, _charge: charge })
+/// A large value in charged memory, ready to become an extent.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pieces: Box<[Bytes]>,
+    /// Held for all of the extent but its pieces.
+    _charge: Charge,
 }
 
-struct ChargedValue {
+impl Prepared {
+    /// Copies a value into pieces. Each holds its part of the charge until its last reader lets it go, so an
+    /// evicted item that is still being sent stays within the budget. `charge` is for [`charged_bytes`].
+    pub(crate) fn new(value: &[u8], mut charge: Charge) -> Prepared {
+        let pieces = value.chunks(PIECE_BYTES).map(|chunk| {
+            let capacity = chunk.len().next_multiple_of(LAST_PIECE_UNIT);
+            let mut value = Vec::with_capacity(capacity);
+            value.extend_from_slice(chunk);
+            let charge = charge.split(capacity + PIECE_OVERHEAD_BYTES).expect("the charge covers all pieces");
+            Bytes::from_owner(Piece { value, _charge: charge })
+        });
+        Prepared { pieces: pieces.collect(), _charge: charge }
+    }
+}
+
+struct Piece {
     value: Vec<u8>,
     _charge: Charge,
 }
 
-impl AsRef<[u8]> for ChargedValue {
+impl AsRef<[u8]> for Piece {
     fn as_ref(&self) -> &[u8] {
         &self.value
     }

@@ -1,5 +1,6 @@
 //! What can be asked of the store, and what it answers.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -90,8 +91,33 @@ pub struct Hit<'a> {
 pub enum Value<'a> {
     /// Small, in the shard's memory: copy it out.
     Inline(&'a [u8]),
-    /// Large, counted: clone it and let the lock go.
-    Pinned(&'a Bytes),
+    /// Large, in counted pieces: clone them and let the lock go. They stay as they are, whatever becomes of
+    /// the item, and count against the store's budget until they are dropped.
+    Pinned(&'a [Bytes]),
+}
+
+impl<'a> Value<'a> {
+    /// Bytes of the value.
+    pub fn len(&self) -> usize {
+        match self {
+            Value::Inline(value) => value.len(),
+            Value::Pinned(pieces) => pieces.iter().map(Bytes::len).sum(),
+        }
+    }
+
+    /// It is empty.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The value in one piece: copied only if it is in several.
+    pub fn contiguous(&self) -> Cow<'a, [u8]> {
+        match self {
+            Value::Inline(value) => Cow::Borrowed(value),
+            Value::Pinned([piece]) => Cow::Borrowed(piece),
+            Value::Pinned(pieces) => Cow::Owned(pieces.concat()),
+        }
+    }
 }
 
 /// What a write demands of the item that is there.

@@ -51,9 +51,7 @@ impl Shard {
     pub(crate) fn show<R>(&mut self, hash: u64, sight: &Sight, visit: impl FnOnce(Lookup<'_>) -> R) -> R {
         match sight {
             Sight::Miss => visit(Lookup::Miss),
-            Sight::Stillborn { header } => {
-                visit(Lookup::Hit(hit(header, crate::Value::Inline(&[]), true)))
-            }
+            Sight::Stillborn { header } => visit(Lookup::Hit(hit(header, crate::Value::Inline(&[]), true))),
             Sight::Item { location, header, win, ends } => {
                 let value = self.value(*location, header);
                 let result = visit(Lookup::Hit(hit(header, value, *win)));
@@ -82,7 +80,7 @@ impl Shard {
         if new.expires_ms <= now.0 {
             return Ok(Sight::Stillborn { header: self.stillborn(&new, now) });
         }
-        self.put(hash, &new, now)?;
+        self.put(hash, new, now)?;
         let (location, mut header) = self.live(hash, read.key, now).expect("it was just stored");
         // The winner itself does not see that the win was sent.
         header.marks = Marks::default();

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_micro_inline};
 
 use crate::budget::{Budget, Charge};
 use crate::config::Layout;
 use crate::evict::{Queue, Queues, Unit};
 use crate::expire::Cursor;
-use crate::extent::{Extent, Extents, charged_value};
+use crate::extent::{Extent, Extents, Prepared};
 use crate::ghost::Ghost;
 use crate::index::{Index, Location, SLOTS_MIN};
 use crate::item::{Header, Marks, footprint};
@@ -90,7 +89,7 @@ pub(crate) struct NewItem<'a> {
     pub(crate) key: &'a [u8],
     pub(crate) value: &'a [u8],
     /// The value again, already in charged memory, if it is large.
-    pub(crate) prepared: Option<&'a Bytes>,
+    pub(crate) prepared: Option<&'a mut Option<Prepared>>,
     pub(crate) flags: u32,
     pub(crate) expires_ms: u64,
     pub(crate) marks: Marks,
@@ -195,10 +194,10 @@ impl Shard {
 
     pub(crate) fn value(&self, location: Location, header: &Header) -> Value<'_> {
         match location {
-            Location::Inline { segment, offset } => {
-                Value::Inline(&self.segments.get(segment).at(offset)[header.value_start()..header.value_end()])
-            }
-            Location::Extent(extent) => Value::Pinned(&self.extents.get(extent).value),
+            Location::Inline { segment, offset } => Value::Inline(
+                &self.segments.get(segment).at(offset)[header.value_start()..header.value_end()],
+            ),
+            Location::Extent(extent) => Value::Pinned(self.extents.get(extent).pieces()),
         }
     }
 
@@ -243,7 +242,7 @@ impl Shard {
 
     /// Stores an item in place of what is under its key. The CAS token is taken last, so that an operation
     /// that must wait for room has not used one up.
-    pub(crate) fn put(&mut self, hash: u64, item: &NewItem<'_>, now: Time) -> Result<u64, NeedRoom> {
+    pub(crate) fn put(&mut self, hash: u64, mut item: NewItem<'_>, now: Time) -> Result<u64, NeedRoom> {
         let header = Header {
             key_bytes: u8::try_from(item.key.len()).unwrap_or(u8::MAX),
             marks: item.marks,
@@ -261,7 +260,7 @@ impl Shard {
         };
         let place = match old.filter(fits_in_place) {
             Some(in_place) => Place::Over(in_place.0),
-            None if is_large => Place::Extent(self.large_value(item, now)?),
+            None if is_large => Place::Extent(self.large_value(&mut item, now)?),
             None => {
                 self.table_room(now)?;
                 self.open_room(queue, header.footprint(), now)?;
@@ -270,7 +269,7 @@ impl Shard {
         };
         let mut header = Header { cas: item.cas.unwrap_or_else(|| self.shared.next_cas()), ..header };
         header.touch(now);
-        self.fill(hash, item, header, queue, place);
+        self.fill(hash, &item, header, queue, place);
         Ok(header.cas)
     }
 
@@ -294,7 +293,7 @@ impl Shard {
                 write_item(bytes, &header, item);
                 location
             }
-            Place::Extent(value) => self.push_extent(Extent { header, queue, key: item.key.into(), value }),
+            Place::Extent(value) => self.push_extent(Extent::new(header, queue, item.key, value)),
         };
         self.item_bytes += header.footprint();
         match old {
@@ -311,14 +310,14 @@ impl Shard {
     }
 
     /// The value of a large item, in memory that is charged; and room in the table.
-    fn large_value(&mut self, item: &NewItem<'_>, now: Time) -> Result<Bytes, NeedRoom> {
+    fn large_value(&mut self, item: &mut NewItem<'_>, now: Time) -> Result<Prepared, NeedRoom> {
         self.table_room(now)?;
-        if let Some(prepared) = item.prepared {
-            return Ok(prepared.clone());
+        if let Some(prepared) = item.prepared.as_mut().and_then(|prepared| prepared.take()) {
+            return Ok(prepared);
         }
         let bytes = crate::extent::charged_bytes(item.key.len(), item.value.len());
         let charge = self.charge(bytes).ok_or(NeedRoom(bytes))?;
-        Ok(charged_value(item.value.to_vec(), charge))
+        Ok(Prepared::new(item.value, charge))
     }
 
     /// An item that was evicted unread and comes again goes straight to the main queue; an item that is
@@ -351,8 +350,8 @@ impl Shard {
     /// Bytes of the budget that this shard holds.
     pub(crate) fn held_bytes(&self) -> usize {
         let segments = self.segments.count() + self.spares.len();
-        let tables = Index::bytes_for(self.index.slots())
-            + Ghost::bytes_for(Index::items_max(self.index.slots()));
+        let tables =
+            Index::bytes_for(self.index.slots()) + Ghost::bytes_for(Index::items_max(self.index.slots()));
         segments * (self.shared.layout.segment_bytes + SEGMENT_OVERHEAD_BYTES) + self.extents.bytes() + tables
     }
 }
@@ -364,7 +363,7 @@ enum Place {
     /// Into the queue's open segment.
     Open,
     /// Into an extent with this value.
-    Extent(Bytes),
+    Extent(Prepared),
 }
 
 fn write_item(bytes: &mut [u8], header: &Header, item: &NewItem<'_>) {

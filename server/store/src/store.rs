@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::budget::{Budget, Charge};
-use crate::extent::{charged_bytes, charged_value};
+use crate::extent::{Prepared, charged_bytes};
 use crate::room::NeedRoom;
 use crate::shard::{Shard, Shared};
 use crate::{
@@ -123,7 +122,7 @@ impl Store {
                 return WriteOutcome::OutOfMemory;
             }
         }
-        let outcome = self.run(at, now, |shard| shard.write(hash, write, prepared.as_ref(), now));
+        let outcome = self.run(at, now, |shard| shard.write(hash, write, &mut prepared, now));
         outcome.unwrap_or(WriteOutcome::OutOfMemory)
     }
 
@@ -220,10 +219,10 @@ impl Store {
     }
 
     /// Copies a large value into charged memory.
-    fn prepare(&self, write: &Write<'_>, now: Time) -> Option<Bytes> {
+    fn prepare(&self, write: &Write<'_>, now: Time) -> Option<Prepared> {
         let bytes = charged_bytes(write.key.len(), write.value.len());
         let charge = self.shared.budget.charge(bytes).or_else(|| self.make_room(bytes, now))?;
-        Some(charged_value(write.value.to_vec(), charge))
+        Some(Prepared::new(write.value, charge))
     }
 
     /// Frees `bytes` and charges them: from the shard that holds most, then from the next, one lock at a

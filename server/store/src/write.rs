@@ -1,12 +1,11 @@
 //! Writing: memcached's rules for set, add, replace, append, prepend and cas.
 
-use bytes::Bytes;
-
+use crate::extent::Prepared;
 use crate::index::Location;
 use crate::item::{self, Header, Marks};
 use crate::room::NeedRoom;
 use crate::shard::{NewItem, Shard};
-use crate::{Compare, Time, Value, Write, WriteMode, WriteOutcome};
+use crate::{Compare, Time, Write, WriteMode, WriteOutcome};
 
 /// What the rules say about a write, before there is room for it.
 enum Ruling {
@@ -24,7 +23,7 @@ impl Shard {
         &mut self,
         hash: u64,
         write: &Write<'_>,
-        prepared: Option<&Bytes>,
+        prepared: &mut Option<Prepared>,
         now: Time,
     ) -> Result<WriteOutcome, NeedRoom> {
         let old = self.live(hash, write.key, now);
@@ -34,7 +33,7 @@ impl Shard {
         let new = NewItem {
             key: write.key,
             value: write.value,
-            prepared,
+            prepared: Some(prepared),
             flags: write.flags,
             expires_ms: item::expires_ms(write.expiry),
             marks: Marks::default(),
@@ -42,7 +41,7 @@ impl Shard {
         };
         match (rule(write, old.map(|(_, header)| header)), old) {
             (Ruling::Stored { marks, expires_ms }, _) => {
-                self.store(hash, &NewItem { marks, expires_ms, ..new }, now)
+                self.store(hash, NewItem { marks, expires_ms, ..new }, now)
             }
             (Ruling::Joined, Some((location, header))) => self.join(hash, write, location, &header, now),
             (Ruling::Joined, None) => Ok(WriteOutcome::NotStored),
@@ -58,12 +57,7 @@ impl Shard {
     }
 
     /// Stores an item, or, if it is expired from the start, only drops what is there.
-    pub(crate) fn store(
-        &mut self,
-        hash: u64,
-        new: &NewItem<'_>,
-        now: Time,
-    ) -> Result<WriteOutcome, NeedRoom> {
+    pub(crate) fn store(&mut self, hash: u64, new: NewItem<'_>, now: Time) -> Result<WriteOutcome, NeedRoom> {
         let value_bytes = new.value.len();
         if new.expires_ms <= now.0 {
             if let Some((location, _)) = self.live(hash, new.key, now) {
@@ -84,16 +78,13 @@ impl Shard {
         header: &Header,
         now: Time,
     ) -> Result<WriteOutcome, NeedRoom> {
-        let old: &[u8] = match self.value(location, header) {
-            Value::Inline(value) => value,
-            Value::Pinned(value) => value,
-        };
+        let old = self.value(location, header).contiguous();
         if write.key.len() + old.len() + write.value.len() > self.shared.layout.item_bytes_max {
             return Ok(WriteOutcome::NotStored);
         }
         let value = match write.mode {
-            WriteMode::Prepend { .. } => [write.value, old].concat(),
-            _ => [old, write.value].concat(),
+            WriteMode::Prepend { .. } => [write.value, &old].concat(),
+            _ => [&old, write.value].concat(),
         };
         let new = NewItem {
             key: write.key,
@@ -104,7 +95,7 @@ impl Shard {
             marks: Marks::default(),
             cas: write.cas_override,
         };
-        self.store(hash, &new, now)
+        self.store(hash, new, now)
     }
 
     fn refuse_too_large(
@@ -145,9 +136,7 @@ fn rule(write: &Write<'_>, old: Option<Header>) -> Ruling {
             }
         }
         (WriteMode::Append { vivify } | WriteMode::Prepend { vivify }, None) => match vivify {
-            Some(expiry) => {
-                Ruling::Stored { marks: Marks::default(), expires_ms: item::expires_ms(expiry) }
-            }
+            Some(expiry) => Ruling::Stored { marks: Marks::default(), expires_ms: item::expires_ms(expiry) },
             None => Ruling::Refused(WriteOutcome::NotStored),
         },
     }

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use evanesce_store::{
-    Arithmetic, Compare, Delete, DeleteMode, Direction, Expiry, Lookup, Read, Store, StoreConfig, Time, Value,
+    Arithmetic, Compare, Delete, DeleteMode, Direction, Expiry, Lookup, Read, Store, StoreConfig, Time,
     Write, WriteMode,
 };
 use proptest::prelude::{Just, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
@@ -17,14 +17,50 @@ use naive::{Naive, NaiveHit, NaiveItem};
 /// One operation, with times relative to its `now`.
 #[derive(Debug, Clone)]
 enum Op {
-    Read { key: u8, touch: Option<Ttl>, vivify: Option<Ttl>, recache: Option<u16>, may_win: bool, counts: bool },
-    Write { key: u8, size: usize, flags: u32, ttl: Ttl, mode: Mode, compare: Option<(u64, bool)>, cas: Option<u64> },
-    Delete { key: u8, mode: Del, compare: Option<u64>, cas: Option<u64> },
-    Arithmetic { key: u8, up: bool, delta: u64, initial: Option<(u64, Ttl)>, touch: Option<Ttl>, compare: Option<u64> },
-    SetNumber { key: u8, text: &'static str },
-    Flush { in_ms: i32 },
-    Expire { items_max: usize },
-    Clock { by_ms: i32 },
+    Read {
+        key: u8,
+        touch: Option<Ttl>,
+        vivify: Option<Ttl>,
+        recache: Option<u16>,
+        may_win: bool,
+        counts: bool,
+    },
+    Write {
+        key: u8,
+        size: usize,
+        flags: u32,
+        ttl: Ttl,
+        mode: Mode,
+        compare: Option<(u64, bool)>,
+        cas: Option<u64>,
+    },
+    Delete {
+        key: u8,
+        mode: Del,
+        compare: Option<u64>,
+        cas: Option<u64>,
+    },
+    Arithmetic {
+        key: u8,
+        up: bool,
+        delta: u64,
+        initial: Option<(u64, Ttl)>,
+        touch: Option<Ttl>,
+        compare: Option<u64>,
+    },
+    SetNumber {
+        key: u8,
+        text: &'static str,
+    },
+    Flush {
+        in_ms: i32,
+    },
+    Expire {
+        items_max: usize,
+    },
+    Clock {
+        by_ms: i32,
+    },
 }
 
 /// Milliseconds from now, maybe past; or never.
@@ -294,12 +330,8 @@ fn in_seconds(mut hit: NaiveHit) -> NaiveHit {
 
 fn seen(lookup: Lookup<'_>) -> Option<NaiveHit> {
     let Lookup::Hit(hit) = lookup else { return None };
-    let value = match hit.value {
-        Value::Inline(value) => value.to_vec(),
-        Value::Pinned(value) => value.to_vec(),
-    };
     let item = NaiveItem {
-        value,
+        value: hit.value.contiguous().into_owned(),
         flags: hit.flags,
         cas: hit.cas,
         expiry: hit.expiry,

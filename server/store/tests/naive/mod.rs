@@ -10,15 +10,15 @@ use evanesce_store::{
 
 /// An item of the twin.
 #[derive(Clone, PartialEq, Eq)]
-pub struct NaiveItem {
-    pub value: Vec<u8>,
-    pub flags: u32,
-    pub cas: u64,
-    pub expiry: Expiry,
-    pub last_access: Time,
-    pub fetched: bool,
-    pub stale: bool,
-    pub win_sent: bool,
+pub(crate) struct NaiveItem {
+    pub(crate) value: Vec<u8>,
+    pub(crate) flags: u32,
+    pub(crate) cas: u64,
+    pub(crate) expiry: Expiry,
+    pub(crate) last_access: Time,
+    pub(crate) fetched: bool,
+    pub(crate) stale: bool,
+    pub(crate) win_sent: bool,
 }
 
 impl fmt::Debug for NaiveItem {
@@ -32,20 +32,20 @@ impl fmt::Debug for NaiveItem {
 
 /// What the twin answers to a read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NaiveHit {
+pub(crate) struct NaiveHit {
     /// As it was before the read, but with the expiry after it.
-    pub item: NaiveItem,
-    pub win: bool,
+    pub(crate) item: NaiveItem,
+    pub(crate) win: bool,
 }
 
 /// The twin.
 #[derive(Debug, Default)]
-pub struct Naive {
-    pub items: HashMap<Vec<u8>, NaiveItem>,
-    pub item_bytes_max: usize,
-    pub cas_last: u64,
-    pub flush_pending: Option<Time>,
-    pub now_max: Time,
+pub(crate) struct Naive {
+    pub(crate) items: HashMap<Vec<u8>, NaiveItem>,
+    pub(crate) item_bytes_max: usize,
+    pub(crate) cas_last: u64,
+    pub(crate) flush_pending: Option<Time>,
+    pub(crate) now_max: Time,
 }
 
 fn is_past(expiry: Expiry, now: Time) -> bool {
@@ -71,17 +71,17 @@ impl Naive {
         })
     }
 
-    pub fn flush(&mut self, at: Time) {
+    pub(crate) fn flush(&mut self, at: Time) {
         self.flush_pending = Some(at);
         self.settle(&[], Time(0));
     }
 
-    pub fn expire(&mut self, now: Time, all: bool) {
+    pub(crate) fn expire(&mut self, now: Time, all: bool) {
         self.settle(&[], now);
         self.items.retain(|_, item| !(all && is_past(item.expiry, now)));
     }
 
-    pub fn read(&mut self, read: &Read<'_>, now: Time) -> Option<NaiveHit> {
+    pub(crate) fn read(&mut self, read: &Read<'_>, now: Time) -> Option<NaiveHit> {
         self.settle(read.key, now);
         if !self.items.contains_key(read.key) {
             return self.vivify(read, now);
@@ -126,7 +126,7 @@ impl Naive {
         Some(NaiveHit { item, win: true })
     }
 
-    pub fn write(&mut self, write: &Write<'_>, now: Time) -> WriteOutcome {
+    pub(crate) fn write(&mut self, write: &Write<'_>, now: Time) -> WriteOutcome {
         self.settle(write.key, now);
         if write.key.len() + write.value.len() > self.item_bytes_max {
             if write.mode == WriteMode::Set && write.compare.is_none() {
@@ -195,7 +195,7 @@ impl Naive {
         WriteOutcome::Stored { cas, value_bytes }
     }
 
-    pub fn delete(&mut self, delete: &Delete<'_>, now: Time) -> DeleteOutcome {
+    pub(crate) fn delete(&mut self, delete: &Delete<'_>, now: Time) -> DeleteOutcome {
         self.settle(delete.key, now);
         let Some(old) = self.items.get(delete.key).cloned() else { return DeleteOutcome::NotFound };
         if delete.compare.is_some_and(|cas| cas != old.cas) {
@@ -229,7 +229,7 @@ impl Naive {
         DeleteOutcome::Deleted
     }
 
-    pub fn arithmetic(&mut self, op: &Arithmetic<'_>, now: Time) -> ArithmeticOutcome {
+    pub(crate) fn arithmetic(&mut self, op: &Arithmetic<'_>, now: Time) -> ArithmeticOutcome {
         self.settle(op.key, now);
         let Some(old) = self.items.get(op.key).cloned() else {
             let Some((number, expiry)) = op.initial else { return ArithmeticOutcome::NotFound };
