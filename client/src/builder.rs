@@ -35,7 +35,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 #[must_use = "a builder does nothing until it connects"]
 pub struct ClientBuilder {
     settings: Settings,
-    #[cfg_attr(not(feature = "discovery"), expect(dead_code, reason = "only discovery takes time"))]
     connect_timeout: Duration,
     nodes: Option<StaticNodes>,
     #[cfg(feature = "discovery")]

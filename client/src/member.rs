@@ -122,12 +122,16 @@ fn is_illness(error: &TransportError) -> bool {
     )
 }
 
+/// The one error that memcached calls the server's and that is the caller's.
+const TOO_LARGE: &[u8] = b"object too large for cache";
+
 fn meta_of(reply: Reply) -> Result<MetaReply, NodeError> {
     let text = |text: &[u8]| String::from_utf8_lossy(text).into_owned();
     match reply {
         Reply::Meta(meta) => Ok(meta),
         Reply::Error(ErrorReply::Unknown) => Err(NodeError::Refused("it does not know the command".into())),
         Reply::Error(ErrorReply::Client(line)) => Err(NodeError::Refused(text(&line))),
+        Reply::Error(ErrorReply::Server(line)) if line == TOO_LARGE => Err(NodeError::Refused(text(&line))),
         Reply::Error(ErrorReply::Server(line)) => Err(NodeError::Failed(text(&line))),
         _ => Err(NodeError::Unexpected),
     }

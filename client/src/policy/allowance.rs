@@ -1,7 +1,8 @@
 //! A token allowance: extra requests as a share of the ordinary ones.
 
-/// Extra requests that may come at once after a quiet time: enough for one bulk read, too few to hurt a node.
-const TOKENS_MAX: f64 = 100.0;
+/// Extra requests that may come at once after a quiet time: enough for a large bulk read, and some milliseconds of one
+/// node's work.
+const TOKENS_MAX: f64 = 1000.0;
 
 /// Grants extra requests up to a share of the ordinary ones. Pure.
 #[derive(Debug, Clone)]

@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn fallbacks_stay_within_their_share_of_reads() {
         let mut policy = MissFallback::new(0.2);
-        misses(&mut policy, 1_000, true);
+        misses(&mut policy, 10_000, true);
         let fallbacks = misses(&mut policy, 10_000, true);
         assert!((1_990..=2_010).contains(&fallbacks), "{fallbacks}");
     }

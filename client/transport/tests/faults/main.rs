@@ -82,8 +82,7 @@ async fn wrong_opaque_closes_the_connection_and_fails_all_in_flight() {
         stream.read_to_end(&mut rest).await.expect("the client closes");
         listener
     });
-    let (one, two) =
-        tokio::join!(get(&connection, "one", 1, PATIENCE), get(&connection, "two", 2, PATIENCE));
+    let (one, two) = tokio::join!(get(&connection, "one", 1, PATIENCE), get(&connection, "two", 2, PATIENCE));
     let expected = TransportError::Protocol { address, violation: Violation::WrongOpaque };
     assert_eq!((one, two), (Err(expected), Err(expected)));
     assert!(expected.maybe_applied());
@@ -147,7 +146,11 @@ async fn idle_connection_outlives_the_stall_timeout() {
     let (outcome, ()) = tokio::join!(get(&connection, "k", 1, PATIENCE), script);
     assert!(outcome.is_ok());
     let outcome = get(&connection, "k", 2, PATIENCE).await;
-    assert_eq!(outcome, Err(TransportError::Closed { address, sent: true }), "the stall is seen after idling");
+    assert_eq!(
+        outcome,
+        Err(TransportError::Closed { address, sent: true }),
+        "the stall is seen after idling"
+    );
 }
 
 #[tokio::test]

@@ -13,17 +13,17 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
 /// Longer than anything here takes; a test that reaches it has failed.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A listener on a port of the kernel's choice.
-pub async fn listen() -> (TcpListener, SocketAddr) {
+pub(crate) async fn listen() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports");
     let address = listener.local_addr().expect("it is bound");
     (listener, address)
 }
 
 /// Answers every `mg` with its key as the value, on every connection.
-pub async fn echo() -> SocketAddr {
+pub(crate) async fn echo() -> SocketAddr {
     let (listener, address) = listen().await;
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
@@ -62,7 +62,7 @@ fn answer(request: &Request<'_>, output: &mut Vec<u8>) {
 }
 
 /// Reads until a request line has come.
-pub async fn read_line(stream: &mut TcpStream) -> String {
+pub(crate) async fn read_line(stream: &mut TcpStream) -> String {
     let mut line = Vec::new();
     while !line.ends_with(b"\n") {
         line.push(stream.read_u8().await.expect("the client sends"));
@@ -71,7 +71,7 @@ pub async fn read_line(stream: &mut TcpStream) -> String {
 }
 
 /// Asks for `key` with this opaque.
-pub async fn get(
+pub(crate) async fn get(
     connection: &Connection,
     key: &str,
     opaque: u64,
@@ -82,7 +82,7 @@ pub async fn get(
 }
 
 /// An `mg` with ready flags.
-pub fn mg<'a>(key: &'a str, flags: &'a MetaFlagsBuf) -> Request<'a> {
+pub(crate) fn mg<'a>(key: &'a str, flags: &'a MetaFlagsBuf) -> Request<'a> {
     Request::MetaGet(MetaGet {
         key: MetaKey { bytes: key.as_bytes().into(), base64: false },
         flags: flags.as_flags(),
@@ -98,7 +98,7 @@ pub fn mg<'a>(key: &'a str, flags: &'a MetaFlagsBuf) -> Request<'a> {
 }
 
 /// The value of a `VA`.
-pub fn value(reply: Reply) -> String {
+pub(crate) fn value(reply: Reply) -> String {
     match reply {
         Reply::Meta(MetaReply { value: Some(value), .. }) => String::from_utf8_lossy(&value).into_owned(),
         other => panic!("no value: {other:?}"),
@@ -106,7 +106,7 @@ pub fn value(reply: Reply) -> String {
 }
 
 /// Options that make the slow things quick.
-pub fn quick() -> ConnectionOptions {
+pub(crate) fn quick() -> ConnectionOptions {
     ConnectionOptions {
         stall_timeout: Duration::from_millis(80),
         backoff_min: Duration::from_millis(2),
@@ -116,7 +116,7 @@ pub fn quick() -> ConnectionOptions {
 }
 
 /// Waits until `condition` holds.
-pub async fn eventually(what: &str, condition: impl Fn() -> bool) {
+pub(crate) async fn eventually(what: &str, condition: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
         assert!(Instant::now() < deadline, "never happened: {what}");

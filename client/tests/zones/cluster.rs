@@ -1,0 +1,131 @@
+//! A cluster of real nodes in this process, one zone after the other, and what tests do to it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use evanesce_client::{Client, ClientBuilder, ConnectionOptions, StaticNodes};
+use evanesce_node::{Node, NodeConfig, RunningNode};
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+/// Longer than anything here takes; a test that reaches it has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Nodes by zone and name.
+pub(crate) struct Cluster {
+    nodes: BTreeMap<(String, String), RunningNode>,
+    addresses: BTreeMap<(String, String), SocketAddr>,
+    frozen: Vec<TcpListener>,
+}
+
+impl Cluster {
+    /// Two nodes in each of the zones.
+    pub(crate) async fn start(zones: &[&str]) -> Self {
+        let mut cluster = Self { nodes: BTreeMap::new(), addresses: BTreeMap::new(), frozen: Vec::new() };
+        for zone in zones {
+            for name in ["n1", "n2"] {
+                cluster.start_node(zone, name, "127.0.0.1:0".parse().expect("an address")).await;
+            }
+        }
+        cluster
+    }
+
+    async fn start_node(&mut self, zone: &str, name: &str, listen: SocketAddr) {
+        let config = NodeConfig {
+            zone: zone.to_owned(),
+            name: name.to_owned(),
+            listen: vec![listen],
+            threads: 1.try_into().expect("one is not zero"),
+            ..NodeConfig::default()
+        };
+        let node = Node::start(config).await.expect("the node starts");
+        let place = (zone.to_owned(), name.to_owned());
+        self.addresses.insert(place.clone(), node.memcached_addr());
+        self.nodes.insert(place, node);
+    }
+
+    /// Stops the nodes of a zone; their addresses stay in the list.
+    pub(crate) async fn kill(&mut self, zone: &str) {
+        let gone: Vec<_> = self.nodes.keys().filter(|place| place.0 == zone).cloned().collect();
+        for place in gone {
+            let node = self.nodes.remove(&place).expect("it was just listed");
+            node.drain(Duration::ZERO).await;
+        }
+    }
+
+    /// Starts the nodes of a zone again, empty, where they were.
+    pub(crate) async fn start_again(&mut self, zone: &str) {
+        let places: Vec<_> =
+            self.addresses.clone().into_iter().filter(|(place, _)| place.0 == zone).collect();
+        for ((zone, name), address) in places {
+            self.start_node(&zone, &name, address).await;
+        }
+    }
+
+    /// Adds a zone whose nodes accept connections and never answer.
+    pub(crate) async fn add_frozen(&mut self, zone: &str) {
+        for name in ["n1", "n2"] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports");
+            let address = listener.local_addr().expect("it is bound");
+            self.addresses.insert((zone.to_owned(), name.to_owned()), address);
+            self.frozen.push(listener);
+        }
+    }
+
+    /// The list of all zones.
+    pub(crate) fn all(&self) -> StaticNodes {
+        self.list(|_| true)
+    }
+
+    /// The list of one zone.
+    pub(crate) fn only(&self, zone: &str) -> StaticNodes {
+        self.list(|place| place == zone)
+    }
+
+    fn list(&self, wanted: impl Fn(&str) -> bool) -> StaticNodes {
+        let nodes = self.addresses.iter().filter(|(place, _)| wanted(&place.0));
+        nodes.fold(StaticNodes::new(), |list, ((zone, name), address)| list.node(zone, name, *address))
+    }
+
+    /// A client of all zones that runs in `zone`.
+    pub(crate) async fn client(&self, zone: &str) -> Client {
+        self.builder(zone).connect().await.expect("a list needs no discovery")
+    }
+
+    /// The same, to be changed. Patient, since these machines are slow; tests of deadlines set their own.
+    pub(crate) fn builder(&self, zone: &str) -> ClientBuilder {
+        patient(self.all()).zone(zone)
+    }
+
+    /// A client that sees one zone only.
+    pub(crate) async fn inside(&self, zone: &str) -> Client {
+        patient(self.only(zone)).zone(zone).connect().await.expect("a list needs no discovery")
+    }
+}
+
+fn patient(nodes: StaticNodes) -> ClientBuilder {
+    let connection = ConnectionOptions {
+        backoff_min: Duration::from_millis(2),
+        backoff_max: Duration::from_millis(10),
+        ..ConnectionOptions::default()
+    };
+    Client::builder("HOME")
+        .nodes(nodes)
+        .connection(connection)
+        .read_attempt_timeout(PATIENCE)
+        .read_timeout(PATIENCE)
+        .write_timeout(PATIENCE)
+}
+
+/// Tries until `attempt` gives something.
+pub(crate) async fn eventually<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = attempt().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "never happened: {what}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}

@@ -1,0 +1,6 @@
+//! The client against real nodes in several zones, sound and not.
+
+mod cluster;
+mod faults;
+mod reads;
+mod writes;

@@ -1,0 +1,173 @@
+//! Writes: every zone, latches, conditions.
+
+use std::time::Duration;
+
+use evanesce_client::{ConnectError, Fault, KeyError, LatchPolicy, ReadError, WriteError};
+use tokio::task::JoinSet;
+
+use crate::cluster::{Cluster, eventually};
+
+const ZONES: [&str; 3] = ["a", "b", "c"];
+
+#[tokio::test]
+async fn set_with_latch_all_is_in_every_zone() {
+    let cluster = Cluster::start(&ZONES).await;
+    let cache = cluster.client("b").await;
+    let written = cache.set("k", "v").latch(LatchPolicy::All).await.expect("all zones are well");
+    assert_eq!((written.acked, written.failed, written.pending), (3, 0, 0));
+    for zone in ZONES {
+        assert_eq!(cluster.inside(zone).await.get("k").await, Ok(Some("v".into())));
+    }
+}
+
+#[tokio::test]
+async fn each_latch_waits_for_what_it_says() {
+    let cluster = Cluster::start(&ZONES).await;
+    let cache = cluster.client("a").await;
+    let least = [
+        (LatchPolicy::None, 0),
+        (LatchPolicy::One, 1),
+        (LatchPolicy::Local, 1),
+        (LatchPolicy::Quorum, 2),
+        (LatchPolicy::AllMinusOne, 2),
+        (LatchPolicy::All, 3),
+    ];
+    for (latch, least) in least {
+        let written = cache.set("k", "v").latch(latch).await.expect("all zones are well");
+        assert!(written.acked >= least, "{latch}: {written:?}");
+        assert_eq!(written.acked + written.pending, 3);
+    }
+}
+
+#[tokio::test]
+async fn set_that_is_dropped_reaches_every_zone_all_the_same() {
+    let cluster = Cluster::start(&ZONES).await;
+    let cache = cluster.client("a").await;
+    tokio::select! {
+        biased;
+        _ = cache.set("k", "v").latch(LatchPolicy::All).run() => panic!("nobody can have answered yet"),
+        () = std::future::ready(()) => {}
+    }
+    for zone in ZONES {
+        let inside = cluster.inside(zone).await;
+        eventually("the dropped write arrives", async || inside.get("k").await.expect("it answers")).await;
+    }
+}
+
+#[tokio::test]
+async fn ttl_is_the_same_instant_in_every_zone() {
+    let cluster = Cluster::start(&ZONES).await;
+    let cache = cluster.client("a").await.namespace("user").ttl(Duration::from_secs(100));
+    cache.set("k", "v").latch(LatchPolicy::All).await.expect("all zones are well");
+    for zone in ZONES {
+        let item =
+            cluster.inside(zone).await.get_item("user:k").await.expect("it answers").expect("it is there");
+        let ttl = item.ttl.expect("it expires");
+        assert!((98..=101).contains(&ttl.as_secs()), "{ttl:?}");
+    }
+}
+
+#[tokio::test]
+async fn zero_ttl_has_expired_at_once() {
+    let cluster = Cluster::start(&["a"]).await;
+    let cache = cluster.client("a").await;
+    cache.set("k", "v").ttl(Duration::ZERO).await.expect("the zone is well");
+    assert_eq!(cache.get("k").await, Ok(None));
+}
+
+#[tokio::test]
+async fn delete_and_touch_say_whether_they_found_it() {
+    let cluster = Cluster::start(&ZONES).await;
+    let cache = cluster.raw_latched("a").await;
+    assert!(!cache.delete("k").await.expect("all zones are well").found);
+    assert!(!cache.touch("k", Duration::from_secs(5)).await.expect("all zones are well").found);
+    cache.set("k", "v").await.expect("all zones are well");
+    assert!(cache.touch("k", Duration::from_secs(5)).await.expect("all zones are well").found);
+    for zone in ZONES {
+        let item = cluster.inside(zone).await.get_item("k").await.expect("it answers").expect("it is there");
+        assert!(item.ttl.expect("it expires").as_secs() <= 6);
+    }
+    assert!(cache.delete("k").await.expect("all zones are well").found);
+    for zone in ZONES {
+        assert_eq!(cluster.inside(zone).await.get("k").await, Ok(None));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_adds_one_is_stored_and_every_zone_has_its_value() {
+    let cluster = Cluster::start(&ZONES).await;
+    let mut adds = JoinSet::new();
+    for (index, zone) in ZONES.iter().cycle().take(60).enumerate() {
+        let cache = cluster.client(zone).await;
+        adds.spawn(async move {
+            let outcome = cache.add("k", index.to_string()).latch(LatchPolicy::All).await;
+            (index, outcome.expect("all zones are well").is_stored())
+        });
+    }
+    let stored: Vec<_> = adds.join_all().await.into_iter().filter(|(_, stored)| *stored).collect();
+    assert_eq!(stored.len(), 1, "{stored:?}");
+    for zone in ZONES {
+        let value = cluster.inside(zone).await.get("k").await.expect("it answers").expect("it is there");
+        assert_eq!(value, stored[0].0.to_string());
+    }
+}
+
+#[tokio::test]
+async fn replace_stores_only_what_is_there() {
+    let cluster = Cluster::start(&ZONES).await;
+    let cache = cluster.raw_latched("a").await;
+    assert!(!cache.replace("k", "new").await.expect("all zones are well").is_stored());
+    cache.set("k", "old").await.expect("all zones are well");
+    assert!(cache.replace("k", "new").flags(7).await.expect("all zones are well").is_stored());
+    for zone in ZONES {
+        let item = cluster.inside(zone).await.get_item("k").await.expect("it answers").expect("it is there");
+        assert_eq!((item.value, item.flags), ("new".into(), 7));
+    }
+}
+
+#[tokio::test]
+async fn too_large_value_is_the_callers_fault() {
+    let cluster = Cluster::start(&["a"]).await;
+    let cache = cluster.client("a").await;
+    let error = cache.set("k", vec![0; 2 << 20]).await.expect_err("it is above the limit");
+    assert_eq!(error.fault(), Fault::Caller, "{error}");
+    assert!(!error.may_retry());
+    cache.set("k", "small").await.expect("the connection survives");
+}
+
+#[tokio::test]
+async fn wrong_keys_are_refused_before_anything_is_sent() {
+    let cluster = Cluster::start(&["a"]).await;
+    let cache = cluster.client("a").await;
+    let long = "k".repeat(251);
+    assert_eq!(cache.set(&long, "v").await, Err(WriteError::Key(KeyError::TooLong { bytes: 251 })));
+    assert_eq!(cache.get("").await, Err(ReadError::Key(KeyError::Empty)));
+    assert_eq!(cache.namespace("a b").get("k").await, Err(ReadError::Key(KeyError::Namespace)));
+}
+
+#[tokio::test]
+async fn closed_client_says_so() {
+    let cluster = Cluster::start(&["a"]).await;
+    let cache = cluster.client("a").await;
+    let users = cache.namespace("user");
+    cache.set("k", "v").await.expect("the zone is well");
+    cache.close().await;
+    assert_eq!(cache.get("k").await, Err(ReadError::Closed));
+    assert_eq!(users.set("k", "v").await, Err(WriteError::Closed));
+    assert!(cache.topology().is_none());
+}
+
+#[tokio::test]
+async fn discovery_that_is_away_is_named_in_the_error() {
+    let builder = evanesce_client::Client::builder("HOME").discovery(["http://127.0.0.1:1"]);
+    let error = builder.connect_timeout(Duration::from_millis(200)).connect().await;
+    let Err(ConnectError::NoTopology { tried, .. }) = error else { panic!("nobody listens there") };
+    assert_eq!(tried[0].address, "http://127.0.0.1:1");
+}
+
+impl Cluster {
+    /// All keys, with every write in every zone before it returns.
+    async fn raw_latched(&self, zone: &str) -> evanesce_client::Namespace {
+        self.client(zone).await.raw().clone().latch(LatchPolicy::All)
+    }
+}
