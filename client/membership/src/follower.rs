@@ -15,6 +15,10 @@ use crate::options::MembershipOptions;
 use crate::registration::EPOCH_SEEN_MAX;
 use crate::topology_watch::WatchStatus;
 
+/// The largest topology taken: a full cluster (4096 nodes) whose every node uses the room that names, texts and
+/// capabilities have. gRPC's own limit of 4 MiB would leave watchers of such a cluster without any.
+const TOPOLOGY_BYTES_MAX: usize = 32 << 20;
+
 /// Follows one discovery after the other.
 pub(crate) struct Follower {
     discoveries: Vec<Discovery>,
@@ -125,7 +129,7 @@ impl Follower {
         let held = self.topology.borrow().as_ref().map_or(Epoch(0), |topology| topology.epoch);
         let epoch_seen = held.max(self.epoch_claimed).0;
         let channel = self.discoveries[at].connect().await?;
-        let mut client = DiscoveryClient::new(channel);
+        let mut client = DiscoveryClient::new(channel).max_decoding_message_size(TOPOLOGY_BYTES_MAX);
         let request = v1::WatchRequest { cluster: self.cluster.clone(), epoch_seen };
         let opening = tokio::time::timeout(self.options.call_timeout, client.watch(request));
         let opened = opening.await.map_err(|_| "did not open the stream in time".to_owned())?;

@@ -18,6 +18,8 @@ pub(crate) const CLUSTER: &str = "HOME";
 pub(crate) struct Place {
     pub(crate) address: SocketAddr,
     directory: tempfile::TempDir,
+    /// How often it lost its memory.
+    losses: u32,
     running: Option<RunningDiscovery>,
 }
 
@@ -25,7 +27,7 @@ impl Place {
     pub(crate) async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let address = "127.0.0.1:0".parse().unwrap();
-        let mut place = Self { address, directory, running: None };
+        let mut place = Self { address, directory, losses: 0, running: None };
         place.restart().await;
         place
     }
@@ -52,13 +54,13 @@ impl Place {
         self.running = Some(running);
     }
 
-    /// Loses what it kept.
-    pub(crate) fn lose_memory(&self) {
-        std::fs::remove_dir_all(self.state_dir()).unwrap();
+    /// Loses what it kept. (A killed one may still be writing, so its directory is left to it.)
+    pub(crate) fn lose_memory(&mut self) {
+        self.losses += 1;
     }
 
     fn state_dir(&self) -> PathBuf {
-        self.directory.path().join("state")
+        self.directory.path().join(format!("state-{}", self.losses))
     }
 }
 

@@ -48,8 +48,8 @@ pub use request::{Register, Renew, Return};
 /// Clusters of one registry. A name is only made by a node's registration, so this stops a misled fleet, not traffic.
 pub const CLUSTERS_MAX: usize = 1024;
 
-/// Nodes of one cluster, those that are down included: a topology of this many is about 1 MB as a message, a
-/// quarter of what gRPC takes.
+/// Nodes of one cluster, those that are down included: a topology of this many is about 1 MB as a message, and at
+/// most 20 MB when every node uses all the room it has; watchers take 32 MiB.
 pub const NODES_PER_CLUSTER_MAX: usize = 4096;
 
 /// Epochs that a node or watcher may claim to have seen lie below this. A clock reaches it in 146 million years;
