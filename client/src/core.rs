@@ -127,3 +127,6 @@ impl Core {
         SystemTime::now()
     }
 }
+
+#[cfg(test)]
+mod tests;

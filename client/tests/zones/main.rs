@@ -1,6 +1,7 @@
 //! The client against real nodes in several zones, sound and not.
 
 mod cluster;
+mod discovered;
 mod faults;
 mod reads;
 mod writes;

@@ -1,0 +1,71 @@
+//! Topologies put in force one after the other.
+
+use std::sync::{Arc, Weak};
+
+use evanesce_topology::Epoch;
+
+use super::*;
+use crate::member::Link;
+use crate::static_nodes::StaticNodes;
+
+fn core() -> Core {
+    Core::new(Settings {
+        cluster: "HOME".into(),
+        zone: "a".into(),
+        read_attempt_timeout: Duration::from_secs(1),
+        read_timeout: Duration::from_secs(1),
+        write_timeout: Duration::from_secs(1),
+        latch: LatchPolicy::default(),
+        ttl: Ttl::Never,
+        miss_fallback_share: 0.0,
+        connection: ConnectionOptions::default(),
+    })
+}
+
+fn topology(epoch: u64, nodes: &str) -> Arc<Topology> {
+    let nodes: StaticNodes = nodes.parse().expect("a good list");
+    let mut topology = nodes.topology("HOME").expect("a good topology");
+    Arc::make_mut(&mut topology).epoch = Epoch(epoch);
+    topology
+}
+
+/// The connection of the only node of a group.
+fn link(core: &Core, group: usize) -> Weak<Link> {
+    let cluster = core.cluster().expect("it is open");
+    let hash = cluster.placement().key_hash(b"any");
+    Arc::downgrade(&cluster.owner(group, hash).expect("it has a node").link)
+}
+
+fn epoch(core: &Core) -> u64 {
+    core.cluster().expect("it is open").placement().topology().epoch.0
+}
+
+#[tokio::test]
+async fn connections_are_kept_by_address_and_the_others_go() {
+    let core = core();
+    core.put(topology(1, "a=n1/127.0.0.1:1;b=n1/127.0.0.1:2")).expect("a good topology");
+    let (kept, gone) = (link(&core, 0), link(&core, 1));
+    core.put(topology(2, "a=n1/127.0.0.1:1;b=n1/127.0.0.1:3")).expect("a good topology");
+    assert!(kept.ptr_eq(&link(&core, 0)));
+    assert!(gone.upgrade().is_none());
+    assert_eq!(epoch(&core), 2);
+}
+
+#[tokio::test]
+async fn topology_without_nodes_is_refused() {
+    let core = core();
+    core.put(topology(1, "a=n1/127.0.0.1:1")).expect("a good topology");
+    let mut empty = topology(2, "a=n1/127.0.0.1:1");
+    Arc::make_mut(&mut empty).groups[0].nodes.clear();
+    core.put(empty).expect("it is refused without an error");
+    assert_eq!(epoch(&core), 1);
+}
+
+#[tokio::test]
+async fn closed_client_takes_no_topology() {
+    let core = core();
+    core.put(topology(1, "a=n1/127.0.0.1:1")).expect("a good topology");
+    core.close();
+    core.put(topology(2, "a=n1/127.0.0.1:1")).expect("it is ignored");
+    assert!(core.cluster().is_none());
+}
