@@ -1,5 +1,7 @@
 //! Each face of the admin side, from outside, over real sockets.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,6 @@
 //! Finding whom to ask.
 
+use std::error::Error;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,11 +122,14 @@ impl Reach {
     pub(crate) async fn within<T>(&self, call: impl Future<Output = Result<T, Status>>) -> anyhow::Result<T> {
         let answered = tokio::time::timeout(self.timeout, call).await;
         let answered = answered.map_err(|_| anyhow!("no answer within {:?}; see --timeout", self.timeout))?;
-        answered.map_err(|status| anyhow!("{} ({:?})", status.message(), status.code()))
+        answered.map_err(|status| match status.source() {
+            Some(cause) => anyhow!("connection lost: {}", root_cause(cause)),
+            None => anyhow!("{} ({:?})", status.message(), status.code()),
+        })
     }
 }
 
-fn root_cause(error: &dyn std::error::Error) -> String {
+fn root_cause(error: &dyn Error) -> String {
     let mut cause = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;

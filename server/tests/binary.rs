@@ -1,0 +1,8 @@
+//! The `evanesce` binary from outside: started as an operator starts it, looked at over its sockets and its output.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod ctl;
+mod roles;
+mod support;
+mod up;

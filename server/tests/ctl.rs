@@ -1,0 +1,71 @@
+//! `evanesce ctl` against a running cluster.
+
+use crate::support::{Cluster, eventually, pid, run, signal, text};
+use rustix::process::Signal;
+
+#[test]
+fn set_value_is_got_and_deleted_and_a_miss_is_exit_code_one() {
+    let cluster = Cluster::start(&[]);
+    assert_eq!(
+        text(&cluster.ctl(&["set", "k", "hello", "--ttl", "1m"]).stdout),
+        "stored in 2 server groups\n"
+    );
+    let got = cluster.ctl(&["get", "k"]);
+    assert_eq!((got.status.code(), text(&got.stdout).as_str()), (Some(0), "hello\n"));
+    assert_eq!(cluster.ctl_json(&["get", "k", "--zone", "b"])["value"], "hello");
+    assert_eq!(cluster.ctl_json(&["delete", "k"])["found"], true);
+    let missed = cluster.ctl(&["get", "k"]);
+    assert_eq!((missed.status.code(), missed.stdout.len(), missed.stderr.len()), (Some(1), 0, 0));
+    assert_eq!(cluster.ctl(&["delete", "k"]).status.code(), Some(1));
+}
+
+#[test]
+fn status_shows_all_and_a_dead_node_is_named() {
+    let cluster = Cluster::start(&[]);
+    let ready = |statuses: &serde_json::Value| {
+        statuses.as_array().unwrap().iter().filter(|status| status["ready"] == true).count()
+    };
+    let statuses = cluster.ctl_json(&["status"]);
+    assert_eq!(ready(&statuses), 1 + 4, "{statuses}");
+    let gateway = cluster.json["gateway"]["grpc"].as_str().unwrap();
+    assert_eq!(cluster.ctl_json(&["status", gateway])[0]["role"], "gateway");
+    signal(pid(&cluster.list("nodes")[0]), Signal::KILL);
+    eventually("the dead node does not answer", || {
+        let output = cluster.ctl(&["status", "--timeout", "500ms"]);
+        let said = text(&output.stdout);
+        let named = said.lines().any(|line| line.starts_with("a1") && line.contains("not reachable"));
+        (output.status.code() == Some(1) && named).then_some(())
+    });
+}
+
+#[test]
+fn drained_node_ends_in_order_and_stays_on_the_ring_as_down() {
+    let cluster = Cluster::start(&[]);
+    assert_eq!(cluster.ctl(&["drain", "b2"]).status.code(), Some(0));
+    eventually("the node ended in order", || cluster.output().contains("ended with code 0").then_some(()));
+    eventually("the node is on the ring, as down", || {
+        let topology = cluster.ctl_json(&["topology"]);
+        let nodes = topology["groups"][1]["nodes"].as_array().unwrap();
+        assert_eq!((nodes.len(), &nodes[1]["name"]), (2, &"b2".into()));
+        (nodes[1]["state"] == "down").then_some(())
+    });
+}
+
+#[test]
+fn stats_are_asked_by_name_and_an_unknown_name_is_told_the_known() {
+    let cluster = Cluster::start(&[]);
+    let pid_of_a1 = pid(&cluster.list("nodes")[0]).to_string();
+    assert_eq!(cluster.ctl_json(&["stats", "a1"])["pid"], pid_of_a1);
+    let unknown = cluster.ctl(&["stats", "z9"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(text(&unknown.stderr).contains("no node is named z9: these are a1, a2, b1, b2"), "{unknown:?}");
+}
+
+#[test]
+fn without_a_discovery_it_says_what_to_do() {
+    // Port 1 of an address nobody uses.
+    let output = run(&["ctl", "--discovery", "127.0.0.1:1", "topology"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(said.contains("127.0.0.1:1: not reachable") && said.contains("evanesce up"), "{said}");
+}
