@@ -60,14 +60,15 @@ impl Input {
 
     /// Asks whether a request of which `held` bytes are there and `missing` are not may be waited for.
     pub(crate) fn admit(&mut self, held: usize, missing: usize, budget: &Arc<Budget>) -> bool {
-        let bytes = if held == 0 { 0 } else { room(held, missing) };
-        if bytes <= FREE_BYTES {
+        let exact = if held == 0 { 0 } else { held.saturating_add(missing) };
+        if exact <= FREE_BYTES {
             self.charge = None;
             return true;
         }
-        if self.charge.as_ref().is_none_or(|charge| charge.bytes() != bytes) {
+        let kept = exact..=exact.saturating_mul(2);
+        if !self.charge.as_ref().is_some_and(|charge| kept.contains(&charge.bytes())) {
             self.charge = None;
-            self.charge = budget.charge(bytes);
+            self.charge = budget.charge(room(held, missing));
         }
         self.charge.is_some()
     }
@@ -76,10 +77,10 @@ impl Input {
     pub(crate) fn expect(&mut self, missing: usize, pool: &Pool) {
         let held = self.bytes.len();
         self.partial = held > 0 || missing > 1;
-        let needed = if held == 0 { 0 } else { room(held, missing) };
-        if needed > READ_BUFFER_BYTES {
-            if needed > self.bytes.capacity() {
-                self.grow(needed, pool);
+        let exact = if held == 0 { 0 } else { held.saturating_add(missing) };
+        if exact > READ_BUFFER_BYTES {
+            if exact > self.bytes.capacity() {
+                self.grow(room(held, missing), pool);
             }
         } else if self.own {
             self.bytes = self.bytes.as_slice().to_vec();
@@ -109,8 +110,8 @@ impl Input {
     }
 }
 
-/// Bytes to make room for: exactly what is known to be missing; for a long line, whose end is not known, twice what
-/// is there, so that it is copied a few times and not once a byte.
+/// Bytes to make room for when there is none left: exactly what is known to be missing; for a long line, whose end is
+/// not known, twice what is there, so that it is copied a few times and not once a byte.
 fn room(held: usize, missing: usize) -> usize {
     let exact = held.saturating_add(missing);
     if exact > READ_BUFFER_BYTES && missing == 1 { exact.max(2 * held) } else { exact }

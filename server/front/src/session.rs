@@ -242,3 +242,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> Session<IO, S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -61,6 +61,7 @@ impl Slot {
         slot
     }
 
+    /// What the connection does.
     #[cfg(test)]
     pub(crate) fn phase(&self) -> Phase {
         self.phase.get()

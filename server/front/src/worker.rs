@@ -122,6 +122,12 @@ impl Worker {
         self.slots.borrow_mut().push(Rc::downgrade(slot));
     }
 
+    /// What the connections do, in the order of their coming.
+    #[cfg(test)]
+    pub(crate) fn phases(&self) -> Vec<crate::slot::Phase> {
+        self.slots.borrow().iter().filter_map(Weak::upgrade).map(|slot| slot.phase()).collect()
+    }
+
     /// Closes whatever waits too long.
     pub(crate) fn sweep(&self, now: Duration) {
         self.now.set(now);
