@@ -45,11 +45,14 @@ async fn put_each(core: Weak<Core>, mut topologies: Receiver<Option<Arc<Topology
     }
 }
 
+/// What came of each discovery, in the order given.
 fn tried(discoveries: &[String], watch: &TopologyWatch) -> Vec<TriedDiscovery> {
     let status = watch.status();
-    let reason = status.last_error.unwrap_or_else(|| "it has no topology of this cluster".to_owned());
-    discoveries
-        .iter()
-        .map(|address| TriedDiscovery { address: address.clone(), reason: reason.clone() })
-        .collect()
+    let reason = |address: &str| {
+        let address = address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/');
+        let silent = || "it was not asked, or has no topology of this cluster".to_owned();
+        status.failures.get(address).cloned().unwrap_or_else(silent)
+    };
+    let tried = discoveries.iter();
+    tried.map(|address| TriedDiscovery { address: address.clone(), reason: reason(address) }).collect()
 }

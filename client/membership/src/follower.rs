@@ -202,6 +202,7 @@ impl Follower {
         status.following = None;
         status.since = None;
         status.last_error = Some(error);
+        status.failures.insert(address.clone(), left.reason.clone());
     }
 }
 

@@ -1,5 +1,6 @@
 //! The newest topology of one cluster, from whichever discovery answers.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use evanesce_topology::{Epoch, Topology};
@@ -38,6 +39,8 @@ pub struct WatchStatus {
     pub attempts: u64,
     /// Why the last discovery was left or could not be followed; kept after another has answered.
     pub last_error: Option<String>,
+    /// Why each discovery that failed did so the last time, by `host:port`.
+    pub failures: BTreeMap<String, String>,
 }
 
 impl TopologyWatch {
