@@ -95,8 +95,39 @@ impl StoreConfig {
         let segment_bytes = (self.memory_bytes / SEGMENTS_PER_BUDGET)
             .max(64 << 10)
             .min(open_bound)
-            .clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX)
-            .next_multiple_of(SEGMENT_BYTES_MIN);
+            .clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
+        // Whole pages, rounded down so that the bound holds.
+        let segment_bytes = segment_bytes / SEGMENT_BYTES_MIN * SEGMENT_BYTES_MIN;
         Ok(Layout { segment_bytes, inline_bytes_max: segment_bytes / 4, item_bytes_max: self.item_bytes_max })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use super::{StoreConfig, StoreConfigError};
+
+    fn config(memory_bytes: usize, item_bytes_max: usize, shards: usize) -> StoreConfig {
+        StoreConfig { memory_bytes, item_bytes_max, shards: NonZeroUsize::new(shards).unwrap() }
+    }
+
+    #[test]
+    fn segments_follow_the_budget_within_bounds() {
+        for (mib, shards, segment_kib) in
+            [(64, 4, 64), (64, 16, 20), (256, 4, 256), (1024, 4, 1024), (65536, 64, 1024)]
+        {
+            let layout = config(mib << 20, 1 << 20, shards).layout().unwrap();
+            assert_eq!(layout.segment_bytes, segment_kib << 10, "{mib} MiB, {shards} shards");
+            assert!(4 * shards * layout.segment_bytes * 50 <= mib << 20);
+        }
+    }
+
+    #[test]
+    fn config_that_cannot_work_is_refused() {
+        let small = config(100_000, 1000, 4).layout();
+        assert!(matches!(small, Err(StoreConfigError::MemoryTooSmall { least: 262_144, .. })), "{small:?}");
+        let large = config(1 << 20, 1 << 20, 4).layout();
+        assert!(matches!(large, Err(StoreConfigError::ItemTooLarge { most: 262_144, .. })), "{large:?}");
     }
 }

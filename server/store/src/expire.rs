@@ -1,5 +1,7 @@
 //! Proactive expiry: finding what has expired before anybody asks for it.
 
+use std::cmp::Reverse;
+
 use crate::Time;
 use crate::ghost::Ghost;
 use crate::index::{Index, Location};
@@ -52,10 +54,9 @@ impl Shard {
         step
     }
 
-    /// Drops the expired items of a segment. When none is left, the segment itself goes: at once if even
-    /// its last one has expired.
+    /// Drops the expired items of a segment; with the last one the segment itself goes.
     fn expire_segment(&mut self, id: u32, now: Time, step: &mut Step) {
-        let (mut expires_min, mut expires_max) = (u64::MAX, 0);
+        let mut expires_min = None;
         let mut next = self.segments.get(id).next_live(0);
         while let Some((offset, header)) = next {
             step.visited += 1;
@@ -67,13 +68,12 @@ impl Shard {
                 let hash = self.shared.hash(key);
                 self.drop_expired(hash, Location::Inline { segment: id, offset }, &header, step);
             } else {
-                expires_min = expires_min.min(header.expires_ms);
-                expires_max = expires_max.max(header.expires_ms);
+                expires_min = expires_min.max(Some(Reverse(header.expires_ms)));
             }
         }
-        if expires_max > 0 {
-            let segment = self.segments.get_mut(id);
-            (segment.expires_min, segment.expires_max) = (expires_min, expires_max);
+        // Without a survivor there is no segment any more.
+        if let Some(Reverse(expires_ms)) = expires_min {
+            self.segments.get_mut(id).expires_min = expires_ms;
         }
     }
 

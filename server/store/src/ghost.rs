@@ -76,7 +76,7 @@ impl Ghost {
     }
 
     fn place(&self, fingerprint: u32) -> usize {
-        (u64::from(fingerprint) * self.groups.len() as u64 >> 32) as usize
+        ((u64::from(fingerprint) * self.groups.len() as u64) >> 32) as usize
     }
 }
 

@@ -182,7 +182,7 @@ impl Index {
     }
 
     fn home(&self, tag: u64) -> usize {
-        (u128::from(tag) * self.slots.len() as u128 >> (64 - LOCATION_BITS)) as usize
+        ((u128::from(tag) * self.slots.len() as u128) >> (64 - LOCATION_BITS)) as usize
     }
 
     fn after(&self, position: usize) -> usize {

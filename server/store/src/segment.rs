@@ -33,22 +33,11 @@ pub(crate) struct Segment {
     live_items: usize,
     /// No live item expires earlier.
     pub(crate) expires_min: u64,
-    /// No live item expires later.
-    pub(crate) expires_max: u64,
 }
 
 impl Segment {
     pub(crate) fn new(queue: Queue, buffer: Buffer) -> Segment {
-        Segment {
-            queue,
-            sealed: false,
-            buffer,
-            used: 0,
-            live_bytes: 0,
-            live_items: 0,
-            expires_min: NEVER,
-            expires_max: 0,
-        }
+        Segment { queue, sealed: false, buffer, used: 0, live_bytes: 0, live_items: 0, expires_min: NEVER }
     }
 
     pub(crate) fn into_buffer(self) -> Buffer {
@@ -89,7 +78,6 @@ impl Segment {
     /// An item of this segment expires at this instant now.
     pub(crate) fn widen(&mut self, expires_ms: u64) {
         self.expires_min = self.expires_min.min(expires_ms);
-        self.expires_max = self.expires_max.max(expires_ms);
     }
 
     /// The item at `offset` left the table. Answers its footprint.

@@ -191,7 +191,7 @@ impl Store {
 
     /// The lower half of the hash chooses the shard, the upper half the place in it.
     fn shard_of(&self, hash: u64) -> usize {
-        ((hash & u64::from(u32::MAX)) * self.shards.len() as u64 >> 32) as usize
+        (((hash & u64::from(u32::MAX)) * self.shards.len() as u64) >> 32) as usize
     }
 
     /// Runs an operation in a shard, making room as often as it asks for it. `None`: there is none.

@@ -152,8 +152,9 @@ struct Both {
 
 impl Both {
     fn new(memory_bytes: usize, item_bytes_max: usize, shards: usize, evicts: bool) -> Both {
-        let shards = NonZeroUsize::new(shards).unwrap();
-        let store = Store::new(StoreConfig { memory_bytes, item_bytes_max, shards }).unwrap();
+        let shards = NonZeroUsize::new(shards).expect("tests have shards");
+        let store =
+            Store::new(StoreConfig { memory_bytes, item_bytes_max, shards }).expect("the config works");
         let naive = Naive { item_bytes_max, ..Naive::default() };
         Both { store, naive, now: Time(1_000_000), evicts }
     }

@@ -1,0 +1,228 @@
+//! memcached's rules that deserve a name. The model test has them all; here they can be read.
+
+use evanesce_store::{
+    Arithmetic, ArithmeticOutcome, Compare, Delete, DeleteMode, DeleteOutcome, Direction, Expiry, Lookup,
+    Read, Store, StoreConfig, Time, Write, WriteMode, WriteOutcome,
+};
+use std::time::Duration;
+
+const NOW: Time = Time(1_700_000_000_000);
+
+fn store() -> Store {
+    Store::new(StoreConfig::default()).expect("the default works")
+}
+
+fn after(secs: u64) -> Time {
+    Time(NOW.0 + secs * 1000)
+}
+
+fn get(store: &Store, now: Time) -> Option<Vec<u8>> {
+    store.read(&Read::key(b"k"), now, |lookup| match lookup {
+        Lookup::Hit(hit) => Some(hit.value.contiguous().into_owned()),
+        Lookup::Miss => None,
+    })
+}
+
+/// Win, stale, win sent: as a meta get shows them.
+fn bits(store: &Store, read: Read<'_>) -> (bool, bool, bool) {
+    store.read(&Read { may_win: true, ..read }, NOW, |lookup| match lookup {
+        Lookup::Hit(hit) => (hit.win, hit.stale, hit.win_sent),
+        Lookup::Miss => panic!("the item is there"),
+    })
+}
+
+fn cas_of(outcome: WriteOutcome) -> u64 {
+    match outcome {
+        WriteOutcome::Stored { cas, .. } => cas,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn arithmetic(store: &Store, direction: Direction, delta: u64) -> ArithmeticOutcome {
+    let op = Arithmetic {
+        key: b"k",
+        direction,
+        delta,
+        initial: None,
+        touch: None,
+        compare: None,
+        cas_override: None,
+    };
+    store.arithmetic(&op, NOW)
+}
+
+fn number(outcome: ArithmeticOutcome) -> u64 {
+    match outcome {
+        ArithmeticOutcome::Number { number, .. } => number,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn cas_tokens_start_at_one_and_grow_over_all_keys() {
+    let store = store();
+    let keys = ["a", "b", "c", "a", "d"];
+    let tokens = keys.map(|key| cas_of(store.write(&Write::set(key.as_bytes(), b""), NOW)));
+    assert_eq!(tokens, [1, 2, 3, 4, 5]);
+    let forced = Write { cas_override: Some(77), ..Write::set(b"a", b"") };
+    assert_eq!(cas_of(store.write(&forced, NOW)), 77);
+}
+
+#[test]
+fn item_is_gone_from_its_expiry_on() {
+    let store = store();
+    store.write(&Write { expiry: Expiry::At(Time(NOW.0 + 5)), ..Write::set(b"k", b"v") }, NOW);
+    assert!(get(&store, Time(NOW.0 + 4)).is_some());
+    assert!(get(&store, Time(NOW.0 + 5)).is_none());
+    assert_eq!(store.stats().expired, 1);
+}
+
+#[test]
+fn set_with_past_expiry_deletes_the_item() {
+    let store = store();
+    store.write(&Write::set(b"k", b"v"), NOW);
+    let outcome = store.write(&Write { expiry: Expiry::At(NOW), ..Write::set(b"k", b"w") }, NOW);
+    assert!(matches!(outcome, WriteOutcome::Stored { .. }));
+    assert!(get(&store, NOW).is_none());
+}
+
+#[test]
+fn touch_with_past_expiry_shows_the_item_a_last_time() {
+    let store = store();
+    store.write(&Write::set(b"k", b"v"), NOW);
+    let touch = Read { touch: Some(Expiry::At(NOW)), ..Read::key(b"k") };
+    assert!(store.read(&touch, NOW, |lookup| matches!(lookup, Lookup::Hit(_))));
+    assert!(get(&store, NOW).is_none());
+}
+
+#[test]
+fn too_large_set_deletes_what_was_there() {
+    let store = store();
+    let large = vec![0; 1 << 20];
+    store.write(&Write::set(b"k", b"v"), NOW);
+    let add = Write { mode: WriteMode::Add, ..Write::set(b"k", &large) };
+    assert_eq!(store.write(&add, NOW), WriteOutcome::TooLarge);
+    assert!(get(&store, NOW).is_some());
+    assert_eq!(store.write(&Write::set(b"k", &large), NOW), WriteOutcome::TooLarge);
+    assert!(get(&store, NOW).is_none());
+}
+
+#[test]
+fn append_that_grows_too_large_leaves_the_item() {
+    let store = store();
+    store.write(&Write::set(b"k", &vec![0; 1_000_000]), NOW);
+    let append = Write { mode: WriteMode::Append { vivify: None }, ..Write::set(b"k", &[0; 100_000]) };
+    assert_eq!(store.write(&append, NOW), WriteOutcome::NotStored);
+    assert_eq!(get(&store, NOW).unwrap().len(), 1_000_000);
+}
+
+#[test]
+fn flush_takes_what_was_written_before_it_and_nothing_after() {
+    let store = store();
+    store.write(&Write::set(b"k", b"old"), NOW);
+    store.flush(NOW);
+    assert!(get(&store, NOW).is_none());
+    store.write(&Write::set(b"k", b"new"), NOW);
+    assert!(get(&store, NOW).is_some());
+}
+
+#[test]
+fn flush_in_the_future_waits_for_its_time() {
+    let store = store();
+    store.write(&Write::set(b"k", b"old"), NOW);
+    store.flush(after(10));
+    store.write(&Write::set(b"k", b"newer"), after(5));
+    assert!(get(&store, Time(after(10).0 - 1)).is_some());
+    assert!(get(&store, after(10)).is_none());
+    // The clock set back does not bring it back.
+    assert!(get(&store, NOW).is_none());
+    assert_eq!(store.stats().flushed, 1);
+}
+
+#[test]
+fn first_reader_of_a_stale_item_gets_the_win() {
+    let store = store();
+    store.write(&Write::set(b"k", b"v"), NOW);
+    let mode = DeleteMode::Invalidate { touch: Some(Expiry::At(after(30))), drop_value: false };
+    assert_eq!(store.delete(&Delete { mode, ..Delete::key(b"k") }, NOW), DeleteOutcome::Deleted);
+    // A classic get sees the value and takes no win.
+    assert_eq!(get(&store, NOW).as_deref(), Some(&b"v"[..]));
+    assert_eq!(bits(&store, Read::key(b"k")), (true, true, false));
+    assert_eq!(bits(&store, Read::key(b"k")), (false, true, true));
+    store.write(&Write::set(b"k", b"w"), NOW);
+    assert_eq!(bits(&store, Read::key(b"k")), (false, false, false));
+}
+
+#[test]
+fn vivifying_reader_gets_the_win_and_the_next_one_does_not() {
+    let store = store();
+    let vivify = Read { vivify: Some(Expiry::At(after(30))), ..Read::key(b"k") };
+    assert_eq!(bits(&store, vivify), (true, false, false));
+    assert_eq!(bits(&store, vivify), (false, false, true));
+}
+
+#[test]
+fn reader_gets_the_win_when_less_remains_than_it_asks_for() {
+    let store = store();
+    store.write(&Write { expiry: Expiry::At(after(30)), ..Write::set(b"k", b"v") }, NOW);
+    let below = |secs| Read { recache_below: Some(Duration::from_secs(secs)), ..Read::key(b"k") };
+    assert_eq!(bits(&store, below(30)), (false, false, false));
+    assert_eq!(bits(&store, below(31)), (true, false, false));
+    assert_eq!(bits(&store, below(31)), (false, false, true));
+}
+
+#[test]
+fn invalidating_write_with_an_older_token_stores_stale() {
+    let store = store();
+    let old = cas_of(store.write(&Write::set(b"k", b"1"), NOW));
+    cas_of(store.write(&Write { expiry: Expiry::At(after(9)), ..Write::set(b"k", b"2") }, NOW));
+    let write = |invalidate| {
+        let compare = Some(Compare { cas: old, invalidate });
+        store.write(&Write { compare, ..Write::set(b"k", b"3") }, NOW)
+    };
+    assert_eq!(write(false), WriteOutcome::Exists);
+    assert!(matches!(write(true), WriteOutcome::Stored { .. }));
+    assert_eq!(bits(&store, Read::key(b"k")), (true, true, false));
+    // It kept the expiry that was there.
+    assert!(get(&store, after(9)).is_none());
+}
+
+#[test]
+fn numbers_wrap_upwards_and_stop_at_zero() {
+    let store = store();
+    store.write(&Write::set(b"k", b"18446744073709551615"), NOW);
+    assert_eq!(number(arithmetic(&store, Direction::Increment, 2)), 1);
+    assert_eq!(number(arithmetic(&store, Direction::Decrement, 5)), 0);
+}
+
+#[test]
+fn shorter_number_keeps_its_length() {
+    let store = store();
+    store.write(&Write { flags: 5, ..Write::set(b"k", b"10") }, NOW);
+    assert_eq!(number(arithmetic(&store, Direction::Decrement, 1)), 9);
+    assert_eq!(get(&store, NOW).as_deref(), Some(&b"9 "[..]));
+    assert_eq!(number(arithmetic(&store, Direction::Increment, 991)), 1000);
+    assert_eq!(get(&store, NOW).as_deref(), Some(&b"1000"[..]));
+    store.write(&Write::set(b"k", b"ten"), NOW);
+    assert_eq!(arithmetic(&store, Direction::Increment, 1), ArithmeticOutcome::NotANumber);
+}
+
+#[test]
+fn batch_visits_in_the_order_of_its_reads() {
+    let store = store();
+    let keys: Vec<String> = (0..100).map(|key| key.to_string()).collect();
+    for key in keys.iter().step_by(2) {
+        store.write(&Write::set(key.as_bytes(), key.as_bytes()), NOW);
+    }
+    let reads: Vec<_> = keys.iter().map(|key| Read::key(key.as_bytes())).collect();
+    let mut next = 0;
+    store.read_batch(&reads, NOW, |index, lookup| {
+        assert_eq!(index, next);
+        next += 1;
+        match lookup {
+            Lookup::Hit(hit) => assert_eq!(*hit.value.contiguous(), *keys[index].as_bytes()),
+            Lookup::Miss => assert_eq!(index % 2, 1),
+        }
+    });
+    assert_eq!(next, 100);
+}
