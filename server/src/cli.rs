@@ -6,6 +6,7 @@ use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
 
 use crate::config::{RoleName, Settings, file_arg, with_options};
 use crate::ctl::Ctl;
+use crate::output;
 use crate::run;
 use crate::up::Up;
 
@@ -16,10 +17,10 @@ const ABOUT: &str = "A distributed key-value cache: nodes, discovery, gateway, a
 
 const EXAMPLES: &str = "\
 Examples:
-  evanesce up                                   a whole cluster on this machine: 3 zones of 2 nodes, one gateway
-  evanesce ctl status                           who is there and how they do
-  evanesce node --standalone --memory 1GiB      one node by itself, where memcached would be
-  evanesce config print node --standalone       every option with its doc, as a file to start from
+  evanesce up                              a whole cluster here: 3 zones of 2 nodes, one gateway
+  evanesce ctl status                      who is there and how they do
+  evanesce node --standalone --memory 1GiB one node by itself, where memcached would be
+  evanesce config print node --standalone  every option and its doc, as a file to start from
 
 Exit codes: 0 ended in order; 1 failed, or a miss of `ctl get`; 2 bad usage or configuration.";
 
@@ -118,11 +119,17 @@ fn config(matches: &ArgMatches) -> ExitCode {
     let (role, matches) = matches.subcommand().expect("clap requires a role");
     let role = role_named(role).expect("clap knows the same roles");
     with_settings(role, matches, |settings| {
-        match verb {
-            "print" => print!("{}", settings.commented_file()),
-            _ => println!("the configuration of this {role} is good"),
+        let said = match verb {
+            "print" => settings.commented_file(),
+            _ => format!("the configuration of this {role} is good\n"),
+        };
+        match output::text(&said) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                output::complain(&format!("evanesce config: {error:#}"));
+                ExitCode::FAILURE
+            }
         }
-        ExitCode::SUCCESS
     })
 }
 
@@ -130,7 +137,7 @@ fn with_settings(role: RoleName, matches: &ArgMatches, act: impl FnOnce(Settings
     match Settings::gather(role, matches) {
         Ok(settings) => act(settings),
         Err(error) => {
-            eprintln!("evanesce {role}: {error}");
+            output::complain(&format!("evanesce {role}: {error}"));
             ExitCode::from(EXIT_USAGE)
         }
     }

@@ -23,6 +23,7 @@ mod config;
 mod ctl;
 mod logging;
 mod machine;
+mod output;
 mod run;
 mod stop;
 mod table;

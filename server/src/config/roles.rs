@@ -19,6 +19,8 @@ const MEMORY_MIN: usize = 8 << 20;
 const MEMORY_MAX: usize = 1 << 44;
 /// The value of one item: from something useful to what memcached allows.
 const ITEM_BYTES: std::ops::RangeInclusive<usize> = (1 << 10)..=(128 << 20);
+/// What the store asks for: an append holds the old item and the new one at once.
+const LARGEST_ITEMS_MIN: usize = 4;
 /// More threads than any machine has cores are a mistake.
 const THREADS: std::ops::RangeInclusive<usize> = 1..=1024;
 /// What file descriptors can ever allow.
@@ -103,6 +105,11 @@ fn check_node(check: &mut Checker) -> Option<NodeConfig> {
     // Every option is read before any is missed, so that all faults are noted.
     let face = check_face(check, standalone);
     let memory_bytes = check.size("memory", MEMORY_MIN..=MEMORY_MAX, Some(machine::memory_default()));
+    if let Some((face, memory_bytes)) = face.as_ref().zip(memory_bytes)
+        && face.item_bytes_max > memory_bytes / LARGEST_ITEMS_MIN
+    {
+        check.fault("item_bytes_max is more than a quarter of memory: lower it, or give more memory");
+    }
     let drain_deadline = drain_deadline(check);
     let name = check.name("name", NameKind::Node, standalone.then(|| STANDALONE.to_owned()));
     let membership = check_membership(check, standalone);

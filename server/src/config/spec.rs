@@ -208,7 +208,8 @@ const OPTIONS: &[Spec] = &[
         name: "item_bytes_max",
         form: Form::One("SIZE"),
         roles: &[(Node, Unset::Text("1MiB")), (Gateway, Unset::Text("1MiB"))],
-        doc: "The largest value, 1KiB to 128MiB.",
+        doc: "The largest item a node stores, key and value together, at most a quarter of its memory; the largest value \
+              a gateway takes. 1KiB to 128MiB.",
     },
     Spec {
         name: "threads",

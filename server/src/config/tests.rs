@@ -166,3 +166,10 @@ fn listening_everywhere_needs_an_address_to_tell() {
     assert_eq!(node.advertise_grpc, Some("10.1.2.3:11212".parse().unwrap()));
     assert_eq!(node.ring_text.unwrap(), "n1/10.1.2.3:11211");
 }
+
+#[test]
+fn largest_item_must_fit_the_memory_four_times() {
+    let flags = ["--standalone", "--memory", "16MiB", "--item-bytes-max", "5MiB"];
+    let faults = settings(RoleName::Node, "", &flags).unwrap_err();
+    assert!(faults.contains("a quarter of memory"), "{faults}");
+}

@@ -8,8 +8,9 @@ use base64::prelude::BASE64_STANDARD;
 use evanesce_client::{Client, Item, LatchPolicy, Written};
 use serde_json::{Value, json};
 
+use crate::ctl::Done;
 use crate::ctl::reach::Reach;
-use crate::ctl::{Done, output};
+use crate::output;
 
 /// A client like any service's, but one that waits for every replica: this process ends with its answer, and writes
 /// still under way would end with it.

@@ -7,7 +7,6 @@
 //! ```
 
 mod item;
-mod output;
 mod process;
 mod reach;
 mod ring;
@@ -18,6 +17,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 
+use crate::output;
 use reach::Reach;
 
 /// A miss is no error, but scripts want to know: as grep does.
@@ -138,7 +138,7 @@ impl Ctl {
             Ok(Done::Well) => ExitCode::SUCCESS,
             Ok(Done::Short) => ExitCode::from(EXIT_MISS),
             Err(error) => {
-                eprintln!("evanesce ctl: {error:#}");
+                output::complain(&format!("evanesce ctl: {error:#}"));
                 ExitCode::FAILURE
             }
         }

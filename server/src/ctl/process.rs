@@ -10,8 +10,9 @@ use futures_util::future::join_all;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::ctl::Done;
 use crate::ctl::reach::Reach;
-use crate::ctl::{Done, output};
+use crate::output;
 use crate::table::table;
 
 /// One process, as it says itself.

@@ -6,8 +6,9 @@ use anyhow::Context;
 use evanesce_topology::{Node, Placement, ServerGroup, Topology};
 use serde::Serialize;
 
+use crate::ctl::Done;
 use crate::ctl::reach::Reach;
-use crate::ctl::{Done, output};
+use crate::output;
 use crate::table::table;
 
 #[derive(Serialize)]

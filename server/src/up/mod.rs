@@ -27,6 +27,7 @@ use clap::Parser;
 use evanesce_topology::{NameKind, RingProfile, check_name};
 use tokio::time::Instant;
 
+use crate::output;
 use crate::stop::{Stop, Stops};
 use fleet::{Ended, Fleet};
 use plan::Plan;
@@ -45,10 +46,11 @@ Examples:
   evanesce up                                    3 zones of 2 nodes, 64MiB each
   evanesce up --zones 1 --nodes 1                the smallest cluster
   evanesce up --ring evcache --cluster EVCACHE   as Netflix's Java client expects it
-  evanesce up --json cluster.json                for scripts: who is where, and how to start each again
+  evanesce up --json cluster.json                for scripts: who is where, how to start each
 
-On Linux every process gets a loopback address of its own, 127.x.y.z, with the default ports; the gateway takes
-127.0.0.1:11211 where that is free. Elsewhere: free ports of 127.0.0.1. Ctrl-C ends all within 10 s.";
+On Linux every process gets a loopback address of its own, 127.x.y.z, with the default ports; the
+gateway takes 127.0.0.1:11211 where that is free. Elsewhere: free ports of 127.0.0.1.
+Ctrl-C ends all within 10 s.";
 
 /// Run a whole cluster on this machine, until Ctrl-C.
 #[derive(Debug, Parser)]
@@ -138,7 +140,7 @@ impl Up {
         match outcome {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("evanesce up: {error:#}");
+                output::complain(&format!("evanesce up: {error:#}"));
                 ExitCode::FAILURE
             }
         }
@@ -154,7 +156,7 @@ impl Up {
             lived = self.live(&mut fleet) => lived,
             stop = stops.next() => {
                 if stop != Stop::ParentGone {
-                    println!("\nending; once more ends at once");
+                    output::complain("\nending; once more ends at once");
                 }
                 Ok(())
             }
@@ -179,15 +181,17 @@ impl Up {
     async fn live(&self, fleet: &mut Fleet) -> anyhow::Result<()> {
         ready_or_why(fleet).await?;
         self.write_json(fleet)?;
-        println!("{}", report::welcome(fleet));
+        output::text(&report::welcome(fleet))?;
         loop {
             let ended = fleet.next_ended().await;
-            eprintln!("\n{}", report::obituary(fleet, &ended));
+            output::complain(&format!("\n{}", report::obituary(fleet, &ended)));
             if self.restart {
                 tokio::time::sleep(RESTART_PAUSE).await;
-                let pid = fleet.restart(ended.index)?;
-                eprintln!("{} is started again, as pid {pid}", fleet.process(ended.index).name);
-                self.write_json(fleet)?;
+                match fleet.restart(ended.index).and_then(|pid| self.write_json(fleet).map(|()| pid)) {
+                    Ok(pid) => complain_restarted(fleet, ended.index, pid),
+                    // The rest of the cluster goes on.
+                    Err(error) => output::complain(&format!("{error:#}")),
+                }
             }
         }
     }
@@ -216,6 +220,10 @@ async fn ready_or_why(fleet: &mut Fleet) -> anyhow::Result<()> {
         Some(ended) => anyhow::bail!("{}", died_early(fleet, &ended)),
         None => anyhow::bail!("not ready within {}:\n{waiting}", humantime::format_duration(READY_WITHIN)),
     }
+}
+
+fn complain_restarted(fleet: &Fleet, index: usize, pid: u32) {
+    output::complain(&format!("{} is started again, as pid {pid}", fleet.process(index).name));
 }
 
 fn died_early(fleet: &Fleet, ended: &Ended) -> String {

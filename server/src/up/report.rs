@@ -94,7 +94,7 @@ pub(crate) fn welcome(fleet: &Fleet) -> String {
     writeln!(out, "logs and state: {}\n\ntry:", fleet.log_dir().display())
         .expect("a string takes everything");
     to_try(fleet).iter().for_each(|line| out.push_str(&format!("  {line}\n")));
-    out.push_str("\nCtrl-C ends it");
+    out.push_str("\nCtrl-C ends it\n");
     out
 }
 

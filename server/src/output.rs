@@ -1,4 +1,4 @@
-//! Standard output, which may close early.
+//! Standard output and standard error, either of which may close early.
 
 use std::io::{self, Write};
 
@@ -24,4 +24,9 @@ pub(crate) fn bytes(bytes: &[u8]) -> anyhow::Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Prints a line on standard error; where nobody reads that any more, there is nobody to tell.
+pub(crate) fn complain(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
 }
