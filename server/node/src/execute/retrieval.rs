@@ -94,7 +94,7 @@ fn read<'b>(request: &Request<'_>, key: &'b [u8], context: &Context<'_>) -> Read
 pub(super) fn value_bytes(value: &Value<'_>) -> usize {
     match value {
         Value::Inline(bytes) => bytes.len(),
-        Value::Pinned(bytes) => bytes.len(),
+        Value::Pinned(pieces) => pieces.iter().map(|piece| piece.len()).sum(),
     }
 }
 
@@ -102,7 +102,7 @@ pub(super) fn value_bytes(value: &Value<'_>) -> usize {
 pub(super) fn append_value(value: &Value<'_>, out: &mut ReplyBuffer) {
     match value {
         Value::Inline(bytes) => out.buf().extend_from_slice(bytes),
-        Value::Pinned(bytes) => out.push((*bytes).clone()),
+        Value::Pinned(pieces) => pieces.iter().for_each(|piece| out.push(piece.clone())),
     }
     out.buf().extend_from_slice(b"\r\n");
 }
