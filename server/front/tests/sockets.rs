@@ -1,5 +1,7 @@
 //! Fronts on real sockets of the loopback.
 
+#![expect(clippy::unwrap_used, reason = "a test panics on failure")]
+
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::num::NonZeroUsize;

@@ -1,5 +1,7 @@
 //! Nodes from start to drain, on loopback.
 
+#![expect(clippy::unwrap_used, reason = "a test panics on failure")]
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;

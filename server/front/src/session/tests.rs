@@ -37,7 +37,7 @@ impl Service for Rc<Fake> {
         for request in batch {
             match request {
                 Request::Set(set) => {
-                    out.buf().extend_from_slice(format!("STORED {}\r\n", set.value.len()).as_bytes())
+                    out.buf().extend_from_slice(format!("STORED {}\r\n", set.value.len()).as_bytes());
                 }
                 Request::TooLarge(refused) => error_line(out.buf(), refused.line),
                 Request::Get(get) => {
