@@ -95,20 +95,25 @@ impl<'a> Session<'a> {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Loss> {
         loop {
+            let held_back = self.holds_back();
             if self.take_queued(cx) {
                 return Poll::Ready(Loss::Retired);
             }
             if let Poll::Ready(Err(error)) = self.poll_write(cx) {
                 return Poll::Ready(Loss::Io(error.kind()));
             }
-            let held_back = self.in_flight.len() >= self.shared.options.in_flight_max;
             match self.poll_read(cx) {
                 Poll::Ready(loss) => return Poll::Ready(loss),
-                // Replies have made room for requests that were held back: nobody else would send them.
-                Poll::Pending if held_back && self.in_flight.len() < self.shared.options.in_flight_max => {}
+                // There is room now for requests that were left in the queue: nobody else would send them.
+                Poll::Pending if held_back && !self.holds_back() => {}
                 Poll::Pending => return self.poll_look(cx),
             }
         }
+    }
+
+    /// Whether requests stay in the queue: the socket takes no more, or too many replies are due.
+    fn holds_back(&self) -> bool {
+        !self.unwritten.is_empty() || self.in_flight.len() >= self.shared.options.in_flight_max
     }
 
     /// Takes what callers left and says where to wake; true when no handle is left.
@@ -117,7 +122,7 @@ impl<'a> Session<'a> {
         if !inner.session.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             inner.session = Some(cx.waker().clone());
         }
-        if self.unwritten.is_empty() && self.in_flight.len() < self.shared.options.in_flight_max {
+        if !self.holds_back() {
             mem::swap(&mut self.unwritten, &mut inner.out);
             self.in_flight.append(&mut inner.queued);
         }

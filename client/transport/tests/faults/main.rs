@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use peer::{PATIENCE, echo, eventually, get, listen, mg, quick, read_line, value};
+use peer::{PATIENCE, echo, eventually, get, listen, mg, ms, quick, read_line, value};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_calls_each_get_their_own_value() {
@@ -278,6 +278,36 @@ async fn last_handle_gone_closes_the_connection() {
     assert!(outcome.is_ok());
     drop(clone);
     assert_eq!(stream.read(&mut [0]).await.expect("the client closes"), 0);
+}
+
+/// What was seen in review: a request queued while the socket took no more was sent only when something else
+/// woke the session. Now it looks into the queue again once the socket has taken what it held.
+#[tokio::test]
+async fn request_queued_behind_a_blocked_write_is_sent() {
+    let (listener, address) = listen().await;
+    // No timer of the session comes to help.
+    let options = ConnectionOptions { stall_timeout: PATIENCE * 10, ..ConnectionOptions::default() };
+    let connection = Connection::spawn(address, options);
+    let (mut stream, _) = listener.accept().await.expect("the client connects");
+    eventually("it is up", || connection.is_up()).await;
+    // More than the kernel's buffers of both ends hold.
+    let large = vec![b'x'; 16 << 20];
+    let flags = MetaFlagsBuf::new().number(b'O', 1);
+    let deadline = Instant::now() + PATIENCE;
+    let large = connection.start_call(&ms("large", &flags, &large), deadline);
+    let mut large = std::pin::pin!(large);
+    // The session runs, and blocks on the socket.
+    assert!(tokio::time::timeout(Duration::from_millis(50), &mut large).await.is_err());
+    let script = async {
+        let mut seen = 0;
+        let mut input = vec![0; 1 << 20];
+        while !input[..seen].ends_with(b"mg small v O2\r\n") {
+            seen = stream.read(&mut input).await.expect("the client sends");
+        }
+        stream.write_all(b"HD O1\r\nEN O2\r\n").await.expect("the client reads");
+    };
+    let (large, small, ()) = tokio::join!(large, get(&connection, "small", 2, PATIENCE), script);
+    assert!(large.is_ok() && small.is_ok(), "{large:?} {small:?}");
 }
 
 #[tokio::test]

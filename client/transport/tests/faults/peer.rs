@@ -6,7 +6,7 @@ use std::time::Duration;
 use evanesce_transport::{Connection, ConnectionOptions};
 use evanesce_wire::limits::Limits;
 use evanesce_wire::reply::{MetaReply, Reply};
-use evanesce_wire::request::{MetaGet, MetaKey, Request};
+use evanesce_wire::request::{MetaGet, MetaKey, MetaSet, Request, SetMode};
 use evanesce_wire::{Decoded, MetaFlagsBuf, RequestDecoder};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -94,6 +94,23 @@ pub(crate) fn mg<'a>(key: &'a str, flags: &'a MetaFlagsBuf) -> Request<'a> {
         compare: None,
         cas_override: None,
         counts_as_access: true,
+    })
+}
+
+/// An `ms` with ready flags.
+pub(crate) fn ms<'a>(key: &'a str, flags: &'a MetaFlagsBuf, value: &'a [u8]) -> Request<'a> {
+    Request::MetaSet(MetaSet {
+        key: MetaKey { bytes: key.as_bytes().into(), base64: false },
+        flags: flags.as_flags(),
+        mode: SetMode::Set,
+        client_flags: 0,
+        exptime: None,
+        compare: None,
+        cas_override: None,
+        invalidate: false,
+        vivify: None,
+        quiet: false,
+        value,
     })
 }
 
