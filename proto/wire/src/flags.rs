@@ -39,6 +39,9 @@ impl<'a> MetaFlags<'a> {
     }
 }
 
+// A key's, a value's, a TTL's and an opaque's flags, with their numbers: one allocation instead of three.
+const FLAGS_BYTES_USUAL: usize = 64;
+
 /// Flags under construction, for a client.
 ///
 /// ```
@@ -53,7 +56,7 @@ pub struct MetaFlagsBuf(BytesMut);
 impl MetaFlagsBuf {
     /// No flags yet.
     pub fn new() -> MetaFlagsBuf {
-        MetaFlagsBuf::default()
+        MetaFlagsBuf(BytesMut::with_capacity(FLAGS_BYTES_USUAL))
     }
 
     /// The flags every request with this key needs: `b` when it goes as base64.
