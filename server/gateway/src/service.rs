@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use evanesce_client::{Client, Namespace};
 use evanesce_front::{Flow, Output, Service, StatsHandle};
@@ -28,6 +29,7 @@ pub(crate) struct Shared {
     pub(crate) counts: Vec<Counts>,
     pub(crate) front: StatsHandle,
     under_way: Semaphore,
+    started: Instant,
 }
 
 impl Shared {
@@ -38,14 +40,19 @@ impl Shared {
             counts: (0..threads).map(|_| Counts::default()).collect(),
             front,
             under_way: Semaphore::new(KEYS_UNDER_WAY_MAX),
+            started: Instant::now(),
         }
     }
 
     /// What `stats` and the admin API tell.
     pub(crate) fn stats(&self) -> Vec<(String, String)> {
         let front = self.front.stats();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut stats = vec![
             ("pid".to_owned(), std::process::id().to_string()),
+            ("uptime".to_owned(), self.started.elapsed().as_secs().to_string()),
+            ("time".to_owned(), now.as_secs().to_string()),
+            ("pointer_size".to_owned(), usize::BITS.to_string()),
             ("version".to_owned(), evanesce_wire::MEMCACHED_VERSION.to_owned()),
             ("threads".to_owned(), front.threads.to_string()),
         ];
