@@ -96,6 +96,10 @@ impl Up {
     /// When it ends or is not ready in time, with what it printed.
     pub fn start(programs: &Programs, directory: &Path, name: &str, options: &[&str]) -> anyhow::Result<Up> {
         let path = directory.join(format!("{name}.json"));
+        // One of an earlier run would look like this one's.
+        if path.exists() {
+            std::fs::remove_file(&path)?;
+        }
         let json = path.display().to_string();
         let mut arguments = vec!["up", "--json", &json];
         arguments.extend(options);

@@ -156,7 +156,7 @@ fn transcripts(servers: &[Server], scripts: &[Script], show: bool) -> anyhow::Re
     }
     let mut total = 0;
     for (server, answers) in servers.iter().zip(&said).skip(1) {
-        let (compared, different) = compare(server, scripts, &said[0], answers);
+        let (compared, different) = compare([&servers[0], server], scripts, [&said[0], answers])?;
         println!("{:8} {compared} cases compared with {STOCK}, {different} different", server.name);
         total += different;
     }

@@ -15,6 +15,7 @@
 //! stats slabs: name name         the same of `stats slabs`
 //! count get_hits get_misses      how far these counters of `stats` went since the last count
 //! only node                      this case is not for the gateway
+//! differs node: why              a known difference, with its reason; a failure once it no longer differs
 //! ```
 
 use std::time::Duration;
@@ -34,6 +35,8 @@ pub(crate) struct Case {
     pub(crate) name: String,
     /// Who it is for, besides stock memcached.
     pub(crate) applies: Vec<String>,
+    /// Who answers otherwise, and why that stays.
+    pub(crate) differs: Vec<(String, String)>,
     pub(crate) steps: Vec<Step>,
 }
 
@@ -73,11 +76,11 @@ impl Script {
                 ("" | "#", _) => {}
                 ("applies", _) => applies = words(),
                 ("case", _) => {
-                    let case = Case { name: rest.to_owned(), applies: applies.clone(), steps: Vec::new() };
-                    script.cases.push(case);
+                    script.cases.push(Case::new(rest, &applies));
                 }
                 (_, None) => bail!("{}: a step before the first case", place()),
                 ("only", Some(case)) => case.applies = words(),
+                ("differs", Some(case)) => case.differs(rest).with_context(place)?,
                 (_, Some(case)) => case.steps.push(Step::parse(word, rest).with_context(place)?),
             }
         }
@@ -91,6 +94,21 @@ impl Script {
 }
 
 impl Case {
+    fn new(name: &str, applies: &[String]) -> Case {
+        Case { name: name.to_owned(), applies: applies.to_vec(), differs: Vec::new(), steps: Vec::new() }
+    }
+
+    fn differs(&mut self, rest: &str) -> anyhow::Result<()> {
+        let (servers, reason) = rest.split_once(": ").context("no reason: differs server: reason")?;
+        self.differs.extend(servers.split_whitespace().map(|server| (server.to_owned(), reason.to_owned())));
+        Ok(())
+    }
+
+    /// Why a server is known to answer otherwise.
+    pub(crate) fn known_difference(&self, server: &str) -> Option<&str> {
+        self.differs.iter().find(|(name, _)| name == server).map(|(_, reason)| reason.as_str())
+    }
+
     /// Whether it is for this server.
     pub(crate) fn applies_to(&self, server: &str) -> bool {
         server == crate::STOCK || self.applies.iter().any(|name| name == server)
@@ -204,7 +222,13 @@ mod tests {
 
     #[test]
     fn lines_that_mean_nothing_are_refused() {
-        for text in ["> early\n", "case a\nsend x\n", "case a\nwait long\n", "case a\nstats pid\n"] {
+        for text in [
+            "> early\n",
+            "case a\nsend x\n",
+            "case a\ndiffers node\n",
+            "case a\nwait long\n",
+            "case a\nstats pid\n",
+        ] {
             assert!(Script::parse("x", text).is_err(), "{text}");
         }
     }
