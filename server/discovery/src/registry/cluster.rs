@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evanesce_topology::{
-    Epoch, GROUPS_MAX, GroupMode, Node, NodeState, RING_POINTS_MAX, RingProfile, ServerGroup, Topology,
-    TopologyError,
+    Epoch, GROUPS_MAX, GroupMode, NODES_PER_GROUP_MAX, Node, NodeState, RING_POINTS_MAX, RingProfile,
+    ServerGroup, Topology, TopologyError,
 };
 
 use super::NODES_PER_CLUSTER_MAX;
@@ -183,7 +183,7 @@ impl Group {
         if let Some(twin) = twin {
             return Err(Refusal::RingTextHeld { holder: twin.node.name.clone() });
         }
-        self.check_ring(request)?;
+        self.check_room(request)?;
         match self.members.get(&node.name) {
             Some(member) if !member.yields_to(node, now, lease) => {
                 Err(Refusal::NameHeld { name: node.name.clone(), holder: member.node.memcached })
@@ -192,9 +192,13 @@ impl Group {
         }
     }
 
-    /// Every topology must be one that watchers can lay a ring of.
-    fn check_ring(&self, request: &Register) -> Result<(), Refusal> {
+    /// Every topology must be one that watchers take and can lay a ring of.
+    fn check_room(&self, request: &Register) -> Result<(), Refusal> {
         let others = self.members.values().filter(|member| member.node.name != request.node.name);
+        let nodes = others.clone().count() + 1;
+        if nodes > NODES_PER_GROUP_MAX {
+            return Err(TopologyError::TooManyNodes { group: request.group.clone(), nodes }.into());
+        }
         let weights = others.map(|member| member.node.weight as usize).sum::<usize>();
         let points = (weights + request.node.weight as usize) * request.profile.points_per_node as usize;
         if points <= RING_POINTS_MAX {

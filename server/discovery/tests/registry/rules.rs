@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use evanesce_discovery::registry::{EPOCH_SEEN_LIMIT, Refusal};
-use evanesce_topology::{NodeState, RingProfile};
+use evanesce_topology::{NODES_PER_GROUP_MAX, NodeState, RingProfile};
 
 use crate::scene::{CLUSTER, Scene, WALL_MS, registration};
 
@@ -162,6 +162,26 @@ fn ring_too_large_for_a_watcher_is_refused() {
     scene.registry.register(heavy(0), scene.now).unwrap();
     let refusal = scene.registry.register(heavy(1), scene.now).unwrap_err();
     assert!(matches!(refusal, Refusal::Topology(_)), "{refusal}");
+}
+
+/// A group of more nodes than a topology may have was published: no watcher took it, nor could the registry read it
+/// back after a restart.
+#[test]
+fn group_with_more_nodes_than_a_topology_may_have_is_refused() {
+    let mut scene = Scene::blank();
+    let light = |index: u64| {
+        let mut registration = registration(&format!("a{index}"), index);
+        registration.profile = RingProfile::EVCACHE;
+        registration
+    };
+    for index in 0..NODES_PER_GROUP_MAX as u64 {
+        scene.registry.register(light(index), scene.now).unwrap();
+    }
+    let refusal = scene.registry.register(light(NODES_PER_GROUP_MAX as u64), scene.now).unwrap_err();
+    assert!(matches!(refusal, Refusal::Topology(_)), "{refusal}");
+    scene.registry.register(light(0), scene.now).expect("a member may register again");
+    scene.tick();
+    assert_eq!(scene.topology().unwrap().check(), Ok(()));
 }
 
 #[test]
