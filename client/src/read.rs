@@ -51,12 +51,14 @@ async fn walk(core: &Core, cluster: &Cluster, key: &Key, plan: &ReadPlan) -> Res
     let mut walk = Walk::new(cluster, cluster.placement().key_hash(key.as_bytes()));
     let mut attempts = Vec::new();
     while let Some(member) = walk.next(now) {
+        if !attempts.is_empty() {
+            core.metrics.error_fallbacks.increment(1);
+        }
         match member.get(key, plan, deadline.min(now + plan.attempt_timeout)).await {
             Ok(Some(item)) => return Ok(Some(item)),
             Ok(None) => return fall_back_on_miss(core, walk, key, plan, deadline).await,
             Err(cause) => attempts.push(member.attempt(cause)),
         }
-        core.metrics.error_fallbacks.increment(1);
         now = Instant::now();
         if now >= deadline {
             break;

@@ -44,7 +44,7 @@ pub(crate) async fn read_many(core: &Core, cluster: &Cluster, keys: &[Key], plan
     let mut searches: Vec<Search<'_>> =
         keys.iter().enumerate().map(|key| Search::new(cluster, key)).collect();
     while !searches.is_empty() {
-        let batches = next_batches(std::mem::take(&mut searches), &mut found, deadline);
+        let batches = next_batches(core, std::mem::take(&mut searches), &mut found, deadline);
         let answers = join_all(batches.into_iter().map(|batch| batch.ask(plan, deadline))).await;
         for (search, answer) in answers.into_iter().flatten() {
             if let Some(search) = search.settle(core, answer, &mut found) {
@@ -60,6 +60,7 @@ pub(crate) async fn read_many(core: &Core, cluster: &Cluster, keys: &[Key], plan
 
 /// Groups the searches by the node that each asks next; settles those that have nobody left to ask.
 fn next_batches<'a>(
+    core: &Core,
     searches: Vec<Search<'a>>,
     found: &mut [Option<Found>],
     deadline: Instant,
@@ -73,6 +74,9 @@ fn next_batches<'a>(
             found[index] = Some(search.end());
             continue;
         };
+        if !search.missed && !search.attempts.is_empty() {
+            core.metrics.error_fallbacks.increment(1);
+        }
         match batches.iter_mut().find(|batch| std::ptr::eq(batch.member, member)) {
             Some(batch) => batch.searches.push(search),
             None => batches.push(Batch { member, searches: vec![search] }),
@@ -114,7 +118,6 @@ impl<'a> Search<'a> {
             }
             Ok(None) => found[self.index] = Some(Ok(None)),
             Err(attempt) => {
-                core.metrics.error_fallbacks.increment(1);
                 self.attempts.push(attempt);
                 return Some(self);
             }
