@@ -359,11 +359,12 @@ impl Request<'_> {
         }
     }
 
-    /// The kind of answer to wait for; `None` when none is certain to come (`noreply`, `q`, `quit`).
+    /// The kind of answer to wait for; `None` when none is certain to come: `noreply`, `q`, `quit`, and a [`TooLarge`],
+    /// of which [`Request::encode`] sends nothing.
     pub fn expect(&self) -> Option<Expect> {
         match self {
             _ if self.is_noreply() || self.is_quiet() => None,
-            Request::Quit => None,
+            Request::Quit | Request::TooLarge(_) => None,
             Request::Get(_) => Some(Expect::Retrieval),
             Request::Stats(_) => Some(Expect::Stats),
             Request::MetaGet(_) | Request::MetaSet(_) | Request::MetaDelete(_) => Some(Expect::Meta),

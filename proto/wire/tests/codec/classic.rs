@@ -26,6 +26,13 @@ fn check(cases: &[(&str, &str)]) {
     }
 }
 
+fn decode_first(input: &[u8]) -> Request<'_> {
+    match RequestDecoder::default().decode(input) {
+        Decoded::Request { request, .. } => request,
+        other => panic!("no request: {other:?}"),
+    }
+}
+
 fn keys(request: &Request<'_>) -> Vec<String> {
     let Request::Get(get) = request else { panic!("no retrieval: {request:?}") };
     get.keys.iter().map(|key| String::from_utf8_lossy(key).into_owned()).collect()
@@ -321,4 +328,8 @@ fn kind_of_answer_is_known_from_the_request() {
     assert_eq!(only(b"mg a q\r\n").expect(), None);
     assert_eq!(only(b"incr n 1 noreply\r\n").expect(), None);
     assert_eq!(only(b"quit\r\n").expect(), None);
+    // Nothing is sent for it, so nothing comes back: a sender that waited would take the next request's answer.
+    let refused = decode_first(b"set k 0 0 2000000\r\n");
+    assert!(matches!(refused, Request::TooLarge(_)));
+    assert_eq!(refused.expect(), None);
 }
