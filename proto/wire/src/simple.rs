@@ -30,11 +30,12 @@ pub(crate) fn decode<'a>(command: &'a [u8], rest: &'a [u8]) -> Line<'a> {
     request.into()
 }
 
-/// A browser, or something that was talked into being one: memcached hangs up on `... HTTP/`.
+/// A browser, or something that was talked into being one: memcached hangs up on `... HTTP/`. What follows would be
+/// headers and a body that somebody else chose.
 #[cold]
 fn is_http(command: &[u8], rest: &[u8]) -> bool {
-    let last = token::trim(rest).rsplit(|byte| *byte == b' ').next().unwrap_or_default();
-    command.first().is_some_and(u8::is_ascii_uppercase) && last.starts_with(b"HTTP/")
+    let last = token::trim(rest).rsplit(|byte| *byte == b' ').next().filter(|word| !word.is_empty());
+    last.unwrap_or(command).starts_with(b"HTTP/")
 }
 
 /// Two or three words, the last possibly `noreply`; a key that is not too long. What a third word says is not looked at.

@@ -264,6 +264,11 @@ fn wrong_command_of_one_line_is_answered_as_memcached_does() {
         ("\n", "ERROR"),
         ("q\r\n", "ERROR"),
         ("GET / HTTP/1.1\r\nmn\r\n", "(closed)"),
+        ("patch / HTTP/1.1\r\nmn\r\n", "(closed)"),
+        ("mgx / HTTP/1.1 \r\nmn\r\n", "(closed)"),
+        ("HTTP/\r\nmn\r\n", "(closed)"),
+        ("A HTTP/ x\r\nmn\r\n", "ERROR|<MetaNoop>"),
+        ("get / HTTP/1.1\r\nmn\r\n", "<Get>|<MetaNoop>"),
     ]);
 }
 
