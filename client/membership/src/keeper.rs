@@ -100,8 +100,8 @@ impl LeaseKeeper {
         let asked = Instant::now();
         let granted = match self.granted {
             None => self.register(state).await?,
-            Some(granted) => match self.renew(state).await {
-                Ok(()) => granted,
+            Some(granted) => match self.renew(state, granted).await {
+                Ok(granted) => granted,
                 Err(Failure::Status(status)) if status.code() == Code::NotFound => {
                     self.granted = None;
                     tracing::info!(discovery = %self.discovery.address, "the lease is gone: registering again");
@@ -127,15 +127,13 @@ impl LeaseKeeper {
         };
         let mut client = self.client().await?;
         let response = self.call(client.register(request)).await?;
-        let renew_every =
-            Duration::from_millis(response.renew_every_ms).clamp(RENEW_EVERY_MIN, RENEW_EVERY_MAX);
-        let lease = Duration::from_millis(response.lease_ms).clamp(renew_every, RENEW_EVERY_MAX * 10);
         tracing::info!(discovery = %self.discovery.address, epoch = response.epoch, "registered");
         self.shared.saw(response.epoch);
-        Ok(*self.granted.insert(Granted { lease, renew_every }))
+        Ok(*self.granted.insert(Granted::read(response.lease_ms, response.renew_every_ms)))
     }
 
-    async fn renew(&mut self, state: NodeState) -> Result<(), Failure> {
+    /// Renews what was granted. The discovery may have started again with another lease meanwhile, and says so.
+    async fn renew(&mut self, state: NodeState, granted: Granted) -> Result<Granted, Failure> {
         let facts = &self.shared.facts;
         let request = v1::RenewRequest {
             cluster: facts.cluster.clone(),
@@ -148,7 +146,9 @@ impl LeaseKeeper {
         let mut client = self.client().await?;
         let response = self.call(client.renew(request)).await?;
         self.shared.saw(response.epoch);
-        Ok(())
+        let says = response.lease_ms > 0 && response.renew_every_ms > 0;
+        let granted = if says { Granted::read(response.lease_ms, response.renew_every_ms) } else { granted };
+        Ok(*self.granted.insert(granted))
     }
 
     /// Tries once to give the lease back; also where none is known of, as a grant may have been lost on its way.
@@ -203,6 +203,15 @@ impl LeaseKeeper {
         }
         line.last_error = Some(text);
         line.refused = refused;
+    }
+}
+
+impl Granted {
+    /// What a discovery said, within bounds.
+    fn read(lease_ms: u64, renew_every_ms: u64) -> Self {
+        let renew_every = Duration::from_millis(renew_every_ms).clamp(RENEW_EVERY_MIN, RENEW_EVERY_MAX);
+        let lease = Duration::from_millis(lease_ms).clamp(renew_every, RENEW_EVERY_MAX * 10);
+        Self { lease, renew_every }
     }
 }
 

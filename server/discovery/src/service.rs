@@ -72,9 +72,14 @@ impl Discovery for DiscoveryService {
     async fn renew(&self, request: Request<v1::RenewRequest>) -> Result<Response<v1::RenewResponse>, Status> {
         self.check_open()?;
         let request = read_renew(request.into_inner()).map_err(invalid)?;
-        let epoch = self.desk.with(|registry, now| registry.renew(&request, now)).map_err(|r| status(&r))?;
+        let granted =
+            self.desk.with(|registry, now| registry.renew(&request, now)).map_err(|r| status(&r))?;
         count(&metrics::RENEWALS, 1);
-        Ok(Response::new(v1::RenewResponse { epoch: epoch.0 }))
+        Ok(Response::new(v1::RenewResponse {
+            epoch: granted.epoch.0,
+            lease_ms: millis(granted.terms.lease),
+            renew_every_ms: millis(granted.terms.renew_every),
+        }))
     }
 
     async fn deregister(

@@ -70,6 +70,29 @@ async fn discovery_that_forgot_its_nodes_is_registered_with_again() {
     eventually("it is registered", async || node.status()[0].registered.then_some(())).await;
 }
 
+/// An operator shortened the lease and started the discovery again, which remembered its nodes. They were renewed as
+/// often as the old lease wanted, and so lapsed in between, again and again.
+#[tokio::test]
+async fn discovery_restarted_with_a_shorter_lease_is_renewed_more_often() {
+    let mut place = Place::start().await;
+    place.kill();
+    place.lease = Duration::from_secs(12);
+    place.restart().await;
+    let node = register(&[&place], "n1", 1);
+    let watch = follow(&[&place]);
+    shows(&watch, "n1", NodeState::Joining).await;
+    place.kept("n1").await;
+    place.kill();
+    place.lease = Duration::from_millis(1500);
+    place.restart().await;
+    node.set_state(NodeState::Serving);
+    shows(&watch, "n1", NodeState::Serving).await;
+    let mut topologies = watch.subscribe();
+    let lapses =
+        topologies.wait_for(|topology| state(topology.as_ref().unwrap(), "n1") == Some(NodeState::Down));
+    tokio::time::timeout(place.lease * 2, lapses).await.expect_err("it stays");
+}
+
 #[tokio::test]
 async fn refused_node_says_so_and_is_let_in_when_the_name_is_vacated() {
     let place = Place::start().await;

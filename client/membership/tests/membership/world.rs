@@ -12,12 +12,17 @@ use evanesce_topology::{Node, NodeState, RingProfile, Topology};
 /// No wait of these tests takes longer on a machine that works at all.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Short, so that leases lapse within a test.
+const LEASE: Duration = Duration::from_millis(1500);
+
 pub(crate) const CLUSTER: &str = "HOME";
 
 /// A discovery with a place and a directory that outlive it.
 pub(crate) struct Place {
     pub(crate) address: SocketAddr,
     directory: tempfile::TempDir,
+    /// How long its leases last; a third of it between renewals.
+    pub(crate) lease: Duration,
     /// How often it lost its memory.
     losses: u32,
     running: Option<RunningDiscovery>,
@@ -27,7 +32,7 @@ impl Place {
     pub(crate) async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let address = "127.0.0.1:0".parse().unwrap();
-        let mut place = Self { address, directory, losses: 0, running: None };
+        let mut place = Self { address, directory, lease: LEASE, losses: 0, running: None };
         place.restart().await;
         place
     }
@@ -43,8 +48,8 @@ impl Place {
             listen_grpc: self.address,
             listen_http: None,
             state_dir: Some(self.state_dir()),
-            lease: Duration::from_millis(1500),
-            renew_every: Duration::from_millis(500),
+            lease: self.lease,
+            renew_every: self.lease / 3,
             zone: String::new(),
         };
         // The killed one lets go of its address and its lock a moment after it is dropped.
@@ -57,6 +62,15 @@ impl Place {
     /// Loses what it kept. (A killed one may still be writing, so its directory is left to it.)
     pub(crate) fn lose_memory(&mut self) {
         self.losses += 1;
+    }
+
+    /// Waits until a node is on its disk.
+    pub(crate) async fn kept(&self, name: &str) {
+        let file = self.state_dir().join("registry.json");
+        eventually("the node is on disk", async || {
+            std::fs::read_to_string(&file).ok()?.contains(name).then_some(())
+        })
+        .await;
     }
 
     fn state_dir(&self) -> PathBuf {

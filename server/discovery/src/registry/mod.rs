@@ -205,7 +205,7 @@ impl Registry {
     /// # Errors
     ///
     /// [`Refusal::Unknown`]: it should register again.
-    pub fn renew(&mut self, request: &Renew, now: Moment) -> Result<Epoch, Refusal> {
+    pub fn renew(&mut self, request: &Renew, now: Moment) -> Result<Granted, Refusal> {
         self.wake(now);
         request::check_renew(request)?;
         let lease_until = now.elapsed + self.terms.lease;
@@ -219,7 +219,7 @@ impl Registry {
         let changed = std::mem::replace(&mut member.node.state, request.state) != request.state;
         cluster.dirty |= changed;
         self.revision += u64::from(changed);
-        Ok(Epoch(cluster.epoch))
+        Ok(Granted { epoch: Epoch(cluster.epoch), terms: self.terms })
     }
 
     /// A node gives its lease back: it is `down` from now on, and stays on the ring.

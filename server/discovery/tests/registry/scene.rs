@@ -6,7 +6,7 @@ use std::time::Duration;
 use evanesce_discovery::registry::{
     Granted, LeaseTerms, Moment, Refusal, Register, Registry, Renew, Return, Ticked,
 };
-use evanesce_topology::{Epoch, Node, NodeState, RingProfile, Topology};
+use evanesce_topology::{Node, NodeState, RingProfile, Topology};
 
 /// The one cluster of most tests.
 pub(crate) const CLUSTER: &str = "HOME";
@@ -110,7 +110,7 @@ impl Scene {
         self.registry.register(registration(name, incarnation), self.now)
     }
 
-    pub(crate) fn renew(&mut self, name: &str, incarnation: u64) -> Result<Epoch, Refusal> {
+    pub(crate) fn renew(&mut self, name: &str, incarnation: u64) -> Result<Granted, Refusal> {
         self.renew_as(name, incarnation, NodeState::Serving)
     }
 
@@ -119,7 +119,7 @@ impl Scene {
         name: &str,
         incarnation: u64,
         state: NodeState,
-    ) -> Result<Epoch, Refusal> {
+    ) -> Result<Granted, Refusal> {
         let renew = Renew {
             cluster: CLUSTER.to_owned(),
             group: name[..1].to_owned(),
