@@ -103,7 +103,7 @@ impl<'a> Output<'a> {
 
     /// The peer does not read: wait, unless that takes too long or too much.
     fn blocked(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.slot.map(|slot| slot.wait_to_write(self.replies.len(), cx.waker())) {
+        match self.slot.map(|slot| slot.wait_to_write(self.replies.owned_len(), cx.waker())) {
             Some(Err(error)) => Poll::Ready(Err(error)),
             Some(Ok(())) | None => Poll::Pending,
         }

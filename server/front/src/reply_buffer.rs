@@ -33,6 +33,8 @@ pub struct ReplyBuffer {
     pinned_written: usize,
     /// Bytes of `pinned` not yet written.
     pinned_bytes: usize,
+    /// Of these, bytes that somebody else accounts for.
+    stored_bytes: usize,
 }
 
 /// A large value and where in `bytes` it belongs.
@@ -40,6 +42,7 @@ pub struct ReplyBuffer {
 struct Pinned {
     at: usize,
     value: Bytes,
+    is_stored: bool,
 }
 
 impl ReplyBuffer {
@@ -56,18 +59,34 @@ impl ReplyBuffer {
 
     /// Appends a value without copying it, if it is large ([`PINNED_BYTES_MIN`]).
     pub fn push(&mut self, value: Bytes) {
+        self.push_value(value, false);
+    }
+
+    /// Appends a value as [`ReplyBuffer::push`] does, one that lives in a store which accounts for it, read or not:
+    /// it does not count against the budget of unread replies.
+    pub fn push_stored(&mut self, value: Bytes) {
+        self.push_value(value, true);
+    }
+
+    fn push_value(&mut self, value: Bytes, is_stored: bool) {
         if value.len() < PINNED_BYTES_MIN {
             self.bytes.extend_from_slice(&value);
             return;
         }
         self.pinned_bytes += value.len();
-        self.pinned.push(Pinned { at: self.bytes.len(), value });
+        self.stored_bytes += if is_stored { value.len() } else { 0 };
+        self.pinned.push(Pinned { at: self.bytes.len(), value, is_stored });
     }
 
     /// Bytes not yet written.
     #[must_use]
     pub fn len(&self) -> usize {
         self.bytes.len() - self.written + self.pinned_bytes
+    }
+
+    /// Bytes not yet written that nobody else accounts for.
+    pub(crate) fn owned_len(&self) -> usize {
+        self.len() - self.stored_bytes
     }
 
     /// Nothing is left to write.
@@ -118,6 +137,7 @@ impl ReplyBuffer {
             let within = written.min(next.value.len());
             next.value.advance(within);
             self.pinned_bytes -= within;
+            self.stored_bytes -= if next.is_stored { within } else { 0 };
             written -= within;
             if self.written < next.at || !next.value.is_empty() {
                 return;
@@ -133,7 +153,7 @@ impl ReplyBuffer {
     /// Forgets everything; keeps the memory unless it grew large.
     pub(crate) fn clear(&mut self) {
         self.pinned.clear();
-        (self.written, self.pinned_written, self.pinned_bytes) = (0, 0, 0);
+        (self.written, self.pinned_written, self.pinned_bytes, self.stored_bytes) = (0, 0, 0, 0);
         if self.bytes.capacity() > KEPT_BYTES_MAX {
             self.bytes = BytesMut::new();
         } else {
@@ -205,6 +225,17 @@ mod tests {
         assert_eq!(replies.len(), all.len());
         assert_eq!(replies.to_vec(), all);
         assert!(replies.single().is_none());
+    }
+
+    #[test]
+    fn stored_values_are_not_owned() {
+        let mut replies = ReplyBuffer::new();
+        replies.push_stored(Bytes::from(vec![b'x'; PINNED_BYTES_MIN]));
+        replies.push(Bytes::from(vec![b'x'; PINNED_BYTES_MIN]));
+        replies.buf().extend_from_slice(b"END");
+        assert_eq!((replies.owned_len(), replies.len()), (PINNED_BYTES_MIN + 3, 2 * PINNED_BYTES_MIN + 3));
+        replies.advance(PINNED_BYTES_MIN + 1);
+        assert_eq!((replies.owned_len(), replies.len()), (PINNED_BYTES_MIN + 2, PINNED_BYTES_MIN + 2));
     }
 
     #[test]

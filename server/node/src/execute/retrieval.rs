@@ -14,11 +14,16 @@ use super::{Context, get, meta_get};
 /// output.
 const READS_MAX: usize = 32;
 
+/// Keys of a run's first batch: their values might be large, and each is pinned until its reader takes it.
+const READS_FIRST: usize = 8;
+
 /// A run of consecutive retrievals being answered. A step looks up a batch of keys; between steps the caller may
 /// flush.
 pub(crate) struct Retrieval<'b, 'a, K: Iterator<Item = (usize, &'b [u8])>> {
     requests: &'b [Request<'a>],
     keys: Peekable<K>,
+    /// Keys of the next batch: doubles while values are small, falls to one when they fill the output.
+    width: usize,
 }
 
 /// Which request a lookup belongs to, and whether it is the request's last.
@@ -52,7 +57,7 @@ fn keys<'b, 'a>(requests: &'b [Request<'a>]) -> impl Iterator<Item = (usize, &'b
 pub(crate) fn retrieval<'b, 'a>(
     requests: &'b [Request<'a>],
 ) -> Retrieval<'b, 'a, impl Iterator<Item = (usize, &'b [u8])> + use<'b, 'a>> {
-    Retrieval { requests, keys: keys(requests).peekable() }
+    Retrieval { requests, keys: keys(requests).peekable(), width: READS_FIRST }
 }
 
 impl<'b, K: Iterator<Item = (usize, &'b [u8])>> Retrieval<'b, '_, K> {
@@ -60,7 +65,7 @@ impl<'b, K: Iterator<Item = (usize, &'b [u8])>> Retrieval<'b, '_, K> {
     pub(crate) fn step(&mut self, context: &Context<'_>, out: &mut ReplyBuffer) -> bool {
         let mut reads: ArrayVec<Read<'b>, READS_MAX> = ArrayVec::new();
         let mut origins: ArrayVec<Origin, READS_MAX> = ArrayVec::new();
-        while !reads.is_full()
+        while reads.len() < self.width
             && let Some((request, key)) = self.keys.next()
         {
             let is_last = self.keys.peek().is_none_or(|(next, _)| *next != request);
@@ -78,6 +83,7 @@ impl<'b, K: Iterator<Item = (usize, &'b [u8])>> Retrieval<'b, '_, K> {
                 encode::end(out.buf());
             }
         });
+        self.width = if out.is_full() { 1 } else { (self.width * 2).min(READS_MAX) };
         self.keys.peek().is_some()
     }
 }
