@@ -244,6 +244,6 @@ impl MetaReply {
     }
 
     fn number(&self, letter: u8) -> Option<u64> {
-        token::u64(self.token(letter)?)
+        token::written(self.token(letter)?)
     }
 }

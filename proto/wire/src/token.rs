@@ -67,6 +67,12 @@ pub(crate) fn u64(word: &[u8]) -> Option<u64> {
     }
 }
 
+/// Reads an unsigned number of 64 bits as a server writes it: digits and nothing else.
+#[inline]
+pub(crate) fn written(word: &[u8]) -> Option<u64> {
+    if word.iter().all(u8::is_ascii_digit) { u64(word) } else { None }
+}
+
 /// Reads client flags. What is above 32 bits is cut off, as memcached 1.6.18 does.
 #[inline]
 pub(crate) fn client_flags(word: &[u8]) -> Option<u32> {

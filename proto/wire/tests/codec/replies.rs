@@ -145,6 +145,16 @@ fn what_is_no_reply_is_an_error() {
     assert_eq!(excerpt(b"VALUE a 0\r\n", Expect::Retrieval), bytes("VALUE a 0"));
     assert_eq!(excerpt(b"VALUE a 0 0 x\r\n", Expect::Retrieval), bytes("VALUE a 0 0 x"));
     assert_eq!(excerpt(&[b"x".repeat(500), b"\r\n".to_vec()].concat(), Expect::Line).len(), 64);
+    for length in ["+2", "-0", "2\t", "\t2", "2\r", "2\t3", "2x", ""] {
+        let line = format!("VALUE a 0 {length}\r\nhi\r\nEND\r\n");
+        assert!(
+            matches!(error(line.as_bytes(), Expect::Retrieval), ReplyError::Unexpected { .. }),
+            "{line:?}"
+        );
+        let line = format!("VA {length}\r\nhi\r\n");
+        assert!(matches!(error(line.as_bytes(), Expect::Meta), ReplyError::Unexpected { .. }), "{line:?}");
+    }
+    assert_eq!(excerpt(b"7\t8\r\n", Expect::Line), bytes("7\t8"));
     assert_eq!(error(b"VA 2\r\nhello\r\n", Expect::Meta), ReplyError::BadDataChunk);
     assert_eq!(error(b"VA 1073741825\r\n", Expect::Meta), ReplyError::ValueTooLarge { bytes: 1_073_741_825 });
     assert_eq!(error(&[b'x'; 8193], Expect::Line), ReplyError::LineTooLong);
