@@ -96,10 +96,17 @@ impl StoreConfig {
             .max(64 << 10)
             .min(open_bound)
             .clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
-        // Whole pages, rounded down so that the bound holds.
-        let segment_bytes = segment_bytes / SEGMENT_BYTES_MIN * SEGMENT_BYTES_MIN;
+        let segment_bytes = allocators_size(segment_bytes);
         Ok(Layout { segment_bytes, inline_bytes_max: segment_bytes / 4, item_bytes_max: self.item_bytes_max })
     }
+}
+
+/// The next size down that allocators have no waste with: powers of two, and below 64 KiB four sizes to each.
+/// Any other is rounded up by them, and up to a quarter more memory taken than is charged.
+fn allocators_size(bytes: usize) -> usize {
+    let power = 1 << bytes.ilog2();
+    let step = if bytes < 64 << 10 { power / 4 } else { power };
+    bytes / step * step
 }
 
 #[cfg(test)]

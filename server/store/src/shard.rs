@@ -18,6 +18,9 @@ use crate::segment::{Buffer, SEGMENT_OVERHEAD_BYTES, Segments};
 use crate::stats::StoreStats;
 use crate::{StoreConfigError, Time, Value};
 
+/// The longest key, as in memcached; its length is one byte of an item's header.
+const KEY_BYTES_MAX: usize = 250;
+
 /// What all shards of a store have in common.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -243,8 +246,9 @@ impl Shard {
     /// Stores an item in place of what is under its key. The CAS token is taken last, so that an operation
     /// that must wait for room has not used one up.
     pub(crate) fn put(&mut self, hash: u64, mut item: NewItem<'_>, now: Time) -> Result<u64, NeedRoom> {
+        assert!(item.key.len() <= KEY_BYTES_MAX, "a key has at most 250 bytes: the caller checks its input");
         let header = Header {
-            key_bytes: u8::try_from(item.key.len()).unwrap_or(u8::MAX),
+            key_bytes: item.key.len() as u8,
             marks: item.marks,
             value_bytes: item.value.len() as u32,
             expires_ms: item.expires_ms,

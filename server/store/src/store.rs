@@ -20,6 +20,10 @@ const ROOM_ATTEMPTS_MAX: usize = 16;
 
 /// The store. Every method takes `&self` and may be called from any thread.
 ///
+/// # Panics
+///
+/// Whatever stores an item panics when its key is longer than 250 bytes: callers check their input.
+///
 /// Lock order: no thread ever holds two shards' locks.
 #[derive(Debug)]
 pub struct Store {
