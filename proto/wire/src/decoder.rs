@@ -116,7 +116,7 @@ impl RequestDecoder {
         };
         // What most requests are goes straight out, past the general way.
         if let [b'g', b'e', b't', b' ', text @ ..] = line
-            && let Some(keys) = Keys::new(text)
+            && let Some(keys) = Keys::of_line(text)
         {
             let get = Get { keys, with_cas: false, touch: None };
             return Decoded::Request { request: Request::Get(get), consumed: end + 1 };

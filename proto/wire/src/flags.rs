@@ -66,6 +66,10 @@ impl MetaFlagsBuf {
     }
 
     /// Adds a flag without a token.
+    ///
+    /// # Panics
+    ///
+    /// When the letter is a space or a control character, which is none on the wire.
     #[must_use]
     pub fn flag(mut self, letter: u8) -> MetaFlagsBuf {
         self.letter(letter);
@@ -73,6 +77,10 @@ impl MetaFlagsBuf {
     }
 
     /// Adds a flag with a number.
+    ///
+    /// # Panics
+    ///
+    /// When the letter is a space or a control character, which is none on the wire.
     #[must_use]
     pub fn number(mut self, letter: u8, number: impl Into<i128>) -> MetaFlagsBuf {
         self.letter(letter);
@@ -88,7 +96,7 @@ impl MetaFlagsBuf {
     ///
     /// # Panics
     ///
-    /// When the token holds a space or a control character, which would end it on the wire.
+    /// When the letter is a space or a control character, or the token holds one, which would end it on the wire.
     #[must_use]
     pub fn token(mut self, letter: u8, token: &[u8]) -> MetaFlagsBuf {
         assert!(token.iter().all(|byte| *byte > b' '), "a token must hold no space and no control character");
@@ -103,6 +111,7 @@ impl MetaFlagsBuf {
     }
 
     fn letter(&mut self, letter: u8) {
+        assert!(letter > b' ', "a flag's letter must be no space and no control character");
         if !self.0.is_empty() {
             self.0.extend_from_slice(b" ");
         }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::BytesMut;
+use memchr::memchr;
 
 use crate::limits::{KEY_BYTES_MAX, KEY_BYTES_MAX_BASE64};
 use crate::request::{Keys, MetaKey};
@@ -18,9 +19,15 @@ pub fn is_plain_key(key: &[u8]) -> bool {
 }
 
 impl<'a> Keys<'a> {
-    /// The keys in `text`, separated by spaces. `None` when there is none, or one is too long.
-    #[inline]
+    /// The keys in `text`, separated by spaces. `None` when there is none, one is too long, or there is a line end, behind
+    /// which a server would read the next request.
     pub fn new(text: &'a [u8]) -> Option<Keys<'a>> {
+        if memchr(b'\n', text).is_some() { None } else { Keys::of_line(text) }
+    }
+
+    /// The same for a part of a line, where there is no line end.
+    #[inline]
+    pub(crate) fn of_line(text: &'a [u8]) -> Option<Keys<'a>> {
         // The usual case: one key, or several that are short together.
         if text.len() <= KEY_BYTES_MAX {
             let any = text.first().is_some_and(|byte| *byte != b' ') || !token::trim(text).is_empty();

@@ -12,7 +12,7 @@ use crate::token;
 /// `get <key>*`
 #[inline]
 pub(crate) fn decode(text: &[u8], with_cas: bool) -> Line<'_> {
-    match Keys::new(text) {
+    match Keys::of_line(text) {
         Some(keys) => Line::Request(Request::Get(Get { keys, with_cas, touch: None })),
         None => refuse(text),
     }
@@ -26,7 +26,7 @@ pub(crate) fn decode_touch(mut text: &[u8], with_cas: bool) -> Line<'_> {
     }
     let Some(exptime) = token::i64(word) else { return Refusal::loud(INVALID_EXPTIME).into() };
     let none = Keys(&[]);
-    match Keys::new(text).or_else(|| token::trim(text).is_empty().then_some(none)) {
+    match Keys::of_line(text).or_else(|| token::trim(text).is_empty().then_some(none)) {
         Some(keys) => Line::Request(Request::Get(Get { keys, with_cas, touch: Some(Exptime(exptime)) })),
         None => refuse(text),
     }

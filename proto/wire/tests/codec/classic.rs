@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use bytes::BytesMut;
 use evanesce_wire::limits::Limits;
 use evanesce_wire::request::{
-    Arithmetic, Delete, Direction, FlushAll, Set, SetMode, TooLarge, Touch, Verbosity,
+    Arithmetic, Delete, Direction, FlushAll, Keys, Set, SetMode, TooLarge, Touch, Verbosity,
 };
 use evanesce_wire::{Decoded, Expect, Exptime, MetaKey, Request, RequestDecoder};
 
@@ -48,6 +48,14 @@ fn get_lists_its_keys_in_order_with_repeats() {
     assert_eq!(keys(&only(b"get abcdefghij klm\r\n")), ["abcdefghij", "klm"]);
     let many = format!("get {}\r\n", "some-key ".repeat(5000));
     assert_eq!(keys(&only(many.as_bytes())).len(), 5000);
+}
+
+#[test]
+fn keys_of_a_client_hold_no_line_end() {
+    assert_eq!(Keys::new(b"a b").map(|keys| keys.iter().count()), Some(2));
+    assert_eq!(Keys::new(b"a\r\nflush_all"), None);
+    assert_eq!(Keys::new(&[&[b'k'; 250][..], b"\nflush_all"].concat()), None);
+    assert_eq!(Keys::new(b"  "), None);
 }
 
 #[test]

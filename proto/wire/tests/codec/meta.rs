@@ -259,3 +259,13 @@ fn client_side_flags_are_checked_like_a_server_does() {
     let set = MetaSet::new(key(), flags.as_flags(), b"v").unwrap();
     assert_eq!((set.exptime, set.compare, set.client_flags), (Some(Exptime(-1)), Some(u64::MAX), 5));
 }
+
+#[test]
+fn flag_that_would_end_the_line_is_never_written() {
+    for letter in [b'\n', b' ', b'\0'] {
+        assert!(std::panic::catch_unwind(|| MetaFlagsBuf::new().flag(letter)).is_err());
+        assert!(std::panic::catch_unwind(|| MetaFlagsBuf::new().number(letter, 1)).is_err());
+        assert!(std::panic::catch_unwind(|| MetaFlagsBuf::new().token(letter, b"x")).is_err());
+    }
+    assert!(std::panic::catch_unwind(|| MetaFlagsBuf::new().token(b'O', b"x\r\nflush_all")).is_err());
+}
