@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use evanesce_transport::TransportError;
+use evanesce_wire::reply::Reply;
 use evanesce_wire::request::Exptime;
 use tokio::time::Instant;
 
@@ -11,6 +13,7 @@ use crate::error::{NodeError, ReadError};
 use crate::item::Item;
 use crate::key::Key;
 use crate::member::Member;
+use crate::policy::held_up;
 use crate::request::{Want, get_flags, get_request, read_hit};
 
 /// How a read goes.
@@ -47,19 +50,22 @@ pub(crate) async fn read(
 
 async fn walk(core: &Core, cluster: &Cluster, key: &Key, plan: &ReadPlan) -> Result<Option<Item>, ReadError> {
     let mut now = Instant::now();
-    let deadline = now + plan.timeout;
+    let mut deadline = now + plan.timeout;
     let mut walk = Walk::new(cluster, cluster.placement().key_hash(key.as_bytes()));
     let mut attempts = Vec::new();
     while let Some(member) = walk.next(now) {
         if !attempts.is_empty() {
             core.metrics.error_fallbacks.increment(1);
         }
-        match member.get(key, plan, deadline.min(now + plan.attempt_timeout)).await {
+        let due = deadline.min(now + plan.attempt_timeout);
+        match member.get(key, plan, due).await {
             Ok(Some(item)) => return Ok(Some(item)),
             Ok(None) => return fall_back_on_miss(core, walk, key, plan, deadline).await,
             Err(cause) => attempts.push(member.attempt(cause)),
         }
         now = Instant::now();
+        // Time in which this process did not run is not the zones' time.
+        deadline += held_up(due, now).unwrap_or_default();
         if now >= deadline {
             break;
         }
@@ -88,11 +94,19 @@ async fn fall_back_on_miss(
 }
 
 impl Member {
-    /// Asks this node for `key`.
-    async fn get(&self, key: &Key, plan: &ReadPlan, deadline: Instant) -> Result<Option<Item>, NodeError> {
+    /// Asks this node for `key`; once more when this process was held up and had no answer for that reason alone.
+    async fn get(&self, key: &Key, plan: &ReadPlan, due: Instant) -> Result<Option<Item>, NodeError> {
+        let mut outcome = self.call(key, plan, due).await;
+        let now = Instant::now();
+        if matches!(outcome, Err(TransportError::Timeout { .. })) && held_up(due, now).is_some() {
+            outcome = self.call(key, plan, now + plan.attempt_timeout).await;
+        }
+        read_hit(&self.link.judge(outcome)?)
+    }
+
+    async fn call(&self, key: &Key, plan: &ReadPlan, due: Instant) -> Result<Reply, TransportError> {
         let flags = get_flags(key, plan.want, plan.touch, self.link.next_opaque());
         let request = get_request(key, flags.as_flags(), plan.touch);
-        let outcome = self.link.connection.call(&request, deadline).await;
-        read_hit(&self.link.judge(outcome)?)
+        self.link.connection.call(&request, due).await
     }
 }

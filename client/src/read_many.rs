@@ -1,5 +1,8 @@
 //! Reading many keys: one batch for each node, and elsewhere only for the keys that need it.
 
+use std::time::Duration;
+
+use evanesce_transport::TransportError;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
@@ -9,6 +12,7 @@ use crate::error::{Attempt, NodeError, ReadError};
 use crate::item::Item;
 use crate::key::Key;
 use crate::member::Member;
+use crate::policy::held_up;
 use crate::read::ReadPlan;
 use crate::request::{get_flags, get_request, read_hit};
 
@@ -29,6 +33,9 @@ struct Search<'a> {
     attempts: Vec<Attempt>,
 }
 
+/// A key, and what its node said.
+type Answered<'a> = (Search<'a>, Result<Option<Item>, Attempt>);
+
 /// Keys for one node.
 struct Batch<'a> {
     member: &'a Member,
@@ -38,7 +45,7 @@ struct Batch<'a> {
 /// Reads `keys`; the outcomes are in their order.
 pub(crate) async fn read_many(core: &Core, cluster: &Cluster, keys: &[Key], plan: &ReadPlan) -> Vec<Found> {
     core.count_reads(keys.len() as u64);
-    let deadline = Instant::now() + plan.timeout;
+    let mut deadline = Instant::now() + plan.timeout;
     let mut found: Vec<Option<Found>> = Vec::new();
     found.resize_with(keys.len(), || None);
     let mut searches: Vec<Search<'_>> =
@@ -46,7 +53,9 @@ pub(crate) async fn read_many(core: &Core, cluster: &Cluster, keys: &[Key], plan
     while !searches.is_empty() {
         let batches = next_batches(core, std::mem::take(&mut searches), &mut found, deadline);
         let answers = join_all(batches.into_iter().map(|batch| batch.ask(plan, deadline))).await;
-        for (search, answer) in answers.into_iter().flatten() {
+        // Time in which this process did not run is not the zones' time.
+        deadline += answers.iter().map(|(_, late)| *late).max().unwrap_or_default();
+        for (search, answer) in answers.into_iter().flat_map(|(answers, _)| answers) {
             if let Some(search) = search.settle(core, answer, &mut found) {
                 searches.push(search);
             }
@@ -132,29 +141,29 @@ impl<'a> Search<'a> {
 }
 
 impl<'a> Batch<'a> {
-    async fn ask(
-        self,
-        plan: &ReadPlan,
-        deadline: Instant,
-    ) -> Vec<(Search<'a>, Result<Option<Item>, Attempt>)> {
+    /// The answers, and for how long this process was held up meanwhile.
+    async fn ask(self, plan: &ReadPlan, deadline: Instant) -> (Vec<Answered<'a>>, Duration) {
         let mut answers = Vec::with_capacity(self.searches.len());
+        let mut late = Duration::ZERO;
         for part in self.searches.chunks(BATCH_KEYS_MAX) {
-            let deadline = deadline.min(Instant::now() + plan.attempt_timeout);
-            answers.extend(self.member.get_batch(part, plan, deadline).await);
+            let due = deadline.min(Instant::now() + plan.attempt_timeout) + late;
+            answers.extend(self.member.get_batch(part, plan, due).await);
+            late += held_up(due, Instant::now()).unwrap_or_default();
         }
         let member = self.member;
         let answers = answers.into_iter().map(|answer| answer.map_err(|cause| member.attempt(cause)));
-        self.searches.into_iter().zip(answers).collect()
+        (self.searches.into_iter().zip(answers).collect(), late)
     }
 }
 
 impl Member {
-    /// Asks this node for many keys at once.
+    /// Asks this node for many keys at once; once more when this process was held up and has no answer for that reason
+    /// alone.
     async fn get_batch(
         &self,
         searches: &[Search<'_>],
         plan: &ReadPlan,
-        deadline: Instant,
+        due: Instant,
     ) -> Vec<Result<Option<Item>, NodeError>> {
         let flags: Vec<_> = searches
             .iter()
@@ -165,7 +174,13 @@ impl Member {
             .zip(&flags)
             .map(|(search, flags)| get_request(search.key, flags.as_flags(), plan.touch))
             .collect();
-        let outcomes = self.link.connection.call_batch(&requests, deadline).await;
+        let mut outcomes = self.link.connection.call_batch(&requests, due).await;
+        let now = Instant::now();
+        let unanswered =
+            outcomes.iter().any(|outcome| matches!(outcome, Err(TransportError::Timeout { .. })));
+        if unanswered && held_up(due, now).is_some() {
+            outcomes = self.link.connection.call_batch(&requests, now + plan.attempt_timeout).await;
+        }
         outcomes.into_iter().map(|outcome| read_hit(&self.link.judge(outcome)?)).collect()
     }
 }

@@ -21,8 +21,8 @@ const NODE_HOST_FIRST: u8 = 11;
 const GATEWAY_SUBNET: u8 = 254;
 /// Held by an `up` for as long as it runs, so that two that start at once do not take one block. In no one's way.
 const BLOCK_LOCK_HOST: (u8, u8) = (255, 254);
-/// Likewise, for the gateway's place on 127.0.0.1.
-const GATEWAY_LOCK: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 254);
+/// Likewise, for the places on 127.0.0.1.
+const HOME_LOCK: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 254);
 
 /// Where one process listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +76,7 @@ fn take_block(block: u8, zones: usize, nodes: usize) -> io::Result<Places> {
         places.nodes.push(zone_nodes.collect::<io::Result<_>>()?);
     }
     places.all().try_for_each(|place| can_bind(&place))?;
-    places.move_gateway_home();
+    places.move_home();
     Ok(places)
 }
 
@@ -86,14 +86,19 @@ impl Places {
         self.discoveries.iter().chain(nodes).chain([&self.gateway]).copied()
     }
 
-    /// Puts the gateway on 127.0.0.1, where a memcached would be, if nobody is there.
-    fn move_gateway_home(&mut self) {
-        let home = node_at(Ipv4Addr::LOCALHOST);
-        if let Ok(lock) = TcpListener::bind((GATEWAY_LOCK, MEMCACHED))
-            && can_bind(&home).is_ok()
+    /// Puts the gateway and the first discovery on 127.0.0.1, where memcached clients and `ctl` look by themselves, as
+    /// far as nobody is there.
+    fn move_home(&mut self) {
+        let Ok(lock) = TcpListener::bind((HOME_LOCK, MEMCACHED)) else { return };
+        self.locks.push(lock);
+        let (gateway, discovery) = (node_at(Ipv4Addr::LOCALHOST), discovery_at(Ipv4Addr::LOCALHOST));
+        if can_bind(&gateway).is_ok() {
+            self.gateway = gateway;
+        }
+        if let Some(first) = self.discoveries.first_mut()
+            && can_bind(&discovery).is_ok()
         {
-            self.gateway = home;
-            self.locks.push(lock);
+            *first = discovery;
         }
     }
 }
