@@ -10,9 +10,8 @@ use evanesce_tests::{Raw, pause};
 
 /// Slow writers at once.
 const SLOW_WRITERS: usize = 100;
-/// Slow readers at once, each with answers of [`SLOW_READ_ITEM_BYTES`] times [`SLOW_READ_REQUESTS`] due.
+/// Slow readers at once, each with this many answers due.
 const SLOW_READERS: usize = 20;
-const SLOW_READ_ITEM_BYTES: usize = 500_000;
 const SLOW_READ_REQUESTS: usize = 200;
 /// Between two rounds over slow peers.
 const ROUND: Duration = Duration::from_millis(20);
@@ -53,13 +52,13 @@ pub(crate) fn write_slowly(address: SocketAddr, stop: &AtomicBool) -> anyhow::Re
     Ok(())
 }
 
-/// Asks for far more than a socket holds, on many connections, and reads a byte a round, until told to stop.
+/// Asks for far more items of this size than a socket holds, on many connections, and reads a byte a round, until told to stop.
 ///
 /// # Errors
 /// When a connection is refused.
-pub(crate) fn read_slowly(address: SocketAddr, stop: &AtomicBool) -> anyhow::Result<()> {
+pub(crate) fn read_slowly(address: SocketAddr, item_bytes: usize, stop: &AtomicBool) -> anyhow::Result<()> {
     let mut raw = Raw::connect(address)?;
-    let item = format!("set large 0 0 {SLOW_READ_ITEM_BYTES}\r\n{}\r\n", "x".repeat(SLOW_READ_ITEM_BYTES));
+    let item = format!("set large 0 0 {item_bytes}\r\n{}\r\n", "x".repeat(item_bytes));
     raw.exchange(item.as_bytes());
     let requests = "get large\r\n".repeat(SLOW_READ_REQUESTS);
     let mut readers = streams(address, SLOW_READERS)?;

@@ -27,9 +27,14 @@ const READ_LIMIT: Duration = Duration::from_millis(20);
 const NODE_MEMORY_MIB: u64 = 64;
 /// What a process may need beside its budget: program and libraries, threads, the budget of partial
 /// requests, buffers of the kernel's making for five thousand connections and slow readers.
-const BESIDE_BUDGET_MIB: u64 = 64;
+const BESIDE_BUDGET_MIB: u64 = 40;
 /// What a gateway, which has no items, may need in all.
-const GATEWAY_MIB: u64 = 192;
+const GATEWAY_MIB: u64 = 96;
+/// What slow readers of a node ask for: far more than sockets hold.
+const NODE_SLOW_ITEM_BYTES: usize = 500_000;
+/// The same of a gateway. It has one connection to a node for all its peers and 50 ms for a read, so half a
+/// gigabyte asked for at once is late for everybody, and says so; this much must not be.
+const GATEWAY_SLOW_ITEM_BYTES: usize = 10_000;
 /// Share of the budget that may be exceeded, in percent.
 const OVER_BUDGET_PERCENT: u64 = 5;
 /// Files this process opens: its ends of the connections, and some.
@@ -79,6 +84,7 @@ struct Victim {
     address: SocketAddr,
     pid: u32,
     rss_bytes_max: u64,
+    slow_item_bytes: usize,
     node: Option<Process>,
     _up: Option<Up>,
 }
@@ -89,13 +95,16 @@ fn victim(options: &Options) -> anyhow::Result<Victim> {
         let up = Up::start(&programs, &options.directory, "up", &["--zones", "2", "--nodes", "1"])?;
         let (address, pid) = (up.report.gateway.memcached, up.report.gateway.pid);
         let rss_bytes_max = GATEWAY_MIB * MIB;
-        return Ok(Victim { name: "gateway", address, pid, rss_bytes_max, node: None, _up: Some(up) });
+        let slow_item_bytes = GATEWAY_SLOW_ITEM_BYTES;
+        let name = "gateway";
+        return Ok(Victim { name, address, pid, rss_bytes_max, slow_item_bytes, node: None, _up: Some(up) });
     }
     let memory = format!("{NODE_MEMORY_MIB}MiB");
     let (node, address) = start_node(&programs, &options.directory, &memory, &["--threads", "2"])?;
     let budget = NODE_MEMORY_MIB * MIB;
     let rss_bytes_max = budget + budget * OVER_BUDGET_PERCENT / 100 + BESIDE_BUDGET_MIB * MIB;
-    Ok(Victim { name: "node", address, pid: node.pid(), rss_bytes_max, node: Some(node), _up: None })
+    let (pid, slow_item_bytes) = (node.pid(), NODE_SLOW_ITEM_BYTES);
+    Ok(Victim { name: "node", address, pid, rss_bytes_max, slow_item_bytes, node: Some(node), _up: None })
 }
 
 /// Runs it all.
@@ -113,7 +122,7 @@ fn torment(options: &Options) -> anyhow::Result<()> {
     let (seen, kinds) = std::thread::scope(|scope| {
         let witness = scope.spawn(|| witness::watch(address, &stop));
         let writers = scope.spawn(|| crowd::write_slowly(address, &stop));
-        let readers = scope.spawn(|| crowd::read_slowly(address, &stop));
+        let readers = scope.spawn(|| crowd::read_slowly(address, victim.slow_item_bytes, &stop));
         scope.spawn(|| measure(victim.pid, &rss_max, &stop));
         let sent = send_all(address, options);
         stop.store(true, Ordering::Relaxed);
