@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
 use crate::error::TransportError;
-use crate::queue::Shared;
+use crate::queue::{Abandoned, Shared};
 use crate::session::{Loss, Session, fail};
 
 /// Runs until the last handle is gone. Whatever ends it, its runtime's end included, no request stays unanswered.
@@ -39,8 +39,9 @@ async fn serve_once(shared: &Shared) -> bool {
         Err(error) => {
             debug!(address = %shared.address, %error, "cannot connect");
             let (address, kind) = (shared.address, error.kind());
-            let queued = shared.set_down(Instant::now(), kind);
-            fail(queued, TransportError::Unreachable { address, kind });
+            // There was no socket to write to.
+            let abandoned = shared.set_down(Instant::now(), kind);
+            fail(abandoned.unwritten, TransportError::Unreachable { address, kind });
             false
         }
     }
@@ -58,9 +59,9 @@ async fn serve(shared: &Shared, stream: TcpStream) -> bool {
     let loss = session.run().await;
     let answered = session.has_answered();
     report(shared, loss);
-    let queued = shared.set_down(Instant::now(), loss.kind());
+    let abandoned = shared.set_down(Instant::now(), loss.kind());
     fail(session.take_unanswered(), loss.error(shared));
-    fail(queued, TransportError::Closed { address: shared.address, sent: false });
+    fail_abandoned(abandoned, shared);
     answered
 }
 
@@ -84,7 +85,13 @@ struct EndOfDriver<'a> {
 impl Drop for EndOfDriver<'_> {
     fn drop(&mut self) {
         self.shared.retire();
-        let queued = self.shared.set_down(Instant::now(), io::ErrorKind::ConnectionAborted);
-        fail(queued, TransportError::Closed { address: self.shared.address, sent: false });
+        let abandoned = self.shared.set_down(Instant::now(), io::ErrorKind::ConnectionAborted);
+        fail_abandoned(abandoned, self.shared);
     }
+}
+
+fn fail_abandoned(abandoned: Abandoned, shared: &Shared) {
+    let address = shared.address;
+    fail(abandoned.written, TransportError::Closed { address, sent: true });
+    fail(abandoned.unwritten, TransportError::Closed { address, sent: false });
 }

@@ -56,6 +56,14 @@ pub(crate) struct Pending {
     pub(crate) token: usize,
 }
 
+/// Requests that the session never knew when the connection ended.
+pub(crate) struct Abandoned {
+    /// Written inline, at least in part: the node may have executed it.
+    pub(crate) written: Option<Pending>,
+    /// Never written.
+    pub(crate) unwritten: VecDeque<Pending>,
+}
+
 pub(crate) struct Shared {
     pub(crate) address: SocketAddr,
     pub(crate) options: ConnectionOptions,
@@ -152,7 +160,7 @@ impl Shared {
 
     /// There is no connection: takes what was queued, to be failed.
     #[must_use]
-    pub(crate) fn set_down(&self, since: Instant, kind: io::ErrorKind) -> VecDeque<Pending> {
+    pub(crate) fn set_down(&self, since: Instant, kind: io::ErrorKind) -> Abandoned {
         let mut inner = self.inner.lock();
         // An outage lasts from its first failure.
         let since = match inner.state {
@@ -162,9 +170,8 @@ impl Shared {
         inner.state = ConnectionState::Down { since, kind };
         inner.writer = None;
         inner.session = None;
-        inner.out = BytesMut::new();
         inner.outstanding = 0;
-        mem::take(&mut inner.queued)
+        inner.abandon()
     }
 
     /// Ends the connection for good.
@@ -203,6 +210,15 @@ impl Inner {
         }
     }
 
+    /// Takes what was queued. At most one request was written inline, the first: it went out on an idle connection.
+    fn abandon(&mut self) -> Abandoned {
+        let unwritten_bytes = mem::take(&mut self.out).len();
+        let mut unwritten = mem::take(&mut self.queued);
+        let queued_bytes: usize = unwritten.iter().map(|pending| pending.bytes).sum();
+        let written = if queued_bytes > unwritten_bytes { unwritten.pop_front() } else { None };
+        Abandoned { written, unwritten }
+    }
+
     /// Drops requests whose callers have gone while the first attempt was under way: they are not to be sent late.
     fn drop_unwanted(&mut self) {
         let mut out = BytesMut::with_capacity(self.out.len());
@@ -219,3 +235,6 @@ impl Inner {
         self.queued = wanted;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -272,7 +272,7 @@ impl Loss {
 }
 
 /// Completes requests that get no reply.
-pub(crate) fn fail(requests: VecDeque<Pending>, error: TransportError) {
+pub(crate) fn fail(requests: impl IntoIterator<Item = Pending>, error: TransportError) {
     for pending in requests {
         pending.target.complete(pending.token, Err(error));
     }

@@ -1,0 +1,65 @@
+use evanesce_wire::MetaFlagsBuf;
+use evanesce_wire::reply::Reply;
+use evanesce_wire::request::{MetaDelete, MetaKey};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::*;
+use crate::completion::Completion;
+
+struct Nobody;
+
+impl Completion for Nobody {
+    fn complete(&self, _token: usize, _outcome: Result<Reply, TransportError>) {}
+}
+
+/// Submits an `md`, as somebody who wants to know in any case.
+fn submit(shared: &Shared, token: usize) {
+    let flags = MetaFlagsBuf::new().number(b'O', 1);
+    let request = Request::MetaDelete(MetaDelete {
+        key: MetaKey { bytes: b"k".into(), base64: false },
+        flags: flags.as_flags(),
+        compare: None,
+        cas_override: None,
+        invalidate: false,
+        touch: None,
+        drop_value: false,
+        quiet: false,
+    });
+    shared.submit(&request, Target::Owned(Arc::new(Nobody)), token).expect("there is room");
+}
+
+/// A pair of connected sockets, of which the first is ready to be written to.
+async fn sockets() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports");
+    let address = listener.local_addr().expect("it is bound");
+    let (ours, theirs) = tokio::join!(TcpStream::connect(address), listener.accept());
+    let ours = ours.expect("the listener is there");
+    ours.writable().await.expect("it is new");
+    (ours, theirs.expect("it has just connected").0)
+}
+
+/// What was seen in review: a request that a caller wrote itself, and that the session had not taken when the
+/// connection ended, failed as never sent. An `add` then went to the next zone, and two zones could store it.
+#[tokio::test]
+async fn request_written_inline_is_abandoned_as_written() {
+    let (ours, theirs) = sockets().await;
+    let shared = Shared::new(theirs.local_addr().expect("bound"), ConnectionOptions::default());
+    let (_reader, writer) = ours.into_split();
+    shared.set_up(Arc::new(writer));
+    submit(&shared, 7);
+    submit(&shared, 8);
+    assert_eq!(&shared.inner.lock().out[..], b"md k O1\r\n", "the second waits for the session");
+    let abandoned = shared.set_down(Instant::now(), io::ErrorKind::ConnectionReset);
+    assert_eq!(abandoned.written.map(|pending| pending.token), Some(7));
+    assert_eq!(abandoned.unwritten.iter().map(|pending| pending.token).collect::<Vec<_>>(), [8]);
+}
+
+#[tokio::test]
+async fn request_that_waited_for_a_connection_is_abandoned_as_unwritten() {
+    let (_ours, theirs) = sockets().await;
+    let shared = Shared::new(theirs.local_addr().expect("bound"), ConnectionOptions::default());
+    submit(&shared, 7);
+    let abandoned = shared.set_down(Instant::now(), io::ErrorKind::ConnectionRefused);
+    assert!(abandoned.written.is_none());
+    assert_eq!(abandoned.unwritten.len(), 1);
+}
