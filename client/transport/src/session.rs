@@ -7,6 +7,7 @@ use std::mem;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use evanesce_wire::ReplyDecoder;
@@ -22,6 +23,9 @@ use crate::stall::{LOOKS_PER_TIMEOUT, Look, StallWatch};
 
 /// One read takes up to this much: some dozens of small replies, one system call.
 const READ_BYTES: usize = 16 << 10;
+
+/// Stands for times beyond the clock's end, which some set to have no limit: longer than any process runs.
+const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 /// Why a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,7 +167,8 @@ impl<'a> Session<'a> {
     /// Ready only with the end of the connection.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Loss> {
         loop {
-            self.input.reserve(self.decoder.missing().clamp(READ_BYTES, self.shared.options.reply_bytes_max));
+            self.input
+                .reserve(self.decoder.missing().min(self.shared.options.reply_bytes_max).max(READ_BYTES));
             let read = pin!(self.reader.read_buf(&mut self.input)).poll(cx);
             match ready!(read) {
                 Ok(0) => return Poll::Ready(Loss::EndOfFile),
@@ -283,5 +288,6 @@ fn socket_of(writer: &OwnedWriteHalf) -> &TcpStream {
 }
 
 fn next_look(shared: &Shared) -> Instant {
-    Instant::now() + shared.options.stall_timeout / LOOKS_PER_TIMEOUT
+    let now = Instant::now();
+    now.checked_add(shared.options.stall_timeout / LOOKS_PER_TIMEOUT).unwrap_or_else(|| now + NEVER)
 }

@@ -253,6 +253,22 @@ async fn oversized_reply_closes_the_connection() {
     assert_eq!(outcome, Err(TransportError::Protocol { address, violation: Violation::TooLarge }));
 }
 
+/// What was seen in review: a limit below the size of one read, and times beyond the clock's end, made the driver
+/// panic, and every later call found the connection closed.
+#[tokio::test]
+async fn smallest_and_largest_options_are_served() {
+    let options = ConnectionOptions {
+        reply_bytes_max: 1000,
+        connect_timeout: Duration::MAX,
+        stall_timeout: Duration::MAX,
+        ..ConnectionOptions::default()
+    };
+    let connection = Connection::spawn(echo().await, options);
+    for call in 0..3 {
+        assert_eq!(value(get(&connection, "k", call, PATIENCE).await.expect("it answers")), "k");
+    }
+}
+
 #[tokio::test]
 async fn requests_without_replies_are_refused() {
     let connection = Connection::spawn(echo().await, ConnectionOptions::default());
