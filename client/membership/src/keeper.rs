@@ -35,6 +35,8 @@ pub(crate) struct LeaseKeeper {
     slot: usize,
     discovery: Discovery,
     client: Option<DiscoveryClient<Channel>>,
+    /// Whether the last call was not answered in time.
+    late: bool,
     granted: Option<Granted>,
     backoff: ExponentialBackoff,
 }
@@ -50,6 +52,8 @@ struct Granted {
 enum Failure {
     /// No connection.
     Unreachable(String),
+    /// No answer in time.
+    Late,
     /// The discovery answered, or the connection broke.
     Status(Status),
 }
@@ -57,7 +61,7 @@ enum Failure {
 impl LeaseKeeper {
     pub(crate) fn new(shared: Arc<Shared>, slot: usize, discovery: Discovery) -> Self {
         let backoff = shared.options.backoff();
-        Self { shared, slot, discovery, client: None, granted: None, backoff }
+        Self { shared, slot, discovery, client: None, late: false, granted: None, backoff }
     }
 
     /// Runs until the node wishes to leave, and then gives the lease back.
@@ -80,6 +84,7 @@ impl LeaseKeeper {
         match self.step(state).await {
             Ok(granted) => {
                 self.backoff = self.shared.options.backoff();
+                self.late = false;
                 // Some jitter, so that nodes started together do not renew together for ever.
                 granted.renew_every.mul_f64(rand::random_range(0.8..=1.0))
             }
@@ -183,8 +188,8 @@ impl LeaseKeeper {
         &self,
         call: impl Future<Output = Result<tonic::Response<T>, Status>>,
     ) -> Result<T, Failure> {
-        let late = |_| Failure::Status(Status::deadline_exceeded("no answer in time"));
-        let answered = tokio::time::timeout(self.shared.options.call_timeout, call).await.map_err(late)?;
+        let answered = tokio::time::timeout(self.shared.options.call_timeout, call).await;
+        let answered = answered.map_err(|_| Failure::Late)?;
         answered.map(tonic::Response::into_inner).map_err(Failure::Status)
     }
 
@@ -192,8 +197,13 @@ impl LeaseKeeper {
     fn note(&mut self, failure: &Failure) {
         let text = failure.text();
         let refused = failure.is_refusal();
-        if !refused {
+        // A discovery that is slow is not made faster by a thousand nodes that all connect anew: only the second late
+        // answer in a row costs the connection. Where it is dead, pings have told by then.
+        let late = matches!(failure, Failure::Late);
+        let late_before = std::mem::replace(&mut self.late, late);
+        if !refused && (!late || late_before) {
             self.client = None;
+            self.late = false;
         }
         metrics::counter!("evanesce_membership_register_failures_total", "reason" => failure.reason())
             .increment(1);
@@ -218,7 +228,7 @@ impl Granted {
 impl Failure {
     fn code(&self) -> Option<Code> {
         match self {
-            Self::Unreachable(_) => None,
+            Self::Unreachable(_) | Self::Late => None,
             Self::Status(status) => Some(status.code()),
         }
     }
@@ -240,13 +250,14 @@ impl Failure {
         match self {
             Self::Unreachable(_) => "unreachable",
             Self::Status(_) if self.is_refusal() => "refused",
-            Self::Status(_) => "failed",
+            Self::Late | Self::Status(_) => "failed",
         }
     }
 
     fn text(&self) -> String {
         match self {
             Self::Unreachable(text) => text.clone(),
+            Self::Late => "no answer in time".to_owned(),
             Self::Status(status) if self.is_refusal() => status.message().to_owned(),
             Self::Status(status) => format!("{:?}: {}", status.code(), status.message()),
         }

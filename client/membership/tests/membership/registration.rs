@@ -1,9 +1,12 @@
 //! Registering, renewing, registering again, leaving.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use evanesce_membership::{EndpointError, Registration, TopologyWatch};
+use evanesce_membership::{EndpointError, MembershipOptions, Registration, TopologyWatch};
 use evanesce_topology::NodeState;
+use tokio::net::TcpListener;
 
 use crate::world::{Place, addresses, eventually, facts, follow, options, register, shows, state};
 
@@ -121,6 +124,30 @@ async fn discovery_that_is_away_does_not_hold_up_the_others() {
     assert!(error.contains("cannot connect"), "{error}");
     a.restart().await;
     eventually("a is registered with", async || node.status()[0].registered.then_some(())).await;
+}
+
+/// A thousand nodes registered with discoveries that were slow to answer, gave up their connections and made new ones,
+/// which kept the discoveries slow.
+#[tokio::test]
+async fn late_answer_does_not_cost_the_connection() {
+    let place = Place::start().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&connections);
+    let slow = MembershipOptions { call_timeout: Duration::from_millis(400), ..MembershipOptions::default() };
+    tokio::spawn(async move {
+        loop {
+            let (mut near, _) = listener.accept().await.unwrap();
+            counted.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(slow.call_timeout * 3 / 2).await;
+            let mut far = tokio::net::TcpStream::connect(place.address).await.unwrap();
+            let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+        }
+    });
+    let node = Registration::start(&[address], facts("n1", 1), slow).unwrap();
+    node.registered().await;
+    assert_eq!(connections.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]
