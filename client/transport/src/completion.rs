@@ -115,10 +115,9 @@ impl BatchCell {
         Poll::Pending
     }
 
-    /// The outcomes so far, `missing` where there is none yet.
-    pub(crate) fn take(&self, missing: TransportError) -> Vec<Result<Reply, TransportError>> {
-        let outcomes = mem::take(&mut self.state.lock().outcomes);
-        outcomes.into_iter().map(|outcome| outcome.unwrap_or(Err(missing))).collect()
+    /// The outcomes so far, `None` where there is none yet.
+    pub(crate) fn take(&self) -> Vec<Option<Result<Reply, TransportError>>> {
+        mem::take(&mut self.state.lock().outcomes)
     }
 }
 

@@ -68,7 +68,7 @@ impl Connection {
             accepted?;
             match timeout_at(deadline, poll_fn(|cx| cell.poll(cx))).await {
                 Ok(outcome) => outcome,
-                Err(_) => Err(connection.timed_out()),
+                Err(_) => Err(connection.timed_out(cell)),
             }
         }
     }
@@ -91,7 +91,9 @@ impl Connection {
         }
         // On a timeout the outcomes that are there count all the same.
         let _ = timeout_at(deadline, poll_fn(|cx| cell.poll(cx))).await;
-        cell.take(self.timed_out())
+        let outcomes = cell.take();
+        let missing = self.timed_out(cell);
+        outcomes.into_iter().map(|outcome| outcome.unwrap_or(Err(missing))).collect()
     }
 
     /// Sends one request and hands its outcome to `completion`, with `token`. Returns at once.
@@ -135,7 +137,10 @@ impl Connection {
         self.handle.shared.inner.lock().outstanding
     }
 
-    fn timed_out(&self) -> TransportError {
+    /// Lets go of whom the connection was to tell before it looks: a request that waits for the first connection then
+    /// is never sent, and one that might be is called sent.
+    fn timed_out<C>(&self, waiting: Arc<C>) -> TransportError {
+        drop(waiting);
         let sent = self.state() != ConnectionState::Connecting;
         TransportError::Timeout { address: self.address(), sent }
     }
