@@ -78,15 +78,20 @@ impl Latch {
         self.acked += 1;
         if side == Side::Local {
             self.local_acked = true;
-            self.local_hopeful -= 1;
+            self.lose_hope();
         }
     }
 
     pub(crate) fn failed(&mut self, side: Side) {
         self.failed += 1;
         if side == Side::Local {
-            self.local_hopeful -= 1;
+            self.lose_hope();
         }
+    }
+
+    /// A local group has answered. After [`give_up`](Self::give_up) none was waited for any more.
+    fn lose_hope(&mut self) {
+        self.local_hopeful = self.local_hopeful.saturating_sub(1);
     }
 
     /// Time is up: who has not answered is down. Counts stay as they are.
@@ -263,6 +268,19 @@ mod tests {
         assert_eq!(latch.decide(), Decision::Waiting);
         assert_eq!(latch.give_up(), Decision::Met);
         assert_eq!(latch.written(), Written { acked: 1, failed: 0, pending: 2 });
+    }
+
+    /// What was seen in review: the local group's answer after the deadline was counted off once more, and the
+    /// overflow ended the connection that brought it.
+    #[test]
+    fn local_group_may_answer_after_time_was_up() {
+        let waiting = Latch::new(LatchPolicy::Local, [Side::Local, Side::Remote]);
+        for answer in [Latch::acked, Latch::failed] {
+            let mut latch = waiting.clone();
+            latch.give_up();
+            answer(&mut latch, Side::Local);
+            assert_eq!(latch.written().pending, 1);
+        }
     }
 
     #[test]
