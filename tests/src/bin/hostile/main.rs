@@ -27,7 +27,7 @@ const READ_LIMIT: Duration = Duration::from_millis(20);
 const NODE_MEMORY_MIB: u64 = 64;
 /// What a process may need beside its budget: program and libraries, threads, the budget of partial
 /// requests, buffers of the kernel's making for five thousand connections and slow readers.
-const BESIDE_BUDGET_MIB: u64 = 40;
+const BESIDE_BUDGET_MIB: u64 = 48;
 /// What a gateway, which has no items, may need in all.
 const GATEWAY_MIB: u64 = 96;
 /// What slow readers of a node ask for: far more than sockets hold.
