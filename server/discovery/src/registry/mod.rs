@@ -52,9 +52,10 @@ pub const CLUSTERS_MAX: usize = 1024;
 /// most 20 MB when every node uses all the room it has; watchers take 32 MiB.
 pub const NODES_PER_CLUSTER_MAX: usize = 4096;
 
-/// Epochs that a node or watcher may claim to have seen lie below this. A clock reaches it in 146 million years;
-/// beyond it a mistaken peer could use all numbers up.
-pub const EPOCH_SEEN_LIMIT: u64 = 1 << 62;
+/// How far ahead of our clock an epoch that a node or watcher claims to have seen may be, in milliseconds: clocks are
+/// wrong by decades, not by 142,000 years. A limit that moves with the clock can be claimed, but not claimed past, so
+/// no mistaken peer uses up the numbers that watchers take (those below 2^62).
+pub const EPOCH_AHEAD_MAX: u64 = 1 << 52;
 
 /// When something happens, by both clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,7 +185,8 @@ impl Registry {
     pub fn register(&mut self, request: Register, now: Moment) -> Result<Granted, Refusal> {
         self.wake(now);
         request::check_register(&request)?;
-        self.heed_epoch_seen(request.epoch_seen, now);
+        let epoch_seen = request::heeded(request.epoch_seen, now);
+        self.heed_epoch_seen(epoch_seen, now);
         if !self.clusters.contains_key(&request.cluster) && self.clusters.len() >= CLUSTERS_MAX {
             return Err(Refusal::TooMany { what: "clusters", max: CLUSTERS_MAX });
         }
@@ -192,7 +194,7 @@ impl Registry {
             cluster.check_fits(&request, now.elapsed, self.terms.lease)?;
         }
         let cluster = self.clusters.entry(request.cluster).or_insert_with(|| Cluster::new(request.profile));
-        cluster.show(request.epoch_seen);
+        cluster.show(epoch_seen);
         let group = cluster.groups.entry(request.group).or_insert_with(|| Group::new(request.zone));
         let changed = group.admit(request.node, now.elapsed, self.terms.lease);
         cluster.dirty |= changed;
@@ -210,7 +212,7 @@ impl Registry {
         request::check_renew(request)?;
         let lease_until = now.elapsed + self.terms.lease;
         let cluster = self.clusters.get_mut(&request.cluster).ok_or(Refusal::Unknown)?;
-        cluster.show(request.epoch_seen);
+        cluster.show(request::heeded(request.epoch_seen, now));
         let member = held(cluster, &request.group, &request.name, request.incarnation)?;
         if member.returned {
             return Err(Refusal::Unknown);
@@ -249,7 +251,7 @@ impl Registry {
     /// [`Refusal`] when the name is none or the epoch absurd.
     pub fn watched(&mut self, cluster: &str, epoch_seen: u64, now: Moment) -> Result<(), Refusal> {
         self.wake(now);
-        request::check_watch(cluster, epoch_seen)?;
+        request::check_watch(cluster, epoch_seen, now)?;
         self.heed_epoch_seen(epoch_seen, now);
         if let Some(cluster) = self.clusters.get_mut(cluster) {
             cluster.show(epoch_seen);

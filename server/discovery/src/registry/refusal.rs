@@ -4,8 +4,6 @@ use std::net::SocketAddr;
 
 use evanesce_topology::{RingProfile, TopologyError};
 
-use super::EPOCH_SEEN_LIMIT;
-
 /// Why a registry says no. The caller is at fault in each; the connection survives each.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -67,7 +65,7 @@ pub enum Refusal {
     #[error(transparent)]
     Topology(#[from] TopologyError),
     /// Nothing to retry.
-    #[error("epoch {0} is no clock's: clear the state of whoever told it (the limit is {EPOCH_SEEN_LIMIT})")]
+    #[error("epoch {0} is no clock's: clear the state of whoever told it")]
     AbsurdEpoch(u64),
     /// Nothing to retry.
     #[error("a node that speaks is not down: deregister it instead")]

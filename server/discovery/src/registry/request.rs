@@ -3,10 +3,10 @@
 use evanesce_topology::{NameKind, Node, NodeState, RingProfile, Topology, TopologyError, check_name};
 
 use super::refusal::Refusal;
-use super::{EPOCH_SEEN_LIMIT, NODES_PER_CLUSTER_MAX};
+use super::{EPOCH_AHEAD_MAX, Moment, NODES_PER_CLUSTER_MAX};
 
-/// Epochs on disk lie below this: a peer may have shown us one close to [`EPOCH_SEEN_LIMIT`], and ours is beyond it.
-const EPOCH_KEPT_LIMIT: u64 = 2 * EPOCH_SEEN_LIMIT;
+/// Epochs on disk lie below this: watchers take none beyond.
+const EPOCH_KEPT_LIMIT: u64 = 1 << 62;
 
 /// A node registers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,18 +62,22 @@ pub(super) fn check_register(request: &Register) -> Result<(), Refusal> {
     check(NameKind::Zone, &request.zone)?;
     request.profile.check()?;
     request.node.check(request.profile)?;
-    check_live(request.node.state)?;
-    check_epoch(request.epoch_seen)
+    check_live(request.node.state)
 }
 
 pub(super) fn check_renew(request: &Renew) -> Result<(), Refusal> {
-    check_live(request.state)?;
-    check_epoch(request.epoch_seen)
+    check_live(request.state)
 }
 
-pub(super) fn check_watch(cluster: &str, epoch_seen: u64) -> Result<(), Refusal> {
+pub(super) fn check_watch(cluster: &str, epoch_seen: u64, now: Moment) -> Result<(), Refusal> {
     check(NameKind::Cluster, cluster)?;
-    check_epoch(epoch_seen)
+    if is_sane(epoch_seen, now) { Ok(()) } else { Err(Refusal::AbsurdEpoch(epoch_seen)) }
+}
+
+/// What a node claims to have seen; nothing where that is absurd. Its lease matters more than the mistake of whichever
+/// discovery told it.
+pub(super) fn heeded(epoch_seen: u64, now: Moment) -> u64 {
+    if is_sane(epoch_seen, now) { epoch_seen } else { 0 }
 }
 
 /// What was kept on disk keeps the same rules.
@@ -97,6 +101,6 @@ fn check_live(state: NodeState) -> Result<(), Refusal> {
     if state == NodeState::Down { Err(Refusal::NotLive) } else { Ok(()) }
 }
 
-fn check_epoch(epoch_seen: u64) -> Result<(), Refusal> {
-    if epoch_seen < EPOCH_SEEN_LIMIT { Ok(()) } else { Err(Refusal::AbsurdEpoch(epoch_seen)) }
+fn is_sane(epoch_seen: u64, now: Moment) -> bool {
+    epoch_seen <= now.wall_ms.saturating_add(EPOCH_AHEAD_MAX)
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evanesce_discovery::registry::{EPOCH_SEEN_LIMIT, Refusal};
+use evanesce_discovery::registry::{EPOCH_AHEAD_MAX, Refusal};
 use evanesce_topology::{NODES_PER_GROUP_MAX, NodeState, RingProfile};
 
 use crate::scene::{CLUSTER, Scene, WALL_MS, registration};
@@ -146,7 +146,6 @@ fn facts_that_do_not_fit_the_cluster_are_refused_with_what_to_do() {
     assert!(matches!(refused(&mut scene, |r| r.node.weight = 0), Refusal::Topology(_)));
     assert!(matches!(refused(&mut scene, |r| r.cluster.clear()), Refusal::Topology(_)));
     assert_eq!(refused(&mut scene, |r| r.node.state = NodeState::Down), Refusal::NotLive);
-    assert!(matches!(refused(&mut scene, |r| r.epoch_seen = EPOCH_SEEN_LIMIT), Refusal::AbsurdEpoch(_)));
     assert_eq!(scene.registry.membership()[0].groups[0].nodes.len(), 1, "nothing of it was kept");
 }
 
@@ -197,7 +196,30 @@ fn watcher_with_a_newer_epoch_is_numbered_past() {
     assert!(!scene.tick().published, "older than ours: nothing to do");
     scene.watched(scene.epoch());
     assert!(!scene.tick().published, "ours: nothing to do");
-    assert!(scene.registry.watched(CLUSTER, EPOCH_SEEN_LIMIT, scene.now).is_err());
+}
+
+/// One watcher claimed an epoch just below the limit of those days. The next topology had one that no watcher takes,
+/// and nodes carried it to every discovery: no client got a topology again.
+#[test]
+fn absurd_epochs_cost_nothing_and_the_largest_sane_one_leaves_room() {
+    let mut scene = Scene::blank();
+    scene.register("a1", 1).unwrap();
+    scene.tick();
+    let (before, sane) = (scene.epoch(), WALL_MS + EPOCH_AHEAD_MAX);
+    for absurd in [sane + 1, (1 << 62) - 2, u64::MAX] {
+        let refusal = scene.registry.watched(CLUSTER, absurd, scene.now).unwrap_err();
+        assert_eq!(refusal, Refusal::AbsurdEpoch(absurd));
+        let mut told = registration("a1", 1);
+        told.epoch_seen = absurd;
+        scene.registry.register(told, scene.now).expect("its lease matters more");
+        assert!(!scene.tick().published);
+    }
+    scene.watched(sane);
+    scene.tick();
+    assert!(before < sane && scene.epoch() == sane + 1 && scene.epoch() < 1 << 62);
+    let carried = scene.epoch();
+    scene.pass(Duration::from_millis(500));
+    assert_eq!(Scene::blank().registry.watched(CLUSTER, carried, scene.now), Ok(()), "another heeds it");
 }
 
 #[test]
