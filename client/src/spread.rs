@@ -71,7 +71,8 @@ struct Leg {
 struct State {
     latch: Latch,
     found: bool,
-    maybe_applied: bool,
+    /// Legs that certainly did not execute the change.
+    not_applied: usize,
     attempts: Vec<Attempt>,
     waker: Option<Waker>,
 }
@@ -100,7 +101,7 @@ impl Race {
         if let Some(side) = home {
             latch.acked(side);
         }
-        let state = State { latch, found: false, maybe_applied: false, attempts: Vec::new(), waker: None };
+        let state = State { latch, found: false, not_applied: 0, attempts: Vec::new(), waker: None };
         Self { core: Arc::clone(core), legs, state: Mutex::new(state) }
     }
 
@@ -140,7 +141,7 @@ impl Race {
             acked: written.acked,
             failed: written.failed,
             pending: written.pending,
-            maybe_applied: state.maybe_applied || written.acked > 0 || written.pending > 0,
+            maybe_applied: written.acked > 0 || state.not_applied < self.legs.len(),
             attempts: std::mem::take(&mut state.attempts),
         })
     }
@@ -158,7 +159,7 @@ impl Race {
     fn on_failed(&self, leg: &Leg, cause: NodeError) {
         self.core.metrics.replica_failures.increment(1);
         let mut state = self.state.lock();
-        state.maybe_applied |= cause.maybe_applied();
+        state.not_applied += usize::from(!cause.maybe_applied());
         state.attempts.push(leg.member.attempt(cause));
         if let Some(side) = leg.side {
             state.latch.failed(side);
@@ -186,3 +187,6 @@ fn wake(mut state: parking_lot::MutexGuard<'_, State>) {
         waker.wake();
     }
 }
+
+#[cfg(test)]
+mod tests;

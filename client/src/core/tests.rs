@@ -8,7 +8,11 @@ use super::*;
 use crate::member::Link;
 use crate::static_nodes::StaticNodes;
 
-fn core() -> Core {
+pub(crate) fn core() -> Core {
+    core_with(ConnectionOptions::default())
+}
+
+pub(crate) fn core_with(connection: ConnectionOptions) -> Core {
     Core::new(Settings {
         cluster: "HOME".into(),
         zone: "a".into(),
@@ -18,11 +22,11 @@ fn core() -> Core {
         latch: LatchPolicy::default(),
         ttl: Ttl::Never,
         miss_fallback_share: 0.0,
-        connection: ConnectionOptions::default(),
+        connection,
     })
 }
 
-fn topology(epoch: u64, nodes: &str) -> Arc<Topology> {
+pub(crate) fn topology(epoch: u64, nodes: &str) -> Arc<Topology> {
     let nodes: StaticNodes = nodes.parse().expect("a good list");
     let mut topology = nodes.topology("HOME").expect("a good topology");
     Arc::make_mut(&mut topology).epoch = Epoch(epoch);
