@@ -67,7 +67,7 @@ pub enum WriteError {
         /// The node asked.
         attempt: Attempt,
     },
-    /// Too many such writes are under way in this client.
+    /// Too many such writes are under way in this client, or too many requests wait for the home zone's node.
     #[error("too many writes are under way in this client: send less")]
     Busy,
     /// The client was closed.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use evanesce_transport::TransportError;
 use evanesce_wire::request::SetMode;
 use tokio::time::Instant;
 
@@ -56,7 +57,8 @@ async fn decide_and_spread(
     Ok(StoreOutcome::Stored(spread.written))
 }
 
-/// Asks the home zone; the next in order only while the one before certainly did not execute it.
+/// Asks the home zone; the next in order only while the one before certainly did not execute it. A home zone that is
+/// not asked because our own queue is full may decide for others meanwhile: then nobody else is asked.
 async fn decide(
     core: &Core,
     cluster: &Cluster,
@@ -73,7 +75,15 @@ async fn decide(
                 core.metrics.write_failures.increment(1);
                 return Err(WriteError::MaybeApplied { attempt: member.attempt(cause) });
             }
+            Err(NodeError::Transport(TransportError::QueueFull { .. })) => {
+                core.metrics.write_failures.increment(1);
+                return Err(WriteError::Busy);
+            }
             Err(cause) => attempts.push(member.attempt(cause)),
+        }
+        // Nobody would wait for the next one's answer.
+        if Instant::now() >= deadline {
+            break;
         }
     }
     core.metrics.write_failures.increment(1);
@@ -106,3 +116,6 @@ fn as_set(change: Change) -> Change {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests;
