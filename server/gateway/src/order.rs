@@ -4,6 +4,9 @@ use std::collections::HashMap;
 
 use evanesce_wire::request::Request;
 
+use crate::answer;
+use crate::service::RUN_KEYS_MAX;
+
 /// What a request does to a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Access {
@@ -12,7 +15,7 @@ enum Access {
 }
 
 /// The length of the longest head of `batch` whose requests may run at the same time: no key is written by one and
-/// touched by another. At least 1 for a batch that is not empty.
+/// touched by another, and they ask for [`RUN_KEYS_MAX`] keys at most. At least 1 for a batch that is not empty.
 ///
 /// A memcached client may pipeline `set k` and `get k` and rely on their order. Requests on different keys have no
 /// order that anybody could observe, so they go out together.
@@ -21,9 +24,11 @@ pub(crate) fn run_length(batch: &[Request<'_>]) -> usize {
         return batch.len();
     }
     let mut seen: HashMap<&[u8], Access> = HashMap::new();
+    let mut keys = 0;
     for (position, request) in batch.iter().enumerate() {
-        if conflicts(request, &seen) {
-            return position.max(1);
+        keys += answer::keys(request);
+        if position > 0 && (keys > RUN_KEYS_MAX || conflicts(request, &seen)) {
+            return position;
         }
         each_key(request, |key, access| {
             seen.entry(key).and_modify(|before| *before = stronger(*before, access)).or_insert(access);
@@ -111,6 +116,22 @@ mod tests {
     fn write_behind_a_read_of_its_key_waits() {
         assert_eq!(run_of(b"get b a\r\nset a 0 0 1\r\nx\r\n"), 1);
         assert_eq!(run_of(b"gat 10 a\r\nget a\r\n"), 1);
+    }
+
+    /// What was seen in review: a `get` of any length ran at once with the request before it, and so did many of some
+    /// dozens of keys: their answers were all in memory together.
+    #[test]
+    fn run_ends_where_its_keys_are_too_many() {
+        let get = |first: usize, keys: usize| {
+            let keys: String = (first..first + keys).map(|key| format!(" k{key}")).collect();
+            format!("get{keys}\r\n")
+        };
+        let fits = get(0, RUN_KEYS_MAX - 1) + &get(1000, 1) + &get(2000, 1);
+        assert_eq!(run_of(fits.as_bytes()), 2);
+        let long_behind_short = get(0, 1) + "version\r\n" + &get(1000, RUN_KEYS_MAX);
+        assert_eq!(run_of(long_behind_short.as_bytes()), 2);
+        let long = get(0, RUN_KEYS_MAX + 1) + &get(1000, 1);
+        assert_eq!(run_of(long.as_bytes()), 1);
     }
 
     #[test]

@@ -113,7 +113,7 @@ impl Service for GatewayService {
 
 /// Answers the requests of a run at the same time.
 async fn together(context: Context<'_>, run: &[Request<'_>]) -> Vec<Answer> {
-    let keys = run.iter().map(answer::keys).sum::<usize>().clamp(1, KEYS_UNDER_WAY_MAX);
+    let keys = run.iter().map(answer::keys).sum::<usize>().min(RUN_KEYS_MAX);
     let _permits = context.shared.under_way.acquire_many(keys as u32).await;
     join_all(run.iter().map(|request| answer::answer(context, request))).await
 }
