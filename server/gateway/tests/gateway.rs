@@ -142,6 +142,21 @@ async fn what_needs_one_place_is_refused_and_noreply_is_silent() {
     cluster.end().await;
 }
 
+/// A key with control characters goes to nodes as base64, which makes it longer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn key_that_no_node_takes_is_the_callers_error() {
+    let cluster = Cluster::start().await;
+    let (long, short) = ("\x01".repeat(200), "\x01".repeat(100));
+    let input = format!(
+        "set {long} 0 0 1\r\nx\r\nget a {long}\r\ndelete {long}\r\nmg {long} v\r\nset {short} 0 0 1\r\nx\r\nget {short}\r\n"
+    );
+    let replies = cluster.ask(input.as_bytes()).await;
+    let lines: Vec<&str> = replies.split("\r\n").collect();
+    assert!(lines[..4].iter().all(|line| line.starts_with("CLIENT_ERROR the key has ")), "{replies}");
+    assert_eq!(lines[4..], ["STORED", &format!("VALUE {short} 0 1"), "x", "END", ""], "{replies}");
+    cluster.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn long_retrievals_and_large_values_pass_whole() {
     let cluster = Cluster::start().await;

@@ -30,18 +30,20 @@ pub(super) fn unsupported_flag(context: Context<'_>) -> Answer {
 /// The line for a read that no zone answered.
 pub(super) fn read_line(context: Context<'_>, error: &ReadError) -> String {
     context.counts.read_errors.add(1);
-    line(error)
+    line(matches!(error, ReadError::Key(_)), error)
 }
 
 /// The answer to a write that did not meet its latch policy.
 pub(super) fn write(context: Context<'_>, error: &WriteError, silent: bool) -> Answer {
     context.counts.write_errors.add(1);
-    Answer::error(&line(error), silent)
+    Answer::error(&line(matches!(error, WriteError::Key(_)), error), silent)
 }
 
-fn line(error: &dyn std::error::Error) -> String {
+/// A `CLIENT_ERROR` when the request was wrong, so that nobody takes the cluster for ill.
+fn line(is_callers: bool, error: &dyn std::error::Error) -> String {
     let text: String = error.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let mut line = format!("SERVER_ERROR {text}");
+    let whose = if is_callers { "CLIENT_ERROR" } else { "SERVER_ERROR" };
+    let mut line = format!("{whose} {text}");
     if line.len() > LINE_BYTES_MAX {
         line.truncate(line.floor_char_boundary(LINE_BYTES_MAX));
     }
