@@ -146,7 +146,12 @@ impl<'a> Batch<'a> {
         let mut answers = Vec::with_capacity(self.searches.len());
         let mut late = Duration::ZERO;
         for part in self.searches.chunks(BATCH_KEYS_MAX) {
-            let due = deadline.min(Instant::now() + plan.attempt_timeout) + late;
+            let now = Instant::now();
+            let due = (deadline + late).min(now + plan.attempt_timeout);
+            if now >= due {
+                answers.extend(part.iter().map(|_| Err(self.member.too_late())));
+                continue;
+            }
             answers.extend(self.member.get_batch(part, plan, due).await);
             late += held_up(due, Instant::now()).unwrap_or_default();
         }
@@ -157,6 +162,11 @@ impl<'a> Batch<'a> {
 }
 
 impl Member {
+    /// What came of a key for which no time was left.
+    fn too_late(&self) -> NodeError {
+        TransportError::Timeout { address: self.link.connection.address(), sent: false }.into()
+    }
+
     /// Asks this node for many keys at once; once more when this process was held up and has no answer for that reason
     /// alone.
     async fn get_batch(

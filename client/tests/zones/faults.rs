@@ -140,6 +140,20 @@ async fn whole_read_ends_by_its_deadline_when_everyone_is_frozen() {
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
 }
 
+/// What was seen in review: a bulk read that had parts left when its time was up sent each of them all the same, and
+/// took the time that this cost for time in which it was held up.
+#[tokio::test]
+async fn bulk_read_of_a_frozen_node_sends_nothing_after_its_deadline() {
+    let mut cluster = Cluster::start(&[]).await;
+    cluster.add_frozen("a").await;
+    let cache = impatient(&cluster).await;
+    let keys: Vec<String> = (0..50_000).map(|index| format!("key-{index}")).collect();
+    let got = cache.get_many(&keys).await.expect("good keys");
+    assert_eq!(got.failed.len(), keys.len());
+    let last = &got.failed[got.failed.len() - 1].1;
+    assert!(last.to_string().contains("did not answer in time"), "{last}");
+}
+
 /// A client in zone a with short timeouts.
 async fn impatient(cluster: &Cluster) -> Client {
     cluster
