@@ -118,6 +118,13 @@ impl Up {
     }
 }
 
+impl Drop for Up {
+    fn drop(&mut self) {
+        // Asked to end, it takes its logs and state with it; killed, it would leave them.
+        let _ = self.process.terminate();
+    }
+}
+
 impl UpReport {
     /// The zones, sorted.
     #[must_use]
