@@ -20,6 +20,9 @@ use crate::ttl::Ttl;
 /// callers that give up can leave behind.
 pub(crate) const HOME_WRITES_MAX: usize = 1024;
 
+/// Longest timeout: longer ones, up to those that lie beyond the clock's end, last longer than any process all the same.
+pub(crate) const TIMEOUT_MAX: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
 /// What the builder settled.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {

@@ -8,7 +8,7 @@ use evanesce_wire::request::SetMode;
 use tokio::time::Instant;
 
 use crate::cluster::Cluster;
-use crate::core::Core;
+use crate::core::{Core, TIMEOUT_MAX};
 use crate::error::{Attempt, NodeError, WriteError};
 use crate::key::Key;
 use crate::member::Member;
@@ -45,7 +45,7 @@ async fn decide_and_spread(
     cluster: &Cluster,
     write: HomeWrite,
 ) -> Result<StoreOutcome, WriteError> {
-    let deadline = Instant::now() + write.timeout;
+    let deadline = Instant::now() + write.timeout.min(TIMEOUT_MAX);
     let (home, done) = decide(core, cluster, &write, deadline).await?;
     if done != Done::Yes {
         return Ok(StoreOutcome::NotStored);

@@ -8,7 +8,7 @@ use evanesce_wire::request::Exptime;
 use tokio::time::Instant;
 
 use crate::cluster::{Cluster, Walk};
-use crate::core::Core;
+use crate::core::{Core, TIMEOUT_MAX};
 use crate::error::{NodeError, ReadError};
 use crate::item::Item;
 use crate::key::Key;
@@ -27,7 +27,8 @@ pub(crate) struct ReadPlan {
 
 impl ReadPlan {
     pub(crate) fn new(core: &Core, want: Want, timeout: Duration) -> Self {
-        Self { want, touch: None, attempt_timeout: core.settings.read_attempt_timeout, timeout }
+        let attempt_timeout = core.settings.read_attempt_timeout.min(TIMEOUT_MAX);
+        Self { want, touch: None, attempt_timeout, timeout: timeout.min(TIMEOUT_MAX) }
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::OpFuture;
+use crate::core::TIMEOUT_MAX;
 use crate::error::WriteError;
 use crate::key::{Key, KeyError};
 use crate::namespace::Namespace;
@@ -51,7 +52,7 @@ impl<'a> Delete<'a> {
     pub async fn run(self) -> Result<Deleted, WriteError> {
         let core = &self.namespace.core;
         let cluster = core.cluster().ok_or(WriteError::Closed)?;
-        let deadline = Instant::now() + self.timeout;
+        let deadline = Instant::now() + self.timeout.min(TIMEOUT_MAX);
         let plan = SpreadPlan {
             key: &self.key?,
             change: &Change::Delete,

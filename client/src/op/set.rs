@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::OpFuture;
 use crate::codec::CodecError;
-use crate::core::Core;
+use crate::core::{Core, TIMEOUT_MAX};
 use crate::error::WriteError;
 use crate::key::{Key, KeyError};
 use crate::namespace::Namespace;
@@ -74,7 +74,7 @@ impl<'a> Set<'a> {
         let cluster = core.cluster().ok_or(WriteError::Closed)?;
         let exptime = self.ttl.exptime(Core::now());
         let change = Change::Store { mode: SetMode::Set, value: self.value?, flags: self.flags, exptime };
-        let deadline = Instant::now() + self.timeout;
+        let deadline = Instant::now() + self.timeout.min(TIMEOUT_MAX);
         let plan =
             SpreadPlan { key: &self.key?, change: &change, latch: self.latch, deadline, done_in: None };
         Ok(spread(core, &cluster, plan).await?.written)

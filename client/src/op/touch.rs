@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::OpFuture;
-use crate::core::Core;
+use crate::core::{Core, TIMEOUT_MAX};
 use crate::error::WriteError;
 use crate::key::{Key, KeyError};
 use crate::namespace::Namespace;
@@ -55,7 +55,7 @@ impl<'a> Touch<'a> {
         let core = &self.namespace.core;
         let cluster = core.cluster().ok_or(WriteError::Closed)?;
         let change = Change::Touch { exptime: self.ttl.exptime(Core::now()) };
-        let deadline = Instant::now() + self.timeout;
+        let deadline = Instant::now() + self.timeout.min(TIMEOUT_MAX);
         let plan =
             SpreadPlan { key: &self.key?, change: &change, latch: self.latch, deadline, done_in: None };
         let spread = spread(core, &cluster, plan).await?;

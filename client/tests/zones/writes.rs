@@ -175,3 +175,23 @@ impl Cluster {
         self.client(zone).await.raw().clone().latch(LatchPolicy::All)
     }
 }
+
+/// What was seen in review: an operation whose timeout lay beyond the clock's end panicked.
+#[tokio::test]
+async fn endless_timeouts_are_taken() {
+    let cluster = Cluster::start(&["a"]).await;
+    let cache = cluster
+        .builder("a")
+        .read_attempt_timeout(Duration::MAX)
+        .read_timeout(Duration::MAX)
+        .write_timeout(Duration::MAX)
+        .connect()
+        .await
+        .expect("a list needs no discovery");
+    cache.set("k", "v").await.expect("the zone is well");
+    assert!(!cache.add("k", "v").await.expect("the zone is well").is_stored());
+    assert!(cache.touch("k", Duration::from_secs(60)).await.expect("the zone is well").found);
+    assert_eq!(cache.get("k").await, Ok(Some("v".into())));
+    assert_eq!(cache.get_many(["k"]).timeout(Duration::MAX).await.expect("a good key").hits.len(), 1);
+    assert!(cache.delete("k").timeout(Duration::MAX).await.expect("the zone is well").found);
+}
