@@ -40,3 +40,8 @@ pub use raw::{Raw, Received};
 pub use servers::{free_port, start_memcached, start_node, wait_for_memcached};
 pub use up::{DiscoveryReport, GatewayReport, NodeReport, Up, UpReport};
 pub use wait::{Deadline, WaitError, eventually, pause};
+
+/// The README's code, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+mod readme {}
