@@ -21,14 +21,15 @@ use crate::request::{Want, get_flags, get_request, read_hit};
 pub(crate) struct ReadPlan {
     pub(crate) want: Want,
     pub(crate) touch: Option<Exptime>,
+    /// At most `timeout`, since one that is made again because this process was held up gets it whole.
     pub(crate) attempt_timeout: Duration,
     pub(crate) timeout: Duration,
 }
 
 impl ReadPlan {
     pub(crate) fn new(core: &Core, want: Want, timeout: Duration) -> Self {
-        let attempt_timeout = core.settings.read_attempt_timeout.min(TIMEOUT_MAX);
-        Self { want, touch: None, attempt_timeout, timeout: timeout.min(TIMEOUT_MAX) }
+        let timeout = timeout.min(TIMEOUT_MAX);
+        Self { want, touch: None, attempt_timeout: core.settings.read_attempt_timeout.min(timeout), timeout }
     }
 }
 

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use evanesce_transport::TransportError;
+use evanesce_wire::reply::Reply;
+use evanesce_wire::request::Request;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
@@ -186,12 +188,26 @@ impl Member {
             .collect();
         let mut outcomes = self.link.connection.call_batch(&requests, due).await;
         let now = Instant::now();
-        let unanswered =
-            outcomes.iter().any(|outcome| matches!(outcome, Err(TransportError::Timeout { .. })));
-        if unanswered && held_up(due, now).is_some() {
-            outcomes = self.link.connection.call_batch(&requests, now + plan.attempt_timeout).await;
+        if held_up(due, now).is_some() {
+            self.ask_again(&requests, &mut outcomes, now + plan.attempt_timeout).await;
         }
         outcomes.into_iter().map(|outcome| read_hit(&self.link.judge(outcome)?)).collect()
+    }
+
+    /// Asks once more for what has no answer; the answers in hand stay.
+    async fn ask_again(
+        &self,
+        requests: &[Request<'_>],
+        outcomes: &mut [Result<Reply, TransportError>],
+        due: Instant,
+    ) {
+        let is_open = |index: &usize| matches!(outcomes[*index], Err(TransportError::Timeout { .. }));
+        let open: Vec<usize> = (0..outcomes.len()).filter(is_open).collect();
+        let requests: Vec<_> = open.iter().map(|&index| requests[index].clone()).collect();
+        let answers = self.link.connection.call_batch(&requests, due).await;
+        for (index, answer) in open.into_iter().zip(answers) {
+            outcomes[index] = answer;
+        }
     }
 }
 
@@ -202,3 +218,6 @@ fn count(core: &Core, found: &[Found]) {
     core.metrics.read_errors.increment(errors);
     core.metrics.misses.increment(found.len() as u64 - hits - errors);
 }
+
+#[cfg(test)]
+mod tests;
