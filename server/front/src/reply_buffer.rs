@@ -85,7 +85,8 @@ impl ReplyBuffer {
     }
 
     /// Bytes not yet written that nobody else accounts for.
-    pub(crate) fn owned_len(&self) -> usize {
+    #[must_use]
+    pub fn owned_len(&self) -> usize {
         self.len() - self.stored_bytes
     }
 

@@ -108,7 +108,7 @@ pub(super) fn value_bytes(value: &Value<'_>) -> usize {
 pub(super) fn append_value(value: &Value<'_>, out: &mut ReplyBuffer) {
     match value {
         Value::Inline(bytes) => out.buf().extend_from_slice(bytes),
-        Value::Pinned(pieces) => pieces.iter().for_each(|piece| out.push(piece.clone())),
+        Value::Pinned(pieces) => pieces.iter().for_each(|piece| out.push_stored(piece.clone())),
     }
     out.buf().extend_from_slice(b"\r\n");
 }
