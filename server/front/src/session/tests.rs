@@ -141,6 +141,25 @@ fn pipelined_requests_are_answered_in_order_and_in_batches() {
     });
 }
 
+// All that one read brought was answered in one go: a pipeline of `stats` kept the others of its thread waiting for
+// 60 ms.
+#[test]
+fn deep_pipeline_lets_others_go_first() {
+    run(async || {
+        let bench = Bench::new(|_| {});
+        let (mut deep, _deep_session) = bench.connect(1 << 20);
+        let (mut other, _other_session) = bench.connect(1024);
+        bench.settle().await;
+        deep.write_all(&b"version\r\n".repeat(1800)).await.unwrap();
+        other.write_all(b"get 1\r\n").await.unwrap();
+        deep.read_exact(&mut [0; 1800 * 4]).await.unwrap();
+        let batches = bench.service.batches.borrow();
+        let before = batches.iter().take_while(|requests| **requests != 1).count();
+        assert!(before <= TURNS_MAX as usize, "after {before} of {batches:?}");
+        assert_eq!(bench.stats().requests, 1801);
+    });
+}
+
 #[test]
 fn any_chunking_gives_the_same_replies() {
     let large = [b"set k 0 0 40000\r\n", &[b'v'; 40_000][..], b"\r\n"].concat();
