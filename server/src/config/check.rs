@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -32,6 +32,7 @@ pub(crate) struct Checker {
     /// Addresses with a port of their own, and the option that took them.
     taken: BTreeMap<SocketAddr, &'static str>,
     asked: BTreeSet<&'static str>,
+    file_lost: bool,
 }
 
 impl Checker {
@@ -44,6 +45,7 @@ impl Checker {
             insecure: false,
             taken: BTreeMap::new(),
             asked: BTreeSet::new(),
+            file_lost: raw.file_lost,
         };
         checker.insecure = checker.switch("insecure");
         checker
@@ -104,9 +106,10 @@ impl Checker {
         }
     }
 
-    /// Notes a fault where an option that `because` needs is not set.
+    /// Notes a fault where an option that `because` needs is not set. A file that cannot be read may have set it, and
+    /// is a fault already.
     pub(crate) fn needed<T>(&mut self, name: &'static str, value: Option<T>, because: &str) -> Option<T> {
-        if !self.effective.contains_key(name) {
+        if !self.file_lost && !self.effective.contains_key(name) {
             let spec = option_named(name).expect("only options of the table are asked for");
             let (flag, env, role) = (spec.flag(), spec.env(), self.role);
             self.fault(format!(
@@ -252,13 +255,26 @@ fn is_loopback(ip: IpAddr) -> bool {
 }
 
 /// A peer's address as ip:port or host:port, with or without `http://`.
-fn peer(text: &str) -> Result<String, String> {
-    let bare = text.trim().trim_start_matches("http://").trim_end_matches('/');
+pub(crate) fn peer(text: &str) -> Result<String, String> {
+    let bare = text.trim();
+    let bare = bare.strip_prefix("http://").unwrap_or(bare);
+    let bare = bare.strip_suffix('/').unwrap_or(bare);
     match bare.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0) => {
+        Some((host, port)) if is_host(host) && port.parse::<u16>().is_ok_and(|port| port > 0) => {
             Ok(bare.to_owned())
         }
-        _ => Err("write ip:port or host:port, such as 127.0.0.1:11300".to_owned()),
+        _ => Err("write ip:port or host:port, such as 127.0.0.1:11300 or [::1]:11300".to_owned()),
+    }
+}
+
+/// Whether something could have this name or address; an IPv6 address stands in brackets.
+fn is_host(text: &str) -> bool {
+    match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(inner) => inner.parse::<Ipv6Addr>().is_ok(),
+        None => {
+            let named = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+            !text.is_empty() && text.bytes().all(named)
+        }
     }
 }
 

@@ -22,6 +22,8 @@ pub(crate) struct Raw {
     pub(crate) settings: BTreeMap<&'static str, Setting>,
     /// What cannot even be merged.
     pub(crate) faults: Vec<Fault>,
+    /// A file was named and cannot be read: what it sets is not known.
+    pub(crate) file_lost: bool,
 }
 
 /// One option's text and where it stands.
@@ -64,9 +66,14 @@ fn option_arg(spec: &Spec, role: RoleName) -> Arg {
 }
 
 impl Raw {
+    /// Nothing is set.
+    pub(crate) fn new(role: RoleName) -> Self {
+        Self { role, settings: BTreeMap::new(), faults: Vec::new(), file_lost: false }
+    }
+
     /// Merges the file named by `--config`, the environment and the flags that `matches` holds.
     pub(crate) fn gather(role: RoleName, matches: &ArgMatches) -> Self {
-        let mut raw = Self { role, settings: BTreeMap::new(), faults: Vec::new() };
+        let mut raw = Self::new(role);
         if let Some(path) = matches.get_one::<PathBuf>("config") {
             raw.read_file(path);
         }
@@ -77,11 +84,16 @@ impl Raw {
     fn read_file(&mut self, path: &Path) {
         match std::fs::read_to_string(path) {
             Ok(text) => self.take_file(&text, &path.display().to_string()),
-            Err(error) => self.faults.push(Fault::new(format!(
+            Err(error) => self.lose_file(format!(
                 "cannot read the file {}: {error}; see --config and EVANESCE_CONFIG",
                 path.display()
-            ))),
+            )),
         }
+    }
+
+    fn lose_file(&mut self, why: String) {
+        self.faults.push(Fault::new(why));
+        self.file_lost = true;
     }
 
     /// Takes over what a file says for this role, and faults what it says that no role understands.
@@ -89,7 +101,7 @@ impl Raw {
         let table = match text.parse::<toml::Table>() {
             Ok(table) => table,
             Err(error) => {
-                self.faults.push(Fault::new(format!("{file} is not TOML: {}", error.to_string().trim_end())));
+                self.lose_file(format!("{file} is not TOML: {}", error.to_string().trim_end()));
                 return;
             }
         };
@@ -112,11 +124,16 @@ impl Raw {
         for (name, value) in options {
             let known = option_named(name).filter(|spec| role.is_none_or(|role| spec.unset(role).is_some()));
             let Some(spec) = known else {
-                self.faults.push(Fault::new(format!("{file}: [{section}] has no option `{name}`")));
+                self.faults
+                    .push(Fault::new(format!("{file}: [{section}] has no option `{name}`{}", hint(name))));
                 continue;
             };
-            let Some(text) = text_of(value) else {
-                self.faults.push(Fault::new(format!("{file}: [{section}] {name} is a {}", value.type_str())));
+            let Some(text) = text_of(value, spec.form) else {
+                self.faults.push(Fault::new(format!(
+                    "{file}: [{section}] {name} is of type {}: write {}",
+                    value.type_str(),
+                    spec.form.in_file()
+                )));
                 continue;
             };
             let ours = role.is_none_or(|role| role == self.role) && spec.unset(self.role).is_some();
@@ -142,16 +159,28 @@ impl Raw {
     }
 }
 
+/// What to write instead of a name that no option has: as a flag, words are joined by dashes.
+fn hint(name: &str) -> String {
+    match option_named(&name.replace('-', "_")) {
+        Some(spec) if spec.name != name => format!(": write {}", spec.name),
+        _ => String::new(),
+    }
+}
+
 /// A value of the file as a flag would have it.
-fn text_of(value: &toml::Value) -> Option<String> {
+fn text_of(value: &toml::Value, form: Form) -> Option<String> {
     match value {
         toml::Value::String(text) => Some(text.clone()),
         toml::Value::Integer(number) => Some(number.to_string()),
         toml::Value::Boolean(switch) => Some(switch.to_string()),
-        toml::Value::Array(values) => {
-            let texts: Option<Vec<_>> = values.iter().map(text_of).collect();
+        toml::Value::Array(values) if matches!(form, Form::Many(_)) => {
+            // One value each: arrays of arrays mean nothing.
+            let one = Form::One("");
+            let texts: Option<Vec<_>> = values.iter().map(|value| text_of(value, one)).collect();
             texts.map(|texts| texts.join(","))
         }
-        toml::Value::Float(_) | toml::Value::Datetime(_) | toml::Value::Table(_) => None,
+        toml::Value::Array(_) | toml::Value::Float(_) | toml::Value::Datetime(_) | toml::Value::Table(_) => {
+            None
+        }
     }
 }

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use clap::ArgMatches;
 
+pub(crate) use check::peer;
 pub(crate) use fault::ConfigError;
 pub(crate) use layers::{file_arg, with_options};
 pub(crate) use roles::RoleSettings;
@@ -65,8 +66,8 @@ impl Settings {
     fn check(raw: Raw) -> Result<Self, ConfigError> {
         let role = raw.role;
         let mut check = Checker::new(raw);
-        let settings = roles::check_role(role, &mut check);
         let drain_deadline = roles::drain_deadline(&mut check);
+        let settings = roles::check_role(role, &mut check, drain_deadline);
         let log = check.other("log", None, crate::logging::check_filter);
         let log_format = check.other("log_format", None, |text| match text {
             "text" => Ok(LogFormat::Text),

@@ -87,20 +87,26 @@ pub(crate) struct Face {
     pub(crate) idle_timeout: Option<Duration>,
 }
 
-/// How long work in flight may take once told to end.
+/// How long work in flight may take once told to end. To be read once: a fault is noted each time.
 pub(crate) fn drain_deadline(check: &mut Checker) -> Option<Duration> {
     check.time("drain_deadline", Duration::ZERO..=DRAIN_DEADLINE_MAX)
 }
 
-pub(crate) fn check_role(role: RoleName, check: &mut Checker) -> Option<RoleSettings> {
+pub(crate) fn check_role(
+    role: RoleName,
+    check: &mut Checker,
+    drain_deadline: Option<Duration>,
+) -> Option<RoleSettings> {
     match role {
-        RoleName::Node => check_node(check).map(|config| RoleSettings::Node(Box::new(config))),
+        RoleName::Node => {
+            check_node(check, drain_deadline).map(|config| RoleSettings::Node(Box::new(config)))
+        }
         RoleName::Discovery => check_discovery(check).map(RoleSettings::Discovery),
-        RoleName::Gateway => check_gateway(check).map(RoleSettings::Gateway),
+        RoleName::Gateway => check_gateway(check, drain_deadline).map(RoleSettings::Gateway),
     }
 }
 
-fn check_node(check: &mut Checker) -> Option<NodeConfig> {
+fn check_node(check: &mut Checker, drain_deadline: Option<Duration>) -> Option<NodeConfig> {
     let standalone = check.switch("standalone");
     // Every option is read before any is missed, so that all faults are noted.
     let face = check_face(check, standalone);
@@ -110,7 +116,6 @@ fn check_node(check: &mut Checker) -> Option<NodeConfig> {
     {
         check.fault("item_bytes_max is more than a quarter of memory: lower it, or give more memory");
     }
-    let drain_deadline = drain_deadline(check);
     let name = check.name("name", NameKind::Node, standalone.then(|| STANDALONE.to_owned()));
     let membership = check_membership(check, standalone);
     if !standalone {
@@ -261,7 +266,7 @@ fn check_discovery(check: &mut Checker) -> Option<DiscoveryConfig> {
     })
 }
 
-fn check_gateway(check: &mut Checker) -> Option<GatewayConfig> {
+fn check_gateway(check: &mut Checker, drain_deadline: Option<Duration>) -> Option<GatewayConfig> {
     let face = check_face(check, false);
     let cluster = check.name("cluster", NameKind::Cluster, None);
     let cluster = check.needed("cluster", cluster, "a gateway serves one cluster");
@@ -270,7 +275,6 @@ fn check_gateway(check: &mut Checker) -> Option<GatewayConfig> {
     let discoveries = check.peers("discovery");
     let discoveries = check.needed("discovery", discoveries, "a gateway finds the nodes through it");
     let connect_timeout = check.time("connect_timeout", CONNECT_TIMEOUT);
-    let drain_deadline = drain_deadline(check);
     let face = face?;
     Some(GatewayConfig {
         cluster: cluster?,

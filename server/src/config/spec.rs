@@ -58,6 +58,18 @@ pub(crate) enum Form {
     Switch,
 }
 
+impl Form {
+    /// How a value is written in the file.
+    pub(crate) fn in_file(self) -> &'static str {
+        match self {
+            Self::One("N") => "a whole number",
+            Self::One(_) => "a text in quotes",
+            Self::Many(_) => "a text in quotes, or an array of them",
+            Self::Switch => "true or false",
+        }
+    }
+}
+
 /// One option.
 #[derive(Debug)]
 pub(crate) struct Spec {

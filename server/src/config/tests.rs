@@ -11,7 +11,7 @@ fn settings(role: RoleName, file: &str, flags: &[&str]) -> Result<Settings, Stri
     let command = command.mut_args(|arg| arg.env(None::<&str>));
     let matches =
         command.try_get_matches_from([&["test"], flags].concat()).map_err(|error| error.to_string())?;
-    let mut raw = Raw { role, settings: BTreeMap::new(), faults: Vec::new() };
+    let mut raw = Raw::new(role);
     raw.take_file(file, "test.toml");
     raw.take_matches(&matches);
     Settings::check(raw).map_err(|error| error.to_string())
@@ -89,7 +89,7 @@ fn all_faults_are_reported_together() {
         "memory = \"lots\"",
         "threads = \"0\" ([node] in test.toml): choose from 1 to 1024",
         "[node] has no option `nmae`",
-        "http is a float",
+        "http is of type float: write a text in quotes",
         "name = \"a b\" (flag --name)",
         "ring = \"oval\"",
         "cluster is not set",
@@ -172,4 +172,55 @@ fn largest_item_must_fit_the_memory_four_times() {
     let flags = ["--standalone", "--memory", "16MiB", "--item-bytes-max", "5MiB"];
     let faults = settings(RoleName::Node, "", &flags).unwrap_err();
     assert!(faults.contains("a quarter of memory"), "{faults}");
+}
+
+#[test]
+fn option_that_two_checks_read_is_faulted_once() {
+    for (role, flags) in [
+        (RoleName::Node, &["--standalone", "--drain-deadline", "2h"][..]),
+        (
+            RoleName::Gateway,
+            &["--cluster", "C", "--zone", "z", "--discovery", "d:1", "--drain-deadline", "2h"],
+        ),
+    ] {
+        let faults = settings(role, "", flags).unwrap_err();
+        assert!(faults.contains("1 fault:"), "{faults}");
+    }
+}
+
+#[test]
+fn file_that_cannot_be_read_is_the_only_fault_it_makes() {
+    // Everything that the file may have set was reported as not set besides.
+    let faults = settings(RoleName::Node, "[node", &["--threads", "0"]).unwrap_err();
+    assert!(faults.contains("2 faults") && faults.contains("is not TOML"), "{faults}");
+    assert!(!faults.contains("is not set"), "{faults}");
+}
+
+#[test]
+fn discovery_that_nothing_could_connect_to_is_refused() {
+    // These passed, and a node tried them forever.
+    for wrong in
+        ["::1:11300", "a b:11300", "https://d:11300", "a@b:11300", "http://http://d:1", "d:0", "[d]:1"]
+    {
+        let flags = ["--cluster", "C", "--zone", "z", "--name", "n", "--discovery", wrong];
+        let faults = settings(RoleName::Node, "", &flags).unwrap_err();
+        assert!(faults.contains("1 fault:") && faults.contains("[::1]:11300"), "{wrong}: {faults}");
+    }
+    let good = "127.0.0.1:1, [::1]:2,http://d-1.example.:3/";
+    let flags = ["--cluster", "C", "--zone", "z", "--name", "n", "--discovery", good];
+    assert_eq!(node("", &flags).discoveries, ["127.0.0.1:1", "[::1]:2", "d-1.example.:3"]);
+}
+
+#[test]
+fn value_of_a_wrong_type_and_a_key_written_as_a_flag_are_told_what_to_write() {
+    let file = "[node]\nstandalone = true\nmemory = [\"64MiB\"]\nthreads = 1.5\nitem-bytes-max = \"1MiB\"\n";
+    let faults = settings(RoleName::Node, file, &[]).unwrap_err();
+    for part in [
+        "3 faults",
+        "memory is of type array: write a text in quotes",
+        "threads is of type float: write a whole number",
+        "no option `item-bytes-max`: write item_bytes_max",
+    ] {
+        assert!(faults.contains(part), "{part} is not in {faults}");
+    }
 }
