@@ -28,7 +28,8 @@ pub(crate) enum Stop {
 pub(crate) struct Stops {
     terminate: Signal,
     interrupt: Signal,
-    hangup: Signal,
+    /// `None` where whoever started this process made it deaf to that, as `nohup` does.
+    hangup: Option<Signal>,
     parent_gone: Option<oneshot::Receiver<()>>,
 }
 
@@ -40,7 +41,7 @@ impl Stops {
         Ok(Self {
             terminate: hear(SignalKind::terminate())?,
             interrupt: hear(SignalKind::interrupt())?,
-            hangup: hear(SignalKind::hangup())?,
+            hangup: (!hangup_is_ignored()).then(|| hear(SignalKind::hangup())).transpose()?,
             parent_gone,
         })
     }
@@ -50,7 +51,7 @@ impl Stops {
         tokio::select! {
             _ = self.terminate.recv() => Stop::Signal("SIGTERM"),
             _ = self.interrupt.recv() => Stop::Signal("SIGINT"),
-            _ = self.hangup.recv() => Stop::Signal("SIGHUP"),
+            () = hung_up(&mut self.hangup) => Stop::Signal("SIGHUP"),
             () = gone(&mut self.parent_gone) => Stop::ParentGone,
         }
     }
@@ -65,6 +66,26 @@ impl Stops {
             }
         }
     }
+}
+
+/// Resolves when the terminal is gone; never where nobody wants to know.
+async fn hung_up(hangup: &mut Option<Signal>) {
+    match hangup {
+        // `None` means that no more can come, which does not happen.
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether this process was started deaf to SIGHUP. Known on Linux only.
+fn hangup_is_ignored() -> bool {
+    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| hangup_is_ignored_by(&status))
+}
+
+/// Reads the mask of ignored signals, in which bit 0 stands for signal 1, which is SIGHUP.
+fn hangup_is_ignored_by(status: &str) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
 /// Resolves once, when the parent is gone; never where none is watched.
@@ -92,4 +113,18 @@ fn watch_parent() -> anyhow::Result<oneshot::Receiver<()>> {
         })
         .context("cannot start a thread")?;
     Ok(receiver)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mask_of_ignored_signals_tells_of_hangups() {
+        let status = |mask: &str| format!("SigBlk:\t0000000000000001\nSigIgn:\t{mask}\nSigCgt:\t01\n");
+        assert!(hangup_is_ignored_by(&status("0000000000001001")));
+        // What Rust ignores by itself: SIGPIPE.
+        assert!(!hangup_is_ignored_by(&status("0000000000001000")));
+        assert!(!hangup_is_ignored_by(""));
+    }
 }

@@ -78,3 +78,18 @@ fn bad_usage_ends_with_code_two() {
     assert_eq!(run(&["up", "--zones", "0"]).status.code(), Some(2));
     assert_eq!(run(&["--help"]).status.code(), Some(0));
 }
+
+#[test]
+fn node_started_to_survive_its_terminal_does() {
+    // `nohup` starts a program deaf to SIGHUP, and it ended by it all the same.
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "trap '' HUP; exec \"$0\" node --standalone --listen 127.0.0.1:0 --log-format json"]);
+    command.arg(env!("CARGO_BIN_EXE_evanesce"));
+    let mut node = Standalone::of(command);
+    signal(node.process.0.id(), Signal::HUP);
+    assert!(exchange(node.memcached, "version\r\nquit\r\n").starts_with("VERSION"));
+    signal(node.process.0.id(), Signal::TERM);
+    assert_eq!(node.process.exit_code(), Some(0));
+    let said = node.rest_of_log();
+    assert!(said.contains("SIGTERM") && !said.contains("SIGHUP"), "{said}");
+}

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::thread::park_timeout;
 use std::time::{Duration, Instant};
 
@@ -98,6 +98,7 @@ pub(crate) struct Standalone {
     pub(crate) process: Process,
     /// Where it speaks memcached.
     pub(crate) memcached: SocketAddr,
+    log: BufReader<ChildStderr>,
 }
 
 impl Standalone {
@@ -105,12 +106,26 @@ impl Standalone {
     pub(crate) fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut command = evanesce();
         command.args(["node", "--standalone", "--log-format", "json"]).args(arguments);
-        let mut child = command.envs(environment.iter().copied()).stderr(Stdio::piped()).spawn().unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap());
+        command.envs(environment.iter().copied());
+        Self::of(command)
+    }
+
+    /// Starts what logs as JSON where it is.
+    pub(crate) fn of(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
         let process = Process(child);
-        let line = log.lines().map(Result::unwrap).find(|line| line.contains("node serves")).unwrap();
+        let line =
+            log.by_ref().lines().map(Result::unwrap).find(|line| line.contains("node serves")).unwrap();
         let line: Value = serde_json::from_str(&line).unwrap();
-        Self { process, memcached: address(&line["fields"]["memcached"]) }
+        Self { process, memcached: address(&line["fields"]["memcached"]), log }
+    }
+
+    /// What it logged since it serves, to its end.
+    pub(crate) fn rest_of_log(&mut self) -> String {
+        let mut rest = String::new();
+        self.log.read_to_string(&mut rest).unwrap();
+        rest
     }
 }
 
@@ -128,10 +143,15 @@ impl Cluster {
         let dir = tempfile::tempdir().unwrap();
         let output = std::fs::File::create(dir.path().join("output")).unwrap();
         let mut command = evanesce();
-        command
-            .args(["up", "--zones", "2", "--nodes", "2", "--memory", "16MiB", "--json"])
-            .arg(json_path(&dir));
-        command.arg("--data-dir").arg(dir.path().join("data")).args(arguments);
+        command.args(["up", "--memory", "16MiB", "--json"]).arg(json_path(&dir)).args(arguments);
+        for (option, value) in [("--zones", "2"), ("--nodes", "2")] {
+            if !arguments.contains(&option) {
+                command.args([option, value]);
+            }
+        }
+        if !arguments.contains(&"--data-dir") {
+            command.arg("--data-dir").arg(dir.path().join("data"));
+        }
         command.stdout(output.try_clone().unwrap()).stderr(output);
         let up = Process(command.spawn().unwrap());
         let mut cluster = Self { up, dir, json: Value::Null };
