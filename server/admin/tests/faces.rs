@@ -134,6 +134,9 @@ async fn scrape_publishes_the_roles_metrics_first() {
     for line in ["test_items 7", "evanesce_ready 0", "evanesce_build_info{"] {
         assert!(answer.contains(line), "{line} is not in {answer}");
     }
+    for name in ["evanesce_ready", "evanesce_build_info", "evanesce_uptime_seconds"] {
+        assert!(answer.contains(&format!("# HELP {name} ")), "{name} is not explained in {answer}");
+    }
 }
 
 #[tokio::test]
