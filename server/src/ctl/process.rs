@@ -15,6 +15,9 @@ use crate::ctl::reach::Reach;
 use crate::output;
 use crate::table::table;
 
+/// On the wire, what leaves a drain's deadline to the process's configuration.
+const DEADLINE_AS_CONFIGURED: u64 = 0;
+
 /// One process, as it says itself.
 #[derive(Debug, Serialize)]
 struct Status {
@@ -152,7 +155,7 @@ pub(crate) async fn drain(
     as_json: bool,
 ) -> anyhow::Result<Done> {
     let address = reach.address_of(target).await?;
-    let deadline_ms = deadline.map_or(0, |deadline| u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX));
+    let deadline_ms = deadline.map_or(DEADLINE_AS_CONFIGURED, deadline_ms);
     let asked = async {
         let mut admin = reach.admin(&address).await?;
         reach.within(admin.drain(DrainRequest { deadline_ms })).await
@@ -164,4 +167,22 @@ pub(crate) async fn drain(
         output::text(&format!("{target} drains and will end\n"))?;
     }
     Ok(Done::Well)
+}
+
+/// A deadline on the wire: at once is the shortest there is, and not the one configured.
+fn deadline_ms(deadline: Duration) -> u64 {
+    u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drain_at_once_is_not_a_drain_as_configured() {
+        assert_eq!(deadline_ms(Duration::ZERO), 1);
+        assert_eq!(deadline_ms(Duration::from_micros(900)), 1);
+        assert_eq!(deadline_ms(Duration::from_secs(2)), 2000);
+        assert_eq!(deadline_ms(Duration::MAX), u64::MAX);
+    }
 }
