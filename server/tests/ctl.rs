@@ -69,3 +69,22 @@ fn without_a_discovery_it_says_what_to_do() {
     let said = text(&output.stderr);
     assert!(said.contains("127.0.0.1:1: not reachable") && said.contains("evanesce up"), "{said}");
 }
+
+#[test]
+fn cluster_that_is_not_there_is_told_which_are() {
+    let cluster = Cluster::start(&[]);
+    let output = cluster.ctl(&["topology", "--cluster", "HOEM"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(said.contains("HOEM") && said.contains("HOME") && !said.contains("evanesce up"), "{said}");
+}
+
+#[test]
+fn discovery_may_be_written_as_a_url_and_no_other_way() {
+    let cluster = Cluster::start(&[]);
+    let url = format!("http://{}/", cluster.list("discovery")[0]["grpc"].as_str().unwrap());
+    assert_eq!(run(&["ctl", "--discovery", &url, "set", "k", "v"]).status.code(), Some(0));
+    for wrong in ["127.0.0.1:11300,", "::1:11300", "https://127.0.0.1:11300"] {
+        assert_eq!(run(&["ctl", "--discovery", wrong, "topology"]).status.code(), Some(2), "{wrong}");
+    }
+}

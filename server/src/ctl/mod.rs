@@ -46,6 +46,7 @@ pub(crate) struct Ctl {
         hide_env_values = true,
         value_name = "ADDR",
         value_delimiter = ',',
+        value_parser = crate::config::peer,
         default_value = "127.0.0.1:11300"
     )]
     discovery: Vec<String>,

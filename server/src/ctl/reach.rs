@@ -14,8 +14,14 @@ use evanesce_topology::Topology;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::config::peer;
+
 /// The largest topology taken: thousands of nodes of some hundred bytes fit with room to spare.
 const TOPOLOGY_BYTES_MAX: usize = 64 << 20;
+
+/// What to do where no discovery answers.
+const NO_DISCOVERY: &str =
+    "; name discoveries with --discovery or EVANESCE_DISCOVERY, or start a cluster with `evanesce up`";
 
 /// Whom to ask, and how long to wait.
 #[derive(Debug)]
@@ -27,8 +33,7 @@ pub(crate) struct Reach {
 
 impl Reach {
     pub(crate) fn new(discoveries: Vec<String>, cluster: Option<String>, timeout: Duration) -> Self {
-        let bare = |address: String| address.trim().trim_start_matches("http://").to_owned();
-        Self { discoveries: discoveries.into_iter().map(bare).collect(), cluster, timeout }
+        Self { discoveries, cluster, timeout }
     }
 
     /// The discoveries' addresses, as ip:port.
@@ -43,45 +48,50 @@ impl Reach {
 
     /// The topology, from the first discovery that has it.
     pub(crate) async fn topology(&self) -> anyhow::Result<Arc<Topology>> {
-        let mut failures = Vec::new();
+        let (mut failures, mut reached) = (Vec::new(), false);
         for address in &self.discoveries {
-            match self.topology_from(address).await {
+            let asked = match self.channel(address).await {
+                Ok(channel) => {
+                    reached = true;
+                    self.topology_from(channel).await
+                }
+                Err(error) => Err(error),
+            };
+            match asked {
                 Ok(topology) => return Ok(Arc::new(topology)),
                 Err(error) => failures.push(format!("{address}: {error:#}")),
             }
         }
-        bail!(
-            "no discovery has a topology: {}; name discoveries with --discovery or EVANESCE_DISCOVERY, or start a \
-             cluster with `evanesce up`",
-            failures.join("; ")
-        )
+        // One that was reached says itself what to do.
+        let advice = if reached { "" } else { NO_DISCOVERY };
+        bail!("no discovery has a topology: {}{advice}", failures.join("; "))
     }
 
-    async fn topology_from(&self, address: &str) -> anyhow::Result<Topology> {
-        let channel = self.channel(address).await?;
+    async fn topology_from(&self, channel: Channel) -> anyhow::Result<Topology> {
         let mut client = DiscoveryClient::new(channel).max_decoding_message_size(TOPOLOGY_BYTES_MAX);
-        let cluster = match &self.cluster {
-            Some(cluster) => cluster.clone(),
-            None => self.only_cluster(&mut client).await?,
-        };
+        let cluster = self.cluster_of(&mut client).await?;
         let request = GetTopologyRequest { cluster, ..GetTopologyRequest::default() };
         let answer = self.within(client.get_topology(request)).await?.into_inner();
         convert::topology(answer.topology).context("it sent a topology that is none; is its release another?")
     }
 
-    async fn only_cluster(&self, client: &mut DiscoveryClient<Channel>) -> anyhow::Result<String> {
+    /// The cluster asked for, or the only one there is.
+    async fn cluster_of(&self, client: &mut DiscoveryClient<Channel>) -> anyhow::Result<String> {
         let known = self.within(client.list_clusters(ListClustersRequest {})).await?.into_inner();
-        match known.clusters.as_slice() {
-            [only] => Ok(only.clone()),
-            [] if known.settled => bail!("it knows no cluster yet: start nodes"),
-            [] => bail!("it has just started and has not settled: ask again in a few seconds"),
-            several => bail!("it knows several clusters, name one with --cluster: {}", several.join(", ")),
+        match (&self.cluster, known.clusters.as_slice()) {
+            (Some(named), known) if known.contains(named) => Ok(named.clone()),
+            (None, [only]) => Ok(only.clone()),
+            (_, []) if known.settled => bail!("it knows no cluster yet: start nodes"),
+            (_, []) => bail!("it has just started and has not settled: ask again in a few seconds"),
+            (Some(named), known) => bail!("it knows no cluster {named}: these are {}", known.join(", ")),
+            (None, several) => {
+                bail!("it knows several clusters, name one with --cluster: {}", several.join(", "))
+            }
         }
     }
 
     /// The admin service of the process at this gRPC address.
     pub(crate) async fn admin(&self, address: &str) -> anyhow::Result<AdminClient<Channel>> {
-        let address = address.trim().trim_start_matches("http://");
         Ok(AdminClient::new(self.channel(address).await?))
     }
 
@@ -108,8 +118,9 @@ impl Reach {
     }
 
     async fn channel(&self, address: &str) -> anyhow::Result<Channel> {
-        let endpoint = Endpoint::from_shared(format!("http://{address}"));
-        let endpoint = endpoint.ok().filter(|_| address.contains(':')).with_context(|| {
+        let endpoint = peer(address).ok();
+        let endpoint = endpoint.and_then(|bare| Endpoint::from_shared(format!("http://{bare}")).ok());
+        let endpoint = endpoint.with_context(|| {
             format!("{address:?} is no address: write ip:port, the gRPC port of a discovery, node or gateway")
         })?;
         let connected = tokio::time::timeout(self.timeout, endpoint.connect()).await;
