@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::{
-    Cluster, Process, address, argv, eventually, exchange, is_running, pid, run, signal, text,
+    Cluster, Process, address, argv, evanesce, eventually, exchange, is_running, pid, run, signal, text,
 };
 use rustix::process::Signal;
 use serde_json::Value;
@@ -133,4 +133,68 @@ fn state_that_cannot_be_kept_is_reported_and_nothing_is_left() {
     assert_eq!(output.status.code(), Some(1));
     let said = text(&output.stderr);
     assert!(said.contains("discovery-a") && said.contains("ended with code 1"), "{said}");
+}
+
+#[test]
+fn logs_of_a_failed_start_are_kept_where_the_failure_names_them() {
+    let temporary = tempfile::tempdir().unwrap();
+    let mut command = evanesce();
+    // How to log is handed down to children, who refuse this.
+    command.env("TMPDIR", temporary.path()).env("EVANESCE_LOG", "a=b=c");
+    let output = command.args(["up", "--zones", "1", "--nodes", "1"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    let named = said.split("its log: ").nth(1).and_then(|rest| rest.lines().next()).unwrap();
+    assert!(std::fs::read_to_string(named).unwrap().contains("a=b=c"), "{said}");
+}
+
+#[test]
+fn json_that_cannot_be_written_is_told_before_anything_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    for path in [dir.path().to_owned(), dir.path().join("missing").join("cluster.json")] {
+        let output = run(&["up", "--json", path.to_str().unwrap(), "--data-dir", "/dev/null"]);
+        assert_eq!(output.status.code(), Some(1));
+        let said = text(&output.stderr);
+        assert!(said.contains("--json") && said.contains(path.to_str().unwrap()), "{said}");
+    }
+}
+
+#[test]
+fn json_of_an_earlier_run_is_gone_before_this_one_is_up() {
+    // A script that waits for the file took the pids of the run before.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cluster.json");
+    std::fs::write(&path, "{}").unwrap();
+    // A start that fails for another reason leaves no file to be taken for its own.
+    let output = run(&["up", "--json", path.to_str().unwrap(), "--data-dir", "/dev/null"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(!path.exists());
+}
+
+#[test]
+fn json_may_go_to_a_pipe() {
+    // What stands for standard output was replaced by a file: with /dev/stdout and as root, for the whole machine.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("stdout");
+    std::os::unix::fs::symlink("/dev/stdout", &path).unwrap();
+    let mut command = evanesce();
+    command.args(["up", "--zones", "1", "--nodes", "1", "--memory", "16MiB", "--json"]).arg(&path);
+    let mut up = Process(command.stdout(Stdio::piped()).spawn().unwrap());
+    let out = up.0.stdout.take().unwrap();
+    let mut values = serde_json::Deserializer::from_reader(out).into_iter::<Value>();
+    assert_eq!(values.next().unwrap().unwrap()["cluster"], "HOME");
+    assert!(path.is_symlink());
+    signal(up.0.id(), Signal::INT);
+    assert_eq!(up.exit_code(), Some(0));
+}
+
+#[test]
+fn remembered_nodes_that_this_run_does_not_start_are_named() {
+    // A smaller cluster over the state of a larger one came up, and half of all keys failed.
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = dir.path().to_str().unwrap();
+    let larger = Cluster::start(&["--data-dir", data_dir]);
+    drop(larger);
+    let smaller = Cluster::start(&["--data-dir", data_dir, "--zones", "1", "--nodes", "1"]);
+    eventually("the others are named", || smaller.output().contains("a2, b1, b2").then_some(()));
 }

@@ -6,18 +6,20 @@
 //!                         │
 //!                       ready: /health/ready of each, the topology of each discovery
 //!                         │
-//!                       report: the table, lines to try, --json FILE
+//!                       report: the table, lines to try, --json FILE (json_file)
 //!                         │
 //!                       watch: a dead child is reported (--restart: started again) until told to end
 //! ```
 
 mod fleet;
+mod json_file;
 mod places;
 mod plan;
 mod ready;
 mod report;
 
-use std::path::PathBuf;
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -30,6 +32,7 @@ use tokio::time::Instant;
 use crate::output;
 use crate::stop::{Stop, Stops};
 use fleet::{Ended, Fleet};
+use json_file::JsonFile;
 use plan::Plan;
 
 /// How long everything together may take to be ready: a second is usual; this is for a machine under load.
@@ -121,10 +124,18 @@ impl DataDir {
         }
     }
 
-    fn path(&self) -> &std::path::Path {
+    fn path(&self) -> &Path {
         match self {
             Self::Kept(path) => path,
             Self::Temporary(dir) => dir.path(),
+        }
+    }
+
+    /// Keeps a temporary directory for whoever wants to know what went wrong.
+    fn keep(self) -> PathBuf {
+        match self {
+            Self::Kept(path) => path,
+            Self::Temporary(dir) => dir.keep(),
         }
     }
 }
@@ -148,12 +159,13 @@ impl Up {
 
     async fn run(self) -> anyhow::Result<()> {
         let mut stops = Stops::listen()?;
+        let json = self.json.as_deref().map(JsonFile::claim).transpose().context("--json")?;
         let data_dir = DataDir::open(self.data_dir.clone())?;
         let places = places::find(usize::from(self.zones), usize::from(self.nodes))?;
         let plan = Plan::new(&self.shape()?, data_dir.path(), &places);
         let mut fleet = Fleet::start(plan, data_dir.path())?;
         let lived = tokio::select! {
-            lived = self.live(&mut fleet) => lived,
+            lived = self.live(&mut fleet, json.as_ref()) => lived,
             stop = stops.next() => {
                 if stop != Stop::ParentGone {
                     output::complain("\nending; once more ends at once");
@@ -163,6 +175,9 @@ impl Up {
         };
         let ended = fleet.end(&mut stops).await;
         drop(places);
+        if lived.is_err() {
+            output::complain(&format!("logs are kept in {}", data_dir.keep().display()));
+        }
         lived.and(ended)
     }
 
@@ -178,30 +193,52 @@ impl Up {
     }
 
     /// Never ends by itself but in failure.
-    async fn live(&self, fleet: &mut Fleet) -> anyhow::Result<()> {
+    async fn live(&self, fleet: &mut Fleet, json: Option<&JsonFile>) -> anyhow::Result<()> {
         ready_or_why(fleet).await?;
-        self.write_json(fleet)?;
+        let strangers = ready::strangers(fleet.plan()).await;
+        if !strangers.is_empty() {
+            output::complain(&report::strangers(fleet, &strangers));
+        }
+        write_json(fleet, json)?;
         output::text(&report::welcome(fleet))?;
+        // In order, because all pause as long.
+        let mut due = VecDeque::new();
         loop {
-            let ended = fleet.next_ended().await;
-            output::complain(&format!("\n{}", report::obituary(fleet, &ended)));
-            if self.restart {
-                tokio::time::sleep(RESTART_PAUSE).await;
-                match fleet.restart(ended.index).and_then(|pid| self.write_json(fleet).map(|()| pid)) {
-                    Ok(pid) => complain_restarted(fleet, ended.index, pid),
-                    // The rest of the cluster goes on.
-                    Err(error) => output::complain(&format!("{error:#}")),
+            tokio::select! {
+                ended = fleet.next_ended() => {
+                    output::complain(&format!("\n{}", report::obituary(fleet, &ended)));
+                    if self.restart {
+                        due.push_back((Instant::now() + RESTART_PAUSE, ended.index));
+                    }
                 }
+                index = next_due(&mut due) => match fleet.restart(index) {
+                    Ok(pid) => {
+                        complain_restarted(fleet, index, pid);
+                        // The cluster goes on without.
+                        write_json(fleet, json).unwrap_or_else(|error| output::complain(&format!("{error:#}")));
+                    }
+                    Err(error) => {
+                        output::complain(&format!("{error:#}"));
+                        due.push_back((Instant::now() + RESTART_PAUSE, index));
+                    }
+                },
             }
         }
     }
+}
 
-    fn write_json(&self, fleet: &Fleet) -> anyhow::Result<()> {
-        match &self.json {
-            Some(path) => report::write_json(fleet, path),
-            None => Ok(()),
-        }
+fn write_json(fleet: &Fleet, json: Option<&JsonFile>) -> anyhow::Result<()> {
+    json.map_or(Ok(()), |json| json.write(&report::file(fleet)))
+}
+
+/// Waits for the first restart to be due; forever where there is none. Cancel-safe.
+async fn next_due(due: &mut VecDeque<(Instant, usize)>) -> usize {
+    match due.front() {
+        Some((at, _)) => tokio::time::sleep_until(*at).await,
+        None => std::future::pending().await,
     }
+    let (_, index) = due.pop_front().expect("there was a front");
+    index
 }
 
 /// Waits until everything is ready, or says what is not, and why.

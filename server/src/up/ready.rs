@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use evanesce_grpc::discovery::v1::discovery_client::DiscoveryClient;
-use evanesce_grpc::discovery::v1::{GetTopologyRequest, NodeState};
+use evanesce_grpc::discovery::v1::{GetTopologyRequest, Node, NodeState};
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::transport::Endpoint;
@@ -76,9 +77,16 @@ async fn probe(http: SocketAddr) -> Result<(), String> {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     match head.split(' ').nth(1) {
         Some("200") => Ok(()),
-        Some(_) => Err(body.trim().to_owned()),
+        Some(_) => Err(reasons(body)),
         None => Err(format!("{http} does not speak HTTP")),
     }
+}
+
+/// The reasons in the answer of a process that is not ready, or all of the answer where it is another.
+fn reasons(body: &str) -> String {
+    let answer: Value = serde_json::from_str(body).unwrap_or_default();
+    let reasons = answer["reasons"].as_array().map(|reasons| reasons.iter().filter_map(Value::as_str));
+    reasons.map_or_else(|| body.trim().to_owned(), |reasons| reasons.collect::<Vec<_>>().join("; "))
 }
 
 async fn ask(http: SocketAddr) -> std::io::Result<String> {
@@ -92,19 +100,46 @@ async fn ask(http: SocketAddr) -> std::io::Result<String> {
 
 /// Asks a discovery whether every node serves.
 async fn complete(plan: &Plan, grpc: SocketAddr) -> Result<(), String> {
-    let endpoint = Endpoint::from_shared(format!("http://{grpc}")).map_err(|error| error.to_string())?;
-    let channel = endpoint.connect().await.map_err(|error| format!("{grpc}: {error}"))?;
-    let request = GetTopologyRequest { cluster: plan.cluster.clone(), ..GetTopologyRequest::default() };
-    let answer = DiscoveryClient::new(channel).get_topology(request).await;
-    let answer = answer.map_err(|status| format!("no topology: {}", status.message()))?.into_inner();
-    let groups = answer.topology.unwrap_or_default().groups;
-    let nodes = groups.iter().flat_map(|group| &group.nodes);
-    let serving: BTreeSet<_> =
-        nodes.filter(|node| node.state() == NodeState::Serving).map(|node| node.name.as_str()).collect();
+    let nodes = nodes_known(plan, grpc).await?;
+    let serving: BTreeSet<_> = nodes
+        .iter()
+        .filter(|node| node.state() == NodeState::Serving)
+        .map(|node| node.name.as_str())
+        .collect();
     let missing: Vec<_> = plan.node_names().filter(|name| !serving.contains(name)).collect();
     if missing.is_empty() {
         Ok(())
     } else {
         Err(format!("these nodes do not serve yet: {}", missing.join(", ")))
+    }
+}
+
+/// The nodes of the topology that are not in the plan; none where no discovery says.
+pub(crate) async fn strangers(plan: &Plan) -> Vec<String> {
+    let Some(discovery) = plan.discoveries().next() else { return Vec::new() };
+    let known = tokio::time::timeout(LOOK_WITHIN, nodes_known(plan, discovery.place.grpc)).await;
+    let planned: BTreeSet<_> = plan.node_names().collect();
+    let known = known.unwrap_or_else(|_| Ok(Vec::new())).unwrap_or_default().into_iter();
+    known.map(|node| node.name).filter(|name| !planned.contains(name.as_str())).collect()
+}
+
+async fn nodes_known(plan: &Plan, grpc: SocketAddr) -> Result<Vec<Node>, String> {
+    let endpoint = Endpoint::from_shared(format!("http://{grpc}")).map_err(|error| error.to_string())?;
+    let channel = endpoint.connect().await.map_err(|error| format!("{grpc}: {error}"))?;
+    let request = GetTopologyRequest { cluster: plan.cluster.clone(), ..GetTopologyRequest::default() };
+    let answer = DiscoveryClient::new(channel).get_topology(request).await;
+    let answer = answer.map_err(|status| format!("no topology: {}", status.message()))?.into_inner();
+    Ok(answer.topology.unwrap_or_default().groups.into_iter().flat_map(|group| group.nodes).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_told_without_their_wrapping() {
+        let body = r#"{"ready":false,"reasons":["joining: not ready yet","no \"lease\""],"warnings":["no"]}"#;
+        assert_eq!(reasons(body), "joining: not ready yet; no \"lease\"");
+        assert_eq!(reasons("busy\n"), "busy");
     }
 }

@@ -1,21 +1,18 @@
 //! What `up` tells: to people, and to scripts.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
 
-use anyhow::Context;
 use serde::Serialize;
 
 use crate::table::table;
 use crate::up::fleet::{Ended, Fleet};
 use crate::up::plan::{Kind, Process};
 
-/// The file of `--json`. Scripts rely on it.
+/// What `--json` writes. Scripts rely on it.
 #[derive(Serialize)]
-struct File<'a> {
+pub(crate) struct File<'a> {
     cluster: &'a str,
     discovery: Vec<DiscoveryFile<'a>>,
     gateway: GatewayFile<'a>,
@@ -53,7 +50,8 @@ struct NodeFile<'a> {
     argv: &'a [String],
 }
 
-fn file(fleet: &Fleet) -> File<'_> {
+/// Who is where, for scripts.
+pub(crate) fn file(fleet: &Fleet) -> File<'_> {
     let (mut discovery, mut nodes, mut gateway) = (Vec::new(), Vec::new(), None);
     for (process, pid) in fleet.processes() {
         let Process { name, zone, argv, place, kind } = process;
@@ -68,17 +66,6 @@ fn file(fleet: &Fleet) -> File<'_> {
     }
     let gateway = gateway.expect("every plan has a gateway");
     File { cluster: &fleet.plan().cluster, discovery, gateway, nodes }
-}
-
-/// Writes the file whole: readers see the old one, or none, or the new one.
-pub(crate) fn write_json(fleet: &Fleet, path: &Path) -> anyhow::Result<()> {
-    let cannot = || format!("cannot write {}", path.display());
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut whole = tempfile::NamedTempFile::new_in(dir).with_context(cannot)?;
-    serde_json::to_writer_pretty(&mut whole, &file(fleet)).with_context(cannot)?;
-    whole.write_all(b"\n").with_context(cannot)?;
-    whole.persist(path).with_context(cannot)?;
-    Ok(())
 }
 
 /// The table of what runs where, and what to try.
@@ -110,12 +97,23 @@ fn to_try(fleet: &Fleet) -> [String; 3] {
             memcached.ip(),
             memcached.port()
         ),
-        format!("{} ctl --discovery {grpc} where k", quoted(&program)),
+        format!("{} ctl --discovery {grpc} --cluster {cluster} where k", quoted(&program)),
         format!(
             "let cache = Client::builder({cluster:?}).discovery([\"http://{grpc}\"]).zone({:?}).connect().await?;",
             discovery.zone
         ),
     ]
+}
+
+/// What the state remembers and this run does not start.
+pub(crate) fn strangers(fleet: &Fleet, names: &[String]) -> String {
+    format!(
+        "{} remembers nodes of an earlier run that this one does not start: {}\n  the ring still gives them keys, \
+         which fail where no zone has another node for them:\n  start them, or ask for as many --zones and --nodes as \
+         before, or for another --data-dir",
+        fleet.log_dir().display(),
+        names.join(", ")
+    )
 }
 
 /// How a child ended, and how to start it again.
