@@ -11,6 +11,10 @@ pub const OUTPUT_FULL_BYTES: usize = 64 << 10;
 /// Values from this size on are written from where they are; smaller ones are cheaper to copy than to point at.
 pub const PINNED_BYTES_MIN: usize = 16 << 10;
 
+/// The same for values that live in a store: a copy of one counts against the budget of unread replies, so only what is
+/// about as small as the handle on it is copied.
+const STORED_BYTES_MIN: usize = 256;
+
 /// Slices of one vectored write: enough for 31 large values, small enough for the stack.
 pub(crate) const SLICES_MAX: usize = 64;
 
@@ -62,14 +66,14 @@ impl ReplyBuffer {
         self.push_value(value, false);
     }
 
-    /// Appends a value as [`ReplyBuffer::push`] does, one that lives in a store which accounts for it, read or not:
-    /// it does not count against the budget of unread replies.
+    /// Appends a value that lives in a store which accounts for it, read or not: unless it is tiny it is not copied and
+    /// does not count against the budget of unread replies.
     pub fn push_stored(&mut self, value: Bytes) {
         self.push_value(value, true);
     }
 
     fn push_value(&mut self, value: Bytes, is_stored: bool) {
-        if value.len() < PINNED_BYTES_MIN {
+        if value.len() < if is_stored { STORED_BYTES_MIN } else { PINNED_BYTES_MIN } {
             self.bytes.extend_from_slice(&value);
             return;
         }
@@ -232,11 +236,16 @@ mod tests {
     fn stored_values_are_not_owned() {
         let mut replies = ReplyBuffer::new();
         replies.push_stored(Bytes::from(vec![b'x'; PINNED_BYTES_MIN]));
+        replies.push_stored(Bytes::from(vec![b'x'; STORED_BYTES_MIN]));
         replies.push(Bytes::from(vec![b'x'; PINNED_BYTES_MIN]));
         replies.buf().extend_from_slice(b"END");
-        assert_eq!((replies.owned_len(), replies.len()), (PINNED_BYTES_MIN + 3, 2 * PINNED_BYTES_MIN + 3));
-        replies.advance(PINNED_BYTES_MIN + 1);
-        assert_eq!((replies.owned_len(), replies.len()), (PINNED_BYTES_MIN + 2, PINNED_BYTES_MIN + 2));
+        let owned = PINNED_BYTES_MIN + 3;
+        assert_eq!(
+            (replies.owned_len(), replies.len()),
+            (owned, owned + PINNED_BYTES_MIN + STORED_BYTES_MIN)
+        );
+        replies.advance(PINNED_BYTES_MIN + STORED_BYTES_MIN + 1);
+        assert_eq!((replies.owned_len(), replies.len()), (owned - 1, owned - 1));
     }
 
     #[test]
