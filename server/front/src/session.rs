@@ -24,8 +24,9 @@ use crate::worker::Worker;
 /// thread go first: half a millisecond of small requests.
 const TURNS_MAX: u32 = 8;
 
-/// Bytes discarded from a connection that was refused for good, so that its peer can read why.
-const LINGER_BYTES_MAX: usize = 4 << 20;
+/// Bytes discarded from a connection that was refused for good or ended by a drain, so that its peer can read what was
+/// sent before: more than the buffers of both ends' kernels hold.
+const LINGER_BYTES_MAX: usize = 16 << 20;
 
 /// A connection being served.
 pub(crate) struct Session<IO, S> {
@@ -83,6 +84,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> Session<IO, S> {
             }
             self.turns += 1;
             if self.turns >= TURNS_MAX {
+                // A peer that never pauses would keep its connection until the drain's deadline cuts it.
+                if self.worker().is_draining() && next != Next::Again {
+                    return self.linger().await;
+                }
                 self.turns = 0;
                 tokio::task::yield_now().await;
             }
@@ -244,7 +249,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> Session<IO, S> {
         let read = poll_read_buf(Pin::new(&mut self.stream), cx, &mut buffer);
         worker.pool.give_read_buffer(buffer);
         match read {
-            Poll::Pending if worker.is_draining() => Poll::Ready(Ok(0)),
             Poll::Pending => self
                 .slot
                 .wait(Phase::Lingering, cx.waker())

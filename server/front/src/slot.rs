@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::budget::Charge;
 use crate::worker::Worker;
 
-/// How long a connection that broke the protocol may go on sending before it is cut: long enough for its peer to
+/// How long a connection that is done with may go on sending before it is cut: long enough for its peer to
 /// read why.
 const LINGER_MAX: Duration = Duration::from_secs(2);
 
@@ -31,7 +31,7 @@ pub(crate) enum Phase {
     Serving,
     /// Waits for its peer to read.
     Writing,
-    /// Refused for good; waits for its peer to close.
+    /// Refused for good or ended by a drain; waits for its peer to close.
     Lingering,
 }
 

@@ -138,6 +138,29 @@ fn drain_closes_idle_connections_and_the_listener() {
     assert!(TcpStream::connect(address).is_err());
 }
 
+// It was served until the deadline cut it, because its socket always had something to read.
+#[test]
+fn drain_ends_a_connection_whose_peer_never_pauses_and_loses_no_reply() {
+    let running = start("127.0.0.1:0", 1, 10);
+    let mut stream = connect(running.local_addrs()[0]);
+    let mut writer = stream.try_clone().unwrap();
+    let flood = std::thread::spawn(move || while writer.write_all(&b"version\r\n".repeat(5000)).is_ok() {});
+    let reader = std::thread::spawn(move || {
+        let mut bytes = 0;
+        let mut buffer = vec![0; 1 << 20];
+        while let Ok(read @ 1..) = stream.read(&mut buffer) {
+            bytes += read as u64;
+        }
+        stream.shutdown(Shutdown::Both).ok();
+        bytes
+    });
+    let stats = running.stats_handle();
+    eventually("a flood", || stats.stats().requests > 100_000);
+    assert_eq!(drain(running).cut_connections, 0);
+    flood.join().unwrap();
+    assert_eq!(reader.join().unwrap(), stats.stats().requests * 3);
+}
+
 #[test]
 fn dropping_a_front_stops_it() {
     let running = start("127.0.0.1:0", 1, 10);
