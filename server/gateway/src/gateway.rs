@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use evanesce_admin::{Admin, AdminConfig, DrainSignal, RoleState, RunningAdmin, Services};
@@ -55,7 +55,8 @@ impl std::fmt::Debug for RunningGateway {
 }
 
 impl Gateway {
-    /// Opens all listeners, finds the cluster, and serves. Connections made before the cluster is found wait.
+    /// Opens all listeners, shows itself to its operator, finds the cluster, and serves. Connections made before the
+    /// cluster is found wait; `/health/live` answers meanwhile, and `/health/ready` says no.
     ///
     /// # Errors
     ///
@@ -67,29 +68,30 @@ impl Gateway {
     pub async fn start(config: GatewayConfig) -> Result<RunningGateway, StartError> {
         let front = Front::bind(config.front())?;
         let admin = Admin::bind(AdminConfig { grpc: config.grpc, http: config.http })?;
-        let client = Client::builder(&config.cluster)
-            .discovery(&config.discoveries)
-            .zone(&config.zone)
-            .connect_timeout(config.connect_timeout)
-            .connect()
-            .await?;
-        let memcached = front.local_addrs()[0];
-        let shared = Arc::new(Shared::new(client, config.threads.get(), front.stats_handle()));
-        let for_workers = Arc::clone(&shared);
-        let front = front.start(move |worker| GatewayService { shared: Arc::clone(&for_workers), worker })?;
         let role = Arc::new(GatewayRole {
-            shared,
-            cluster: config.cluster,
-            zone: config.zone,
-            memcached,
+            shared: OnceLock::new(),
+            cluster: config.cluster.clone(),
+            zone: config.zone.clone(),
+            memcached: front.local_addrs()[0],
             drain: DrainSignal::new(),
-            state: Mutex::new(RoleState::Serving),
+            state: Mutex::new(RoleState::Starting),
         });
         let admin = admin.start(role.clone(), Services::default())?;
         metrics::describe();
+        let client = connect(&config).await?;
+        let shared = Arc::new(Shared::new(client, config.threads.get(), front.stats_handle()));
+        let shared = role.shared.get_or_init(|| shared);
+        let for_workers = Arc::clone(shared);
+        let front = front.start(move |worker| GatewayService { shared: Arc::clone(&for_workers), worker })?;
+        *role.state.lock() = RoleState::Serving;
         admin.set_ready(true);
         Ok(RunningGateway { front, admin, role, drain_deadline: config.drain_deadline })
     }
+}
+
+async fn connect(config: &GatewayConfig) -> Result<Client, ConnectError> {
+    let client = Client::builder(&config.cluster).discovery(&config.discoveries).zone(&config.zone);
+    client.connect_timeout(config.connect_timeout).connect().await
 }
 
 impl RunningGateway {
@@ -122,7 +124,9 @@ impl RunningGateway {
         *self.role.state.lock() = RoleState::Draining;
         self.admin.set_ready(false);
         let drained = self.front.drain(deadline).await;
-        self.role.shared.client.close().await;
+        if let Some(shared) = self.role.shared.get() {
+            shared.client.close().await;
+        }
         self.admin.stop().await;
         drained
     }

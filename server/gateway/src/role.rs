@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use evanesce_admin::{DrainSignal, Role, RoleState, RoleStatus, Topology, TopologyRefusal};
@@ -13,7 +13,8 @@ use crate::service::Shared;
 
 /// What the admin side asks.
 pub(crate) struct GatewayRole {
-    pub(crate) shared: Arc<Shared>,
+    /// Empty until the cluster is found.
+    pub(crate) shared: OnceLock<Arc<Shared>>,
     pub(crate) cluster: String,
     pub(crate) zone: String,
     pub(crate) memcached: SocketAddr,
@@ -31,19 +32,22 @@ impl Role for GatewayRole {
     }
 
     fn stats(&self) -> Vec<(String, String)> {
-        self.shared.stats()
+        self.shared.get().map(|shared| shared.stats()).unwrap_or_default()
     }
 
     fn topology(&self, cluster: &str) -> Result<Topology, TopologyRefusal> {
         if !cluster.is_empty() && cluster != self.cluster {
             return Err(TopologyRefusal::UnknownCluster);
         }
-        let topology = self.shared.client.topology().ok_or(TopologyRefusal::NotYet)?;
+        let shared = self.shared.get().ok_or(TopologyRefusal::NotYet)?;
+        let topology = shared.client.topology().ok_or(TopologyRefusal::NotYet)?;
         Ok(Topology::from(&*topology))
     }
 
     fn publish_metrics(&self) {
-        metrics::publish(&self.shared);
+        if let Some(shared) = self.shared.get() {
+            metrics::publish(shared);
+        }
     }
 
     fn request_drain(&self, deadline: Option<Duration>) {

@@ -184,3 +184,32 @@ async fn reads_and_writes_go_on_when_the_local_zone_dies() {
     );
     cluster.end().await;
 }
+
+/// A supervisor must be able to tell a gateway that waits for its cluster from one that hangs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_without_a_cluster_is_alive_and_not_ready() {
+    let http = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let config = GatewayConfig {
+        discoveries: vec!["127.0.0.1:1".to_owned()],
+        http: Some(http),
+        connect_timeout: PATIENCE,
+        ..GatewayConfig::default()
+    };
+    let gateway = tokio::spawn(Gateway::start(config));
+    let status = |path: &'static str| async move {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let mut stream = TcpStream::connect(http).await.ok()?;
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).await.ok()?;
+        reply.split(' ').nth(1).map(str::to_owned)
+    };
+    let alive = async {
+        while status("/health/live").await.as_deref() != Some("200") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, alive).await.expect("it is alive before it has a cluster");
+    assert_eq!(status("/health/ready").await.as_deref(), Some("503"));
+    gateway.abort();
+}
