@@ -71,7 +71,9 @@ fn connections_are_dealt_evenly() {
     assert_eq!(seen, [10; 4]);
     let stats = running.stats();
     assert_eq!((stats.curr_connections, stats.total_connections, stats.requests), (40, 40, 40));
-    assert_eq!((stats.bytes_read, stats.bytes_written), (40 * 9, 40 * 3));
+    assert_eq!(stats.bytes_read, 40 * 9);
+    // Counted when the write has returned: the peer may have the reply a moment before.
+    eventually("all that was written is counted", || running.stats().bytes_written == 40 * 3);
 }
 
 #[test]
