@@ -171,5 +171,7 @@ fn scan_does_not_drive_out_what_is_read() {
         is_there(&store, key % 4_000);
     }
     let left = hot.filter(|key| is_there(&store, *key)).count();
-    assert!(left > 3_900, "{left} of 4000");
+    // When the first write finds the memory full, all that is oldest has been read: each shard spares 16 segments and
+    // then, to bound the work of one write, none of the 17th. Which items stand there depends on the store's seed.
+    assert!(left >= 4_000 * 16 / 17, "{left} of 4000");
 }
