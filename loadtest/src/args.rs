@@ -8,7 +8,11 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
-/// Load-test harness of Evanesce: replays request traces and checks every answer.
+mod measure;
+
+pub(crate) use measure::{Pair, Pairs};
+
+/// Load-test harness of Evanesce: replays traces, measures servers side by side, and checks the answers.
 #[derive(Debug, Parser)]
 #[command(name = "evanesce-loadtest", version, arg_required_else_help = true)]
 pub(crate) struct Cli {
@@ -22,6 +26,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Replay a trace, cache-aside: get each key; on a miss, set it.
     Replay(Replay),
+    /// Measure two servers side by side: processor time per request, in windows taken in turn.
+    Pairs(Pairs),
 }
 
 const REPLAY_HELP: &str = "\
@@ -154,7 +160,7 @@ mod tests {
     fn replay(arguments: &str) -> Result<super::Replay, ErrorKind> {
         let words = "evanesce-loadtest replay t.lis ".to_owned() + arguments;
         let parsed = Cli::try_parse_from(words.split_whitespace()).map_err(|error| error.kind())?;
-        let Command::Replay(replay) = parsed.command;
+        let Command::Replay(replay) = parsed.command else { panic!("another command") };
         Ok(replay)
     }
 

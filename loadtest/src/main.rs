@@ -1,9 +1,14 @@
-//! `evanesce-loadtest`: replays a trace of requests, cache-aside, and checks every answer.
+//! `evanesce-loadtest`: drives caches, checks every answer, and says what they did in figures that can be compared.
 //!
-//! Goals: say what a cache does under a real sequence of requests (hit ratio, latency, errors), against a
-//! cluster through the smart client or against any one memcached, in numbers that can be set side by side;
-//! catch a wrong value, wherever it comes from. Non-goals: to find the most requests a server can do per
-//! unit of CPU, which takes a generator with less work per request.
+//! - `replay`: a trace of requests, cache-aside, against a cluster through the smart client or against any one
+//!   memcached: hit ratio, latency, errors.
+//! - `pairs`: two servers side by side, in windows taken in turn: processor time per request.
+//!
+//! Goals: figures that can be set side by side, since both sides were measured in the same minutes on the same cores
+//! with the same requests; a wrong answer is caught, wherever it comes from, and fails the run. Non-goals: absolute
+//! figures that would be true on another day or machine.
+//!
+//! # Replay
 //!
 //! ```text
 //! trace file -> dispatcher (a thread: what is due, when) -> workers, by hash of the key
@@ -16,22 +21,48 @@
 //! and a repeat never races its own fill. Between keys the order may shift by what is in flight: with
 //! `--concurrency 1` the replay is strictly sequential, and with more the hit ratio of a full cache may
 //! differ from that in the last digits.
+//!
+//! # Two servers side by side
+//!
+//! ```text
+//! Server A, Server B: processes on one core, both filled with the same items
+//!        ^ one window each, in turn                       | /proc: processor time, before and after
+//! Pool of connections <- Generator, one thread on another core <- Traffic: batches, a pure function of a number
+//!                                                         v
+//!                                       report: medians, and the spread of the paired ratios
+//! ```
+//!
+//! While one server is measured the other is idle. Before and after a window nothing is on its way, so that the
+//! time used and the requests answered belong together exactly.
 
 mod args;
+mod bench;
 mod cache;
 mod dispatch;
+mod generator;
+mod interrupt;
+mod keys;
+mod load;
 mod pacing;
+mod pairs;
+mod pin;
 mod progress;
 mod replay;
 mod report;
+mod server;
+mod statistics;
 mod tally;
 mod timeline;
 mod trace;
+mod traffic;
+mod usage;
 mod value;
 
 use std::process::ExitCode;
 
 use clap::Parser;
+
+use args::Command;
 
 fn main() -> ExitCode {
     let command = args::Cli::parse();
@@ -42,7 +73,7 @@ fn main() -> ExitCode {
                 .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn")),
         )
         .init();
-    match replay::run(&command) {
+    match run(&command) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
@@ -50,4 +81,17 @@ fn main() -> ExitCode {
             ExitCode::from(1)
         }
     }
+}
+
+fn run(cli: &args::Cli) -> anyhow::Result<bool> {
+    match &cli.command {
+        Command::Replay(options) => replay::run(options),
+        Command::Pairs(options) => measured(|| pairs::run(options)),
+    }
+}
+
+/// Runs a command that starts servers, which must not be left behind on Ctrl-C.
+fn measured(command: impl FnOnce() -> anyhow::Result<bool>) -> anyhow::Result<bool> {
+    interrupt::listen()?;
+    command()
 }

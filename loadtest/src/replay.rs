@@ -12,7 +12,7 @@ use crate::args;
 use crate::cache::{Cache, Plain, Smart, Stored};
 use crate::dispatch::{Job, Plan, dispatch};
 use crate::progress::Progress;
-use crate::report::Report;
+use crate::report::{Report, write_json};
 use crate::tally::{Read, Tally, Zone};
 use crate::timeline::Timeline;
 use crate::trace::Trace;
@@ -29,8 +29,7 @@ const QUEUE_OPEN: usize = 1024;
 ///
 /// # Errors
 /// When the trace cannot be read, the cluster cannot be found, or a report cannot be written.
-pub(crate) fn run(cli: &args::Cli) -> anyhow::Result<bool> {
-    let args::Command::Replay(options) = &cli.command;
+pub(crate) fn run(options: &args::Replay) -> anyhow::Result<bool> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let report = match options.target {
@@ -42,8 +41,7 @@ pub(crate) fn run(cli: &args::Cli) -> anyhow::Result<bool> {
         };
         println!("{report}");
         if let Some(path) = &options.json {
-            let text = serde_json::to_string(&report)? + "\n";
-            std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+            write_json(path, &report)?;
         }
         Ok(report.is_clean())
     })

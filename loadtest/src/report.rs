@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
+use anyhow::Context;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
@@ -144,6 +146,15 @@ impl fmt::Display for Report {
         write!(f, "errors    {reads} of reads, {writes} of writes, {wrong} wrong values")?;
         self.errors.iter().try_for_each(|(text, count)| write!(f, "\n          {count} x {text}"))
     }
+}
+
+/// Writes any report as one line of JSON.
+///
+/// # Errors
+/// When the file cannot be written, with its name.
+pub(crate) fn write_json(path: &Path, report: &impl Serialize) -> anyhow::Result<()> {
+    let text = serde_json::to_string(report)? + "\n";
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
 #[cfg(test)]

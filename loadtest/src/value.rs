@@ -7,17 +7,19 @@
 //! | behind | (LE)    |             |                       |
 //! ```
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::args::ValueSize;
 
 /// Checksum and key length.
-const HEADER_BYTES: usize = 8 + 2;
+pub(crate) const HEADER_BYTES: usize = 8 + 2;
 /// Seed of the size draw: sizes must not follow the hash that deals keys to workers.
 const SIZE_SEED: u64 = 0x5173;
 /// Seed of the filler.
 const FILLER_SEED: u64 = 0xF111;
+/// Words of filler written at once: a cache line or two, as copying is cheapest.
+const FILLER_WORDS: usize = 16;
 
 /// Makes and checks values of given sizes.
 #[derive(Debug, Clone, Copy)]
@@ -33,19 +35,27 @@ impl Values {
 
     /// The one value of a key.
     pub(crate) fn make(&self, key: &[u8]) -> Bytes {
-        let bytes = self.bytes(key);
-        let mut value = BytesMut::with_capacity(bytes + 8);
-        value.put_u64_le(0);
-        value.put_u16_le(u16::try_from(key.len()).expect("a key has at most 250 bytes"));
-        value.put_slice(key);
-        let filler = xxh3_64_with_seed(key, FILLER_SEED).to_le_bytes();
-        while value.len() < bytes {
-            value.put_slice(&filler);
+        let mut value = Vec::new();
+        self.write(key, &mut value);
+        Bytes::from(value)
+    }
+
+    /// Appends the one value of a key.
+    pub(crate) fn write(&self, key: &[u8], out: &mut Vec<u8>) {
+        let (start, bytes) = (out.len(), self.bytes(key));
+        out.extend_from_slice(&[0; 8]);
+        out.extend_from_slice(&u16::try_from(key.len()).expect("a key has at most 250 bytes").to_le_bytes());
+        out.extend_from_slice(key);
+        let filler = [xxh3_64_with_seed(key, FILLER_SEED).to_le_bytes(); FILLER_WORDS];
+        let filler = filler.as_flattened();
+        let mut left = bytes - (out.len() - start);
+        while left > 0 {
+            let part = left.min(filler.len());
+            out.extend_from_slice(&filler[..part]);
+            left -= part;
         }
-        value.truncate(bytes);
-        let checksum = xxh3_64(&value[8..]);
-        value[..8].copy_from_slice(&checksum.to_le_bytes());
-        value.freeze()
+        let checksum = xxh3_64(&out[start + 8..]);
+        out[start..start + 8].copy_from_slice(&checksum.to_le_bytes());
     }
 
     /// Whether a value is the one of the key: its length, its checksum and the key in it.

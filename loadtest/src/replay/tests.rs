@@ -80,7 +80,7 @@ async fn report(
     file.write_all(trace.as_bytes()).expect("written");
     let line = format!("evanesce-loadtest replay {} --target 127.0.0.1:1 {options}", file.path().display());
     let cli = Cli::try_parse_from(line.split_whitespace()).expect("parses");
-    let Command::Replay(options) = cli.command;
+    let Command::Replay(options) = cli.command else { panic!("another command") };
     let memory = |zone: &&str| (zone.to_string(), Arc::new(Memory { items_max, fault, ..Memory::default() }));
     let caches: Vec<_> = zones.iter().map(memory).collect();
     let report = replay(&options, &caches).await.expect("replays");
@@ -160,7 +160,8 @@ async fn damaged_trace_ends_the_replay_with_an_error() {
     let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
     file.write_all(b"1 5 0 0\nbroken\n").expect("written");
     let line = format!("evanesce-loadtest replay {} --target 127.0.0.1:1", file.path().display());
-    let Command::Replay(options) = Cli::try_parse_from(line.split_whitespace()).expect("parses").command;
+    let parsed = Cli::try_parse_from(line.split_whitespace()).expect("parses");
+    let Command::Replay(options) = parsed.command else { panic!("another command") };
     let caches = [("here".to_owned(), Arc::new(Memory { items_max: 9, ..Memory::default() }))];
     let error = format!("{:#}", replay(&options, &caches).await.expect_err("the trace is damaged"));
     assert!(error.contains("line 2") && error.contains("requests  5"), "{error}");
