@@ -1,8 +1,7 @@
 //! Replies, as a server writes them: each function appends to the output.
 
-use bytes::BytesMut;
-
 use crate::MEMCACHED_VERSION;
+use crate::append::Append;
 use crate::reply::{MetaStatus, Status};
 use crate::request::{MetaArithmetic, MetaDelete, MetaFlags, MetaGet, MetaKey, MetaSet};
 
@@ -33,71 +32,81 @@ pub struct ItemFacts {
 
 /// `VALUE <key> <flags> <bytes> [<cas unique>]`. The value and its line end follow from the caller.
 #[inline]
-pub fn value_header(out: &mut BytesMut, key: &[u8], flags: u32, bytes: usize, cas: Option<u64>) {
+pub fn value_header(out: &mut impl Append, key: &[u8], flags: u32, bytes: usize, cas: Option<u64>) {
     // One reservation for the whole line: the name, three numbers, the spaces and the line end.
-    out.reserve(key.len() + 64);
-    out.extend_from_slice(b"VALUE ");
-    out.extend_from_slice(key);
-    out.extend_from_slice(b" ");
-    unsigned(out, u64::from(flags));
-    out.extend_from_slice(b" ");
+    out.make_room(key.len() + 64);
+    out.append(b"VALUE ");
+    out.append(key);
+    if flags == 0 {
+        out.append(b" 0 ");
+    } else {
+        out.append(b" ");
+        unsigned(out, u64::from(flags));
+        out.append(b" ");
+    }
     unsigned(out, bytes as u64);
     if let Some(cas) = cas {
-        out.extend_from_slice(b" ");
+        out.append(b" ");
         unsigned(out, cas);
     }
-    out.extend_from_slice(b"\r\n");
+    out.append(b"\r\n");
 }
 
 /// `END`, which ends a retrieval and the statistics.
-pub fn end(out: &mut BytesMut) {
-    out.extend_from_slice(b"END\r\n");
+#[inline]
+pub fn end(out: &mut impl Append) {
+    out.append(b"END\r\n");
 }
 
 /// A classic answer of one word.
-pub fn status(out: &mut BytesMut, status: Status) {
-    out.extend_from_slice(status.word().as_bytes());
-    out.extend_from_slice(b"\r\n");
+#[inline]
+pub fn status(out: &mut impl Append, status: Status) {
+    // By far the most common one, in one go.
+    if status == Status::Stored {
+        return out.append(b"STORED\r\n");
+    }
+    out.append(status.word().as_bytes());
+    out.append(b"\r\n");
 }
 
 /// The answer of `incr` and `decr`.
-pub fn number(out: &mut BytesMut, number: u64) {
+pub fn number(out: &mut impl Append, number: u64) {
     unsigned(out, number);
-    out.extend_from_slice(b"\r\n");
+    out.append(b"\r\n");
 }
 
 /// The answer to `version`: the memcached release we match.
-pub fn version(out: &mut BytesMut) {
-    out.extend_from_slice(b"VERSION ");
-    out.extend_from_slice(MEMCACHED_VERSION.as_bytes());
-    out.extend_from_slice(b"\r\n");
+pub fn version(out: &mut impl Append) {
+    out.append(b"VERSION ");
+    out.append(MEMCACHED_VERSION.as_bytes());
+    out.append(b"\r\n");
 }
 
 /// One statistic. `END` follows the last.
-pub fn stat(out: &mut BytesMut, name: &str, value: &str) {
-    out.extend_from_slice(b"STAT ");
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b" ");
-    out.extend_from_slice(value.as_bytes());
-    out.extend_from_slice(b"\r\n");
+pub fn stat(out: &mut impl Append, name: &str, value: &str) {
+    out.append(b"STAT ");
+    out.append(name.as_bytes());
+    out.append(b" ");
+    out.append(value.as_bytes());
+    out.append(b"\r\n");
 }
 
 /// An error line, of [`error_lines`](crate::error_lines) or of the caller's own; without its line end.
-pub fn error_line(out: &mut BytesMut, line: &str) {
-    out.extend_from_slice(line.as_bytes());
-    out.extend_from_slice(b"\r\n");
+pub fn error_line(out: &mut impl Append, line: &str) {
+    out.append(line.as_bytes());
+    out.append(b"\r\n");
 }
 
 /// The first line of a hit of `mg`. True when the caller must append the value and `\r\n`.
 #[inline]
-pub fn meta_hit_header(out: &mut BytesMut, get: &MetaGet<'_>, facts: &ItemFacts) -> bool {
+pub fn meta_hit_header(out: &mut impl Append, get: &MetaGet<'_>, facts: &ItemFacts) -> bool {
     let with_value = get.value && get.compare != Some(facts.cas);
-    out.reserve(get.flags.as_bytes().len() + get.key.bytes.len() * 4 / 3 + 160);
+    out.make_room(get.flags.as_bytes().len() + get.key.bytes.len() * 4 / 3 + 160);
     if with_value {
-        out.extend_from_slice(b"VA ");
+        out.append(b"VA ");
         unsigned(out, facts.value_bytes as u64);
     } else {
-        out.extend_from_slice(b"HD");
+        out.append(b"HD");
     }
     for flag in get.flags.iter() {
         match flag.letter {
@@ -112,10 +121,10 @@ pub fn meta_hit_header(out: &mut BytesMut, get: &MetaGet<'_>, facts: &ItemFacts)
     }
     for (letter, said) in [(b'Z', facts.win_sent), (b'X', facts.stale), (b'W', facts.win)] {
         if said {
-            out.extend_from_slice(&[b' ', letter]);
+            out.append(&[b' ', letter]);
         }
     }
-    out.extend_from_slice(b"\r\n");
+    out.append(b"\r\n");
     with_value
 }
 
@@ -123,7 +132,7 @@ pub fn meta_hit_header(out: &mut BytesMut, get: &MetaGet<'_>, facts: &ItemFacts)
 ///
 /// Nothing at all when the request was quiet and the status is [`MetaStatus::Done`] or [`MetaStatus::Miss`].
 pub fn meta_status(
-    out: &mut BytesMut,
+    out: &mut impl Append,
     status: MetaStatus,
     key: &MetaKey<'_>,
     flags: &MetaFlags<'_>,
@@ -132,7 +141,7 @@ pub fn meta_status(
     if matches!(status, MetaStatus::Done | MetaStatus::Miss) && flags.has(b'q') {
         return;
     }
-    out.extend_from_slice(status.letters().as_bytes());
+    out.append(status.letters().as_bytes());
     for flag in flags.iter() {
         match (flag.letter, facts) {
             (b'c', Some(facts)) => tagged(out, b'c', facts.cas),
@@ -140,38 +149,38 @@ pub fn meta_status(
             (letter, _) => reflect(out, letter, flag.token, key),
         }
     }
-    out.extend_from_slice(b"\r\n");
+    out.append(b"\r\n");
 }
 
 /// `EN`: the answer to `mg` when there is no item. Nothing when quiet.
-pub fn meta_miss(out: &mut BytesMut, get: &MetaGet<'_>) {
+pub fn meta_miss(out: &mut impl Append, get: &MetaGet<'_>) {
     meta_status(out, MetaStatus::Miss, &get.key, &get.flags, None);
 }
 
 /// The answer to `ms`. `cas` is the token of the stored item and `value_bytes` its length, which append and prepend
 /// change; for what was not stored memcached tells 0 and the length sent. Nothing when quiet and stored.
-pub fn meta_stored(out: &mut BytesMut, status: MetaStatus, set: &MetaSet<'_>, facts: Option<&ItemFacts>) {
+pub fn meta_stored(out: &mut impl Append, status: MetaStatus, set: &MetaSet<'_>, facts: Option<&ItemFacts>) {
     let refused = ItemFacts { value_bytes: set.value.len(), ..ItemFacts::default() };
     meta_status(out, status, &set.key, &set.flags, Some(facts.unwrap_or(&refused)));
 }
 
 /// The answer to `md`. Nothing when quiet and deleted.
-pub fn meta_deleted(out: &mut BytesMut, status: MetaStatus, delete: &MetaDelete<'_>) {
+pub fn meta_deleted(out: &mut impl Append, status: MetaStatus, delete: &MetaDelete<'_>) {
     meta_status(out, status, &delete.key, &delete.flags, None);
 }
 
 /// The answer to `ma` when it succeeded, number and all. Nothing when quiet.
 ///
 /// When it did not succeed, [`meta_status`] answers.
-pub fn meta_arithmetic(out: &mut BytesMut, request: &MetaArithmetic<'_>, number: u64, facts: &ItemFacts) {
+pub fn meta_arithmetic(out: &mut impl Append, request: &MetaArithmetic<'_>, number: u64, facts: &ItemFacts) {
     if request.quiet {
         return;
     }
     if request.value {
-        out.extend_from_slice(b"VA ");
+        out.append(b"VA ");
         unsigned(out, u64::from(number.checked_ilog10().unwrap_or(0)) + 1);
     } else {
-        out.extend_from_slice(b"HD");
+        out.append(b"HD");
     }
     for flag in request.flags.iter() {
         match flag.letter {
@@ -180,99 +189,132 @@ pub fn meta_arithmetic(out: &mut BytesMut, request: &MetaArithmetic<'_>, number:
             letter => reflect(out, letter, flag.token, &request.key),
         }
     }
-    out.extend_from_slice(b"\r\n");
+    out.append(b"\r\n");
     if request.value {
         self::number(out, number);
     }
 }
 
 /// `MN`, the answer to `mn`.
-pub fn meta_noop(out: &mut BytesMut) {
-    out.extend_from_slice(b"MN\r\n");
+pub fn meta_noop(out: &mut impl Append) {
+    out.append(b"MN\r\n");
 }
 
 /// `ME`, the answer to `me` when the item is there. `class` is whatever the store calls its size class, `size_bytes` is
 /// all the memory the item takes.
-pub fn meta_debug(out: &mut BytesMut, key: &MetaKey<'_>, facts: &ItemFacts, class: u32, size_bytes: usize) {
-    out.extend_from_slice(b"ME ");
+pub fn meta_debug(
+    out: &mut impl Append,
+    key: &MetaKey<'_>,
+    facts: &ItemFacts,
+    class: u32,
+    size_bytes: usize,
+) {
+    out.append(b"ME ");
     key.encode(out);
-    out.extend_from_slice(b" exp=");
+    out.append(b" exp=");
     match facts.ttl_secs {
         Some(secs) => unsigned(out, secs),
-        None => out.extend_from_slice(b"-1"),
+        None => out.append(b"-1"),
     }
-    out.extend_from_slice(b" la=");
+    out.append(b" la=");
     unsigned(out, facts.last_access_secs);
-    out.extend_from_slice(b" cas=");
+    out.append(b" cas=");
     unsigned(out, facts.cas);
-    out.extend_from_slice(if facts.hit_before { b" fetch=yes cls=" } else { b" fetch=no cls=" });
+    out.append(if facts.hit_before { b" fetch=yes cls=" } else { b" fetch=no cls=" });
     unsigned(out, u64::from(class));
-    out.extend_from_slice(b" size=");
+    out.append(b" size=");
     unsigned(out, size_bytes as u64);
-    out.extend_from_slice(b"\r\n");
+    out.append(b"\r\n");
 }
 
 /// `EN`, the answer to `me` when the item is not there.
-pub fn meta_debug_miss(out: &mut BytesMut) {
-    out.extend_from_slice(b"EN\r\n");
+pub fn meta_debug_miss(out: &mut impl Append) {
+    out.append(b"EN\r\n");
 }
 
 /// A flag that an answer repeats whatever the command: the opaque and the key.
-fn reflect(out: &mut BytesMut, letter: u8, token: &[u8], key: &MetaKey<'_>) {
+fn reflect(out: &mut impl Append, letter: u8, token: &[u8], key: &MetaKey<'_>) {
     match letter {
         b'O' => {
-            out.extend_from_slice(b" O");
-            out.extend_from_slice(token);
+            out.append(b" O");
+            out.append(token);
         }
         b'k' => {
-            out.extend_from_slice(b" k");
+            out.append(b" k");
             key.encode(out);
             if key.base64 {
-                out.extend_from_slice(b" b");
+                out.append(b" b");
             }
         }
         _ => {}
     }
 }
 
-fn tagged(out: &mut BytesMut, letter: u8, number: u64) {
-    out.extend_from_slice(&[b' ', letter]);
+fn tagged(out: &mut impl Append, letter: u8, number: u64) {
+    out.append(&[b' ', letter]);
     unsigned(out, number);
 }
 
-fn ttl(out: &mut BytesMut, secs: Option<u64>) {
+fn ttl(out: &mut impl Append, secs: Option<u64>) {
     match secs {
         Some(secs) => tagged(out, b't', secs),
-        None => out.extend_from_slice(b" t-1"),
+        None => out.append(b" t-1"),
     }
 }
 
 /// Ends a classic line, with `noreply` where asked for.
-pub(crate) fn noreply(out: &mut BytesMut, noreply: bool) {
-    out.extend_from_slice(if noreply { b" noreply\r\n" } else { b"\r\n" });
+pub(crate) fn noreply(out: &mut impl Append, noreply: bool) {
+    out.append(if noreply { b" noreply\r\n" } else { b"\r\n" });
 }
 
-/// Appends a number in decimal.
-#[inline]
-pub(crate) fn unsigned(out: &mut BytesMut, mut number: u64) {
-    // 2^64 - 1 has twenty digits.
-    let mut digits = [0u8; 20];
-    let mut start = digits.len();
-    loop {
-        start -= 1;
-        digits[start] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
+/// The two digits of each number below a hundred.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[b'0'; 2]; 100];
+    let mut number = 0;
+    while number < pairs.len() {
+        pairs[number] = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+        number += 1;
     }
-    out.extend_from_slice(&digits[start..]);
+    pairs
+};
+
+/// Appends a number in decimal. Client flags and the sizes of small values are short, and go the short ways.
+#[inline]
+pub(crate) fn unsigned(out: &mut impl Append, number: u64) {
+    match number {
+        0..=9 => out.append(&[b'0' + number as u8]),
+        10..=99 => out.append(&PAIRS[number as usize]),
+        100..=999 => {
+            let [tens, ones] = PAIRS[number as usize % 100];
+            out.append(&[b'0' + (number as u32 / 100) as u8, tens, ones]);
+        }
+        _ => unsigned_long(out, number),
+    }
+}
+
+fn unsigned_long(out: &mut impl Append, mut number: u64) {
+    // 2^64 - 1 has twenty digits.
+    let mut digits = [0_u8; 20];
+    let mut start = digits.len();
+    while number >= 100 {
+        start -= 2;
+        digits[start..start + 2].copy_from_slice(&PAIRS[(number % 100) as usize]);
+        number /= 100;
+    }
+    let [tens, ones] = PAIRS[number as usize];
+    start -= 1;
+    digits[start] = ones;
+    if number >= 10 {
+        start -= 1;
+        digits[start] = tens;
+    }
+    out.append(&digits[start..]);
 }
 
 /// Appends a number in decimal, with its sign when below 0.
-pub(crate) fn signed(out: &mut BytesMut, number: i64) {
+pub(crate) fn signed(out: &mut impl Append, number: i64) {
     if number < 0 {
-        out.extend_from_slice(b"-");
+        out.append(b"-");
     }
     unsigned(out, number.unsigned_abs());
 }

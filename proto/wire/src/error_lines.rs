@@ -2,8 +2,7 @@
 //!
 //! Without the line end; [`encode::error_line`] adds it.
 
-use bytes::BytesMut;
-
+use crate::append::Append;
 use crate::encode;
 
 /// No such command, or the wrong number of words.
@@ -92,7 +91,7 @@ impl Refusal {
     }
 
     /// Appends the answer with its line end; nothing when silent.
-    pub fn encode(&self, out: &mut BytesMut) {
+    pub fn encode(&self, out: &mut impl Append) {
         if !self.silent {
             encode::error_line(out, self.line);
         }

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::BytesMut;
-use memchr::memchr;
+use memchr::{memchr, memrchr};
 
+use crate::append::Append;
 use crate::limits::{KEY_BYTES_MAX, KEY_BYTES_MAX_BASE64};
 use crate::request::{Keys, MetaKey};
 use crate::token;
@@ -33,30 +33,49 @@ impl<'a> Keys<'a> {
             let any = text.first().is_some_and(|byte| *byte != b' ') || !token::trim(text).is_empty();
             return any.then_some(Keys(text));
         }
-        let keys = Keys(text);
-        let mut count = 0;
-        for key in keys.iter() {
-            count += 1;
-            if key.len() > KEY_BYTES_MAX {
-                return None;
-            }
+        // From a space, the last one among the bytes that a key and its end may take is the next to go on from: several
+        // short keys are passed at a time.
+        let mut rest = text;
+        while rest.len() > KEY_BYTES_MAX {
+            let space = memrchr(b' ', &rest[..=KEY_BYTES_MAX])?;
+            rest = &rest[space + 1..];
         }
-        (count > 0).then_some(keys)
+        (!token::trim(text).is_empty()).then_some(Keys(text))
     }
 
     /// The keys, in order.
     #[inline]
-    pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        let mut rest = self.0;
-        std::iter::from_fn(move || match token::next(&mut rest) {
-            [] => None,
-            key => Some(key),
-        })
+    pub fn iter(&self) -> KeysIter<'a> {
+        KeysIter(self.0)
     }
 
     /// The keys as sent, with the spaces between them.
     pub fn as_bytes(&self) -> &'a [u8] {
         self.0
+    }
+}
+
+/// Iterates over [`Keys`].
+#[derive(Debug, Clone)]
+pub struct KeysIter<'a>(&'a [u8]);
+
+impl<'a> Iterator for KeysIter<'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        match token::next(&mut self.0) {
+            [] => None,
+            key => Some(key),
+        }
+    }
+}
+
+impl KeysIter<'_> {
+    /// No key is left.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(|byte| *byte == b' ')
     }
 }
 
@@ -87,11 +106,11 @@ impl<'a> MetaKey<'a> {
     }
 
     /// Appends the key as it goes over the wire.
-    pub fn encode(&self, out: &mut BytesMut) {
+    pub fn encode(&self, out: &mut impl Append) {
         if self.base64 {
-            out.extend_from_slice(STANDARD.encode(&self.bytes).as_bytes());
+            out.append(STANDARD.encode(&self.bytes).as_bytes());
         } else {
-            out.extend_from_slice(&self.bytes);
+            out.append(&self.bytes);
         }
     }
 }

@@ -33,6 +33,7 @@
 //! assert_eq!(decoder.decode(&input[consumed..]), Decoded::Incomplete { missing: 1 });
 //! ```
 
+mod append;
 mod decoder;
 pub mod encode;
 pub mod error_lines;
@@ -49,11 +50,12 @@ mod simple;
 mod storage;
 mod token;
 
+pub use crate::append::Append;
 pub use crate::decoder::{Decoded, RequestDecoder};
 pub use crate::error_lines::Refusal;
 pub use crate::exptime::{Expiry, Exptime};
 pub use crate::flags::MetaFlagsBuf;
-pub use crate::keys::is_plain_key;
+pub use crate::keys::{KeysIter, is_plain_key};
 pub use crate::limits::Limits;
 pub use crate::reply::{ErrorReply, MetaReply, MetaStatus, Reply, Status, Value};
 pub use crate::reply_decoder::{Expect, ReplyDecoder, ReplyError};
