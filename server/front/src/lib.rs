@@ -78,7 +78,7 @@ pub use config::{
 };
 pub use front::{BindError, Bound, Drained, Front, Running};
 pub use output::Output;
-pub use reply_buffer::{OUTPUT_FULL_BYTES, PINNED_BYTES_MIN, ReplyBuffer};
+pub use reply_buffer::{Mark, OUTPUT_FULL_BYTES, PINNED_BYTES_MIN, ReplyBuffer};
 pub use service::{Flow, Service};
 pub use stats::{Counter, FrontStats, StatsHandle};
 

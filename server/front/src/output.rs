@@ -5,7 +5,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::io::AsyncWrite;
 
 use crate::reply_buffer::{ReplyBuffer, SLICES_MAX};
@@ -40,7 +40,7 @@ impl<'a> Output<'a> {
     }
 
     /// Where encoders append.
-    pub fn buf(&mut self) -> &mut BytesMut {
+    pub fn buf(&mut self) -> &mut Vec<u8> {
         self.replies.buf()
     }
 

@@ -1,8 +1,9 @@
 //! Replies on their way out: bytes in one buffer, large values beside it.
 
 use std::io::IoSlice;
+use std::ops::Range;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 
 /// From this many bytes on, a reply waits to be flushed before more is added: two thirds of a socket's usual send
 /// buffer, so that one write takes it.
@@ -29,8 +30,10 @@ const KEPT_BYTES_MAX: usize = 2 * OUTPUT_FULL_BYTES;
 /// ```
 #[derive(Debug, Default)]
 pub struct ReplyBuffer {
-    bytes: BytesMut,
+    bytes: Vec<u8>,
     pinned: Vec<Pinned>,
+    /// Where pieces wait while they are put in order.
+    spare: Vec<u8>,
     /// Of `bytes`, what has been written.
     written: usize,
     /// Of `pinned`, how many have been written whole.
@@ -39,6 +42,13 @@ pub struct ReplyBuffer {
     pinned_bytes: usize,
     /// Of these, bytes that somebody else accounts for.
     stored_bytes: usize,
+}
+
+/// The end of what was appended so far; see [`ReplyBuffer::rearrange`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Mark {
+    bytes: usize,
+    pinned: usize,
 }
 
 /// A large value and where in `bytes` it belongs.
@@ -57,7 +67,8 @@ impl ReplyBuffer {
     }
 
     /// Where encoders append.
-    pub fn buf(&mut self) -> &mut BytesMut {
+    #[inline]
+    pub fn buf(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 
@@ -80,6 +91,47 @@ impl ReplyBuffer {
         self.pinned_bytes += value.len();
         self.stored_bytes += if is_stored { value.len() } else { 0 };
         self.pinned.push(Pinned { at: self.bytes.len(), value, is_stored });
+    }
+
+    /// Where the next piece will begin, or the last one ended.
+    #[inline]
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        Mark { bytes: self.bytes.len(), pinned: self.pinned.len() }
+    }
+
+    /// Puts pieces that were appended in any order into the right one. They follow each other, without gaps, from the
+    /// smallest mark to the end of the buffer, and nothing was written since the first of them was appended.
+    ///
+    /// # Panics
+    ///
+    /// When the pieces are not those.
+    pub fn rearrange(&mut self, pieces: &[Range<Mark>]) {
+        let Some(from) = pieces.iter().map(|piece| piece.start).min_by_key(|mark| (mark.bytes, mark.pinned))
+        else {
+            return;
+        };
+        let mut spare = std::mem::take(&mut self.spare);
+        spare.extend_from_slice(&self.bytes[from.bytes..]);
+        let mut pinned: Vec<Option<Pinned>> = self.pinned.drain(from.pinned..).map(Some).collect();
+        self.bytes.truncate(from.bytes);
+        for Range { start, end } in pieces {
+            for pinned in &mut pinned[start.pinned - from.pinned..end.pinned - from.pinned] {
+                let mut pinned = pinned.take().expect("no piece is part of another");
+                pinned.at = pinned.at - start.bytes + self.bytes.len();
+                self.pinned.push(pinned);
+            }
+            self.bytes.extend_from_slice(&spare[start.bytes - from.bytes..end.bytes - from.bytes]);
+        }
+        assert_eq!(
+            self.bytes.len() - from.bytes,
+            spare.len(),
+            "the pieces are all there is behind the first"
+        );
+        spare.clear();
+        if spare.capacity() <= KEPT_BYTES_MAX {
+            self.spare = spare;
+        }
     }
 
     /// Bytes not yet written.
@@ -160,7 +212,7 @@ impl ReplyBuffer {
         self.pinned.clear();
         (self.written, self.pinned_written, self.pinned_bytes, self.stored_bytes) = (0, 0, 0, 0);
         if self.bytes.capacity() > KEPT_BYTES_MAX {
-            self.bytes = BytesMut::new();
+            self.bytes = Vec::new();
         } else {
             self.bytes.clear();
         }
@@ -230,6 +282,40 @@ mod tests {
         assert_eq!(replies.len(), all.len());
         assert_eq!(replies.to_vec(), all);
         assert!(replies.single().is_none());
+    }
+
+    #[test]
+    fn pieces_in_any_order_come_out_in_the_right_one() {
+        let value = |index: usize| match index % 3 {
+            0 => vec![b'0' + index as u8; index],
+            1 => vec![b'0' + index as u8; STORED_BYTES_MIN + index],
+            _ => Vec::new(),
+        };
+        // All orders of a few pieces, by way of the digits of a number.
+        for order in 0..5_usize.pow(5) {
+            let digits: Vec<usize> = (0..5).map(|place| order / 5_usize.pow(place) % 5).collect();
+            if (0..5).any(|index| !digits.contains(&index)) {
+                continue;
+            }
+            let mut replies = ReplyBuffer::new();
+            replies.push_stored(Bytes::from(value(1)));
+            replies.buf().extend_from_slice(b"before ");
+            let mut pieces = vec![Mark::default()..Mark::default(); 5];
+            for index in &digits {
+                let start = replies.mark();
+                replies.buf().extend_from_slice(format!("<{index} ").as_bytes());
+                replies.push_stored(Bytes::from(value(*index)));
+                replies.buf().extend_from_slice(b">");
+                pieces[*index] = start..replies.mark();
+            }
+            replies.rearrange(&pieces);
+            replies.buf().extend_from_slice(b" behind");
+            let mut expected = [&value(1)[..], b"before "].concat();
+            for index in 0..5 {
+                expected.extend([format!("<{index} ").as_bytes(), &value(index), b">"].concat());
+            }
+            assert_eq!(replies.to_vec(), [&expected[..], b" behind"].concat(), "{digits:?}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod delete;
 mod expiry;
 mod flush_all;
 mod get;
+mod in_turn;
 mod meta_arithmetic;
 mod meta_debug;
 mod meta_delete;
@@ -18,7 +19,8 @@ mod stats;
 mod too_large;
 mod touch;
 
-use bytes::BytesMut;
+use std::cell::Cell;
+
 use evanesce_front::{Flow, ReplyBuffer};
 use evanesce_store::{Store, Time};
 use evanesce_wire::encode;
@@ -28,7 +30,7 @@ use evanesce_wire::request::Request;
 use crate::commands::Commands;
 use crate::shared::Shared;
 
-pub(crate) use retrieval::{is_retrieval, retrieval};
+pub(crate) use retrieval::{READS_MAX, is_retrieval, retrieval};
 
 #[cfg(test)]
 mod tests;
@@ -43,6 +45,8 @@ pub(crate) struct Context<'a> {
     pub(crate) commands: &'a Commands,
     /// What `stats` tells of.
     pub(crate) shared: &'a Shared,
+    /// Keys to look up at once next: all that may be while values are small, few after large ones.
+    pub(crate) reads: &'a Cell<usize>,
 }
 
 /// Executes one request and appends its reply.
@@ -74,14 +78,14 @@ pub(crate) fn execute(request: &Request<'_>, context: &Context<'_>, out: &mut Re
 }
 
 /// Answers with a word, unless nobody wants to hear it.
-fn word(out: &mut BytesMut, status: Status, noreply: bool) {
+fn word(out: &mut Vec<u8>, status: Status, noreply: bool) {
     if !noreply {
         encode::status(out, status);
     }
 }
 
 /// Answers with an error line, unless nobody wants to hear it.
-fn error(out: &mut BytesMut, line: &str, noreply: bool) {
+fn error(out: &mut Vec<u8>, line: &str, noreply: bool) {
     if !noreply {
         encode::error_line(out, line);
     }

@@ -103,7 +103,7 @@ impl Node {
         };
         let shared = Arc::new(Shared::new(store, config.threads.get(), Some(front.stats_handle()), facts));
         let for_workers = Arc::clone(&shared);
-        let front = front.start(move |worker| NodeService { shared: Arc::clone(&for_workers), worker })?;
+        let front = front.start(move |worker| NodeService::new(Arc::clone(&for_workers), worker))?;
         let role = Arc::new(role(&config, addresses, Arc::clone(&shared))?);
         let admin = Arc::new(admin.start(role.clone(), Services::default())?);
         metrics::describe();

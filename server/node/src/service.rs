@@ -1,21 +1,28 @@
 //! The node behind its front: batches in, replies out.
 
+use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
 
 use evanesce_front::{Flow, Output, Service};
 use evanesce_wire::request::Request;
 
-use crate::execute::{Context, execute, is_retrieval, retrieval};
+use crate::execute::{Context, READS_MAX, execute, is_retrieval, retrieval};
 use crate::shared::Shared;
 
 /// One worker's service.
 pub(crate) struct NodeService {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) worker: usize,
+    shared: Arc<Shared>,
+    worker: usize,
+    /// Keys to look up at once next; see [`Context`].
+    reads: Cell<usize>,
 }
 
 impl NodeService {
+    pub(crate) fn new(shared: Arc<Shared>, worker: usize) -> Self {
+        Self { shared, worker, reads: Cell::new(READS_MAX) }
+    }
+
     fn context(&self) -> Context<'_> {
         let shared = &*self.shared;
         Context {
@@ -23,6 +30,7 @@ impl NodeService {
             now: shared.clock.now(),
             commands: &shared.commands[self.worker],
             shared,
+            reads: &self.reads,
         }
     }
 }

@@ -1,6 +1,5 @@
 //! `incr`, `decr`.
 
-use bytes::BytesMut;
 use evanesce_store::{Arithmetic as Operation, ArithmeticOutcome, Direction as StoreDirection};
 use evanesce_wire::encode;
 use evanesce_wire::error_lines::{NON_NUMERIC, OUT_OF_MEMORY};
@@ -9,7 +8,7 @@ use evanesce_wire::request::{Arithmetic, Direction};
 
 use super::{Context, error, word};
 
-pub(super) fn execute(request: &Arithmetic<'_>, context: &Context<'_>, out: &mut BytesMut) {
+pub(super) fn execute(request: &Arithmetic<'_>, context: &Context<'_>, out: &mut Vec<u8>) {
     let operation = Operation {
         key: request.key,
         direction: direction(request.direction),

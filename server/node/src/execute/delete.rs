@@ -1,13 +1,12 @@
 //! `delete`.
 
-use bytes::BytesMut;
 use evanesce_store::{Delete as Operation, DeleteMode, DeleteOutcome};
 use evanesce_wire::reply::Status;
 use evanesce_wire::request::Delete;
 
 use super::{Context, word};
 
-pub(super) fn execute(request: &Delete<'_>, context: &Context<'_>, out: &mut BytesMut) {
+pub(super) fn execute(request: &Delete<'_>, context: &Context<'_>, out: &mut Vec<u8>) {
     let operation =
         Operation { key: request.key, mode: DeleteMode::Remove, compare: None, cas_override: None };
     let outcome = context.store.delete(&operation, context.now);

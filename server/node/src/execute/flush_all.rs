@@ -1,13 +1,12 @@
 //! `flush_all`.
 
-use bytes::BytesMut;
 use evanesce_store::{Expiry, Time};
 use evanesce_wire::reply::Status;
 use evanesce_wire::request::FlushAll;
 
 use super::{Context, expiry, word};
 
-pub(super) fn execute(request: FlushAll, context: &Context<'_>, out: &mut BytesMut) {
+pub(super) fn execute(request: FlushAll, context: &Context<'_>, out: &mut Vec<u8>) {
     context.commands.cmd_flush.add(1);
     context.store.flush(at(request, context.now));
     word(out, Status::Ok, request.noreply);

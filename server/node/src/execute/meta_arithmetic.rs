@@ -1,6 +1,5 @@
 //! `ma`.
 
-use bytes::BytesMut;
 use evanesce_store::{Arithmetic as Operation, ArithmeticOutcome};
 use evanesce_wire::encode::{self, ItemFacts};
 use evanesce_wire::error_lines::{NON_NUMERIC, OUT_OF_MEMORY};
@@ -9,7 +8,7 @@ use evanesce_wire::request::MetaArithmetic;
 
 use super::{Context, arithmetic, expiry};
 
-pub(super) fn execute(request: &MetaArithmetic<'_>, context: &Context<'_>, out: &mut BytesMut) {
+pub(super) fn execute(request: &MetaArithmetic<'_>, context: &Context<'_>, out: &mut Vec<u8>) {
     context.commands.cmd_meta.add(1);
     let resolve = |exptime| expiry::resolve(exptime, context.now);
     let operation = Operation {

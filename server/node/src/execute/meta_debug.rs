@@ -1,6 +1,5 @@
 //! `me`.
 
-use bytes::BytesMut;
 use evanesce_store::{Lookup, Read};
 use evanesce_wire::encode;
 use evanesce_wire::request::MetaDebug;
@@ -10,7 +9,7 @@ use super::{Context, meta_get};
 /// What `me` tells of a size class: the store has none.
 const CLASS: u32 = 0;
 
-pub(super) fn execute(request: &MetaDebug<'_>, context: &Context<'_>, out: &mut BytesMut) {
+pub(super) fn execute(request: &MetaDebug<'_>, context: &Context<'_>, out: &mut Vec<u8>) {
     context.commands.cmd_meta.add(1);
     let read = Read { counts_as_access: false, ..Read::key(&request.key.bytes) };
     context.store.read(&read, context.now, |lookup| match lookup {

@@ -1,6 +1,5 @@
 //! `md`.
 
-use bytes::BytesMut;
 use evanesce_store::{Delete as Operation, DeleteMode, DeleteOutcome};
 use evanesce_wire::encode;
 use evanesce_wire::reply::MetaStatus;
@@ -8,7 +7,7 @@ use evanesce_wire::request::MetaDelete;
 
 use super::{Context, delete, expiry};
 
-pub(super) fn execute(request: &MetaDelete<'_>, context: &Context<'_>, out: &mut BytesMut) {
+pub(super) fn execute(request: &MetaDelete<'_>, context: &Context<'_>, out: &mut Vec<u8>) {
     context.commands.cmd_meta.add(1);
     let touch = request.touch.map(|exptime| expiry::resolve(exptime, context.now));
     let mode = match (request.invalidate, request.drop_value) {

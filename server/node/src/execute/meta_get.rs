@@ -7,7 +7,7 @@ use evanesce_store::{Hit, Lookup, Read};
 use evanesce_wire::encode::{self, ItemFacts};
 use evanesce_wire::request::MetaGet;
 
-use super::retrieval::{append_value, count, value_bytes};
+use super::retrieval::append_value;
 use super::{Context, expiry};
 
 pub(super) fn read<'b>(get: &MetaGet<'_>, key: &'b [u8], context: &Context<'_>) -> Read<'b> {
@@ -25,7 +25,6 @@ pub(super) fn read<'b>(get: &MetaGet<'_>, key: &'b [u8], context: &Context<'_>) 
 
 pub(super) fn answer(get: &MetaGet<'_>, lookup: &Lookup<'_>, context: &Context<'_>, out: &mut ReplyBuffer) {
     context.commands.cmd_meta.add(1);
-    count(lookup, get.touch.is_some(), context);
     match lookup {
         Lookup::Miss => encode::meta_miss(out.buf(), get),
         Lookup::Hit(hit) => {
@@ -44,7 +43,7 @@ pub(super) fn facts(hit: &Hit<'_>, context: &Context<'_>) -> ItemFacts {
         ttl_secs: expiry::remaining_secs(hit.expiry, context.now),
         last_access_secs: expiry::elapsed_secs(hit.last_access, context.now),
         hit_before: hit.hit_before,
-        value_bytes: value_bytes(&hit.value),
+        value_bytes: hit.value.len(),
         win: hit.win,
         stale: hit.stale,
         win_sent: hit.win_sent,

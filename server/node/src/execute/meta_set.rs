@@ -1,6 +1,5 @@
 //! `ms`.
 
-use bytes::BytesMut;
 use evanesce_store::{Compare, Write, WriteMode, WriteOutcome};
 use evanesce_wire::encode::{self, ItemFacts};
 use evanesce_wire::error_lines::{OUT_OF_MEMORY_STORING, TOO_LARGE};
@@ -9,7 +8,7 @@ use evanesce_wire::request::{MetaSet, SetMode};
 
 use super::{Context, expiry, set};
 
-pub(super) fn execute(request: &MetaSet<'_>, context: &Context<'_>, out: &mut BytesMut) {
+pub(super) fn execute(request: &MetaSet<'_>, context: &Context<'_>, out: &mut Vec<u8>) {
     context.commands.cmd_meta.add(1);
     let outcome = context.store.write(&write(request, context), context.now);
     set::count(&outcome, request.compare.is_some(), context);

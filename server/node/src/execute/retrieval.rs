@@ -1,93 +1,139 @@
 //! Runs of retrievals, looked up in batches whatever requests the keys came in.
 
-use std::iter::Peekable;
-
 use arrayvec::ArrayVec;
 use evanesce_front::ReplyBuffer;
 use evanesce_store::{Lookup, Read, Value};
-use evanesce_wire::encode;
 use evanesce_wire::request::Request;
+use evanesce_wire::{KeysIter, encode};
 
+use super::in_turn::InTurn;
 use super::{Context, get, meta_get};
 
 /// Keys of one batch of lookups: enough to hide the latency of memory, and a bound on what one step adds to the
 /// output.
-const READS_MAX: usize = 32;
-
-/// Keys of a run's first batch: their values might be large, and each is pinned until its reader takes it.
-const READS_FIRST: usize = 8;
+pub(crate) const READS_MAX: usize = 32;
 
 /// A run of consecutive retrievals being answered. A step looks up a batch of keys; between steps the caller may
 /// flush.
-pub(crate) struct Retrieval<'b, 'a, K: Iterator<Item = (usize, &'b [u8])>> {
+pub(crate) struct Retrieval<'b, 'a> {
     requests: &'b [Request<'a>],
-    keys: Peekable<K>,
-    /// Keys of the next batch: doubles while values are small, falls to one when they fill the output.
-    width: usize,
+    /// The request whose keys come next.
+    at: usize,
+    /// What is left of its keys; `None` before the first.
+    keys: Option<KeysIter<'b>>,
 }
 
 /// Which request a lookup belongs to, and whether it is the request's last.
-struct Origin {
-    request: usize,
+struct Origin<'b, 'a> {
+    request: &'b Request<'a>,
     is_last: bool,
 }
 
+/// Counts of one step, added to the worker's at its end.
+#[derive(Default)]
+struct Tally {
+    gets: usize,
+    get_hits: usize,
+    touches: usize,
+    touch_hits: usize,
+}
+
 /// Whether a request can be part of a run. A retrieval without keys (`gat 0`) cannot.
+#[inline]
 pub(crate) fn is_retrieval(request: &Request<'_>) -> bool {
     match request {
-        Request::Get(get) => get.keys.iter().next().is_some(),
+        Request::Get(get) => !get.keys.as_bytes().is_empty(),
         Request::MetaGet(_) => true,
         _ => false,
     }
 }
 
-/// The keys of a run, each with the number of its request.
-fn keys<'b, 'a>(requests: &'b [Request<'a>]) -> impl Iterator<Item = (usize, &'b [u8])> + use<'b, 'a> {
-    requests.iter().enumerate().flat_map(|(index, request)| {
-        let (classic, meta) = match request {
-            Request::Get(get) => (Some(get.keys.iter()), None),
-            Request::MetaGet(get) => (None, Some(&*get.key.bytes)),
-            _ => (None, None),
-        };
-        classic.into_iter().flatten().chain(meta).map(move |key| (index, key))
-    })
-}
-
 /// A run over `requests`, all of which must be retrievals.
-pub(crate) fn retrieval<'b, 'a>(
-    requests: &'b [Request<'a>],
-) -> Retrieval<'b, 'a, impl Iterator<Item = (usize, &'b [u8])> + use<'b, 'a>> {
-    Retrieval { requests, keys: keys(requests).peekable(), width: READS_FIRST }
+pub(crate) fn retrieval<'b, 'a>(requests: &'b [Request<'a>]) -> Retrieval<'b, 'a> {
+    Retrieval { requests, at: 0, keys: None }
 }
 
-impl<'b, K: Iterator<Item = (usize, &'b [u8])>> Retrieval<'b, '_, K> {
+impl<'b, 'a> Retrieval<'b, 'a> {
     /// Answers the next batch of keys; false when none remains.
     pub(crate) fn step(&mut self, context: &Context<'_>, out: &mut ReplyBuffer) -> bool {
         let mut reads: ArrayVec<Read<'b>, READS_MAX> = ArrayVec::new();
-        let mut origins: ArrayVec<Origin, READS_MAX> = ArrayVec::new();
-        while reads.len() < self.width
-            && let Some((request, key)) = self.keys.next()
+        let mut origins: ArrayVec<Origin<'b, 'a>, READS_MAX> = ArrayVec::new();
+        // Values might be large, and each is pinned until its reader takes it: fewer at a time while they are.
+        let width = context.reads.get().min(READS_MAX);
+        while reads.len() < width
+            && let Some((key, origin)) = self.next_key()
         {
-            let is_last = self.keys.peek().is_none_or(|(next, _)| *next != request);
-            reads.push(read(&self.requests[request], key, context));
-            origins.push(Origin { request, is_last });
+            reads.push(read(origin.request, key, context));
+            origins.push(origin);
         }
+        let mut in_turn = InTurn::new(reads.len());
+        let mut tally = Tally::default();
         context.store.read_batch(&reads, context.now, |index, lookup| {
-            let origin = &origins[index];
-            match &self.requests[origin.request] {
-                Request::Get(get) => get::answer(get, reads[index].key, &lookup, context, out),
-                Request::MetaGet(get) => return meta_get::answer(get, &lookup, context, out),
-                _ => {}
-            }
-            if origin.is_last {
-                encode::end(out.buf());
-            }
+            let (read, origin) = (&reads[index], &origins[index]);
+            tally.count(&lookup, read.touch.is_some());
+            in_turn.append(index, out, |out| answer(origin, read.key, &lookup, context, out));
         });
-        self.width = if out.is_full() { 1 } else { (self.width * 2).min(READS_MAX) };
-        self.keys.peek().is_some()
+        in_turn.finish(out);
+        tally.add_to(context);
+        context.reads.set(if out.is_full() { 1 } else { (width * 2).min(READS_MAX) });
+        self.at < self.requests.len()
+    }
+
+    /// The next key of the run. Every request has one at least.
+    #[inline]
+    fn next_key(&mut self) -> Option<(&'b [u8], Origin<'b, 'a>)> {
+        let request = self.requests.get(self.at)?;
+        let (key, is_last) = match request {
+            Request::Get(get) => {
+                let keys = self.keys.get_or_insert_with(|| get.keys.iter());
+                let key = keys.next().unwrap_or_default();
+                (key, keys.is_empty())
+            }
+            Request::MetaGet(get) => (&*get.key.bytes, true),
+            _ => (&[][..], true),
+        };
+        if is_last {
+            self.keys = None;
+            self.at += 1;
+        }
+        Some((key, Origin { request, is_last }))
     }
 }
 
+impl Tally {
+    #[inline]
+    fn count(&mut self, lookup: &Lookup<'_>, touches: bool) {
+        let hits = usize::from(matches!(lookup, Lookup::Hit(_)));
+        if touches {
+            self.touches += 1;
+            self.touch_hits += hits;
+        } else {
+            self.gets += 1;
+            self.get_hits += hits;
+        }
+    }
+
+    fn add_to(&self, context: &Context<'_>) {
+        let commands = context.commands;
+        commands.cmd_get.add(self.gets);
+        commands.get_hits.add(self.get_hits);
+        commands.get_misses.add(self.gets - self.get_hits);
+        if self.touches > 0 {
+            commands.cmd_touch.add(self.touches);
+            commands.touch_hits.add(self.touch_hits);
+            commands.touch_misses.add(self.touches - self.touch_hits);
+        }
+    }
+}
+
+/// Counts a lookup that is not part of a run, as a touch where it touches.
+pub(super) fn count(lookup: &Lookup<'_>, touches: bool, context: &Context<'_>) {
+    let mut tally = Tally::default();
+    tally.count(lookup, touches);
+    tally.add_to(context);
+}
+
+#[inline]
 fn read<'b>(request: &Request<'_>, key: &'b [u8], context: &Context<'_>) -> Read<'b> {
     match request {
         Request::Get(get) => get::read(get, key, context),
@@ -96,32 +142,33 @@ fn read<'b>(request: &Request<'_>, key: &'b [u8], context: &Context<'_>) -> Read
     }
 }
 
-/// Length of a value.
-pub(super) fn value_bytes(value: &Value<'_>) -> usize {
-    match value {
-        Value::Inline(bytes) => bytes.len(),
-        Value::Pinned(pieces) => pieces.iter().map(|piece| piece.len()).sum(),
+/// Appends what a lookup adds to its request's reply.
+#[inline]
+fn answer(
+    origin: &Origin<'_, '_>,
+    key: &[u8],
+    lookup: &Lookup<'_>,
+    context: &Context<'_>,
+    out: &mut ReplyBuffer,
+) {
+    match origin.request {
+        Request::Get(get) => {
+            get::answer(get, key, lookup, out);
+            if origin.is_last {
+                encode::end(out.buf());
+            }
+        }
+        Request::MetaGet(get) => meta_get::answer(get, lookup, context, out),
+        _ => {}
     }
 }
 
 /// Appends a value and its line end.
+#[inline]
 pub(super) fn append_value(value: &Value<'_>, out: &mut ReplyBuffer) {
     match value {
         Value::Inline(bytes) => out.buf().extend_from_slice(bytes),
         Value::Pinned(pieces) => pieces.iter().for_each(|piece| out.push_stored(piece.clone())),
     }
     out.buf().extend_from_slice(b"\r\n");
-}
-
-/// Counts a lookup, as a touch where it touches.
-pub(super) fn count(lookup: &Lookup<'_>, touches: bool, context: &Context<'_>) {
-    let commands = context.commands;
-    let (asked, outcome) = match (touches, lookup) {
-        (false, Lookup::Hit(_)) => (&commands.cmd_get, &commands.get_hits),
-        (false, Lookup::Miss) => (&commands.cmd_get, &commands.get_misses),
-        (true, Lookup::Hit(_)) => (&commands.cmd_touch, &commands.touch_hits),
-        (true, Lookup::Miss) => (&commands.cmd_touch, &commands.touch_misses),
-    };
-    asked.add(1);
-    outcome.add(1);
 }

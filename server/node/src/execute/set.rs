@@ -1,6 +1,5 @@
 //! `set`, `add`, `replace`, `append`, `prepend`, `cas`.
 
-use bytes::BytesMut;
 use evanesce_store::{Compare, Write, WriteMode, WriteOutcome};
 use evanesce_wire::error_lines::{OUT_OF_MEMORY_STORING, TOO_LARGE};
 use evanesce_wire::reply::Status;
@@ -8,7 +7,7 @@ use evanesce_wire::request::{Set, SetMode};
 
 use super::{Context, error, expiry, word};
 
-pub(super) fn execute(set: &Set<'_>, context: &Context<'_>, out: &mut BytesMut) {
+pub(super) fn execute(set: &Set<'_>, context: &Context<'_>, out: &mut Vec<u8>) {
     let write = Write {
         flags: set.flags,
         expiry: expiry::resolve(set.exptime, context.now),

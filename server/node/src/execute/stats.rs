@@ -1,6 +1,5 @@
 //! `stats` and its kinds.
 
-use bytes::BytesMut;
 use evanesce_wire::encode;
 use evanesce_wire::error_lines::{STATS_DETAIL_USAGE, UNKNOWN_COMMAND};
 use evanesce_wire::reply::Status;
@@ -13,7 +12,7 @@ const CACHEDUMP_NOT_ALLOWED: &str = "CLIENT_ERROR stats cachedump not allowed";
 /// Statistics per prefix belong to namespaces, which come later.
 const DETAIL_NOT_OFFERED: &str = "SERVER_ERROR stats detail is not offered";
 
-pub(super) fn execute(argument: &[u8], context: &Context<'_>, out: &mut BytesMut) {
+pub(super) fn execute(argument: &[u8], context: &Context<'_>, out: &mut Vec<u8>) {
     let mut words = argument.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
     match words.next().unwrap_or_default() {
         b"" => list(&context.shared.stats(), out),
@@ -32,7 +31,7 @@ pub(super) fn execute(argument: &[u8], context: &Context<'_>, out: &mut BytesMut
     }
 }
 
-fn list(stats: &[(&'static str, String)], out: &mut BytesMut) {
+fn list(stats: &[(&'static str, String)], out: &mut Vec<u8>) {
     for (name, value) in stats {
         encode::stat(out, name, value);
     }

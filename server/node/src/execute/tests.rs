@@ -1,12 +1,13 @@
 //! Transcripts: bytes in, bytes out, at a given time. CAS tokens in replies stand as `#`.
 
+use std::cell::Cell;
 use std::num::NonZeroUsize;
 
 use evanesce_front::{Flow, ReplyBuffer};
 use evanesce_store::{Store, StoreConfig, Time};
 use evanesce_wire::{Decoded, Limits, RequestDecoder};
 
-use super::{Context, execute};
+use super::{Context, READS_MAX, execute};
 use crate::shared::{Facts, Shared};
 
 const START: Time = Time(1_700_000_000_250);
@@ -15,6 +16,7 @@ const START: Time = Time(1_700_000_000_250);
 struct Bench {
     shared: Shared,
     now: Time,
+    reads: Cell<usize>,
 }
 
 impl Bench {
@@ -27,7 +29,11 @@ impl Bench {
             connections_max: 10,
             idle_timeout: None,
         };
-        Self { shared: Shared::new(Store::new(config).unwrap(), 1, None, facts), now: START }
+        Self {
+            shared: Shared::new(Store::new(config).unwrap(), 1, None, facts),
+            now: START,
+            reads: Cell::new(READS_MAX),
+        }
     }
 
     /// Decodes and executes all of `input`.
@@ -43,6 +49,7 @@ impl Bench {
             now: self.now,
             commands: &self.shared.commands[0],
             shared: &self.shared,
+            reads: &self.reads,
         };
         let mut at = 0;
         while at < input.len() {

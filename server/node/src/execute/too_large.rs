@@ -1,13 +1,12 @@
 //! A store command whose value was too large, or came when there was no memory for it.
 
-use bytes::BytesMut;
 use evanesce_store::{Delete, DeleteMode};
 use evanesce_wire::request::TooLarge;
 
 use super::{Context, error};
 
 /// Answers, and drops what is there: its writer believes it replaced.
-pub(super) fn execute(refused: &TooLarge<'_>, context: &Context<'_>, out: &mut BytesMut) {
+pub(super) fn execute(refused: &TooLarge<'_>, context: &Context<'_>, out: &mut Vec<u8>) {
     context.commands.store_too_large.add(1);
     if refused.drop_item {
         let delete =

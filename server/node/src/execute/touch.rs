@@ -1,13 +1,12 @@
 //! `touch`.
 
-use bytes::BytesMut;
 use evanesce_store::{Lookup, Read};
 use evanesce_wire::reply::Status;
 use evanesce_wire::request::Touch;
 
 use super::{Context, expiry, retrieval, word};
 
-pub(super) fn execute(request: &Touch<'_>, context: &Context<'_>, out: &mut BytesMut) {
+pub(super) fn execute(request: &Touch<'_>, context: &Context<'_>, out: &mut Vec<u8>) {
     let touch = Some(expiry::resolve(request.exptime, context.now));
     let read = Read { touch, ..Read::key(request.key) };
     let status = context.store.read(&read, context.now, |lookup| {
