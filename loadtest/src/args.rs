@@ -10,7 +10,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 
 mod measure;
 
-pub(crate) use measure::{Pair, Pairs};
+pub(crate) use measure::{Connections, Crowd, Latency, Pair, Pairs, RateOf};
 
 /// Load-test harness of Evanesce: replays traces, measures servers side by side, and checks the answers.
 #[derive(Debug, Parser)]
@@ -28,6 +28,13 @@ pub(crate) enum Command {
     Replay(Replay),
     /// Measure two servers side by side: processor time per request, in windows taken in turn.
     Pairs(Pairs),
+    /// Measure two servers side by side: latency on a schedule, at a share of the second one's peak.
+    Latency(Latency),
+    /// Measure two servers side by side: memory of idle connections, processor time with many active ones.
+    Connections(Connections),
+    /// Hold connections to one server for `connections`.
+    #[command(hide = true)]
+    Crowd(Crowd),
 }
 
 const REPLAY_HELP: &str = "\

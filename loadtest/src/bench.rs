@@ -32,6 +32,24 @@ pub(crate) struct Bench {
     pub(crate) servers: [Server; 2],
 }
 
+/// What was measured, for a report.
+#[derive(Debug, Serialize)]
+pub(crate) struct Setting {
+    a: Subject,
+    b: Subject,
+    keys: u64,
+    key_bytes: usize,
+    value_bytes: usize,
+    connections: usize,
+}
+
+/// One of the two servers.
+#[derive(Debug, Serialize)]
+struct Subject {
+    command: String,
+    version: String,
+}
+
 /// Who is meant, in the order of the windows.
 pub(crate) const SIDES: [&str; 2] = ["A", "B"];
 
@@ -71,7 +89,7 @@ impl Bench {
     /// When a server does not start, or does not take or return an item.
     pub(crate) fn set_up(options: &Pair) -> anyhow::Result<Bench> {
         options.check()?;
-        let items = items_of(options);
+        let items = items_of(options.keys, options.key_bytes, options.value_bytes);
         let servers = Server::start_both([&options.a, &options.b], options.server_core())?;
         if let Some(core) = options.client_core() {
             pin::pin(core)?;
@@ -85,17 +103,33 @@ impl Bench {
         Ok(Bench { items, servers })
     }
 
+    /// What is measured, for a report.
+    pub(crate) fn setting(&self, options: &Pair) -> Setting {
+        let [a, b] = &self.servers;
+        let subject = |server: &Server| Subject {
+            command: server.command().to_owned(),
+            version: server.version().to_owned(),
+        };
+        Setting {
+            a: subject(a),
+            b: subject(b),
+            keys: options.keys,
+            key_bytes: options.key_bytes,
+            value_bytes: options.value_bytes,
+            connections: options.connections.get(),
+        }
+    }
+
     /// A load over the items; the same seed draws the same keys from both servers.
     pub(crate) fn traffic(&self, load: Load, seed: u64) -> Traffic {
         Traffic::new(load, self.items.clone(), Order::Drawn(seed))
     }
 }
 
-/// The items that the options describe.
-pub(crate) fn items_of(options: &Pair) -> Items {
-    let keys = KeySpace::new(options.keys, options.key_bytes);
-    let size = ValueSize { bytes_min: options.value_bytes, bytes_max: options.value_bytes };
-    Items::new(keys, Values::new(size), options.value_bytes)
+/// So many items, of one size.
+pub(crate) fn items_of(keys: u64, key_bytes: usize, value_bytes: usize) -> Items {
+    let size = ValueSize { bytes_min: value_bytes, bytes_max: value_bytes };
+    Items::new(KeySpace::new(keys, key_bytes), Values::new(size), value_bytes)
 }
 
 /// Writes all items and reads all back.

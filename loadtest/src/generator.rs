@@ -7,17 +7,23 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
+use socket2::{Domain, Socket, Type};
 use thiserror::Error;
 
 mod closed;
 mod connection;
 mod explain;
+mod lane;
+mod open;
 
 use crate::interrupt;
-use crate::traffic::Traffic;
+use crate::traffic::{Batch, Traffic};
 use closed::ClosedLoop;
-use connection::{Connection, Fault};
+use connection::Connection;
+
+pub(crate) use open::{Lanes, Pace, Timing};
 
 /// One batch in so many is checked byte by byte: often enough to see any systematic fault within a window,
 /// seldom enough to cost the generator next to nothing.
@@ -101,26 +107,14 @@ impl Pool {
     /// # Errors
     /// [`GeneratorError::Connect`].
     pub(crate) fn connect(address: SocketAddr, count: usize) -> Result<Pool, GeneratorError> {
-        let io = |source| GeneratorError::Io { address, source };
-        let poll = Poll::new().map_err(io)?;
-        let mut pool = Pool {
+        let (poll, streams) = connect(address, count)?;
+        Ok(Pool {
             address,
             poll,
             events: Events::with_capacity(EVENTS_MAX),
-            connections: Vec::with_capacity(count),
-            buffer: vec![0; READ_BYTES].into_boxed_slice(),
-        };
-        for number in 0..count {
-            if interrupt::requested() {
-                return Err(GeneratorError::Interrupted);
-            }
-            let connect = |source| GeneratorError::Connect { address, number, source };
-            let mut connection = Connection::open(address, source_of(address, number)).map_err(connect)?;
-            let both = Interest::READABLE | Interest::WRITABLE;
-            pool.poll.registry().register(connection.source(), Token(number), both).map_err(io)?;
-            pool.connections.push(connection);
-        }
-        Ok(pool)
+            connections: streams.into_iter().map(Connection::new).collect(),
+            buffer: read_buffer(),
+        })
     }
 
     /// Sends batches, each when an earlier one is answered, and waits for all answers before it returns.
@@ -149,6 +143,40 @@ impl Pool {
     }
 }
 
+fn read_buffer() -> Box<[u8]> {
+    vec![0; READ_BYTES].into_boxed_slice()
+}
+
+/// Opens connections and watches them: an event's token is the number of its connection.
+fn connect(address: SocketAddr, count: usize) -> Result<(Poll, Vec<TcpStream>), GeneratorError> {
+    let io = |source| GeneratorError::Io { address, source };
+    let poll = Poll::new().map_err(io)?;
+    let mut streams = Vec::with_capacity(count);
+    for number in 0..count {
+        if interrupt::requested() {
+            return Err(GeneratorError::Interrupted);
+        }
+        let connect = |source| GeneratorError::Connect { address, number, source };
+        let mut stream = dial(address, source_of(address, number)).map_err(connect)?;
+        let both = Interest::READABLE | Interest::WRITABLE;
+        poll.registry().register(&mut stream, Token(number), both).map_err(io)?;
+        streams.push(stream);
+    }
+    Ok((poll, streams))
+}
+
+/// Connects, blocking: a listener on this machine answers at once.
+fn dial(server: SocketAddr, source: Option<IpAddr>) -> std::io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(server), Type::STREAM, None)?;
+    if let Some(source) = source {
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+    }
+    socket.connect(&server.into())?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_nonblocking(true)?;
+    Ok(TcpStream::from_std(socket.into()))
+}
+
 /// Waits for events; a signal is none.
 fn wait(poll: &mut Poll, events: &mut Events, limit: Duration) -> std::io::Result<()> {
     loop {
@@ -158,6 +186,18 @@ fn wait(poll: &mut Poll, events: &mut Events, limit: Duration) -> std::io::Resul
             other => return other,
         }
     }
+}
+
+/// Why a connection is of no more use.
+#[derive(Debug)]
+enum Fault {
+    Io(std::io::Error),
+    Closed,
+    /// The answer is not what a right one could be, or did not come.
+    Unexpected {
+        batch: Batch,
+        got: usize,
+    },
 }
 
 /// Says what went wrong on a connection; asks the server again where the answer was not a right one.

@@ -3,6 +3,8 @@
 //! - `replay`: a trace of requests, cache-aside, against a cluster through the smart client or against any one
 //!   memcached: hit ratio, latency, errors.
 //! - `pairs`: two servers side by side, in windows taken in turn: processor time per request.
+//! - `latency`: the same two, latency of requests that come on a schedule.
+//! - `connections`: the same two, memory of idle connections and processor time with many active ones.
 //!
 //! Goals: figures that can be set side by side, since both sides were measured in the same minutes on the same cores
 //! with the same requests; a wrong answer is caught, wherever it comes from, and fails the run. Non-goals: absolute
@@ -38,10 +40,13 @@
 mod args;
 mod bench;
 mod cache;
+mod connections;
+mod crowd;
 mod dispatch;
 mod generator;
 mod interrupt;
 mod keys;
+mod latency;
 mod load;
 mod pacing;
 mod pairs;
@@ -87,6 +92,9 @@ fn run(cli: &args::Cli) -> anyhow::Result<bool> {
     match &cli.command {
         Command::Replay(options) => replay::run(options),
         Command::Pairs(options) => measured(|| pairs::run(options)),
+        Command::Latency(options) => measured(|| latency::run(options)),
+        Command::Connections(options) => measured(|| connections::run(options)),
+        Command::Crowd(options) => measured(|| crowd::run(options)),
     }
 }
 

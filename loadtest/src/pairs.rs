@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::args;
-use crate::bench::{Bench, Window, window};
+use crate::bench::{Bench, Setting, Window, window};
 use crate::generator::{Plan, Pool, Until};
 use crate::keys::seed_of;
 use crate::load::Load;
@@ -18,21 +18,10 @@ const ROUND_BATCHES: u64 = 1 << 32;
 /// What the command found.
 #[derive(Debug, Serialize)]
 struct Report {
-    a: Subject,
-    b: Subject,
-    keys: u64,
-    key_bytes: usize,
-    value_bytes: usize,
-    connections: usize,
+    #[serde(flatten)]
+    setting: Setting,
     rounds: u32,
     loads: Vec<Row>,
-}
-
-/// One of the two servers.
-#[derive(Debug, Serialize)]
-struct Subject {
-    command: String,
-    version: String,
 }
 
 /// One load. Medians of the windows, and the spread of the ratios of the pairs.
@@ -101,20 +90,7 @@ fn measure(bench: &Bench, pools: &mut [Pool; 2], load: Load, options: &args::Pai
 }
 
 fn report(bench: &Bench, options: &args::Pairs, loads: Vec<Row>) -> Report {
-    let subject = |side: usize| {
-        let server = &bench.servers[side];
-        Subject { command: server.command().to_owned(), version: server.version().to_owned() }
-    };
-    Report {
-        a: subject(0),
-        b: subject(1),
-        keys: options.pair.keys,
-        key_bytes: options.pair.key_bytes,
-        value_bytes: options.pair.value_bytes,
-        connections: options.pair.connections.get(),
-        rounds: options.rounds.get(),
-        loads,
-    }
+    Report { setting: bench.setting(&options.pair), rounds: options.rounds.get(), loads }
 }
 
 impl Row {

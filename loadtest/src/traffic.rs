@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use bytes::BytesMut;
+use evanesce_wire::limits::KEY_BYTES_MAX;
 use evanesce_wire::request::{Exptime, Get, Keys, Set, SetMode};
 use evanesce_wire::{Expect, Reply, ReplyDecoder, Request, Status, Value};
 
@@ -95,7 +96,7 @@ impl Items {
     fn set(&self, index: u64, out: &mut Vec<u8>) {
         let key = self.set.append(out);
         self.keys.write(index, &mut out[key.clone()]);
-        let mut copy = [0; evanesce_wire::limits::KEY_BYTES_MAX];
+        let mut copy = [0; KEY_BYTES_MAX];
         let copy = &mut copy[..key.len()];
         copy.copy_from_slice(&out[key]);
         let start = out.len();
@@ -113,6 +114,15 @@ impl Items {
     /// Length of the reply to a `get` that hits.
     pub(crate) fn hit_bytes(&self) -> usize {
         self.hit_bytes + END.len()
+    }
+
+    /// Whether a reply of the right length has key `index` at its beginning, and an end.
+    pub(crate) fn is_hit_of(&self, index: u64, reply: &[u8]) -> bool {
+        let mut key = [0; KEY_BYTES_MAX];
+        let key = &mut key[..self.keys.key_bytes()];
+        self.keys.write(index, key);
+        let after = reply.strip_prefix(b"VALUE ").and_then(|rest| rest.strip_prefix(&*key));
+        after.is_some_and(|rest| rest.starts_with(b" ")) && reply.ends_with(END)
     }
 
     /// Whether a whole reply to a `get` of key `index` is right.
@@ -152,6 +162,16 @@ impl Traffic {
     /// A load over items.
     pub(crate) fn new(load: Load, items: Items, order: Order) -> Traffic {
         Traffic { load, items, order }
+    }
+
+    /// Its items.
+    pub(crate) fn items(&self) -> &Items {
+        &self.items
+    }
+
+    /// The key of batch `number`, where a batch is one request.
+    pub(crate) fn index_of(&self, number: u64) -> u64 {
+        self.index(number, 0, self.drawn(number, 0))
     }
 
     /// Writes batch `number` over `out`.

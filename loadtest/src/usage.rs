@@ -1,4 +1,4 @@
-//! What a process has used of the processor, from `/proc`.
+//! What a process has used: processor time and memory, from `/proc`.
 
 use std::fs;
 use std::io;
@@ -32,6 +32,21 @@ pub(crate) fn own_time() -> Duration {
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
+/// Memory of a process that is in RAM, in bytes (`VmRSS`).
+///
+/// # Errors
+/// When there is no such process.
+pub(crate) fn resident_bytes(pid: u32) -> io::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    resident_in(&status).ok_or_else(|| io::Error::other("no VmRSS in the process's status"))
+}
+
+fn resident_in(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
 fn first_number(text: &str) -> io::Result<u64> {
     let number = text.split_whitespace().next().and_then(|word| word.parse().ok());
     number.ok_or_else(|| io::Error::other("the scheduler's account of a thread is not a number"))
@@ -39,19 +54,22 @@ fn first_number(text: &str) -> io::Result<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{first_number, own_time, processor_time};
+    use super::{first_number, own_time, processor_time, resident_bytes, resident_in};
     use std::time::Duration;
 
     #[test]
     fn files_are_read_as_the_kernel_writes_them() {
         assert_eq!(first_number("123456 789 5\n").expect("a number"), 123_456);
         assert!(first_number("\n").is_err());
+        assert_eq!(resident_in("Name:\tx\nVmRSS:\t    1840 kB\nThreads:\t1\n"), Some(1840 * 1024));
+        assert_eq!(resident_in("Name:\tx\n"), None);
     }
 
     #[test]
     fn own_process_has_used_something() {
         let pid = std::process::id();
         assert!(processor_time(pid).expect("it runs") > Duration::ZERO);
+        assert!(resident_bytes(pid).expect("it runs") > 100_000);
         assert!(own_time() > Duration::ZERO);
     }
 }

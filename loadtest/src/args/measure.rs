@@ -1,7 +1,9 @@
 //! Options of the commands that measure two servers side by side.
 
+use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
@@ -123,6 +125,129 @@ pub(crate) struct Pairs {
     /// Loads, one after the other.
     #[arg(long, value_name = "LOAD", value_delimiter = ',', default_value = "get,get16,mget32,mix16,set16")]
     pub(crate) loads: Vec<Load>,
+}
+
+const LATENCY_HELP: &str = "\
+Example, a node against stock memcached at half of memcached's peak:
+  evanesce-loadtest latency \\
+    --a 'target/release/evanesce node --standalone --listen 127.0.0.1:{port} --threads 1 --memory 1GiB' \\
+    --b 'memcached -l 127.0.0.1 -p {port} -U 0 -t 1 -m 1024 -c 4096 -u nobody'
+
+GETs of one key are sent on a schedule, whether or not earlier ones were answered, and each is timed from the
+instant it was due. Arrivals are independent of each other (Poisson), as those of many users are; both servers get
+the same arrivals and keys in the same round. A percentage is of B's peak, which a closed loop finds first.
+
+The generator spins, so it needs a core of its own. Its own lateness (due to sent) is part of every latency and is
+reported beside them: where it comes near them, the machine is too busy for this measurement.
+
+Exit code: 0 when every answer was right, 1 when not or on any error, 2 for a wrong command line.";
+
+/// `latency`.
+#[derive(Debug, Args)]
+#[command(after_help = LATENCY_HELP)]
+pub(crate) struct Latency {
+    #[command(flatten)]
+    pub(crate) pair: Pair,
+
+    /// Requests per second, or a share of B's peak.
+    #[arg(long, value_name = "N/s|N%", default_value = "50%")]
+    pub(crate) rate: RateOf,
+
+    /// Pairs of windows.
+    #[arg(long, value_name = "N", default_value = "14")]
+    pub(crate) rounds: NonZeroU32,
+
+    /// How long each server is measured in turn.
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = window)]
+    pub(crate) window: Duration,
+}
+
+const CONNECTIONS_HELP: &str = "\
+Example, a node against stock memcached:
+  evanesce-loadtest connections --count 15000 --active 10000 \\
+    --a 'target/release/evanesce node --standalone --listen 127.0.0.1:{port} --threads 1 --memory 1GiB \\
+         --connections-max 16384' \\
+    --b 'memcached -l 127.0.0.1 -p {port} -U 0 -t 1 -m 1024 -c 16384 -u nobody'
+
+COUNT connections are opened to A and to B, by a process for each, over several loopback source addresses; each
+does one GET and then nothing. Resident memory that the server gained, over COUNT, is what an idle connection
+costs. Then ACTIVE of them take turns, --in-flight at once, in windows of A and B in turn: processor time per GET.
+
+Every process needs a few more file descriptors than COUNT; the soft limit is raised to the hard one.
+
+Exit code: 0 when every answer was right, 1 when not or on any error, 2 for a wrong command line.";
+
+/// `connections`.
+#[derive(Debug, Args)]
+#[command(after_help = CONNECTIONS_HELP)]
+pub(crate) struct Connections {
+    #[command(flatten)]
+    pub(crate) pair: Pair,
+
+    /// Connections to hold open to each server.
+    #[arg(long, value_name = "N", default_value = "15000")]
+    pub(crate) count: NonZeroUsize,
+
+    /// How many of them ask, in rotation.
+    #[arg(long, value_name = "N", default_value = "10000")]
+    pub(crate) active: NonZeroUsize,
+
+    /// GETs on their way at once, each on another connection. The default is that of `pairs --loads get`, so that
+    /// the number of connections is all that differs from it.
+    #[arg(long, value_name = "N", default_value = "50")]
+    pub(crate) in_flight: NonZeroUsize,
+
+    /// Pairs of windows.
+    #[arg(long, value_name = "N", default_value = "14")]
+    pub(crate) rounds: NonZeroU32,
+
+    /// How long each server is measured in turn.
+    #[arg(long, value_name = "DURATION", default_value = "500ms", value_parser = window)]
+    pub(crate) window: Duration,
+}
+
+/// `crowd`: the process that holds the connections to one server. Started by `connections`, not by people.
+#[derive(Debug, Args)]
+pub(crate) struct Crowd {
+    #[arg(long)]
+    pub(crate) server: SocketAddr,
+    #[arg(long)]
+    pub(crate) pid: u32,
+    #[arg(long)]
+    pub(crate) count: usize,
+    #[arg(long)]
+    pub(crate) keys: u64,
+    #[arg(long)]
+    pub(crate) key_bytes: usize,
+    #[arg(long)]
+    pub(crate) value_bytes: usize,
+}
+
+/// A rate, or a share of a server's peak.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum RateOf {
+    PerSecond(f64),
+    /// 1 is all of it.
+    Peak(f64),
+}
+
+impl FromStr for RateOf {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<RateOf, String> {
+        let rate = match text.strip_suffix('%') {
+            Some(percent) => percent.parse().map(|percent: f64| RateOf::Peak(percent / 100.0)),
+            None => text.strip_suffix("/s").unwrap_or(text).parse().map(RateOf::PerSecond),
+        };
+        match rate {
+            Ok(rate @ (RateOf::PerSecond(number) | RateOf::Peak(number)))
+                if number.is_finite() && number > 0.0 =>
+            {
+                Ok(rate)
+            }
+            _ => Err(format!("{text:?} is not a rate: write 50000/s or 50%")),
+        }
+    }
 }
 
 fn key_bytes(text: &str) -> Result<usize, String> {

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use super::connection::{Answered, Connection, Fault};
-use super::{Counts, Plan, Until};
+use super::connection::{Answered, Connection};
+use super::{Counts, Fault, Plan, Until};
 use crate::traffic::Traffic;
 
 /// One run over a pool's connections.

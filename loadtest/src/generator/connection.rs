@@ -1,12 +1,10 @@
 //! One non-blocking connection, with one batch on its way at most.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::io::{ErrorKind, Read, Write};
 
 use mio::net::TcpStream;
-use socket2::{Domain, Socket, Type};
 
-use super::SAMPLE;
+use super::{Fault, SAMPLE};
 use crate::traffic::{Batch, Faults, Traffic};
 
 /// A connection. Between batches it holds its request buffer and nothing else.
@@ -21,18 +19,6 @@ pub(super) struct Connection {
     busy: bool,
 }
 
-/// Why a connection is of no more use.
-#[derive(Debug)]
-pub(super) enum Fault {
-    Io(io::Error),
-    Closed,
-    /// The answer is not what a right one could be, or did not come.
-    Unexpected {
-        batch: Batch,
-        got: usize,
-    },
-}
-
 /// A batch that was answered.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Answered {
@@ -42,33 +28,10 @@ pub(super) struct Answered {
 }
 
 impl Connection {
-    /// Connects, blocking: a listener on this machine answers at once.
-    ///
-    /// # Errors
-    /// When there is no listener, no descriptor or no local port.
-    pub(super) fn open(server: SocketAddr, source: Option<IpAddr>) -> io::Result<Connection> {
-        let socket = Socket::new(Domain::for_address(server), Type::STREAM, None)?;
-        if let Some(source) = source {
-            socket.bind(&SocketAddr::new(source, 0).into())?;
-        }
-        socket.connect(&server.into())?;
-        socket.set_tcp_nodelay(true)?;
-        socket.set_nonblocking(true)?;
-        let stream = TcpStream::from_std(socket.into());
-        Ok(Connection {
-            stream,
-            out: Vec::new(),
-            sent: 0,
-            batch: Batch::default(),
-            got: 0,
-            kept: Vec::new(),
-            busy: false,
-        })
-    }
-
-    /// What to watch for events.
-    pub(super) fn source(&mut self) -> &mut TcpStream {
-        &mut self.stream
+    /// A connection with nothing on its way.
+    pub(super) fn new(stream: TcpStream) -> Connection {
+        let batch = Batch::default();
+        Connection { stream, out: Vec::new(), sent: 0, batch, got: 0, kept: Vec::new(), busy: false }
     }
 
     /// Whether a batch is on its way.
@@ -109,28 +72,13 @@ impl Connection {
     }
 
     fn write(&mut self) -> Result<(), Fault> {
-        while self.sent < self.out.len() {
-            match self.stream.write(&self.out[self.sent..]) {
-                Ok(0) => return Err(Fault::Closed),
-                Ok(bytes) => self.sent += bytes,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(Fault::Io(error)),
-            }
-        }
-        Ok(())
+        write_some(&mut self.stream, &self.out, &mut self.sent)
     }
 
     /// Reads what is there; whether the answer is whole.
     fn read(&mut self, buffer: &mut [u8]) -> Result<bool, Fault> {
         loop {
-            let bytes = match self.stream.read(buffer) {
-                Ok(0) => return Err(Fault::Closed),
-                Ok(bytes) => bytes,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) => return Err(Fault::Io(error)),
-            };
+            let Some(bytes) = read_some(&mut self.stream, buffer)? else { return Ok(false) };
             let first = self.got == 0;
             self.got += bytes;
             if (first && !begins_well(buffer[0], &self.batch)) || self.got > self.batch.reply_bytes {
@@ -146,6 +94,33 @@ impl Connection {
             if bytes < buffer.len() {
                 return Ok(false);
             }
+        }
+    }
+}
+
+/// Writes what is left of `out`, as far as the socket takes it now.
+pub(super) fn write_some(stream: &mut TcpStream, out: &[u8], sent: &mut usize) -> Result<(), Fault> {
+    while *sent < out.len() {
+        match stream.write(&out[*sent..]) {
+            Ok(0) => return Err(Fault::Closed),
+            Ok(bytes) => *sent += bytes,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(Fault::Io(error)),
+        }
+    }
+    Ok(())
+}
+
+/// Reads once; `None` when there is nothing.
+pub(super) fn read_some(stream: &mut TcpStream, buffer: &mut [u8]) -> Result<Option<usize>, Fault> {
+    loop {
+        match stream.read(buffer) {
+            Ok(0) => return Err(Fault::Closed),
+            Ok(bytes) => return Ok(Some(bytes)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(Fault::Io(error)),
         }
     }
 }
