@@ -55,8 +55,13 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("evanesce-loadtest", &["evanesce-client", "evanesce-transport", "evanesce-wire"]),
+    ("evanesce-engines", &["evanesce-store"]),
     ("evanesce-tests", EVERYTHING),
 ];
+
+/// The workspaces, by their manifests from the root: one for all, and those that keep their dependencies to
+/// themselves.
+const MANIFESTS: [&str; 2] = ["Cargo.toml", "loadtest/engines/Cargo.toml"];
 
 /// What the suites may use: all that has a library.
 const EVERYTHING: &[&str] = &[
@@ -80,8 +85,12 @@ pub(crate) type Packages = BTreeMap<String, Vec<String>>;
 
 /// Reads them from cargo, which needs no network for it.
 pub(crate) fn packages() -> Packages {
+    MANIFESTS.iter().flat_map(|manifest| of_workspace(manifest)).collect()
+}
+
+fn of_workspace(manifest: &str) -> Packages {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let arguments = ["metadata", "--no-deps", "--format-version", "1"];
+    let arguments = ["metadata", "--no-deps", "--format-version", "1", "--manifest-path", manifest];
     let output = Command::new(cargo).args(arguments).current_dir(root()).output().expect("cargo runs");
     let parsed: Value = serde_json::from_slice(&output.stdout).expect("cargo metadata is JSON");
     parse(&parsed)
