@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub(crate) struct Budget {
     used: AtomicUsize,
     max: usize,
+    /// How often somebody found it exhausted and none of its own thread's connections to close.
+    exhausted: AtomicUsize,
 }
 
 /// Bytes taken from a budget; given back when dropped.
@@ -19,12 +21,22 @@ pub(crate) struct Charge {
 
 impl Budget {
     pub(crate) fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { used: AtomicUsize::new(0), max })
+        Arc::new(Self { used: AtomicUsize::new(0), max, exhausted: AtomicUsize::new(0) })
     }
 
     /// Bytes held now.
     pub(crate) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
+    }
+
+    /// Asks all threads to close who has held on for long. Returns how often that was asked now.
+    pub(crate) fn ask_others(&self) -> usize {
+        self.exhausted.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// How often that was asked.
+    pub(crate) fn asked(&self) -> usize {
+        self.exhausted.load(Ordering::Relaxed)
     }
 
     /// Takes `bytes`, or nothing if they would exceed the budget.

@@ -1,90 +1,78 @@
 //! The bytes of a connection between the socket and its requests.
 
-use std::sync::Arc;
-
-use crate::budget::{Budget, Charge};
-use crate::pool::{Pool, READ_BUFFER_BYTES};
+use crate::pool::{Kit, READ_BUFFER_BYTES};
 
 /// The part of a request that any connection may keep without asking: more than almost any line, and thousands of
 /// connections with one come to a few MiB.
 const FREE_BYTES: usize = 2 << 10;
 
-/// Holds nothing while there is nothing: what is lent goes back, what remains is copied to its exact size.
+/// Holds nothing while there is nothing: requests are read into a lent buffer, and what remains when that goes back is
+/// copied to its exact size.
 ///
 /// ```text
-///   nothing ──lend──▶ lent buffer ──whole requests──▶ nothing
+///   nothing ──read──▶ lent buffer ──whole requests──▶ nothing
 ///                       │     ▲
-///            part of one│     │lend                part of one, larger than a lent buffer
+///            part of one│     │read                part of one, larger than a lent buffer
 ///                       ▼     │                      ▼
 ///                     exact copy                   own buffer of the request's size
 /// ```
 #[derive(Debug, Default)]
 pub(crate) struct Input {
-    bytes: Vec<u8>,
-    /// `bytes` is not the pool's.
+    /// The exact copy, or the own buffer.
+    kept: Vec<u8>,
+    /// `kept` is the own buffer, to be read into.
     own: bool,
     partial: bool,
-    charge: Option<Charge>,
 }
 
 impl Input {
     /// A buffer with what remained and room for more.
-    pub(crate) fn lend(&mut self, pool: &Pool) -> &mut Vec<u8> {
-        if self.bytes.capacity() < READ_BUFFER_BYTES {
-            let mut buffer = pool.read_buffer();
-            buffer.extend_from_slice(&self.bytes);
-            self.bytes = buffer;
-            self.own = false;
+    #[inline]
+    pub(crate) fn buffer<'k>(&'k mut self, kit: &'k mut Kit) -> &'k mut Vec<u8> {
+        if self.own {
+            return &mut self.kept;
         }
-        &mut self.bytes
+        let buffer = kit.read_buffer();
+        if !self.kept.is_empty() {
+            buffer.extend_from_slice(&self.kept);
+            self.kept = Vec::new();
+        }
+        buffer
     }
 
-    /// There is nothing to read: gives a lent buffer back.
-    pub(crate) fn settle(&mut self, pool: &Pool) {
-        if !self.own && self.bytes.capacity() >= READ_BUFFER_BYTES {
-            let remains = self.bytes.as_slice().to_vec();
-            pool.give_read_buffer(std::mem::replace(&mut self.bytes, remains));
+    /// The lent buffer is to go back: keeps what remains.
+    #[inline]
+    pub(crate) fn settle(&mut self, kit: &mut Kit) {
+        if !kit.read.is_empty() {
+            self.kept = kit.read.as_slice().to_vec();
+            kit.read.clear();
         }
     }
 
     /// Takes the bytes away to decode them; [`Input::put_back`] must follow.
-    pub(crate) fn take(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.bytes)
+    #[inline]
+    pub(crate) fn take(&mut self, kit: &mut Kit) -> Vec<u8> {
+        std::mem::take(self.buffer(kit))
     }
 
     /// Puts them back, less what was consumed.
-    pub(crate) fn put_back(&mut self, mut bytes: Vec<u8>, consumed: usize) {
-        bytes.drain(..consumed);
-        self.bytes = bytes;
-    }
-
-    /// Asks whether a request of which `held` bytes are there and `missing` are not may be waited for.
-    pub(crate) fn admit(&mut self, held: usize, missing: usize, budget: &Arc<Budget>) -> bool {
-        let exact = if held == 0 { 0 } else { held.saturating_add(missing) };
-        if exact <= FREE_BYTES {
-            self.charge = None;
-            return true;
+    #[inline]
+    pub(crate) fn put_back(&mut self, kit: &mut Kit, mut bytes: Vec<u8>, consumed: usize) {
+        if consumed == bytes.len() {
+            bytes.clear();
+        } else {
+            bytes.drain(..consumed);
         }
-        let kept = exact..=exact.saturating_mul(2);
-        if !self.charge.as_ref().is_some_and(|charge| kept.contains(&charge.bytes())) {
-            self.charge = None;
-            self.charge = budget.charge(room(held, missing));
-        }
-        self.charge.is_some()
+        *(if self.own { &mut self.kept } else { &mut kit.read }) = bytes;
     }
 
     /// Makes room for the `missing` bytes of the request that began.
-    pub(crate) fn expect(&mut self, missing: usize, pool: &Pool) {
-        let held = self.bytes.len();
+    #[inline]
+    pub(crate) fn expect(&mut self, missing: usize, kit: &mut Kit) {
+        let held = if self.own { self.kept.len() } else { kit.read.len() };
         self.partial = held > 0 || missing > 1;
-        let exact = if held == 0 { 0 } else { held.saturating_add(missing) };
-        if exact > READ_BUFFER_BYTES {
-            if exact > self.bytes.capacity() {
-                self.grow(room(held, missing), pool);
-            }
-        } else if self.own {
-            self.bytes = self.bytes.as_slice().to_vec();
-            self.own = false;
+        if self.partial || self.own {
+            self.make_room(held, missing, kit);
         }
     }
 
@@ -94,19 +82,45 @@ impl Input {
     }
 
     /// Bytes of memory held.
-    #[cfg(test)]
     pub(crate) fn capacity(&self) -> usize {
-        self.bytes.capacity()
+        self.kept.capacity()
     }
 
-    fn grow(&mut self, needed: usize, pool: &Pool) {
-        let mut larger = Vec::with_capacity(needed);
-        larger.extend_from_slice(&self.bytes);
-        let before = std::mem::replace(&mut self.bytes, larger);
-        if !self.own {
-            pool.give_read_buffer(before);
+    fn make_room(&mut self, held: usize, missing: usize, kit: &mut Kit) {
+        let exact = if held == 0 { 0 } else { held.saturating_add(missing) };
+        if exact > READ_BUFFER_BYTES {
+            let from = if self.own { &self.kept } else { &kit.read };
+            if !self.own || exact > self.kept.capacity() {
+                let mut larger = Vec::with_capacity(room(held, missing));
+                larger.extend_from_slice(from);
+                self.kept = larger;
+                kit.read.clear();
+                self.own = true;
+            }
+        } else if self.own {
+            self.own = false;
+            let kept = std::mem::take(&mut self.kept);
+            kit.read_buffer().extend_from_slice(&kept);
         }
-        self.own = true;
+    }
+}
+
+/// Memory for a request that has begun and is not whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Need {
+    /// All bytes of the request, as far as known.
+    pub(crate) exact: usize,
+    /// What is set aside for it.
+    pub(crate) room: usize,
+}
+
+impl Need {
+    /// For a request of which `held` bytes are there and `missing` are not; `None` when that is so little that any
+    /// connection may keep it.
+    #[inline]
+    pub(crate) fn of(held: usize, missing: usize) -> Option<Self> {
+        let exact = if held == 0 { 0 } else { held.saturating_add(missing) };
+        (exact > FREE_BYTES).then(|| Self { exact, room: room(held, missing) })
     }
 }
 
@@ -120,55 +134,57 @@ fn room(held: usize, missing: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pool::Pool;
 
-    fn fill(input: &mut Input, pool: &Pool, bytes: &[u8]) {
-        input.lend(pool).extend_from_slice(bytes);
+    fn fill(input: &mut Input, kit: &mut Kit, bytes: &[u8]) {
+        input.buffer(kit).extend_from_slice(bytes);
     }
 
     #[test]
     fn idle_input_holds_nothing() {
         let (pool, mut input) = (Pool::default(), Input::default());
-        fill(&mut input, &pool, b"version\r\n");
-        let bytes = input.take();
-        input.put_back(bytes, 9);
-        input.expect(1, &pool);
-        input.settle(&pool);
-        assert_eq!((input.capacity(), pool.read_buffers(), input.is_partial()), (0, 1, false));
+        let mut kit = pool.lend();
+        fill(&mut input, &mut kit, b"version\r\n");
+        let bytes = input.take(&mut kit);
+        input.put_back(&mut kit, bytes, 9);
+        input.expect(1, &mut kit);
+        input.settle(&mut kit);
+        assert_eq!((input.capacity(), kit.read.len(), input.is_partial()), (0, 0, false));
     }
 
     #[test]
     fn part_of_a_small_request_keeps_its_exact_size() {
-        let (pool, budget, mut input) = (Pool::default(), Budget::new(0), Input::default());
-        fill(&mut input, &pool, b"version\r\nget ab");
-        let bytes = input.take();
-        input.put_back(bytes, 9);
-        assert!(input.admit(6, 1, &budget));
-        input.expect(1, &pool);
-        input.settle(&pool);
-        assert_eq!((input.capacity(), pool.read_buffers(), input.is_partial()), (6, 1, true));
-        assert_eq!(input.lend(&pool).as_slice(), b"get ab");
+        let (mut kit, mut input) = (Kit::default(), Input::default());
+        fill(&mut input, &mut kit, b"version\r\nget ab");
+        let bytes = input.take(&mut kit);
+        input.put_back(&mut kit, bytes, 9);
+        assert_eq!(Need::of(6, 1), None);
+        input.expect(1, &mut kit);
+        input.settle(&mut kit);
+        assert_eq!((input.capacity(), input.is_partial()), (6, true));
+        let mut other = Kit::default();
+        assert_eq!(input.buffer(&mut other).as_slice(), b"get ab");
+        assert!(other.read.capacity() >= READ_BUFFER_BYTES);
     }
 
     #[test]
     fn part_of_a_large_request_reserves_what_is_missing_and_is_charged() {
-        let (pool, budget, mut input) = (Pool::default(), Budget::new(150_000), Input::default());
-        fill(&mut input, &pool, &[b'x'; 1000]);
-        let bytes = input.take();
-        input.put_back(bytes, 0);
-        assert!(input.admit(1000, 99_000, &budget));
-        input.expect(99_000, &pool);
-        input.settle(&pool);
-        assert_eq!((input.capacity(), budget.used(), pool.read_buffers()), (100_000, 100_000, 1));
+        let (mut kit, mut input) = (Kit::default(), Input::default());
+        fill(&mut input, &mut kit, &[b'x'; 1000]);
+        let bytes = input.take(&mut kit);
+        input.put_back(&mut kit, bytes, 0);
+        assert_eq!(Need::of(1000, 99_000), Some(Need { exact: 100_000, room: 100_000 }));
+        input.expect(99_000, &mut kit);
+        input.settle(&mut kit);
+        assert_eq!((input.capacity(), kit.read.len()), (100_000, 0));
 
-        let mut other = Input::default();
-        assert!(!other.admit(1000, 99_000, &budget), "two exceed the budget");
-
-        fill(&mut input, &pool, &[b'y'; 99_000]);
-        let bytes = input.take();
-        input.put_back(bytes, 100_000);
-        assert!(input.admit(0, 1, &budget));
-        input.expect(1, &pool);
-        input.settle(&pool);
-        assert_eq!((input.capacity(), budget.used(), pool.read_buffers()), (0, 0, 1));
+        fill(&mut input, &mut kit, &[b'y'; 99_000]);
+        let bytes = input.take(&mut kit);
+        assert_eq!(bytes.len(), 100_000);
+        input.put_back(&mut kit, bytes, 100_000);
+        assert_eq!(Need::of(0, 1), None);
+        input.expect(1, &mut kit);
+        input.settle(&mut kit);
+        assert_eq!((input.capacity(), kit.read.len(), input.is_partial()), (0, 0, false));
     }
 }

@@ -69,6 +69,9 @@ impl Intake {
             if self.skipping && self.decoder.to_swallow() == 0 {
                 (self.decoder, self.skipping) = (RequestDecoder::new(self.limits), false);
             }
+            if at == input.len() {
+                return Taken { consumed: at, end: BatchEnd::Incomplete { missing: 1 } };
+            }
             let end = match self.decoder.decode(&input[at..]) {
                 Decoded::Request { request: Request::Quit, consumed } => {
                     at += consumed;

@@ -15,7 +15,15 @@ use crate::slot::Slot;
 pub struct Output<'a> {
     replies: &'a mut ReplyBuffer,
     stream: Pin<&'a mut (dyn AsyncWrite + Unpin + 'a)>,
-    slot: Option<&'a Slot>,
+    connection: Option<Connection<'a>>,
+}
+
+/// Whose output it is.
+#[derive(Clone, Copy)]
+struct Connection<'a> {
+    slot: &'a Slot,
+    /// Bytes of memory it holds beside the replies while it waits to write.
+    holds: usize,
 }
 
 impl std::fmt::Debug for Output<'_> {
@@ -27,16 +35,17 @@ impl std::fmt::Debug for Output<'_> {
 impl<'a> Output<'a> {
     /// An output into any stream, without a connection's limits: for tests of services.
     pub fn new(replies: &'a mut ReplyBuffer, stream: &'a mut (dyn AsyncWrite + Unpin + 'a)) -> Self {
-        Self { replies, stream: Pin::new(stream), slot: None }
+        Self { replies, stream: Pin::new(stream), connection: None }
     }
 
-    /// An output of a served connection.
+    /// An output of a served connection, which holds so many bytes beside the replies while it waits to write.
     pub(crate) fn of_connection<IO: AsyncWrite + Unpin>(
         replies: &'a mut ReplyBuffer,
         stream: &'a mut IO,
         slot: &'a Slot,
+        holds: usize,
     ) -> Self {
-        Self { replies, stream: Pin::new(stream), slot: Some(slot) }
+        Self { replies, stream: Pin::new(stream), connection: Some(Connection { slot, holds }) }
     }
 
     /// Where encoders append.
@@ -60,32 +69,48 @@ impl<'a> Output<'a> {
         self.replies.is_full()
     }
 
-    /// Writes all that was appended. Cancel-safe: what was written is not written again.
+    /// Writes all that was appended, and lets other connections go first: a reply long enough to be flushed before its
+    /// end has taken its turn. Cancel-safe: what was written is not written again.
     ///
     /// # Errors
     ///
     /// The connection is gone, its peer reads too slowly, or replies to slow readers exceed their budget. The
     /// connection does not survive; nothing may be retried on it.
     pub async fn flush(&mut self) -> io::Result<()> {
-        let flushed = poll_fn(|cx| self.poll_flush(cx)).await;
-        if let Some(slot) = self.slot {
-            slot.wrote();
+        poll_fn(|cx| self.poll_flush(cx)).await?;
+        tokio::task::yield_now().await;
+        Ok(())
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = self.poll_write_all(cx);
+        if flushed.is_pending() {
+            return self.poll_blocked(cx);
+        }
+        if let Some(connection) = self.connection {
+            connection.slot.wrote();
         }
         flushed
     }
 
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// The peer does not read: waits, unless that takes too long or too much.
+    pub(crate) fn poll_blocked(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(connection) = self.connection else { return Poll::Pending };
+        let bytes = self.replies.held_len() + connection.holds;
+        let waits = connection.slot.wait_to_write(bytes, cx.waker());
+        waits.map_or_else(|error| Poll::Ready(Err(error)), |()| Poll::Pending)
+    }
+
+    /// Writes all that was appended, as far as the peer takes it.
+    pub(crate) fn poll_write_all(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.replies.is_empty() {
-            match self.poll_write(cx) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(written)) => {
-                    self.replies.advance(written);
-                    if let Some(slot) = self.slot {
-                        slot.progressed(written);
-                    }
-                }
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return self.blocked(cx),
+            let written = ready!(self.poll_write(cx))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.replies.advance(written);
+            if let Some(connection) = self.connection {
+                connection.slot.progressed(written);
             }
         }
         Poll::Ready(Ok(()))
@@ -97,15 +122,6 @@ impl<'a> Output<'a> {
         }
         let mut slices = [IoSlice::new(&[]); SLICES_MAX];
         let slices = self.replies.slices(&mut slices);
-        let written = ready!(self.stream.as_mut().poll_write_vectored(cx, slices));
-        Poll::Ready(written)
-    }
-
-    /// The peer does not read: wait, unless that takes too long or too much.
-    fn blocked(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.slot.map(|slot| slot.wait_to_write(self.replies.owned_len(), cx.waker())) {
-            Some(Err(error)) => Poll::Ready(Err(error)),
-            Some(Ok(())) | None => Poll::Pending,
-        }
+        self.stream.as_mut().poll_write_vectored(cx, slices)
     }
 }

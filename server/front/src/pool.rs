@@ -11,62 +11,87 @@ use crate::reply_buffer::ReplyBuffer;
 /// cache.
 pub(crate) const READ_BUFFER_BYTES: usize = 16 << 10;
 
-/// Buffers of each kind that a thread keeps: more are lent at once only while services wait or readers are slow.
+/// Kits that a thread keeps: more are lent at once only while services wait.
 const KEPT_MAX: usize = 16;
 
-/// What a thread lends. None of it is ever waited for: an empty pool makes a new buffer.
+/// All that a connection is lent while it is being served. A connection that waits has none, or one without memory of
+/// its own but for the replies it waits with.
+#[derive(Debug, Default)]
+pub(crate) struct Kit {
+    /// What was read.
+    pub(crate) read: Vec<u8>,
+    /// What is to be written.
+    pub(crate) replies: ReplyBuffer,
+    /// Room for the requests of a batch; empty.
+    batch: Vec<Request<'static>>,
+}
+
+/// What a thread lends. None of it is ever waited for: an empty pool makes a new kit.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
-    reads: RefCell<Vec<Vec<u8>>>,
-    replies: RefCell<Vec<ReplyBuffer>>,
-    batches: RefCell<Vec<Vec<Request<'static>>>>,
+    // Boxed, because a kit goes from hand to hand with every request.
+    #[expect(clippy::vec_box, reason = "kits are moved in and out, not looked at here")]
+    kits: RefCell<Vec<Box<Kit>>>,
 }
 
 impl Pool {
-    /// An empty buffer with room for [`READ_BUFFER_BYTES`].
-    pub(crate) fn read_buffer(&self) -> Vec<u8> {
-        self.reads.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(READ_BUFFER_BYTES))
+    /// A kit with nothing in it.
+    #[inline]
+    pub(crate) fn lend(&self) -> Box<Kit> {
+        self.kits.borrow_mut().pop().unwrap_or_default()
     }
 
-    /// Takes a read buffer back.
-    pub(crate) fn give_read_buffer(&self, mut buffer: Vec<u8>) {
-        buffer.clear();
-        keep(&self.reads, buffer);
+    /// Takes a kit back, whatever is in it.
+    #[inline]
+    pub(crate) fn take_back(&self, mut kit: Box<Kit>) {
+        kit.read.clear();
+        if !kit.replies.is_empty() {
+            kit.replies.clear();
+        }
+        let mut kits = self.kits.borrow_mut();
+        if kits.len() < KEPT_MAX {
+            kits.push(kit);
+        }
     }
 
-    /// An empty reply buffer.
-    pub(crate) fn reply_buffer(&self) -> ReplyBuffer {
-        self.replies.borrow_mut().pop().unwrap_or_default()
-    }
-
-    /// Takes a reply buffer back.
-    pub(crate) fn give_reply_buffer(&self, mut buffer: ReplyBuffer) {
-        buffer.clear();
-        keep(&self.replies, buffer);
-    }
-
-    /// An empty batch.
-    pub(crate) fn batch<'a>(&self) -> Vec<Request<'a>> {
-        self.batches.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(BATCH_REQUESTS_MAX))
-    }
-
-    /// Takes a batch back. Collecting an emptied vector into one of another lifetime keeps its memory.
-    pub(crate) fn give_batch(&self, mut batch: Vec<Request<'_>>) {
-        batch.clear();
-        keep(&self.batches, batch.into_iter().map(|_| unreachable!("the batch was cleared")).collect());
-    }
-
-    /// Read buffers at home.
+    /// Kits at home.
     #[cfg(test)]
-    pub(crate) fn read_buffers(&self) -> usize {
-        self.reads.borrow().len()
+    pub(crate) fn kits(&self) -> usize {
+        self.kits.borrow().len()
     }
 }
 
-fn keep<T>(kept: &RefCell<Vec<T>>, buffer: T) {
-    let mut kept = kept.borrow_mut();
-    if kept.len() < KEPT_MAX {
-        kept.push(buffer);
+impl Kit {
+    /// The read buffer, with room.
+    #[inline]
+    pub(crate) fn read_buffer(&mut self) -> &mut Vec<u8> {
+        if self.read.capacity() < READ_BUFFER_BYTES {
+            self.read.reserve_exact(READ_BUFFER_BYTES);
+        }
+        &mut self.read
+    }
+
+    /// Takes the room for a batch away; [`Kit::put_batch`] brings it back.
+    #[inline]
+    pub(crate) fn take_batch<'a>(&mut self) -> Vec<Request<'a>> {
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.reserve(BATCH_REQUESTS_MAX);
+        batch
+    }
+
+    /// Brings it back. Collecting an emptied vector into one of another lifetime keeps its memory.
+    #[inline]
+    pub(crate) fn put_batch(&mut self, mut batch: Vec<Request<'_>>) {
+        batch.clear();
+        self.batch = batch.into_iter().map(|_| unreachable!("the batch was cleared")).collect();
+    }
+
+    /// A kit with the replies of this one and nothing else, for a connection that has to wait; this one goes home.
+    pub(crate) fn set_aside(mut self: Box<Self>, pool: &Pool) -> Box<Self> {
+        let mut replies = std::mem::take(&mut self.replies);
+        replies.shrink();
+        pool.take_back(self);
+        Box::new(Self { replies, ..Self::default() })
     }
 }
 
@@ -75,13 +100,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn batch_given_back_keeps_its_memory() {
-        let pool = Pool::default();
-        let mut batch = pool.batch();
+    fn batch_put_back_keeps_its_memory() {
+        let mut kit = Kit::default();
+        let mut batch = kit.take_batch();
         batch.push(Request::Version);
         let memory = batch.as_ptr() as usize;
-        pool.give_batch(batch);
-        let again = pool.batch();
+        kit.put_batch(batch);
+        let again = kit.take_batch();
         assert_eq!((again.as_ptr() as usize, again.len()), (memory, 0));
         assert!(again.capacity() >= BATCH_REQUESTS_MAX);
     }
@@ -89,9 +114,26 @@ mod tests {
     #[test]
     fn pool_keeps_a_bounded_number() {
         let pool = Pool::default();
-        for _ in 0..2 * KEPT_MAX {
-            pool.give_read_buffer(Vec::with_capacity(READ_BUFFER_BYTES));
-        }
-        assert_eq!(pool.read_buffers(), KEPT_MAX);
+        let kits: Vec<_> = (0..2 * KEPT_MAX).map(|_| pool.lend()).collect();
+        kits.into_iter().for_each(|kit| pool.take_back(kit));
+        assert_eq!(pool.kits(), KEPT_MAX);
+    }
+
+    #[test]
+    fn kit_set_aside_keeps_its_replies_and_no_other_memory() {
+        let pool = Pool::default();
+        let mut kit = pool.lend();
+        kit.read_buffer().extend_from_slice(b"read");
+        let batch = kit.take_batch();
+        kit.put_batch(batch);
+        kit.replies.buf().extend_from_slice(b"unread");
+        let aside = kit.set_aside(&pool);
+        assert_eq!(
+            (aside.replies.to_vec(), aside.read.capacity(), aside.batch.capacity()),
+            (b"unread".to_vec(), 0, 0)
+        );
+        assert_eq!(pool.kits(), 1);
+        let home = pool.lend();
+        assert!(home.read.is_empty() && home.replies.is_empty() && home.read.capacity() >= READ_BUFFER_BYTES);
     }
 }

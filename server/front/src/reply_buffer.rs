@@ -146,6 +146,20 @@ impl ReplyBuffer {
         self.len() - self.stored_bytes
     }
 
+    /// Bytes of memory held that nobody else accounts for, room included.
+    #[must_use]
+    pub(crate) fn held_len(&self) -> usize {
+        let pinned = self.pinned.capacity() * size_of::<Pinned>() + self.pinned_bytes - self.stored_bytes;
+        self.bytes.capacity() + self.spare.capacity() + pinned
+    }
+
+    /// Gives back memory that what is left to write does not need.
+    pub(crate) fn shrink(&mut self) {
+        self.spare = Vec::new();
+        self.bytes.shrink_to_fit();
+        self.pinned.shrink_to_fit();
+    }
+
     /// Nothing is left to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -10,14 +10,16 @@ use evanesce_wire::Refusal;
 use evanesce_wire::encode::error_line;
 use evanesce_wire::request::Request;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
 
-use crate::input::Input;
+use crate::input::{Input, Need};
 use crate::intake::{BatchEnd, INPUT_EXHAUSTED, Intake};
 use crate::output::Output;
+use crate::pool::{Kit, READ_BUFFER_BYTES};
 use crate::reply_buffer::ReplyBuffer;
 use crate::service::{Flow, Service};
-use crate::slot::{Phase, Slot};
+use crate::slot::{Held, Phase, Slot};
 use crate::worker::Worker;
 
 /// Reads that bring something, and further batches of what one read brought, before a connection lets others of its
@@ -28,6 +30,24 @@ const TURNS_MAX: u32 = 8;
 /// sent before: more than the buffers of both ends' kernels hold.
 const LINGER_BYTES_MAX: usize = 16 << 20;
 
+/// How often a connection that waits for memory to hold a request may make others close: each time some of it is free,
+/// unless others were faster.
+const RELIEFS_MAX: usize = 4;
+
+/// The other end of a connection.
+pub(crate) trait Peer: AsyncRead + AsyncWrite + Unpin {
+    /// Whether a read may bring something. Asked when the last read took all there was: that costs less than to read.
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()>;
+}
+
+impl Peer for TcpStream {
+    #[inline]
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // What is wrong with the connection is told by the read that follows.
+        self.poll_read_ready(cx).map(|_| ())
+    }
+}
+
 /// A connection being served.
 pub(crate) struct Session<IO, S> {
     stream: IO,
@@ -35,7 +55,11 @@ pub(crate) struct Session<IO, S> {
     slot: Rc<Slot>,
     intake: Intake,
     input: Input,
+    /// Lent while there is something to do.
+    kit: Option<Box<Kit>>,
     turns: u32,
+    /// The last read took all there was.
+    drained: bool,
 }
 
 /// What a wait for input ended with.
@@ -61,10 +85,10 @@ enum Next {
     Linger,
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> Session<IO, S> {
+impl<IO: Peer, S: Service> Session<IO, S> {
     pub(crate) fn new(stream: IO, service: Rc<S>, slot: Rc<Slot>) -> Self {
         let intake = Intake::new(slot.worker.config.limits);
-        Self { stream, service, slot, intake, input: Input::default(), turns: 0 }
+        Self { stream, service, slot, intake, input: Input::default(), kit: None, turns: 0, drained: false }
     }
 
     /// Serves until either side closes.
@@ -77,8 +101,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> Session<IO, S> {
         while next == Next::Again || poll_fn(|cx| self.poll_fill(cx)).await? == Filled::Bytes {
             next = self.serve().await?;
             match next {
-                Next::Read { missing } => self.input.expect(missing, &self.slot.worker.pool),
-                Next::Again => {}
+                Next::Read { .. } | Next::Again => {}
                 Next::Close => return Ok(()),
                 Next::Linger => return self.linger().await,
             }
@@ -101,88 +124,145 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> Session<IO, S> {
 
     /// Reads into a lent buffer, which goes back at once when there is nothing to read.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Filled>> {
+        if std::mem::take(&mut self.drained) && self.stream.poll_readable(cx).is_pending() {
+            return self.poll_wait(cx);
+        }
         let worker = &self.slot.worker;
-        let buffer = self.input.lend(&worker.pool);
+        let kit = self.kit.get_or_insert_with(|| worker.pool.lend());
+        let buffer = self.input.buffer(kit);
+        let room = buffer.capacity() - buffer.len();
         match poll_read_buf(Pin::new(&mut self.stream), cx, buffer) {
             Poll::Ready(Ok(0)) => Poll::Ready(Ok(Filled::End)),
             Poll::Ready(Ok(read)) => {
                 worker.mine().bytes_read.add(read);
                 self.slot.serving();
+                self.drained = read < room;
                 Poll::Ready(Ok(Filled::Bytes))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Pending if worker.is_draining() => Poll::Ready(Ok(Filled::End)),
-            Poll::Pending => {
-                self.turns = 0;
-                self.input.settle(&worker.pool);
-                let phase = if self.input.is_partial() { Phase::Partial } else { Phase::Idle };
-                match self.slot.wait(phase, cx.waker()) {
-                    Ok(()) => Poll::Pending,
-                    Err(error) => Poll::Ready(Err(error)),
-                }
-            }
+            Poll::Pending => self.poll_wait(cx),
         }
+    }
+
+    /// There is nothing to read: gives back what was lent and waits.
+    fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Filled>> {
+        let worker = &self.slot.worker;
+        if worker.is_draining() {
+            return Poll::Ready(Ok(Filled::End));
+        }
+        self.turns = 0;
+        if let Some(mut kit) = self.kit.take() {
+            self.input.settle(&mut kit);
+            worker.pool.take_back(kit);
+        }
+        let phase = if self.input.is_partial() { Phase::Partial } else { Phase::Idle };
+        self.slot.wait(phase, cx.waker()).map_or_else(|e| Poll::Ready(Err(e)), |()| Poll::Pending)
     }
 
     /// Answers all whole requests of the input.
     async fn serve(&mut self) -> io::Result<Next> {
-        let bytes = self.input.take();
-        let mut replies = self.worker().pool.reply_buffer();
+        let mut kit = self.kit.take().unwrap_or_else(|| self.slot.worker.pool.lend());
+        let bytes = self.input.take(&mut kit);
+        let mut batch = kit.take_batch();
         let mut consumed = 0;
-        let next = self.answer(&bytes, &mut consumed, &mut replies).await?;
-        self.worker().pool.give_reply_buffer(replies);
-        self.input.put_back(bytes, consumed);
+        let next = self.answer(&bytes, &mut consumed, &mut kit.replies, &mut batch).await?;
+        kit.put_batch(batch);
+        self.input.put_back(&mut kit, bytes, consumed);
+        if let Next::Read { missing } = next {
+            self.input.expect(missing, &mut kit);
+        }
+        let is_answered = !kit.replies.is_empty();
+        self.kit = Some(kit);
+        if is_answered {
+            poll_fn(|cx| self.poll_flush(cx)).await?;
+        }
         Ok(next)
     }
 
-    async fn answer(
+    /// Writes all replies. While its peer does not read, a connection holds what is unread, and the part of a request
+    /// that it sent.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(mut kit) = self.kit.take() else { return Poll::Ready(Ok(())) };
+        let mut out = Output::of_connection(&mut kit.replies, &mut self.stream, &self.slot, 0);
+        let flushed = out.poll_write_all(cx);
+        if flushed.is_ready() {
+            // What was set aside was made for the wait.
+            self.kit = (!self.slot.wrote()).then_some(kit);
+            return flushed;
+        }
+        self.input.settle(&mut kit);
+        if !self.slot.is_writing() {
+            kit = kit.set_aside(&self.slot.worker.pool);
+        }
+        let holds = self.input.capacity();
+        let mut out = Output::of_connection(&mut kit.replies, &mut self.stream, &self.slot, holds);
+        let blocked = out.poll_blocked(cx);
+        self.kit = Some(kit);
+        blocked
+    }
+
+    async fn answer<'b>(
         &mut self,
-        bytes: &[u8],
+        bytes: &'b [u8],
         consumed: &mut usize,
         replies: &mut ReplyBuffer,
+        batch: &mut Vec<Request<'b>>,
     ) -> io::Result<Next> {
-        let mut batch = self.worker().pool.batch();
-        let next = loop {
-            let taken = self.intake.take(&bytes[*consumed..], &mut batch);
+        loop {
+            let taken = self.intake.take(&bytes[*consumed..], batch);
             *consumed += taken.consumed;
-            let mut out = Output::of_connection(replies, &mut self.stream, &self.slot);
             let is_batch = !batch.is_empty();
             if is_batch {
                 self.slot.worker.served(batch.len());
-                let flow = self.service.call(&batch, &mut out).await?;
+                let holds = READ_BUFFER_BYTES + batch.capacity() * size_of::<Request<'_>>();
+                let mut out = Output::of_connection(replies, &mut self.stream, &self.slot, holds);
+                let flow = self.service.call(batch, &mut out).await?;
                 batch.clear();
                 if flow == Flow::Close {
-                    break Next::Close;
+                    return Ok(Next::Close);
                 }
             }
-            if out.is_full() {
-                out.flush().await?;
-            }
-            match taken.end {
-                BatchEnd::Incomplete { missing } => {
-                    let rest = &bytes[*consumed..];
-                    if self.input.admit(rest.len(), missing, &self.slot.worker.counters.input) {
-                        break Next::Read { missing };
-                    }
-                    match self.refuse_value(rest, &mut batch, replies) {
-                        Some(skipped) => *consumed += skipped,
-                        None => break Next::Linger,
-                    }
+            if let BatchEnd::Incomplete { missing } = taken.end {
+                let rest = &bytes[*consumed..];
+                let need = Need::of(rest.len(), missing);
+                if self.slot.hold_input(need, *consumed > 0) || self.find_room(need).await {
+                    return Ok(Next::Read { missing });
                 }
-                end => {
-                    if let Some(next) = self.after_batch(end, replies) {
-                        break next;
-                    }
-                    self.turns += u32::from(is_batch);
-                    if self.turns >= TURNS_MAX {
-                        break Next::Again;
-                    }
+                match self.refuse_value(rest, batch, replies) {
+                    Some(skipped) => *consumed += skipped,
+                    None => return Ok(Next::Linger),
+                }
+            } else {
+                if let Some(next) = self.after_batch(taken.end, replies) {
+                    return Ok(next);
+                }
+                self.turns += u32::from(is_batch);
+                if self.turns >= TURNS_MAX {
+                    return Ok(Next::Again);
                 }
             }
-        };
-        self.worker().pool.give_batch(batch);
-        Output::of_connection(replies, &mut self.stream, &self.slot).flush().await?;
-        Ok(next)
+            if replies.is_full() {
+                Output::of_connection(replies, &mut self.stream, &self.slot, READ_BUFFER_BYTES)
+                    .flush()
+                    .await?;
+            }
+        }
+    }
+
+    /// Waits for memory to hold a request, if there are others to close that hold theirs for long.
+    async fn find_room(&self, need: Option<Need>) -> bool {
+        let bytes = need.map_or(0, |need| need.room);
+        for _ in 0..RELIEFS_MAX {
+            if !self.worker().relieve(Held::Input, bytes) {
+                return false;
+            }
+            // Those that were closed go first.
+            tokio::task::yield_now().await;
+            if self.slot.hold_input(need, false) {
+                return true;
+            }
+        }
+        false
     }
 
     /// What the end of a batch asks for: `None` is another look at the input.
@@ -245,9 +325,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> Session<IO, S> {
 
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let worker = &self.slot.worker;
-        let mut buffer = worker.pool.read_buffer();
-        let read = poll_read_buf(Pin::new(&mut self.stream), cx, &mut buffer);
-        worker.pool.give_read_buffer(buffer);
+        let mut kit = worker.pool.lend();
+        let read = poll_read_buf(Pin::new(&mut self.stream), cx, kit.read_buffer());
+        worker.pool.take_back(kit);
         match read {
             Poll::Pending => self
                 .slot

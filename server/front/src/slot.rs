@@ -6,7 +6,8 @@ use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::budget::Charge;
+use crate::hold::Hold;
+use crate::input::Need;
 use crate::worker::Worker;
 
 /// How long a connection that is done with may go on sending before it is cut: long enough for its peer to
@@ -35,6 +36,15 @@ pub(crate) enum Phase {
     Lingering,
 }
 
+/// What a connection may hold memory for while it waits for its peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// A request that is not whole.
+    Input,
+    /// Replies that are not read.
+    Output,
+}
+
 /// One connection, as its worker sees it.
 pub(crate) struct Slot {
     pub(crate) worker: Rc<Worker>,
@@ -42,7 +52,10 @@ pub(crate) struct Slot {
     since: Cell<Duration>,
     expired: Cell<bool>,
     waker: RefCell<Option<Waker>>,
-    unread: RefCell<Option<Charge>>,
+    /// What a request that is not whole holds.
+    input: Hold,
+    /// What replies hold that the peer has not read.
+    output: Hold,
 }
 
 impl Slot {
@@ -55,7 +68,8 @@ impl Slot {
             since,
             expired: Cell::new(false),
             waker: RefCell::default(),
-            unread: RefCell::default(),
+            input: Hold::default(),
+            output: Hold::default(),
         });
         slot.worker.add_slot(&slot);
         slot
@@ -91,23 +105,61 @@ impl Slot {
         Ok(())
     }
 
-    /// The connection waits to write `bytes`, which count against the budget of unread replies meanwhile.
+    /// Asks whether a request that is not whole may be waited for. It counts against the budget until the next is asked
+    /// for; `progressed` when others were whole since.
+    #[inline]
+    pub(crate) fn hold_input(&self, need: Option<Need>, progressed: bool) -> bool {
+        if progressed {
+            self.input.renew(self.worker.now());
+        }
+        match need {
+            None => {
+                self.input.release();
+                true
+            }
+            Some(need) => {
+                let kept = need.exact..=need.exact.saturating_mul(2);
+                self.input.cover(kept, need.room, &self.worker.counters.input, self.worker.now())
+            }
+        }
+    }
+
+    /// The connection waits to write, holding `bytes` of memory, which count against the budget of unread replies
+    /// meanwhile.
     ///
     /// # Errors
     ///
     /// It waited too long, or the budget is exhausted.
     pub(crate) fn wait_to_write(&self, bytes: usize, waker: &Waker) -> io::Result<()> {
         self.wait(Phase::Writing, waker)?;
-        let mut unread = self.unread.borrow_mut();
-        if unread.as_ref().is_none_or(|unread| unread.bytes() < bytes) {
-            *unread = None;
-            *unread = self.worker.counters.output.charge(bytes);
-            if unread.is_none() {
-                self.worker.mine().output_exhausted.add(1);
-                return Err(io::ErrorKind::OutOfMemory.into());
-            }
+        if self.output.cover(bytes..=usize::MAX, bytes, &self.worker.counters.output, self.worker.now()) {
+            return Ok(());
         }
-        Ok(())
+        if self.worker.relieve(Held::Output, bytes) {
+            // Once those that were closed are gone.
+            waker.wake_by_ref();
+            return Ok(());
+        }
+        self.worker.mine().output_exhausted.add(1);
+        Err(io::ErrorKind::OutOfMemory.into())
+    }
+
+    /// Since when the connection holds memory of a kind without progress, and how much.
+    pub(crate) fn holds(&self, held: Held) -> Option<(Duration, usize)> {
+        if self.expired.get() {
+            return None;
+        }
+        match held {
+            Held::Input => self.input.held(),
+            Held::Output => self.output.held(),
+        }
+    }
+
+    /// Closes the connection, for others need the memory that it holds.
+    pub(crate) fn close_stalled(&self) {
+        self.expired.set(true);
+        self.worker.mine().stalled_connections.add(1);
+        self.wake();
     }
 
     /// The peer took some bytes.
@@ -118,12 +170,20 @@ impl Slot {
         }
     }
 
-    /// The peer took all there was, or will take no more.
-    pub(crate) fn wrote(&self) {
-        if self.phase.get() == Phase::Writing {
+    /// The peer took all there was, or will take no more. True when the connection had to wait for that.
+    #[inline]
+    pub(crate) fn wrote(&self) -> bool {
+        let waited = self.is_writing();
+        if waited {
             self.phase.set(Phase::Serving);
-            *self.unread.borrow_mut() = None;
+            self.output.release();
         }
+        waited
+    }
+
+    /// The connection waits for its peer to read.
+    pub(crate) fn is_writing(&self) -> bool {
+        self.phase.get() == Phase::Writing
     }
 
     /// Closes the connection if it has been waiting too long.

@@ -97,6 +97,7 @@ pub struct Counter(AtomicU64);
 
 impl Counter {
     /// Adds; only ever called by the thread that owns it.
+    #[inline]
     pub fn add(&self, count: usize) {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(count as u64), Ordering::Relaxed);
     }

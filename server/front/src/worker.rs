@@ -7,16 +7,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::config::FrontConfig;
 use crate::pool::Pool;
+use crate::relief::Relief;
 use crate::service::Service;
-use crate::session::Session;
-use crate::slot::Slot;
+use crate::session::{Peer, Session};
+use crate::slot::{Held, Slot};
 use crate::stats::{Counters, WorkerCounters};
 
 /// How often a worker looks for connections that wait too long: the resolution of all stall limits.
@@ -47,6 +47,7 @@ pub(crate) struct Worker {
     slots: RefCell<Vec<Weak<Slot>>>,
     live: Cell<usize>,
     ended: Notify,
+    relief: Relief,
 }
 
 /// A connection that was let in; lets the next one in when dropped.
@@ -94,6 +95,7 @@ impl Worker {
             slots: RefCell::default(),
             live: Cell::default(),
             ended: Notify::new(),
+            relief: Relief::default(),
         })
     }
 
@@ -132,6 +134,20 @@ impl Worker {
     pub(crate) fn sweep(&self, now: Duration) {
         self.now.set(now);
         self.slots.borrow_mut().retain(|slot| slot.upgrade().inspect(|slot| slot.sweep(now)).is_some());
+        self.relief.help(self);
+    }
+
+    /// Makes room in a budget that has none for `bytes`: closes the connections that have held on for longest. False
+    /// when none has for long.
+    pub(crate) fn relieve(&self, held: Held, bytes: usize) -> bool {
+        self.relief.relieve(self, held, bytes)
+    }
+
+    /// Connections that hold memory of a kind, each with since when and how much.
+    pub(crate) fn holders(&self, held: Held) -> Vec<(Duration, usize, Rc<Slot>)> {
+        let slots = self.slots.borrow();
+        let live = slots.iter().filter_map(Weak::upgrade);
+        live.filter_map(|slot| slot.holds(held).map(|(since, bytes)| (since, bytes, slot))).collect()
     }
 
     /// Lets every connection finish what it has in hand.
@@ -145,7 +161,7 @@ impl Worker {
     /// Serves one connection to its end.
     pub(crate) async fn serve<IO, S>(self: Rc<Self>, stream: IO, service: Rc<S>)
     where
-        IO: AsyncRead + AsyncWrite + Unpin,
+        IO: Peer,
         S: Service,
     {
         let slot = Slot::new(Rc::clone(&self));

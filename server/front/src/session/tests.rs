@@ -64,6 +64,12 @@ fn answer(key: &[u8], out: &mut Output<'_>) {
     out.buf().extend_from_slice(b"\r\n");
 }
 
+impl Peer for DuplexStream {
+    fn poll_readable(&self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+}
+
 /// A worker, its service, and what it is told.
 struct Bench {
     worker: Rc<Worker>,
@@ -224,7 +230,8 @@ fn slow_reader_holds_one_full_buffer_and_is_closed_when_it_stalls() {
         bench.settle().await;
         assert_eq!(bench.worker.phases(), [Phase::Writing]);
         let held = bench.stats().output_bytes;
-        assert!((1..OUTPUT_FULL_BYTES as u64 + 20_000).contains(&held), "{held}");
+        // The reply, room for one more item, what was read and the batch.
+        assert!((1..OUTPUT_FULL_BYTES as u64 + 60_000).contains(&held), "{held}");
         bench.sweep(30).await;
         assert!(!session.is_finished());
         bench.sweep(31).await;
@@ -274,6 +281,96 @@ fn value_beyond_the_input_budget_is_refused_and_swallowed() {
             assert_eq!((bench.stats().input_bytes, bench.stats().input_exhausted), (0, 1));
         });
     }
+}
+
+// Whoever came next was refused: eight peers that dripped half-sent sets of 1 MB locked everybody else out.
+#[test]
+fn peers_that_drip_are_closed_when_others_need_their_room() {
+    run(async || {
+        let bench = Bench::new(|config| config.input_bytes_max = 350_000);
+        let mut drips = Vec::new();
+        for second in 0..3 {
+            bench.sweep(second).await;
+            let (mut peer, session) = bench.connect(1 << 20);
+            peer.write_all(b"set k 0 0 100000\r\nvv").await.unwrap();
+            bench.settle().await;
+            drips.push((peer, session));
+        }
+        let set = [b"set k 0 0 100000\r\n", &[b'v'; 100_000][..], b"\r\n"].concat();
+        let refused = b"SERVER_ERROR out of memory reading request\r\n";
+        assert_eq!(bench.exchange(&set, 20_000).await, refused, "nobody has held on for long");
+        for second in 3..6 {
+            for (peer, _) in &mut drips {
+                peer.write_all(b"v").await.unwrap();
+            }
+            bench.sweep(second).await;
+        }
+        assert_eq!(bench.exchange(&set, 20_000).await, b"STORED 100000\r\n");
+        let closed: Vec<bool> = drips.iter().map(|(_, session)| session.is_finished()).collect();
+        assert_eq!(closed, [true, false, false], "the one that held on for longest, and no other");
+        assert_eq!((bench.stats().stalled_connections, bench.stats().input_bytes), (1, 200_040));
+    });
+}
+
+#[test]
+fn reader_that_waits_for_longest_is_closed_when_another_needs_its_room() {
+    run(async || {
+        let bench = Bench::new(|config| config.output_bytes_max = 120_000);
+        let (mut old, old_session) = bench.connect(1024);
+        old.write_all(b"get 50000\r\n").await.unwrap();
+        bench.settle().await;
+        for second in 1..4 {
+            bench.sweep(second).await;
+            // A little is progress enough for the stall limit, not for this.
+            old.read_exact(&mut [0; 10]).await.unwrap();
+        }
+        let (mut newer, newer_session) = bench.connect(1024);
+        newer.write_all(b"get 50000\r\n").await.unwrap();
+        bench.settle().await;
+        assert!(!old_session.is_finished() && !newer_session.is_finished(), "there is room for both");
+        let (mut newest, newest_session) = bench.connect(1024);
+        newest.write_all(b"get 50000\r\n").await.unwrap();
+        bench.settle().await;
+        let closed = [&old_session, &newer_session, &newest_session].map(JoinHandle::is_finished);
+        assert_eq!(closed, [true, false, false]);
+        newest.read_exact(&mut [0; 50_000]).await.unwrap();
+    });
+}
+
+#[test]
+fn blocked_reader_gives_back_what_it_does_not_need() {
+    run(async || {
+        let bench = Bench::new(|_| {});
+        let (mut peer, _session) = bench.connect(1024);
+        peer.write_all(b"get 5000\r\nget 1").await.unwrap();
+        bench.settle().await;
+        assert_eq!((bench.worker.phases(), bench.worker.pool.kits()), (vec![Phase::Writing], 1));
+        let held = bench.stats().output_bytes;
+        assert!((5000..6000).contains(&held), "{held}");
+        peer.write_all(b"0\r\n").await.unwrap();
+        let expected = [&[b'.'; 5000][..], b"\r\nEND\r\n..........\r\nEND\r\n"].concat();
+        let mut replies = vec![0; expected.len()];
+        peer.read_exact(&mut replies).await.unwrap();
+        assert!(replies == expected);
+        bench.settle().await;
+        assert_eq!((bench.worker.phases(), bench.stats().output_bytes), (vec![Phase::Idle], 0));
+    });
+}
+
+// Flushes within a batch were no turns: a reply of many megabytes to a fast reader kept all others waiting.
+#[test]
+fn long_reply_lets_others_go_first() {
+    run(async || {
+        let bench = Bench::new(|_| {});
+        let (mut long, _long_session) = bench.connect(64 << 20);
+        let (mut other, _other_session) = bench.connect(1024);
+        bench.settle().await;
+        long.write_all(&b"get 70000\r\n".repeat(60)).await.unwrap();
+        other.write_all(b"get 1\r\n").await.unwrap();
+        other.read_exact(&mut [0; 8]).await.unwrap();
+        assert!(bench.service.flushes.get() <= 2, "{} flushes", bench.service.flushes.get());
+        long.read_exact(&mut vec![0; 60 * 70_007]).await.unwrap();
+    });
 }
 
 #[test]
@@ -339,7 +436,7 @@ fn idle_connections_own_no_buffers() {
         }
         bench.settle().await;
         assert_eq!(bench.worker.phases(), [Phase::Idle; 200]);
-        assert_eq!(bench.worker.pool.read_buffers(), 1, "one buffer served them all and is at home");
+        assert_eq!(bench.worker.pool.kits(), 1, "one kit served them all and is at home");
     });
 }
 

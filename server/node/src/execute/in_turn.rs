@@ -48,7 +48,7 @@ impl InTurn {
 
     /// All replies have come.
     #[inline]
-    pub(super) fn finish(self, out: &mut ReplyBuffer) {
+    pub(super) fn finish(&mut self, out: &mut ReplyBuffer) {
         if !self.others.is_empty() {
             out.rearrange(&self.others);
         }
