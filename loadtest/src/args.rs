@@ -9,8 +9,10 @@ use std::time::Duration;
 use clap::{ArgGroup, Args, Parser, Subcommand};
 
 mod measure;
+mod soak;
 
 pub(crate) use measure::{Connections, Crowd, Latency, Pair, Pairs, RateOf};
+pub(crate) use soak::Soak;
 
 /// Load-test harness of Evanesce: replays traces, measures servers side by side, and checks the answers.
 #[derive(Debug, Parser)]
@@ -32,6 +34,8 @@ pub(crate) enum Command {
     Latency(Latency),
     /// Measure two servers side by side: memory of idle connections, processor time with many active ones.
     Connections(Connections),
+    /// Drive one server with everything at once for long, kill connections, and watch its answers and its memory.
+    Soak(Soak),
     /// Hold connections to one server for `connections`.
     #[command(hide = true)]
     Crowd(Crowd),

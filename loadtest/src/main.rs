@@ -5,6 +5,7 @@
 //! - `pairs`: two servers side by side, in windows taken in turn: processor time per request.
 //! - `latency`: the same two, latency of requests that come on a schedule.
 //! - `connections`: the same two, memory of idle connections and processor time with many active ones.
+//! - `soak`: one server, all kinds of requests for long, connections killed: wrong answers, growth of memory.
 //!
 //! Goals: figures that can be set side by side, since both sides were measured in the same minutes on the same cores
 //! with the same requests; a wrong answer is caught, wherever it comes from, and fails the run. Non-goals: absolute
@@ -55,6 +56,7 @@ mod progress;
 mod replay;
 mod report;
 mod server;
+mod soak;
 mod statistics;
 mod tally;
 mod timeline;
@@ -94,6 +96,7 @@ fn run(cli: &args::Cli) -> anyhow::Result<bool> {
         Command::Pairs(options) => measured(|| pairs::run(options)),
         Command::Latency(options) => measured(|| latency::run(options)),
         Command::Connections(options) => measured(|| connections::run(options)),
+        Command::Soak(options) => measured(|| soak::run(options)),
         Command::Crowd(options) => measured(|| crowd::run(options)),
     }
 }

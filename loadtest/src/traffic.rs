@@ -84,11 +84,10 @@ impl Items {
             value: &value,
             noreply: false,
         });
-        let mut header = BytesMut::new();
-        evanesce_wire::encode::value_header(&mut header, &hole, 0, value_bytes, None);
+        let header_bytes = "VALUE  0 \r\n".len() + hole.len() + value_bytes.to_string().len();
         let mut set = Template::new(&set, &hole);
         set.bytes.truncate(set.bytes.len() - value_bytes - 2);
-        let hit_bytes = header.len() + value_bytes + 2;
+        let hit_bytes = header_bytes + value_bytes + 2;
         Items { keys, values, value_bytes, get: Template::new(&get, &hole), set, hit_bytes }
     }
 
