@@ -285,8 +285,9 @@ pub(crate) fn unsigned(out: &mut impl Append, number: u64) {
         0..=9 => out.append(&[b'0' + number as u8]),
         10..=99 => out.append(&PAIRS[number as usize]),
         100..=999 => {
-            let [tens, ones] = PAIRS[number as usize % 100];
-            out.append(&[b'0' + (number as u32 / 100) as u8, tens, ones]);
+            let number = number as u32;
+            let [tens, ones] = PAIRS[(number % 100) as usize];
+            out.append(&[b'0' + (number / 100) as u8, tens, ones]);
         }
         _ => unsigned_long(out, number),
     }

@@ -119,6 +119,27 @@ impl MetaFlagsBuf {
     }
 }
 
+/// Reads flags that only say what to answer and how: whether `v` and `q` are among them. `None` when there are others,
+/// too many, or any is at fault.
+#[inline]
+pub(crate) fn plain(flags: MetaFlags<'_>, words_max: usize) -> Option<(bool, bool)> {
+    let mut seen = 0_u64;
+    for (count, MetaFlag { letter, token }) in flags.iter().enumerate() {
+        let known = match letter {
+            b'v' | b'q' | b'k' | b's' | b't' | b'c' | b'f' | b'h' | b'l' => true,
+            b'O' => token.len() <= OPAQUE_BYTES_MAX,
+            _ => false,
+        };
+        let bit = 1 << (letter & 63);
+        if !known || seen & bit != 0 || count == words_max {
+            return None;
+        }
+        seen |= bit;
+    }
+    let has = |letter: u8| seen & 1 << (letter & 63) != 0;
+    Some((has(b'v'), has(b'q')))
+}
+
 /// The meaning of the flags, those of all meta commands together: memcached accepts any flag on any of them.
 #[derive(Debug, Default)]
 pub(crate) struct Meaning {
@@ -147,15 +168,17 @@ impl Meaning {
     #[inline]
     pub(crate) fn read(flags: MetaFlags<'_>, words_max: usize) -> Result<Meaning, &'static str> {
         let mut meaning = Meaning::default();
-        let mut seen = 0u128;
+        let mut seen = 0_u64;
         for (count, MetaFlag { letter, token }) in flags.iter().enumerate() {
             if count == words_max {
                 return Err(TOO_MANY_FLAGS);
             }
-            if letter >= 127 || seen & 1 << letter != 0 {
+            // Below the letters there is no flag: it is told as such.
+            let bit = if letter < 64 { 0 } else { 1 << (letter & 63) };
+            if letter >= 127 || seen & bit != 0 {
                 return Err(DUPLICATE_FLAG);
             }
-            seen |= 1 << letter;
+            seen |= bit;
             meaning.take(letter, token)?;
         }
         match meaning.fault {

@@ -14,7 +14,7 @@ use crate::limits::{KEY_BYTES_MAX, META_WORDS_MAX};
 use crate::request::{
     Direction, MetaArithmetic, MetaDebug, MetaDelete, MetaFlags, MetaGet, MetaKey, MetaSet, Request, SetMode,
 };
-use crate::{storage, token};
+use crate::{flags, storage, token};
 
 // Less the command and the key.
 const FLAGS_MAX: usize = META_WORDS_MAX - 2;
@@ -182,8 +182,34 @@ fn read_key(text: &[u8], base64: bool) -> Result<MetaKey<'_>, Refusal> {
     MetaKey::from_base64(text).ok_or(Refusal::loud(ERROR_DECODING_KEY))
 }
 
-/// `mg <key> <flags>*`
+/// `<key> <flags>*` of an `mg` whose flags only say what to answer and how. `None` sends it the general way, whatever
+/// is the matter.
 #[inline]
+pub(crate) fn plain_get(text: &[u8]) -> Option<MetaGet<'_>> {
+    let (key, rest) = text.split_at(token::word_end(text));
+    if key.is_empty() || key.len() > KEY_BYTES_MAX {
+        return None;
+    }
+    let flags = MetaFlags(rest.get(1..).unwrap_or_default());
+    if let [b' ', ..] | [.., b' '] = flags.0 {
+        return None;
+    }
+    let (value, quiet) = flags::plain(flags, FLAGS_MAX)?;
+    Some(MetaGet {
+        key: plain(key),
+        flags,
+        value,
+        quiet,
+        touch: None,
+        vivify: None,
+        recache_below: None,
+        compare: None,
+        cas_override: None,
+        counts_as_access: true,
+    })
+}
+
+/// `mg <key> <flags>*`
 pub(crate) fn decode_get(text: &[u8]) -> Result<Request<'_>, Refusal> {
     let (key, flags) = key_and_flags(text)?;
     let meaning = Meaning::read(flags, FLAGS_MAX).map_err(Refusal::loud)?;

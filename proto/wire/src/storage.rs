@@ -12,6 +12,25 @@ use crate::limits::{KEY_BYTES_MAX, VALUE_BYTES_ANNOUNCED_MAX};
 use crate::request::{MetaKey, Request, Set, SetMode, TooLarge};
 use crate::token;
 
+/// `<key> <flags> <exptime> <bytes> [noreply]` of a plain `set` in the form that clients use: one space between words,
+/// numbers of digits alone, and not more than nine of them. `None` sends it the general way, whatever is the matter.
+#[inline]
+pub(crate) fn plain(text: &[u8]) -> Option<(Set<'_>, usize)> {
+    let (key, mut rest) = text.split_at(token::word_end(text));
+    if key.is_empty() || key.len() > KEY_BYTES_MAX {
+        return None;
+    }
+    let flags = token::next_plain(&mut rest)?;
+    let exptime = Exptime(i64::from(token::next_plain(&mut rest)?));
+    let bytes = token::next_plain(&mut rest)? as usize;
+    let noreply = match rest {
+        b"" => false,
+        b" noreply" => true,
+        _ => return None,
+    };
+    Some((Set { key, mode: SetMode::Set, compare: None, flags, exptime, value: &[], noreply }, bytes))
+}
+
 /// `set <key> <flags> <exptime> <bytes> [noreply]`
 pub(crate) fn decode(text: &[u8], mode: SetMode) -> Line<'_> {
     let (words, count) = token::words::<5>(text);

@@ -49,6 +49,24 @@ pub(crate) fn next_short<'a>(text: &mut &'a [u8]) -> &'a [u8] {
     word
 }
 
+/// Nine digits always fit into 32 bits.
+const PLAIN_DIGITS_MAX: usize = 9;
+
+/// Takes a space and a number of up to nine digits off `text`. What follows the digits is not looked at.
+#[inline]
+pub(crate) fn next_plain(text: &mut &[u8]) -> Option<u32> {
+    let [b' ', digits @ ..] = *text else { return None };
+    let (mut number, mut count) = (0_u32, 0);
+    while let Some(digit) = digits.get(count).map(|byte| byte.wrapping_sub(b'0'))
+        && digit <= 9
+    {
+        number = number.wrapping_mul(10).wrapping_add(u32::from(digit));
+        count += 1;
+    }
+    *text = &digits[count..];
+    (1..=PLAIN_DIGITS_MAX).contains(&count).then_some(number)
+}
+
 /// Splits `text` into at most `N` words: a key, which may be long, then short ones. The count is `N + 1` when there are
 /// more.
 #[inline]
@@ -175,6 +193,16 @@ mod tests {
         assert_eq!(i64(b"9223372036854775807"), Some(i64::MAX));
         assert_eq!(i64(b"9223372036854775808"), None);
         assert_eq!(client_flags(b"4294967296"), Some(0));
+    }
+
+    #[test]
+    fn plain_numbers_are_digits_behind_one_space() {
+        let take = |mut text: &'static [u8]| (next_plain(&mut text), text);
+        assert_eq!(take(b" 0"), (Some(0), &b""[..]));
+        assert_eq!(take(b" 999999999 x"), (Some(999_999_999), &b" x"[..]));
+        for other in [&b""[..], b"1", b" ", b"  1", b" -1", b" +1", b" x", b" 1234567890"] {
+            assert_eq!(take(other).0, None, "{other:?}");
+        }
     }
 
     #[test]
