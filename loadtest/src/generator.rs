@@ -221,3 +221,6 @@ fn source_of(server: SocketAddr, number: usize) -> Option<IpAddr> {
     let from = Ipv4Addr::new(127, 0, 0, group.saturating_add(1));
     (server.ip().is_loopback() && server.is_ipv4() && group > 0).then_some(IpAddr::V4(from))
 }
+
+#[cfg(test)]
+mod tests;

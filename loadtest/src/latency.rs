@@ -70,7 +70,8 @@ pub(crate) fn run(options: &args::Latency) -> anyhow::Result<bool> {
             (peak * share, Some(peak))
         }
     };
-    say(&format!("rate: {per_second:.0}/s, Poisson arrivals; B's peak: {:.0}/s", peak_of_b.unwrap_or(0.0)));
+    let of_peak = peak_of_b.map_or(String::new(), |peak| format!("; B's peak: {peak:.0}/s"));
+    say(&format!("rate: {per_second:.0}/s, Poisson arrivals{of_peak}"));
     let [a, b] = &bench.servers;
     let mut lanes = [Lanes::connect(a.address(), connections)?, Lanes::connect(b.address(), connections)?];
     let mut rounds = Vec::new();

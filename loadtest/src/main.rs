@@ -60,6 +60,8 @@ mod soak;
 mod statistics;
 mod tally;
 mod timeline;
+#[cfg(test)]
+mod tiny;
 mod trace;
 mod traffic;
 mod usage;

@@ -35,6 +35,13 @@ pub(super) struct Asked {
     pub(super) index: u64,
 }
 
+impl Asked {
+    /// The same as a batch, to say what is wrong about its answer.
+    fn as_batch(&self, items: &Items) -> Batch {
+        Batch { number: self.number, gets: 1, sets: 0, reply_bytes: items.hit_bytes() }
+    }
+}
+
 /// What came of the requests that were answered.
 pub(super) trait Answers {
     /// One was answered; `faults` where the answer was in the sample.
@@ -51,9 +58,9 @@ impl Lane {
         self.pending.len() >= PENDING_MAX
     }
 
-    /// The oldest request on its way, and how much of its answer came.
-    pub(super) fn oldest(&self) -> Option<(Asked, usize)> {
-        self.pending.front().map(|asked| (*asked, self.partial.len()))
+    /// What became of the oldest request on its way, if it is overdue.
+    pub(super) fn overdue(&self, items: &Items) -> Option<Fault> {
+        (!self.pending.is_empty()).then(|| self.unexpected(items))
     }
 
     /// Sends a `get`, as far as the socket takes it now.
@@ -93,7 +100,7 @@ impl Lane {
             self.partial.extend_from_slice(&input[..missing]);
             input = &input[missing..];
             if self.partial.len() < whole {
-                return self.look_at_beginning();
+                return self.look_at_beginning(items);
             }
             let reply = std::mem::take(&mut self.partial);
             self.answered(items, &reply, answers)?;
@@ -103,21 +110,21 @@ impl Lane {
             input = &input[whole..];
         }
         self.partial.extend_from_slice(input);
-        self.look_at_beginning()
+        self.look_at_beginning(items)
     }
 
     /// A miss is shorter than a hit and would be waited for: its first byte tells.
-    fn look_at_beginning(&self) -> Result<(), Fault> {
+    fn look_at_beginning(&self, items: &Items) -> Result<(), Fault> {
         match self.partial.first() {
             None | Some(b'V') => Ok(()),
-            Some(_) => Err(self.unexpected()),
+            Some(_) => Err(self.unexpected(items)),
         }
     }
 
     fn answered(&mut self, items: &Items, reply: &[u8], answers: &mut impl Answers) -> Result<(), Fault> {
-        let Some(asked) = self.pending.front().copied() else { return Err(self.unexpected()) };
+        let Some(asked) = self.pending.front().copied() else { return Err(self.unexpected(items)) };
         if !items.is_hit_of(asked.index, reply) {
-            return Err(self.unexpected());
+            return Err(self.unexpected(items));
         }
         self.pending.pop_front();
         let sampled = asked.number.is_multiple_of(SAMPLE);
@@ -125,9 +132,9 @@ impl Lane {
         Ok(())
     }
 
-    fn unexpected(&self) -> Fault {
-        let number = self.pending.front().map_or(0, |asked| asked.number);
-        Fault::Unexpected { batch: Batch { number, gets: 1, ..Batch::default() }, got: self.partial.len() }
+    fn unexpected(&self, items: &Items) -> Fault {
+        let batch = self.pending.front().map(|asked| asked.as_batch(items)).unwrap_or_default();
+        Fault::Unexpected { batch, got: self.partial.len() }
     }
 }
 

@@ -15,7 +15,7 @@ use super::{EVENTS_MAX, Fault, GeneratorError, connect, failure, read_buffer};
 use crate::interrupt;
 use crate::pacing::Arrivals;
 use crate::replay::LATE;
-use crate::traffic::{Batch, Faults, Traffic};
+use crate::traffic::{Faults, Traffic};
 
 /// Longest latency told apart, in nanoseconds: past any server that is still of use.
 const LATENCY_NS_MAX: u64 = 60_000_000_000;
@@ -184,11 +184,8 @@ impl<'a> OpenLoop<'a> {
         if now < self.end + ANSWER_LIMIT {
             return Ok(());
         }
-        let lost = self.lanes.iter().find_map(Lane::oldest);
-        lost.map_or(Ok(()), |(asked, got)| {
-            let batch = Batch { number: asked.number, ..Default::default() };
-            Err(Fault::Unexpected { batch, got })
-        })
+        let overdue = self.lanes.iter().find_map(|lane| lane.overdue(self.traffic.items()));
+        overdue.map_or(Ok(()), Err)
     }
 }
 

@@ -2,11 +2,10 @@
 
 use std::collections::HashMap;
 
-use evanesce_wire::{Decoded, Request, RequestDecoder};
-
 use super::{Faults, Items, Order, Traffic};
 use crate::args::ValueSize;
 use crate::keys::KeySpace;
+use crate::tiny::answer;
 use crate::value::Values;
 
 const VALUE_BYTES: usize = 100;
@@ -15,34 +14,6 @@ fn traffic(load: &str, order: Order) -> Traffic {
     let values = Values::new(ValueSize { bytes_min: VALUE_BYTES, bytes_max: VALUE_BYTES });
     let items = Items::new(KeySpace::new(500, 32), values, VALUE_BYTES);
     Traffic::new(load.parse().expect("a load"), items, order)
-}
-
-/// Answers a batch out of a map.
-fn answer(map: &mut HashMap<Vec<u8>, Vec<u8>>, mut input: &[u8]) -> Vec<u8> {
-    let mut decoder = RequestDecoder::default();
-    let mut out = Vec::new();
-    while !input.is_empty() {
-        let Decoded::Request { request, consumed } = decoder.decode(input) else { panic!("not a request") };
-        match request {
-            Request::Set(set) => {
-                map.insert(set.key.to_vec(), set.value.to_vec());
-                out.extend_from_slice(b"STORED\r\n");
-            }
-            Request::Get(get) => {
-                for key in get.keys.iter() {
-                    let Some(value) = map.get(key) else { continue };
-                    let header = format!("VALUE {} 0 {}\r\n", String::from_utf8_lossy(key), value.len());
-                    out.extend_from_slice(header.as_bytes());
-                    out.extend_from_slice(value);
-                    out.extend_from_slice(b"\r\n");
-                }
-                out.extend_from_slice(b"END\r\n");
-            }
-            other => panic!("unexpected {other:?}"),
-        }
-        input = &input[consumed..];
-    }
-    out
 }
 
 fn filled() -> HashMap<Vec<u8>, Vec<u8>> {
