@@ -40,7 +40,16 @@ impl NodeConfig {
             memory_bytes: self.memory_bytes,
             item_bytes_max: self.item_bytes_max,
             shards: shards.try_into().expect("at least 1"),
+            writer: self.writer(),
+            ..StoreConfig::default()
         }
+    }
+
+    /// Stands in the versions of this node's writes: the same for one name, most likely another for another.
+    fn writer(&self) -> u16 {
+        let mix = |sum: u32, byte: u8| (sum ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+        let name = self.group.bytes().chain([b'/']).chain(self.name.bytes());
+        (name.fold(0x811c_9dc5, mix) >> 16) as u16
     }
 
     /// The front this node needs.

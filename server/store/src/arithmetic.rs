@@ -2,14 +2,14 @@
 
 use crate::item::{self, Marks};
 use crate::room::NeedRoom;
-use crate::shard::{NewItem, Shard};
+use crate::shard::{Hash, NewItem, Shard};
 use crate::{Arithmetic, ArithmeticOutcome, Direction, Time, WriteOutcome};
 
 impl Shard {
     /// Carries arithmetic out.
     pub(crate) fn arithmetic(
         &mut self,
-        hash: u64,
+        hash: Hash,
         op: &Arithmetic<'_>,
         now: Time,
     ) -> Result<ArithmeticOutcome, NeedRoom> {
@@ -18,7 +18,7 @@ impl Shard {
         };
         let old = self.value(location, &header);
         let (old, old_bytes) = (parse(&old.contiguous()), old.len());
-        if old_bytes > 0 && op.compare.is_some_and(|cas| cas != 0 && cas != header.cas) {
+        if old_bytes > 0 && op.compare.is_some_and(|cas| cas != 0 && cas != header.token()) {
             return Ok(ArithmeticOutcome::Exists);
         }
         let Some(old) = old else { return Ok(ArithmeticOutcome::NotANumber) };
@@ -34,18 +34,18 @@ impl Shard {
         let new = NewItem {
             key: op.key,
             value: &text,
-            prepared: None,
             flags: header.flags,
             expires_ms,
             marks,
             cas: op.cas_override,
+            version: None,
         };
         self.store_number(hash, new, number, false, now)
     }
 
     fn start_number(
         &mut self,
-        hash: u64,
+        hash: Hash,
         op: &Arithmetic<'_>,
         now: Time,
     ) -> Result<ArithmeticOutcome, NeedRoom> {
@@ -54,28 +54,28 @@ impl Shard {
         let new = NewItem {
             key: op.key,
             value: text.as_bytes(),
-            prepared: None,
             flags: 0,
             expires_ms: item::expires_ms(expiry),
             marks: Marks::default(),
             cas: op.cas_override,
+            version: None,
         };
         self.store_number(hash, new, number, true, now)
     }
 
     fn store_number(
         &mut self,
-        hash: u64,
+        hash: Hash,
         new: NewItem<'_>,
         number: u64,
         created: bool,
         now: Time,
     ) -> Result<ArithmeticOutcome, NeedRoom> {
         let expiry = item::expiry(new.expires_ms);
-        let WriteOutcome::Stored { cas, .. } = self.store(hash, new, now)? else {
+        let WriteOutcome::Stored { cas, version, .. } = self.store(hash, new, now)? else {
             return Ok(ArithmeticOutcome::OutOfMemory);
         };
-        Ok(ArithmeticOutcome::Number { number, cas, expiry, created })
+        Ok(ArithmeticOutcome::Number { number, cas, version, expiry, created })
     }
 }
 

@@ -1,30 +1,45 @@
 //! Deleting and invalidating.
 
-use crate::index::Location;
 use crate::item::{self, Header, Marks};
 use crate::room::NeedRoom;
-use crate::shard::{NewItem, Shard};
-use crate::{Delete, DeleteMode, DeleteOutcome, Expiry, Time};
+use crate::segment::Location;
+use crate::shard::{Hash, NewItem, Shard};
+use crate::{Delete, DeleteMode, DeleteOutcome, Expiry, Time, Version};
 
 impl Shard {
     /// Carries a delete out.
     pub(crate) fn delete(
         &mut self,
-        hash: u64,
+        hash: Hash,
         delete: &Delete<'_>,
         now: Time,
     ) -> Result<DeleteOutcome, NeedRoom> {
-        let Some((location, header)) = self.live(hash, delete.key, now) else {
+        let old = self.live(hash, delete.key, now);
+        if let Some(version) = delete.version.and_then(|version| self.newer(hash, version, old)) {
+            return Ok(DeleteOutcome::Superseded { version });
+        }
+        let Some((location, header)) = old else {
+            // A delete that carries a version is remembered even where there is nothing: what it deletes may yet come.
+            if let Some(version) = delete.version {
+                self.tombstones.add(hash.whole, version);
+            }
             return Ok(DeleteOutcome::NotFound);
         };
-        if delete.compare.is_some_and(|cas| cas != header.cas) {
+        if delete.compare.is_some_and(|cas| cas != header.token()) {
             return Ok(DeleteOutcome::Exists);
         }
+        let version = match delete.version {
+            Some(version) => version,
+            None => self.stamp(hash, header.version, now),
+        };
         match delete.mode {
-            DeleteMode::Remove => self.remove(hash, location),
+            DeleteMode::Remove => {
+                self.remove(hash, location);
+                self.tombstones.add(hash.whole, version);
+            }
             DeleteMode::DropValue => {
                 // The item is the same one, so it keeps its token.
-                let cas = delete.cas_override.unwrap_or(header.cas);
+                let cas = delete.cas_override.unwrap_or(header.token());
                 self.drop_value(hash, delete, Marks::default(), header.expires_ms, Some(cas), now)?;
             }
             DeleteMode::Invalidate { touch, drop_value } => {
@@ -34,44 +49,64 @@ impl Shard {
                     marks.set(Marks::STALE, true);
                     self.drop_value(hash, delete, marks, expires_ms, delete.cas_override, now)?;
                 } else {
-                    self.invalidate(hash, delete, location, header, touch, now);
+                    self.invalidate(hash, delete, location, header, touch, version, now)?;
                 }
             }
         }
         Ok(DeleteOutcome::Deleted)
     }
 
+    /// The version of what is known of a key, if it is newer than the delete's.
+    fn newer(&self, hash: Hash, version: Version, old: Option<(Location, Header)>) -> Option<Version> {
+        let there = old.map(|(_, old)| old.version).unwrap_or_default();
+        let newest = there.max(self.tombstones.of(hash.whole));
+        (newest > version).then_some(newest)
+    }
+
     fn drop_value(
         &mut self,
-        hash: u64,
+        hash: Hash,
         delete: &Delete<'_>,
         marks: Marks,
         expires_ms: u64,
         cas: Option<u64>,
         now: Time,
     ) -> Result<(), NeedRoom> {
-        let new = NewItem { key: delete.key, value: &[], prepared: None, flags: 0, expires_ms, marks, cas };
+        let new = NewItem {
+            key: delete.key,
+            value: &[],
+            flags: 0,
+            expires_ms,
+            marks,
+            cas,
+            version: delete.version,
+        };
         self.store(hash, new, now).map(|_| ())
     }
 
+    #[expect(clippy::too_many_arguments, reason = "an item and what becomes of it")]
     fn invalidate(
         &mut self,
-        hash: u64,
+        hash: Hash,
         delete: &Delete<'_>,
         location: Location,
         mut header: Header,
         touch: Option<Expiry>,
+        version: Version,
         now: Time,
-    ) {
+    ) -> Result<(), NeedRoom> {
         header.marks.set(Marks::STALE, true);
         // So that the next reader gets the win.
         header.marks.set(Marks::WIN_SENT, false);
         header.expires_ms = touch.map_or(header.expires_ms, item::expires_ms);
-        header.cas = delete.cas_override.unwrap_or_else(|| self.shared.next_cas());
+        header.version = version;
+        header.cas = delete.cas_override;
+        self.see(version);
         if header.is_expired(now) {
             self.remove(hash, location);
-        } else {
-            self.set_header(location, &header);
+            self.tombstones.add(hash.whole, version);
+            return Ok(());
         }
+        self.set_header(hash, delete.key, location, &header, now).map(|_| ())
     }
 }

@@ -9,23 +9,28 @@
 //!                                                          evicted
 //! ```
 //!
-//! A queue's units are sealed segments and single extents, oldest first. A segment's items are judged one by
-//! one when its turn comes: survivors are copied behind the main queue, the rest goes at once.
+//! A queue's units are sealed segments, oldest first. A segment's items are judged one by one when its turn comes:
+//! survivors are copied behind the main queue, the rest goes at once. A large item's pieces are in segments of their
+//! own in the same queues and share the item's fate; the first of its segments whose turn comes decides it.
+//!
+//! S3-FIFO: Yang et al., "FIFO queues are all you need for cache eviction", SOSP 2023.
 
 use std::collections::VecDeque;
 
 use crate::Time;
-use crate::index::Location;
-use crate::item::{Header, Marks};
-use crate::segment::Segment;
-use crate::shard::Shard;
+use crate::item::{self, Header, Marks};
+use crate::large;
+use crate::segment::{Kind, Location, Segment};
+use crate::shard::{Hash, Shard};
 
-/// The small queue holds one part in this many of a shard's items.
+/// The small queue holds one part in this many of a space's segments.
 const SMALL_PART: usize = 10;
 /// Segments with less than one part in this many of dead bytes are not worth compacting.
 const COMPACT_PART: usize = 8;
 /// A shard whose dead bytes are below one part in this many does not look for a segment to compact.
-const COMPACT_SHARD_PART: usize = 16;
+const COMPACT_SHARD_PART: usize = 24;
+/// Items whose slots are read ahead of their judgement, so that the memory's answers overlap.
+const LOOK_AHEAD: usize = 32;
 
 /// Which queue an item is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,33 +41,36 @@ pub(crate) enum Queue {
     Main,
 }
 
-/// What a queue holds.
+/// Which queue of which space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Unit {
-    /// A sealed segment.
-    Segment(u32),
-    /// An extent.
-    Extent(u32),
+pub(crate) struct Home {
+    pub(crate) space: u8,
+    pub(crate) queue: Queue,
 }
 
 /// One queue.
 #[derive(Debug, Default)]
 pub(crate) struct Fifo {
-    pub(crate) units: VecDeque<Unit>,
-    /// The segment that new items go to; not among the units.
-    pub(crate) open: Option<u32>,
-    /// Bytes of segments, the open one too, and extents.
-    pub(crate) bytes: usize,
+    /// Sealed segments, oldest first.
+    pub(crate) units: VecDeque<u32>,
+    /// The segments that new items and pieces go to; not among the units.
+    pub(crate) open: [Option<u32>; 2],
+    /// Segments, the open ones too.
+    pub(crate) segments: usize,
 }
 
-/// Both queues.
+/// Both queues of a space: of all namespaces that share memory freely, or of one with a guarantee or a limit.
 #[derive(Debug, Default)]
-pub(crate) struct Queues {
+pub(crate) struct Space {
     pub(crate) small: Fifo,
     pub(crate) main: Fifo,
+    /// Segments that the other spaces cannot take.
+    pub(crate) guarantee: usize,
+    /// The most segments.
+    pub(crate) limit: usize,
 }
 
-impl Queues {
+impl Space {
     pub(crate) fn of(&mut self, queue: Queue) -> &mut Fifo {
         match queue {
             Queue::Small => &mut self.small,
@@ -70,168 +78,281 @@ impl Queues {
         }
     }
 
-    /// The queue to evict from next.
-    fn next(&self) -> Queue {
-        let small_share = (self.small.bytes + self.main.bytes) / SMALL_PART;
-        let small_is_due = self.small.bytes > small_share && !self.small.units.is_empty();
-        if small_is_due || self.main.units.is_empty() { Queue::Small } else { Queue::Main }
+    pub(crate) fn segments(&self) -> usize {
+        self.small.segments + self.main.segments
+    }
+
+    /// The segment to evict next.
+    fn next(&self) -> Option<u32> {
+        let small_is_due = self.small.segments > self.segments() / SMALL_PART;
+        let (first, second) = match small_is_due {
+            true => (&self.small, &self.main),
+            false => (&self.main, &self.small),
+        };
+        first.units.front().or(second.units.front()).copied()
     }
 }
 
-/// What becomes of an item whose unit is evicted.
+/// What becomes of an item whose segment is evicted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     /// It goes on in the main queue with this frequency.
     Stays(u8),
-    /// It was expired.
-    Expires,
+    /// It was expired or flushed.
+    Ends,
     /// It goes.
     Goes,
 }
 
 impl Shard {
-    /// Frees some memory, or brings some closer to being freed. `harshly` spares no item, whatever its
-    /// frequency. Answers whether there was anything to do.
+    /// Frees some memory, or brings some closer to being freed. `harshly` spares no item, whatever its frequency.
+    /// Answers whether there was anything to do.
     pub(crate) fn reclaim(&mut self, now: Time, harshly: bool) -> bool {
         if let Some(segment) = self.most_dead() {
-            self.take_from_queue(segment);
             self.compact(segment, now);
             return true;
         }
-        if self.queues.small.units.is_empty() && self.queues.main.units.is_empty() {
-            self.seal(Queue::Small);
-            self.seal(Queue::Main);
+        self.reclaim_from(self.victim_space(), now, harshly)
+    }
+
+    /// As [`Shard::reclaim`], from one space.
+    pub(crate) fn reclaim_from(&mut self, space: usize, now: Time, harshly: bool) -> bool {
+        if self.spaces[space].next().is_none() {
+            self.seal_all(space as u8);
         }
-        let queue = self.queues.next();
-        match self.queues.of(queue).units.pop_front() {
-            Some(Unit::Segment(segment)) => self.evict_segment(segment, now, harshly),
-            Some(Unit::Extent(extent)) => self.evict_extent(extent, now, harshly),
-            None => return false,
-        }
+        let Some(segment) = self.spaces[space].next() else { return false };
+        self.evict(segment, now, harshly);
         true
     }
 
-    fn fate(queue: Queue, header: &Header, now: Time, harshly: bool) -> Fate {
+    /// The space to evict from: of those that hold more than their guarantee, the one whose next segment is oldest.
+    fn victim_space(&self) -> usize {
+        let age = |space: &Space| space.next().and_then(|id| self.segments.get(id).sealed);
+        let all = || self.spaces.iter().enumerate();
+        let above = all().filter(|(_, space)| space.segments() > space.guarantee);
+        let oldest = above.filter_map(|(index, space)| Some((age(space)?, index))).min();
+        let largest = || all().max_by_key(|(_, space)| space.segments()).map(|(index, _)| index);
+        oldest.map(|(_, index)| index).or_else(largest).expect("there is always the shared space")
+    }
+
+    fn fate(&self, home: Home, header: &Header, key: &[u8], now: Time, harshly: bool) -> Fate {
         let frequency = header.marks.frequency();
-        match queue {
-            _ if header.is_expired(now) => Fate::Expires,
-            _ if harshly || frequency == 0 => Fate::Goes,
+        match home.queue {
+            _ if header.is_expired(now) || self.is_flushed(header, key) => Fate::Ends,
+            _ if harshly => Fate::Goes,
+            Queue::Small if header.marks.has(Marks::MAIN) => Fate::Stays(frequency),
+            _ if frequency == 0 => Fate::Goes,
             Queue::Small => Fate::Stays(0),
             Queue::Main => Fate::Stays(frequency - 1),
         }
     }
 
-    fn evict_segment(&mut self, id: u32, now: Time, harshly: bool) {
-        let queue = self.segments.get(id).queue;
-        self.empty_segment(id, |shard, location, header, segment| {
-            let hash = shard.hash_in(segment, location.1, header);
-            match Self::fate(queue, header, now, harshly) {
-                Fate::Stays(frequency) => {
-                    let mut header = *header;
-                    header.marks.set_frequency(frequency);
-                    shard.relocate(segment, location, &header, hash, Queue::Main);
-                }
-                Fate::Expires => {
-                    shard.count_expired(header);
-                    shard.unlink(hash, location, header);
-                }
-                Fate::Goes => {
-                    shard.count_evicted(hash, queue, header);
-                    shard.unlink(hash, location, header);
-                }
-            }
-        });
+    fn evict(&mut self, id: u32, now: Time, harshly: bool) {
+        let segment = self.detach(id);
+        match segment.kind() {
+            Kind::Items => self.each_item(id, &segment, |shard, location, header, hash| {
+                let key = item::key(segment.at(location.offset));
+                let fate = shard.fate(segment.home, header, key, now, harshly);
+                shard.carry_out(fate, &segment, location, header, hash, now);
+            }),
+            Kind::Pieces => self.evict_pieces(id, &segment, now, Some(harshly)),
+        }
+        self.segments.release(id);
     }
 
     /// Copies what lives in a segment behind its own queue.
-    fn compact(&mut self, id: u32, now: Time) {
-        let queue = self.segments.get(id).queue;
-        self.empty_segment(id, |shard, location, header, segment| {
-            let hash = shard.hash_in(segment, location.1, header);
-            if header.is_expired(now) {
-                shard.count_expired(header);
-                shard.unlink(hash, location, header);
-            } else {
-                shard.relocate(segment, location, header, hash, queue);
-            }
-        });
-    }
-
-    /// Detaches a segment that is in no queue any more, lets `each` deal with its live items in order, and
-    /// keeps or frees its buffer. All live items must have left when `each` has seen them.
-    fn empty_segment(&mut self, id: u32, mut each: impl FnMut(&mut Shard, (u32, u32), &Header, &Segment)) {
-        let segment = self.segments.detach(id);
-        let mut next = segment.next_live(0);
-        while let Some((offset, header)) = next {
-            each(self, (id, offset), &header, &segment);
-            next = segment.next_live(offset + header.footprint() as u32);
+    pub(crate) fn compact(&mut self, id: u32, now: Time) {
+        let segment = self.detach(id);
+        match segment.kind() {
+            Kind::Items => self.each_item(id, &segment, |shard, location, header, hash| {
+                let key = item::key(segment.at(location.offset));
+                if header.is_expired(now) || shard.is_flushed(header, key) {
+                    shard.carry_out(Fate::Ends, &segment, location, header, hash, now);
+                } else if !shard.relocate(&segment, location, header, hash, segment.home.queue, now) {
+                    shard.carry_out(Fate::Goes, &segment, location, header, hash, now);
+                }
+            }),
+            Kind::Pieces => self.evict_pieces(id, &segment, now, None),
         }
-        self.queues.of(segment.queue).bytes -= self.shared.layout.segment_bytes;
         self.segments.release(id);
-        self.keep_spare(segment.into_buffer());
     }
 
-    fn hash_in(&self, segment: &Segment, offset: u32, header: &Header) -> u64 {
-        self.shared.hash(&segment.at(offset)[header.key_start()..header.value_start()])
+    /// Takes a sealed segment out of its queue and out of the list of segments.
+    pub(crate) fn detach(&mut self, id: u32) -> Segment {
+        let segment = self.segments.detach(id);
+        let fifo = self.spaces[usize::from(segment.home.space)].of(segment.home.queue);
+        fifo.segments -= 1;
+        match fifo.units.front() {
+            Some(first) if *first == id => drop(fifo.units.pop_front()),
+            _ => fifo.units.retain(|unit| *unit != id),
+        }
+        segment
     }
 
-    /// Moves an item of a detached segment to a queue's open one.
+    /// Visits the live items of a detached segment in order, a few at a time.
+    fn each_item(
+        &mut self,
+        id: u32,
+        segment: &Segment,
+        mut visit: impl FnMut(&mut Shard, Location, &Header, Hash),
+    ) {
+        let mut ahead = Vec::with_capacity(LOOK_AHEAD);
+        let mut next = segment.next_live(0);
+        while next.is_some() {
+            let mut read = 0;
+            while let Some((offset, header)) = next.filter(|_| ahead.len() < LOOK_AHEAD) {
+                let hash = self.shared.hash(item::key(segment.at(offset)));
+                read ^= self.table.touch(hash.order);
+                ahead.push((Location { segment: id, offset }, header, hash));
+                next = segment.next_live(segment.behind(offset, &header));
+            }
+            std::hint::black_box(read);
+            for (location, header, hash) in ahead.drain(..) {
+                visit(self, location, &header, hash);
+            }
+        }
+    }
+
+    fn carry_out(
+        &mut self,
+        fate: Fate,
+        segment: &Segment,
+        location: Location,
+        header: &Header,
+        hash: Hash,
+        now: Time,
+    ) {
+        if let Fate::Stays(frequency) = fate {
+            let mut header = *header;
+            header.marks.set_frequency(frequency);
+            header.marks.set(Marks::MAIN, header.marks.has(Marks::LARGE));
+            if self.relocate(segment, location, &header, hash, Queue::Main, now) {
+                return;
+            }
+        }
+        let bytes = segment.at(location.offset);
+        let key = item::key(bytes);
+        match fate {
+            Fate::Ends => self.count_ended(header, key, now),
+            _ => self.count_evicted(hash, segment.home.queue, header, key),
+        }
+        if header.marks.has(Marks::LARGE) {
+            self.kill_pieces(item::body(bytes, header));
+        }
+        self.unlink(hash, location);
+        self.forget(key, item::footprint(bytes, header));
+    }
+
+    /// Moves an item of a detached segment to a queue's open one, if there is room for it.
     fn relocate(
         &mut self,
         segment: &Segment,
-        (id, offset): (u32, u32),
+        location: Location,
         header: &Header,
-        hash: u64,
+        hash: Hash,
         queue: Queue,
-    ) {
-        let footprint = header.footprint();
-        if !self.has_open_room(queue, footprint) {
-            // What survives of one segment fits one segment, so one spare is enough.
-            let spare = self.spares.pop().expect("a spare is kept for survivors");
-            self.seal(queue);
-            self.open(queue, spare);
+        now: Time,
+    ) -> bool {
+        let home = Home { queue, ..segment.home };
+        if !self.survivors_room(home, Kind::Items, header.footprint_max(), header, now) {
+            return false;
         }
-        let from = Location::Inline { segment: id, offset };
-        let (position, _) = self.index.find(hash, |at| at == from).expect("a live item is in the table");
-        let (to, bytes) = self.push_open(queue, footprint, header.expires_ms);
-        bytes.copy_from_slice(&segment.at(offset)[..footprint]);
-        header.encode(bytes);
-        self.index.relocate(position, to);
+        let bytes = segment.at(location.offset);
+        let (key, body) = (item::key(bytes), item::body(bytes, header));
+        let found = self.table.find(hash.order, |place| place == location.pack());
+        let found = found.expect("a live item is in the table");
+        let to = self.push_open(home, header, key, &[body]);
+        self.table.relocate(found, to.pack());
+        let after = self.segments.get(to.segment).footprint(header);
+        let before = item::footprint(bytes, header);
+        self.item_bytes = self.item_bytes + after - before;
+        let usage = self.usage_of(key);
+        usage.item_bytes = usage.item_bytes + after as u64 - before as u64;
+        true
     }
 
-    /// Takes an item of a detached segment out of the table.
-    pub(crate) fn unlink(&mut self, hash: u64, (segment, offset): (u32, u32), header: &Header) {
-        let location = Location::Inline { segment, offset };
-        let (position, _) = self.index.find(hash, |at| at == location).expect("a live item is in the table");
-        self.index.remove(position);
-        self.item_bytes -= header.footprint();
+    /// Judges the pieces of a detached segment by their items; `harshly` is `None` to move all that live.
+    fn evict_pieces(&mut self, id: u32, segment: &Segment, now: Time, harshly: Option<bool>) {
+        let mut offset = 0;
+        while offset < segment.end() {
+            let bytes = segment.at(offset);
+            let (hash, piece) = large::decode_piece(bytes);
+            let (hash, from) = (self.shared.split(hash), Location { segment: id, offset });
+            offset += large::piece_footprint(bytes) as u32;
+            let Some(item) = self.item_of_piece(hash, from) else { continue };
+            let mut header = self.header(item);
+            let at = self.segments.get(item.segment).at(item.offset);
+            let fate = match harshly {
+                None if !header.is_expired(now) => Fate::Stays(header.marks.frequency()),
+                harshly => self.fate(segment.home, &header, item::key(at), now, harshly.unwrap_or(false)),
+            };
+            if let Fate::Stays(frequency) = fate {
+                if harshly.is_some() && segment.home.queue == Queue::Small {
+                    header.marks.set(Marks::MAIN, true);
+                    header.marks.set_frequency(frequency);
+                    item::note(self.segments.get_mut(item.segment).at_mut(item.offset), &header);
+                }
+                let queue = if harshly.is_some() { Queue::Main } else { segment.home.queue };
+                if self.relocate_piece(Home { queue, ..segment.home }, item, &header, from, hash, piece, now)
+                {
+                    continue;
+                }
+            }
+            let key = item::key(self.segments.get(item.segment).at(item.offset)).to_vec();
+            match fate {
+                Fate::Ends => self.count_ended(&header, &key, now),
+                _ => self.count_evicted(hash, segment.home.queue, &header, &key),
+            }
+            self.remove(hash, item);
+        }
     }
 
-    fn evict_extent(&mut self, id: u32, now: Time, harshly: bool) {
-        let extent = self.extents.get_mut(id);
-        let (queue, bytes) = (extent.queue, extent.charged_bytes());
-        let hash = self.shared.hash(&extent.key);
-        let fate = Self::fate(queue, &extent.header, now, harshly);
-        if let Fate::Stays(frequency) = fate {
-            extent.header.marks.set_frequency(frequency);
-            extent.queue = Queue::Main;
-            self.queues.of(queue).bytes -= bytes;
-            self.queues.main.bytes += bytes;
-            self.queues.main.units.push_back(Unit::Extent(id));
-            return;
+    #[expect(clippy::too_many_arguments, reason = "a piece, its item, and where it goes")]
+    fn relocate_piece(
+        &mut self,
+        home: Home,
+        item: Location,
+        header: &Header,
+        from: Location,
+        hash: Hash,
+        piece: &[u8],
+        now: Time,
+    ) -> bool {
+        let bytes = large::PIECE_HEADER_BYTES + piece.len();
+        if !self.survivors_room(home, Kind::Pieces, bytes, header, now) {
+            return false;
         }
-        let header = extent.header;
-        match fate {
-            Fate::Expires => self.count_expired(&header),
-            _ => self.count_evicted(hash, queue, &header),
-        }
-        self.remove(hash, Location::Extent(id));
+        let to = self.push_piece(home, hash, piece, header);
+        let bytes = self.segments.get_mut(item.segment).at_mut(item.offset);
+        large::replace(item::body_mut(bytes, header), from, to);
+        true
     }
 
-    fn count_evicted(&mut self, hash: u64, queue: Queue, header: &Header) {
+    /// The large item that lists this piece.
+    fn item_of_piece(&self, hash: Hash, piece: Location) -> Option<Location> {
+        let found = self.table.find(hash.order, |place| {
+            let location = Location::unpack(place);
+            // An item of a detached segment does not answer: its fate is being carried out.
+            let Some(segment) = self.segments.try_get(location.segment) else { return false };
+            let header = segment.header(location.offset);
+            let lists = |body| large::places(body).any(|place| place == piece);
+            header.marks.has(Marks::LARGE) && lists(item::body(segment.at(location.offset), &header))
+        });
+        found.map(|found| Location::unpack(found.place))
+    }
+
+    /// Takes an item out of the table.
+    pub(crate) fn unlink(&mut self, hash: Hash, location: Location) {
+        let found = self.table.find(hash.order, |place| place == location.pack());
+        self.table.remove(found.expect("a live item is in the table"));
+    }
+
+    fn count_evicted(&mut self, hash: Hash, queue: Queue, header: &Header, key: &[u8]) {
         self.counters.evictions += 1;
         self.counters.evicted_unfetched += u64::from(!header.marks.has(Marks::FETCHED));
+        self.usage_of(key).evictions += 1;
         if queue == Queue::Small {
-            self.ghost.insert(hash);
+            self.table.ghost_insert(hash.order, hash.mix);
         }
     }
 
@@ -242,26 +363,8 @@ impl Shard {
         if self.segments.dead_bytes() < worth_looking {
             return None;
         }
-        let sealed = self.segments.iter().filter(|(_, segment)| segment.sealed);
+        let sealed = self.segments.iter().filter(|(_, segment)| segment.sealed.is_some());
         let (id, segment) = sealed.max_by_key(|(_, segment)| segment.dead_bytes())?;
         (segment.dead_bytes() >= segment_bytes / COMPACT_PART).then_some(id)
-    }
-
-    fn take_from_queue(&mut self, id: u32) {
-        let units = &mut self.queues.of(self.segments.get(id).queue).units;
-        units.retain(|unit| *unit != Unit::Segment(id));
-    }
-
-    /// Takes an extent's or a sealed segment's unit out of its queue.
-    pub(crate) fn forget_unit(&mut self, queue: Queue, unit: Unit) {
-        let bytes = match unit {
-            Unit::Segment(_) => self.shared.layout.segment_bytes,
-            Unit::Extent(id) => self.extents.get(id).charged_bytes(),
-        };
-        let fifo = self.queues.of(queue);
-        fifo.bytes -= bytes;
-        if let Some(at) = fifo.units.iter().position(|other| *other == unit) {
-            fifo.units.remove(at);
-        }
     }
 }

@@ -1,19 +1,17 @@
-//! Proactive expiry: finding what has expired before anybody asks for it.
-
-use std::cmp::Reverse;
+//! Proactive expiry: memory of expired and flushed items comes back without waiting for eviction.
 
 use crate::Time;
-use crate::ghost::Ghost;
-use crate::index::{Index, Location};
-use crate::item::Header;
-use crate::segment::Segment;
+use crate::item::{self};
+use crate::segment::{Kind, Location, Segment};
 use crate::shard::Shard;
+
+/// A segment with more than one part in this many of dead bytes after its expired items went is compacted at once.
+const COMPACT_PART: usize = 8;
 
 /// Where the next step goes on.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Cursor {
     segment: u32,
-    extent: u32,
 }
 
 /// What a step did.
@@ -26,80 +24,56 @@ pub(crate) struct Step {
 }
 
 impl Shard {
-    /// One step: goes once around the shard at most, and stops after the segment in which it has looked at
-    /// `items_max` items. Segments in which nothing can have expired cost nothing but a glance.
+    /// One step: goes once around the shard at most, and stops after the segment in which it has looked at `items_max`
+    /// items. Segments in which nothing worth while has expired cost nothing but a glance.
     pub(crate) fn expire(&mut self, now: Time, items_max: usize) -> Step {
         self.settle(now);
         let mut step = Step::default();
         for _ in 0..self.segments.end() {
             if step.visited >= items_max {
-                return step;
+                break;
             }
             let id = self.cursor.segment % self.segments.end();
             self.cursor.segment = id + 1;
-            let is_due = |segment: &Segment| segment.live_items() > 0 && segment.expires_min <= now.0;
+            let is_due = |segment: &Segment| {
+                let is_over = segment.due_ms() <= now.0 || self.flushes.covers(segment.version_max());
+                is_over && segment.live_items() > 0 && segment.kind() == Kind::Items
+            };
             if self.segments.try_get(id).is_some_and(is_due) {
                 self.expire_segment(id, now, &mut step);
             }
         }
-        for _ in 0..self.extents.end() {
-            if step.visited >= items_max {
-                return step;
-            }
-            let id = self.cursor.extent % self.extents.end();
-            self.cursor.extent = id + 1;
-            self.expire_extent(id, now, &mut step);
+        while let Some(slab) = self.table.spare() {
+            drop(slab);
         }
-        self.shrink_table();
         step
     }
 
-    /// Drops the expired items of a segment; with the last one the segment itself goes.
+    /// Drops the expired and flushed items of a segment; with the last one the segment itself goes.
     fn expire_segment(&mut self, id: u32, now: Time, step: &mut Step) {
-        let mut expires_min = None;
+        self.segments.get_mut(id).forget_due(now);
         let mut next = self.segments.get(id).next_live(0);
         while let Some((offset, header)) = next {
             step.visited += 1;
             let segment = self.segments.get(id);
             // The item's own removal may free the segment: look ahead first.
-            next = segment.next_live(offset + header.footprint() as u32);
-            if header.is_expired(now) {
-                let key = &segment.at(offset)[header.key_start()..header.value_start()];
-                let hash = self.shared.hash(key);
-                self.drop_expired(hash, Location::Inline { segment: id, offset }, &header, step);
-            } else {
-                expires_min = expires_min.max(Some(Reverse(header.expires_ms)));
+            next = segment.next_live(segment.behind(offset, &header));
+            let key = item::key(segment.at(offset));
+            if !header.is_expired(now) && !self.is_flushed(&header, key) {
+                self.segments.get_mut(id).note(&header);
+                continue;
             }
+            let (hash, key) = (self.shared.hash(key), key.to_vec());
+            step.dropped += 1;
+            self.count_ended(&header, &key, now);
+            self.remove(hash, Location { segment: id, offset });
         }
-        // Without a survivor there is no segment any more.
-        if let Some(Reverse(expires_ms)) = expires_min {
-            self.segments.get_mut(id).expires_min = expires_ms;
-        }
-    }
-
-    fn expire_extent(&mut self, id: u32, now: Time, step: &mut Step) {
-        let Some(extent) = self.extents.try_get(id) else { return };
-        step.visited += 1;
-        if extent.header.is_expired(now) {
-            let (hash, header) = (self.shared.hash(&extent.key), extent.header);
-            self.drop_expired(hash, Location::Extent(id), &header, step);
-        }
-    }
-
-    fn drop_expired(&mut self, hash: u64, location: Location, header: &Header, step: &mut Step) {
-        step.dropped += 1;
-        self.count_expired(header);
-        self.remove(hash, location);
-    }
-
-    /// Gives memory of a table back that has become far too large.
-    fn shrink_table(&mut self) {
-        let Some(slots) = self.index.shrinkage() else { return };
-        let items = Index::items_max(slots);
-        if let Some(mut charge) = self.charge(Index::bytes_for(slots) + Ghost::bytes_for(items)) {
-            let ghosts = charge.split(Ghost::bytes_for(items)).expect("it is part of the sum");
-            self.ghost.resize(items, ghosts);
-            self.index.resize(slots, charge);
+        let segment_bytes = self.shared.layout.segment_bytes;
+        let is_hollow = |segment: &Segment| {
+            segment.sealed.is_some() && segment.dead_bytes() >= segment_bytes / COMPACT_PART
+        };
+        if self.segments.try_get(id).is_some_and(is_hollow) {
+            self.compact(id, now);
         }
     }
 }

@@ -1,100 +1,166 @@
-//! An item's header, as it lies in a segment before the key and the value.
+//! An item as it lies in a segment: a header of few bytes, the key, the value.
 
-use crate::{Expiry, Time};
+use crate::{Expiry, Time, Version};
 
-/// Bytes of a header without the caller's flags.
-pub(crate) const HEADER_BYTES: usize = 23;
+/// Bytes of a header that every item has.
+const FIXED_BYTES: usize = 6;
+/// Bytes of a version that is close to its segment's first.
+const NEAR_BYTES: usize = 5;
+/// Bytes of a whole version.
+const WHOLE_BYTES: usize = 8;
+/// Bytes of an expiry, present only if the item has one.
+const EXPIRY_BYTES: usize = 6;
 /// Bytes of the caller's flags, present only when they are not 0.
 const FLAGS_BYTES: usize = 4;
-/// Items start at multiples of this, so that a location needs two bits less.
-pub(crate) const ITEM_ALIGN: usize = 4;
+/// Bytes of a CAS token, present only when a caller chose it.
+const CAS_BYTES: usize = 8;
+/// A segment's first version lies this far above the least that its items' five bytes reach: 16 seconds, for items
+/// that come late; four minutes remain for those that follow.
+pub(crate) const VERSION_SLACK: u64 = 1 << 36;
 /// The frequency is two bits.
 const FREQUENCY_MAX: u8 = 3;
 /// "Never" among expiries in memory.
 pub(crate) const NEVER: u64 = u64::MAX;
 /// The latest instant that 48 bits hold; later ones are brought down to it.
 const EXPIRY_MAX: u64 = (1 << 48) - 1;
+/// Bits of the time of the last access that are kept: it is exact within 97 days.
+const ACCESS_BITS: u32 = 24;
 
 /// Everything about an item but its key and value.
 ///
 /// ```text
-///  0         1        2           5               11                19            23          27
-/// +---------+--------+-----------+---------------+-----------------+-------------+-----------+-----+-------+
-/// | key len | marks  | value len | expires at    | CAS token       | last access | flags     | key | value |
-/// | u8      | u8     | u24       | u48 ms        | u64             | u32 s       | u32       |     |       |
-/// |         |        |           | 0: never      |                 |             | if marked |     |       |
-/// +---------+--------+-----------+---------------+-----------------+-------------+-----------+-----+-------+
+///  0       2         3             6
+/// +-------+---------+-------------+---------+-----------+----------+----------+-----------+-----+-------+
+/// | marks | key len | last access | version | value len | expiry   | flags    | CAS token | key | value |
+/// | u16   | u8      | u24 s       | 5 or 8  | 1 or 2    | 0 or 6   | 0 or 4   | 0 or 8    |     |       |
+/// +-------+---------+-------------+---------+-----------+----------+----------+-----------+-----+-------+
 ///
-/// marks   7       6      5       4          3       2         1 0
-///        +-------+------+-------+----------+-------+---------+-----------+
-///        | spare | dead | flags | win sent | stale | fetched | frequency |
-///        +-------+------+-------+----------+-------+---------+-----------+
+/// marks  15 14   13     12      11       10       9     8     7        6       5      4          3       2         1 0
+///       +------+------+-------+--------+--------+-----+--------+-------+------+----------+-------+---------+-----------+
+///       |      | main | large | long   | whole  | CAS | expiry | flags | dead | win sent | stale | fetched | frequency |
+///       +------+------+-------+--------+--------+-----+--------+-------+------+----------+-------+---------+-----------+
 /// ```
 ///
-/// All numbers are little-endian. The whole is padded to a multiple of [`ITEM_ALIGN`].
+/// All numbers are little-endian, nothing is padded. A version is kept as what it exceeds its segment's base by, in
+/// 5 bytes where that fits. A large item's value is the list of its pieces: see [`crate::large`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) key_bytes: u8,
     pub(crate) marks: Marks,
-    pub(crate) value_bytes: u32,
+    /// Bytes that follow the key: the value, or a large item's list of pieces.
+    pub(crate) body_bytes: u16,
     /// Milliseconds since the epoch, or [`NEVER`].
     pub(crate) expires_ms: u64,
-    pub(crate) cas: u64,
-    pub(crate) last_access_secs: u32,
+    pub(crate) version: Version,
+    /// A CAS token that a caller chose; the version stands for it otherwise.
+    pub(crate) cas: Option<u64>,
+    /// Seconds since the epoch, the lower 24 bits.
+    pub(crate) accessed: u32,
     pub(crate) flags: u32,
 }
 
 /// The bits of a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Marks(u8);
+pub(crate) struct Marks(u16);
 
 impl Marks {
     /// Read since it was written.
-    pub(crate) const FETCHED: u8 = 1 << 2;
+    pub(crate) const FETCHED: u16 = 1 << 2;
     /// Invalidated.
-    pub(crate) const STALE: u8 = 1 << 3;
+    pub(crate) const STALE: u16 = 1 << 3;
     /// Somebody is fetching it anew.
-    pub(crate) const WIN_SENT: u8 = 1 << 4;
-    const HAS_FLAGS: u8 = 1 << 5;
+    pub(crate) const WIN_SENT: u16 = 1 << 4;
     /// No longer in the table; its bytes wait for the segment's end.
-    pub(crate) const DEAD: u8 = 1 << 6;
+    pub(crate) const DEAD: u16 = 1 << 5;
+    const HAS_FLAGS: u16 = 1 << 6;
+    const HAS_EXPIRY: u16 = 1 << 7;
+    const HAS_CAS: u16 = 1 << 8;
+    const WHOLE: u16 = 1 << 9;
+    const LONG: u16 = 1 << 10;
+    /// The value lies in pieces elsewhere.
+    pub(crate) const LARGE: u16 = 1 << 11;
+    /// A large item that goes on in the main queue, though parts of it still lie in the small one.
+    pub(crate) const MAIN: u16 = 1 << 12;
+    /// Where the bits begin that say how long the header is.
+    const SHAPE_SHIFT: u32 = 6;
 
-    pub(crate) fn has(self, mark: u8) -> bool {
+    pub(crate) fn has(self, mark: u16) -> bool {
         self.0 & mark != 0
     }
 
-    pub(crate) fn set(&mut self, mark: u8, on: bool) {
+    pub(crate) fn set(&mut self, mark: u16, on: bool) {
         self.0 = if on { self.0 | mark } else { self.0 & !mark };
     }
 
     pub(crate) fn frequency(self) -> u8 {
-        self.0 & FREQUENCY_MAX
+        (self.0 & u16::from(FREQUENCY_MAX)) as u8
     }
 
     pub(crate) fn set_frequency(&mut self, frequency: u8) {
-        self.0 = (self.0 & !FREQUENCY_MAX) | frequency.min(FREQUENCY_MAX);
+        self.0 = (self.0 & !u16::from(FREQUENCY_MAX)) | u16::from(frequency.min(FREQUENCY_MAX));
+    }
+
+    /// Bytes before the key.
+    fn header_bytes(self) -> usize {
+        usize::from(HEADER_BYTES[usize::from(self.0 >> Self::SHAPE_SHIFT) % HEADER_BYTES.len()])
     }
 }
 
+/// Bytes before the key, by the five bits of a header's shape.
+const HEADER_BYTES: [u8; 32] = {
+    let mut bytes = [0; 32];
+    let mut shape = 0;
+    while shape < 32 {
+        let marks = (shape as u16) << Marks::SHAPE_SHIFT;
+        let mut sum = FIXED_BYTES + NEAR_BYTES + 1;
+        if marks & Marks::WHOLE != 0 {
+            sum += WHOLE_BYTES - NEAR_BYTES;
+        }
+        if marks & Marks::LONG != 0 {
+            sum += 1;
+        }
+        if marks & Marks::HAS_EXPIRY != 0 {
+            sum += EXPIRY_BYTES;
+        }
+        if marks & Marks::HAS_FLAGS != 0 {
+            sum += FLAGS_BYTES;
+        }
+        if marks & Marks::HAS_CAS != 0 {
+            sum += CAS_BYTES;
+        }
+        bytes[shape] = sum as u8;
+        shape += 1;
+    }
+    bytes
+};
+
 impl Header {
-    /// Bytes from one item to the next for such a header.
-    pub(crate) fn footprint(&self) -> usize {
-        footprint(usize::from(self.key_bytes), self.value_bytes as usize, self.flags != 0)
+    /// The same header with the marks that say what it consists of, in a segment of this base.
+    fn shaped(&self, base: u64) -> Marks {
+        let mut marks = self.marks;
+        marks.set(Marks::HAS_FLAGS, self.flags != 0);
+        marks.set(Marks::HAS_EXPIRY, self.expires_ms != NEVER);
+        marks.set(Marks::HAS_CAS, self.cas.is_some());
+        marks.set(Marks::WHOLE, self.version.0.wrapping_sub(base) >> (8 * NEAR_BYTES) != 0);
+        marks.set(Marks::LONG, self.body_bytes > u16::from(u8::MAX));
+        marks
     }
 
-    /// Where the key starts, counted from the item.
-    pub(crate) fn key_start(&self) -> usize {
-        HEADER_BYTES + if self.flags != 0 { FLAGS_BYTES } else { 0 }
+    /// Bytes of the item in a segment of this base.
+    pub(crate) fn footprint(&self, base: u64) -> usize {
+        self.shaped(base).header_bytes() + usize::from(self.key_bytes) + usize::from(self.body_bytes)
     }
 
-    /// Where the value starts, counted from the item.
-    pub(crate) fn value_start(&self) -> usize {
-        self.key_start() + usize::from(self.key_bytes)
+    /// The most bytes that the item takes, whatever its segment's base.
+    pub(crate) fn footprint_max(&self) -> usize {
+        let mut marks = self.shaped(0);
+        marks.set(Marks::WHOLE, true);
+        marks.header_bytes() + usize::from(self.key_bytes) + usize::from(self.body_bytes)
     }
 
-    /// Where the value ends, counted from the item.
-    pub(crate) fn value_end(&self) -> usize {
-        self.value_start() + self.value_bytes as usize
+    /// The token that is shown.
+    pub(crate) fn token(&self) -> u64 {
+        self.cas.unwrap_or(self.version.0)
     }
 
     pub(crate) fn is_expired(&self, now: Time) -> bool {
@@ -102,61 +168,120 @@ impl Header {
     }
 
     pub(crate) fn touch(&mut self, now: Time) {
-        self.last_access_secs = u32::try_from(now.0 / 1000).unwrap_or(u32::MAX);
+        self.accessed = (now.0 / 1000) as u32 & ((1 << ACCESS_BITS) - 1);
     }
 
-    pub(crate) fn last_access(&self) -> Time {
-        Time(u64::from(self.last_access_secs) * 1000)
+    /// The last access, exact if it lies within 97 days of `now`.
+    pub(crate) fn last_access(&self, now: Time) -> Time {
+        let secs = now.0 / 1000;
+        let behind = (secs as u32).wrapping_sub(self.accessed) << (u32::BITS - ACCESS_BITS);
+        let behind = i64::from(behind as i32 >> (u32::BITS - ACCESS_BITS));
+        Time(secs.saturating_add_signed(-behind) * 1000)
     }
 
-    /// Reads the header at the start of `bytes`.
-    pub(crate) fn decode(bytes: &[u8]) -> Header {
-        let raw: &[u8; HEADER_BYTES] = bytes.first_chunk().expect("an item is longer than its header");
-        let marks = Marks(raw[1]);
-        let flags = match bytes[HEADER_BYTES..].first_chunk() {
-            Some(flags) if marks.has(Marks::HAS_FLAGS) => u32::from_le_bytes(*flags),
-            _ => 0,
+    /// Reads the header at the start of `bytes`, in a segment of this base.
+    pub(crate) fn decode(bytes: &[u8], base: u64) -> Header {
+        let marks = marks(bytes);
+        let mut rest = &bytes[FIXED_BYTES..marks.header_bytes()];
+        let mut next = |count: usize| {
+            let (number, after) = rest.split_at(count);
+            rest = after;
+            little_endian(number)
         };
-        let expires = number(&raw[5..11]);
+        let version = match marks.has(Marks::WHOLE) {
+            true => next(WHOLE_BYTES),
+            false => base.wrapping_add(next(NEAR_BYTES)),
+        };
+        let body_bytes = next(1 + usize::from(marks.has(Marks::LONG))) as u16;
+        let expires_ms = if marks.has(Marks::HAS_EXPIRY) { next(EXPIRY_BYTES) } else { NEVER };
+        let flags = if marks.has(Marks::HAS_FLAGS) { next(FLAGS_BYTES) as u32 } else { 0 };
+        let cas = marks.has(Marks::HAS_CAS).then(|| next(CAS_BYTES));
         Header {
-            key_bytes: raw[0],
+            key_bytes: bytes[2],
             marks,
-            value_bytes: number(&raw[2..5]) as u32,
-            expires_ms: if expires == 0 { NEVER } else { expires },
-            cas: number(&raw[11..19]),
-            last_access_secs: number(&raw[19..23]) as u32,
+            body_bytes,
+            expires_ms,
+            version: Version(version),
+            cas,
+            accessed: little_endian(&bytes[3..FIXED_BYTES]) as u32,
             flags,
         }
     }
 
-    /// Writes the header to the start of `bytes`.
-    pub(crate) fn encode(&self, bytes: &mut [u8]) {
-        let mut marks = self.marks;
-        marks.set(Marks::HAS_FLAGS, self.flags != 0);
-        let expires = if self.expires_ms == NEVER { 0 } else { self.expires_ms.min(EXPIRY_MAX) };
-        let raw: &mut [u8; HEADER_BYTES] =
-            bytes.first_chunk_mut().expect("an item is longer than its header");
-        raw[0] = self.key_bytes;
-        raw[1] = marks.0;
-        raw[2..5].copy_from_slice(&self.value_bytes.to_le_bytes()[..3]);
-        raw[5..11].copy_from_slice(&expires.to_le_bytes()[..6]);
-        raw[11..19].copy_from_slice(&self.cas.to_le_bytes());
-        raw[19..23].copy_from_slice(&self.last_access_secs.to_le_bytes());
-        if self.flags != 0 {
-            bytes[HEADER_BYTES..HEADER_BYTES + FLAGS_BYTES].copy_from_slice(&self.flags.to_le_bytes());
+    /// Writes the header to the start of `bytes`, in a segment of this base. Answers its length.
+    pub(crate) fn encode(&self, bytes: &mut [u8], base: u64) -> usize {
+        let marks = self.shaped(base);
+        let length = marks.header_bytes();
+        bytes[..2].copy_from_slice(&marks.0.to_le_bytes());
+        bytes[2] = self.key_bytes;
+        bytes[3..FIXED_BYTES].copy_from_slice(&self.accessed.to_le_bytes()[..3]);
+        let mut rest = &mut bytes[FIXED_BYTES..length];
+        let mut put = |number: u64, count: usize| {
+            let (place, after) = std::mem::take(&mut rest).split_at_mut(count);
+            place.copy_from_slice(&number.to_le_bytes()[..count]);
+            rest = after;
+        };
+        match marks.has(Marks::WHOLE) {
+            true => put(self.version.0, WHOLE_BYTES),
+            false => put(self.version.0.wrapping_sub(base), NEAR_BYTES),
         }
+        put(u64::from(self.body_bytes), 1 + usize::from(marks.has(Marks::LONG)));
+        if marks.has(Marks::HAS_EXPIRY) {
+            put(self.expires_ms.min(EXPIRY_MAX), EXPIRY_BYTES);
+        }
+        if marks.has(Marks::HAS_FLAGS) {
+            put(u64::from(self.flags), FLAGS_BYTES);
+        }
+        if let Some(cas) = self.cas {
+            put(cas, CAS_BYTES);
+        }
+        length
     }
 }
 
-/// Bytes that an item takes in a segment.
-pub(crate) fn footprint(key_bytes: usize, value_bytes: usize, has_flags: bool) -> usize {
-    let flags_bytes = if has_flags { FLAGS_BYTES } else { 0 };
-    (HEADER_BYTES + flags_bytes + key_bytes + value_bytes).next_multiple_of(ITEM_ALIGN)
+fn marks(bytes: &[u8]) -> Marks {
+    Marks(u16::from_le_bytes([bytes[0], bytes[1]]))
+}
+
+/// The key of the item at the start of `bytes`.
+pub(crate) fn key(bytes: &[u8]) -> &[u8] {
+    let start = marks(bytes).header_bytes();
+    &bytes[start..start + usize::from(bytes[2])]
+}
+
+/// Whether the item at the start of `bytes` has this key.
+pub(crate) fn key_is(bytes: &[u8], wanted: &[u8]) -> bool {
+    usize::from(bytes[2]) == wanted.len() && key(bytes) == wanted
+}
+
+/// What follows the key of the item at the start of `bytes`.
+pub(crate) fn body<'a>(bytes: &'a [u8], header: &Header) -> &'a [u8] {
+    let start = marks(bytes).header_bytes() + usize::from(bytes[2]);
+    &bytes[start..start + usize::from(header.body_bytes)]
+}
+
+/// As [`body`], to change it.
+pub(crate) fn body_mut<'a>(bytes: &'a mut [u8], header: &Header) -> &'a mut [u8] {
+    let start = marks(bytes).header_bytes() + usize::from(bytes[2]);
+    &mut bytes[start..start + usize::from(header.body_bytes)]
+}
+
+/// Bytes of the item at the start of `bytes`, as it lies there.
+pub(crate) fn footprint(bytes: &[u8], header: &Header) -> usize {
+    marks(bytes).header_bytes() + usize::from(header.key_bytes) + usize::from(header.body_bytes)
+}
+
+/// Notes an access in the item at the start of `bytes`: its marks, but not its shape, and the time.
+pub(crate) fn note(bytes: &mut [u8], header: &Header) {
+    let shape = Marks::HAS_FLAGS | Marks::HAS_EXPIRY | Marks::HAS_CAS | Marks::WHOLE | Marks::LONG;
+    let noted = (marks(bytes).0 & shape) | (header.marks.0 & !shape);
+    bytes[..2].copy_from_slice(&noted.to_le_bytes());
+    bytes[3..FIXED_BYTES].copy_from_slice(&header.accessed.to_le_bytes()[..3]);
 }
 
 /// Marks the item at the start of `bytes` as dead.
 pub(crate) fn kill(bytes: &mut [u8]) {
-    bytes[1] |= Marks::DEAD;
+    bytes[0] |= Marks::DEAD as u8;
 }
 
 /// An expiry as a header holds it.
@@ -172,7 +297,7 @@ pub(crate) fn expiry(expires_ms: u64) -> Expiry {
     if expires_ms == NEVER { Expiry::Never } else { Expiry::At(Time(expires_ms)) }
 }
 
-fn number(bytes: &[u8]) -> u64 {
+fn little_endian(bytes: &[u8]) -> u64 {
     let mut raw = [0; 8];
     raw[..bytes.len()].copy_from_slice(bytes);
     u64::from_le_bytes(raw)
@@ -180,43 +305,70 @@ fn number(bytes: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{HEADER_BYTES, Header, Marks, NEVER, footprint};
+    use super::{Header, Marks, NEVER, body, footprint, key, key_is, kill, note};
+    use crate::{Time, Version};
 
-    fn header(flags: u32, expires_ms: u64) -> Header {
-        Header {
-            key_bytes: 250,
-            marks: Marks(Marks::STALE | 2),
-            value_bytes: 0x00ab_cdef,
-            expires_ms,
-            cas: u64::MAX - 1,
-            last_access_secs: 0x1234_5678,
-            flags,
+    const BASE: u64 = 1 << 50;
+
+    fn header(flags: u32, expires_ms: u64, above: u64, cas: Option<u64>, body_bytes: u16) -> Header {
+        let mut marks = Marks::default();
+        marks.set(Marks::STALE, true);
+        marks.set_frequency(2);
+        let version = Version(BASE + above);
+        Header { key_bytes: 3, marks, body_bytes, expires_ms, version, cas, accessed: 0x12_3456, flags }
+    }
+
+    #[test]
+    fn smallest_header_is_twelve_bytes_and_lies_as_drawn() {
+        let header = header(0, NEVER, 0x05_0403_0201, None, 255);
+        let mut bytes = [0; 12];
+        assert_eq!((header.encode(&mut bytes, BASE), header.footprint(BASE)), (12, 12 + 3 + 255));
+        assert_eq!(bytes, [2 | 8, 0, 3, 0x56, 0x34, 0x12, 1, 2, 3, 4, 5, 255]);
+    }
+
+    #[test]
+    fn header_comes_back_as_written_whatever_its_shape() {
+        for (flags, expires_ms) in [(0, NEVER), (7, NEVER), (0, 1), (u32::MAX, (1 << 48) - 1)] {
+            for above in [0, (1 << 40) - 1, 1 << 40, u64::MAX] {
+                for (cas, body_bytes) in [(None, 0), (Some(u64::MAX), 256), (None, u16::MAX)] {
+                    let version = Version(BASE.wrapping_add(above));
+                    let written = Header { version, ..header(flags, expires_ms, 0, cas, body_bytes) };
+                    let mut bytes = vec![0; written.footprint(BASE)];
+                    let start = written.encode(&mut bytes, BASE);
+                    bytes[start..start + 3].copy_from_slice(b"key");
+                    let read = Header::decode(&bytes, BASE);
+                    assert_eq!(Header { marks: written.marks, ..read }, written);
+                    assert_eq!((read.marks.frequency(), read.marks.has(Marks::STALE)), (2, true));
+                    assert_eq!((key(&bytes), body(&bytes, &read).len()), (&b"key"[..], body_bytes.into()));
+                    assert!(key_is(&bytes, b"key") && !key_is(&bytes, b"kez") && !key_is(&bytes, b"ke"));
+                    assert_eq!(footprint(&bytes, &read), bytes.len());
+                    assert!(written.footprint_max() >= bytes.len());
+                }
+            }
         }
     }
 
     #[test]
-    fn header_layout_is_as_drawn() {
-        assert_eq!(HEADER_BYTES, 1 + 1 + 3 + 6 + 8 + 4);
-        assert_eq!(footprint(1, 0, false), 24);
-        assert_eq!(footprint(1, 1, true), 32);
-        let mut bytes = [0; 27];
-        header(0x0403_0201, 0x0605_0403_0201).encode(&mut bytes);
-        assert_eq!(bytes[0], 250);
-        assert_eq!(bytes[1], Marks::STALE | Marks::HAS_FLAGS | 2);
-        assert_eq!(bytes[2..5], [0xef, 0xcd, 0xab]);
-        assert_eq!(bytes[5..11], [1, 2, 3, 4, 5, 6]);
-        assert_eq!(bytes[23..], [1, 2, 3, 4]);
+    fn note_changes_marks_and_time_and_kill_the_life() {
+        let written = header(7, 99, 1 << 41, None, 300);
+        let mut bytes = vec![0; written.footprint(BASE)];
+        written.encode(&mut bytes, BASE);
+        let mut noted = Header::decode(&bytes, BASE);
+        noted.marks.set(Marks::FETCHED, true);
+        noted.touch(Time(1_700_000_000_000));
+        note(&mut bytes, &noted);
+        assert_eq!(Header::decode(&bytes, BASE), noted);
+        kill(&mut bytes);
+        assert!(Header::decode(&bytes, BASE).marks.has(Marks::DEAD));
     }
 
     #[test]
-    fn header_comes_back_as_written() {
-        for (flags, expires_ms) in [(0, NEVER), (7, NEVER), (0, 1), (u32::MAX, (1 << 48) - 1)] {
-            let mut bytes = [0; 32];
-            let written = header(flags, expires_ms);
-            written.encode(&mut bytes);
-            let mut read = Header::decode(&bytes);
-            read.marks.set(Marks::HAS_FLAGS, false);
-            assert_eq!(read, written);
+    fn last_access_is_exact_within_months_of_now() {
+        let mut header = header(0, NEVER, 0, None, 0);
+        header.touch(Time(1_700_000_123_456));
+        for days in [-90, -1, 0, 1, 90] {
+            let now = Time(1_700_000_123_000u64.saturating_add_signed(days * 86_400_000));
+            assert_eq!(header.last_access(now), Time(1_700_000_123_000), "{days} days");
         }
     }
 }

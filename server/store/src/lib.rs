@@ -47,16 +47,17 @@
 //! # Ok::<(), evanesce_store::StoreConfigError>(())
 //! ```
 
+mod arena;
 mod arithmetic;
-mod budget;
 mod config;
 mod delete;
+mod due;
 mod evict;
 mod expire;
-mod extent;
-mod ghost;
-mod index;
+mod flush;
 mod item;
+mod large;
+mod namespace;
 mod op;
 mod read;
 mod room;
@@ -64,12 +65,19 @@ mod segment;
 mod shard;
 mod stats;
 mod store;
+mod table;
+mod tombstone;
+mod version;
+mod walk;
 mod write;
 
 pub use config::{StoreConfig, StoreConfigError};
+pub use namespace::{NamespaceConfig, NamespaceError};
 pub use op::{
     Arithmetic, ArithmeticOutcome, Compare, Delete, DeleteMode, DeleteOutcome, Direction, Expiry, Hit,
     Lookup, Read, Time, Value, Write, WriteMode, WriteOutcome,
 };
-pub use stats::StoreStats;
+pub use stats::{NamespaceStats, StoreStats};
 pub use store::Store;
+pub use version::Version;
+pub use walk::{Digest, Walked};

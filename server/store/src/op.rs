@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::Version;
+
 /// An instant, in milliseconds since the Unix epoch. Always passed in: the store has no clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Time(pub u64);
@@ -70,8 +72,10 @@ pub struct Hit<'a> {
     pub value: Value<'a>,
     /// The caller's flags.
     pub flags: u32,
-    /// The CAS token.
+    /// The CAS token: the version, unless a caller chose one.
     pub cas: u64,
+    /// The version.
+    pub version: Version,
     /// When it expires, after a touch.
     pub expiry: Expiry,
     /// When it was last read or written, before this lookup.
@@ -91,9 +95,9 @@ pub struct Hit<'a> {
 pub enum Value<'a> {
     /// Small, in the shard's memory: copy it out.
     Inline(&'a [u8]),
-    /// Large, in counted pieces: clone them and let the lock go. They stay as they are, whatever becomes of
-    /// the item, and count against the store's budget until they are dropped.
-    Pinned(&'a [Bytes]),
+    /// Large, in counted pieces: keep them and let the lock go. They stay as they are, whatever becomes of
+    /// the item, and their memory is not free until they are dropped.
+    Pinned(Vec<Bytes>),
 }
 
 impl<'a> Value<'a> {
@@ -110,11 +114,10 @@ impl<'a> Value<'a> {
         self.len() == 0
     }
 
-    /// The value in one piece: copied only if it is in several.
+    /// The value in one piece: copied if it is in several.
     pub fn contiguous(&self) -> Cow<'a, [u8]> {
         match self {
             Value::Inline(value) => Cow::Borrowed(value),
-            Value::Pinned([piece]) => Cow::Borrowed(piece),
             Value::Pinned(pieces) => Cow::Owned(pieces.concat()),
         }
     }
@@ -166,8 +169,14 @@ pub struct Write<'a> {
     pub mode: WriteMode,
     /// What CAS token must be there.
     pub compare: Option<Compare>,
-    /// The CAS token the item gets, instead of the store's next.
+    /// The CAS token the item gets, instead of its version. Nothing is ever ordered by it.
     pub cas_override: Option<u64>,
+    /// The writer's version: the write is refused if something newer is known of the key. `None`: the store stamps it
+    /// with a version later than all that is known of the key, and never refuses it for its age.
+    pub version: Option<Version>,
+    /// The write brings an item that another node had: it is refused where nobody can say whether the key was deleted
+    /// since.
+    pub repair: bool,
 }
 
 impl<'a> Write<'a> {
@@ -181,6 +190,8 @@ impl<'a> Write<'a> {
             mode: WriteMode::Set,
             compare: None,
             cas_override: None,
+            version: None,
+            repair: false,
         }
     }
 }
@@ -193,8 +204,15 @@ pub enum WriteOutcome {
     Stored {
         /// Its CAS token.
         cas: u64,
+        /// Its version.
+        version: Version,
         /// Its value's size now, in bytes.
         value_bytes: usize,
+    },
+    /// Something newer is known of the key: an item, a delete, a flush.
+    Superseded {
+        /// Its version.
+        version: Version,
     },
     /// The mode's demand was not met.
     NotStored,
@@ -237,12 +255,14 @@ pub struct Delete<'a> {
     pub compare: Option<u64>,
     /// The CAS token of an item that stays.
     pub cas_override: Option<u64>,
+    /// The deleter's version, as in [`Write::version`]. It is remembered, so that nothing older comes back.
+    pub version: Option<Version>,
 }
 
 impl<'a> Delete<'a> {
     /// A plain delete.
     pub fn key(key: &'a [u8]) -> Self {
-        Delete { key, mode: DeleteMode::Remove, compare: None, cas_override: None }
+        Delete { key, mode: DeleteMode::Remove, compare: None, cas_override: None, version: None }
     }
 }
 
@@ -256,6 +276,11 @@ pub enum DeleteOutcome {
     NotFound,
     /// Another CAS token is there.
     Exists,
+    /// Something newer is known of the key: an item or a delete.
+    Superseded {
+        /// Its version.
+        version: Version,
+    },
 }
 
 /// Which way arithmetic goes.
@@ -297,6 +322,8 @@ pub enum ArithmeticOutcome {
         number: u64,
         /// The item's CAS token now.
         cas: u64,
+        /// Its version.
+        version: Version,
         /// When it expires.
         expiry: Expiry,
         /// It was made by `initial`.

@@ -1,10 +1,10 @@
 //! Reading: what a lookup sees, and what it leaves behind.
 
-use crate::index::Location;
 use crate::item::{self, Header, Marks, NEVER};
 use crate::room::NeedRoom;
-use crate::shard::{NewItem, Shard};
-use crate::{Hit, Lookup, Read, Time};
+use crate::segment::Location;
+use crate::shard::{Hash, NewItem, Shard};
+use crate::{Hit, Lookup, Read, Time, Value, Version};
 
 /// What [`Shard::look`] found, ready to be shown.
 pub(crate) enum Sight {
@@ -24,11 +24,29 @@ pub(crate) enum Sight {
 }
 
 impl Shard {
+    /// Reads what lookups of these hashes will read, so that the memory's answers overlap: first all slots of the table,
+    /// then the items they name.
+    pub(crate) fn read_ahead(&self, hashes: impl Iterator<Item = Hash> + Clone) {
+        let mut read = 0;
+        for hash in hashes.clone() {
+            read ^= self.table.touch(hash.order);
+        }
+        for hash in hashes {
+            if let Some(found) = self.table.find(hash.order, |_| true) {
+                let location = Location::unpack(found.place);
+                read ^= u64::from(self.segments.get(location.segment).at(location.offset)[0]);
+            }
+        }
+        std::hint::black_box(read);
+    }
+
     /// Does all that a lookup changes, except to drop an item that its own touch ended: that is still to be
     /// shown by [`Shard::show`].
-    pub(crate) fn look(&mut self, hash: u64, read: &Read<'_>, now: Time) -> Result<Sight, NeedRoom> {
+    pub(crate) fn look(&mut self, hash: Hash, read: &Read<'_>, now: Time) -> Result<Sight, NeedRoom> {
         let Some((location, before)) = self.live(hash, read.key, now) else {
-            return self.vivify(hash, read, now);
+            let sight = self.vivify(hash, read, now)?;
+            self.usage_of(read.key).misses += 1;
+            return Ok(sight);
         };
         let wins = before.marks.has(Marks::STALE) || is_due(&before, read, now);
         let win = read.may_win && wins && !before.marks.has(Marks::WIN_SENT);
@@ -41,20 +59,31 @@ impl Shard {
             after.marks.set_frequency(before.marks.frequency() + 1);
             after.touch(now);
         }
-        if after != before {
-            self.set_header(location, &after);
+        let mut location = location;
+        let ends = after.is_expired(now);
+        if after.expires_ms != before.expires_ms && !ends {
+            location = self.set_header(hash, read.key, location, &after, now)?;
+        } else if after != before {
+            self.note(location, &after);
         }
-        Ok(Sight::Item { location, header: shown, win, ends: after.is_expired(now) })
+        self.usage_of(read.key).hits += 1;
+        Ok(Sight::Item { location, header: shown, win, ends })
     }
 
     /// Shows what [`Shard::look`] found.
-    pub(crate) fn show<R>(&mut self, hash: u64, sight: &Sight, visit: impl FnOnce(Lookup<'_>) -> R) -> R {
+    pub(crate) fn show<R>(
+        &mut self,
+        hash: Hash,
+        sight: &Sight,
+        now: Time,
+        visit: impl FnOnce(Lookup<'_>) -> R,
+    ) -> R {
         match sight {
             Sight::Miss => visit(Lookup::Miss),
-            Sight::Stillborn { header } => visit(Lookup::Hit(hit(header, crate::Value::Inline(&[]), true))),
+            Sight::Stillborn { header } => visit(Lookup::Hit(shown(header, Value::Inline(&[]), true, now))),
             Sight::Item { location, header, win, ends } => {
                 let value = self.value(*location, header);
-                let result = visit(Lookup::Hit(hit(header, value, *win)));
+                let result = visit(Lookup::Hit(shown(header, value, *win, now)));
                 if *ends {
                     self.remove(hash, *location);
                 }
@@ -63,7 +92,7 @@ impl Shard {
         }
     }
 
-    fn vivify(&mut self, hash: u64, read: &Read<'_>, now: Time) -> Result<Sight, NeedRoom> {
+    fn vivify(&mut self, hash: Hash, read: &Read<'_>, now: Time) -> Result<Sight, NeedRoom> {
         let Some(expiry) = read.vivify else { return Ok(Sight::Miss) };
         let mut marks = Marks::default();
         marks.set(Marks::WIN_SENT, true);
@@ -71,14 +100,14 @@ impl Shard {
         let new = NewItem {
             key: read.key,
             value: &[],
-            prepared: None,
             flags: 0,
             expires_ms: item::expires_ms(expiry),
             marks,
             cas: read.cas_override,
+            version: None,
         };
         if new.expires_ms <= now.0 {
-            return Ok(Sight::Stillborn { header: self.stillborn(&new, now) });
+            return Ok(Sight::Stillborn { header: self.stillborn(hash, &new, now) });
         }
         self.put(hash, new, now)?;
         let (location, mut header) = self.live(hash, read.key, now).expect("it was just stored");
@@ -87,18 +116,37 @@ impl Shard {
         Ok(Sight::Item { location, header, win: true, ends: false })
     }
 
-    fn stillborn(&self, new: &NewItem<'_>, now: Time) -> Header {
+    fn stillborn(&mut self, hash: Hash, new: &NewItem<'_>, now: Time) -> Header {
         let mut header = Header {
             key_bytes: 0,
             marks: Marks::default(),
-            value_bytes: 0,
+            body_bytes: 0,
             expires_ms: new.expires_ms,
-            cas: new.cas.unwrap_or_else(|| self.shared.next_cas()),
-            last_access_secs: 0,
+            version: self.stamp(hash, Version::default(), now),
+            cas: new.cas,
+            accessed: 0,
             flags: 0,
         };
         header.touch(now);
         header
+    }
+
+    /// Gives an item another header: in place if it is as long, behind all others otherwise.
+    pub(crate) fn set_header(
+        &mut self,
+        hash: Hash,
+        key: &[u8],
+        location: Location,
+        header: &Header,
+        now: Time,
+    ) -> Result<Location, NeedRoom> {
+        let segment = self.segments.get(location.segment);
+        let bytes = segment.at(location.offset);
+        if segment.footprint(header) == item::footprint(bytes, header) {
+            self.segments.get_mut(location.segment).reshape(location.offset, header);
+            return Ok(location);
+        }
+        self.move_with(hash, key, location, header, now)
     }
 }
 
@@ -108,13 +156,15 @@ fn is_due(header: &Header, read: &Read<'_>, now: Time) -> bool {
     header.expires_ms != NEVER && read.recache_below.is_some_and(|below| remaining < below.as_millis())
 }
 
-fn hit<'a>(header: &Header, value: crate::Value<'a>, win: bool) -> Hit<'a> {
+/// An item as callers see it.
+pub(crate) fn shown<'a>(header: &Header, value: Value<'a>, win: bool, now: Time) -> Hit<'a> {
     Hit {
         value,
         flags: header.flags,
-        cas: header.cas,
+        cas: header.token(),
+        version: header.version,
         expiry: item::expiry(header.expires_ms),
-        last_access: header.last_access(),
+        last_access: header.last_access(now),
         hit_before: header.marks.has(Marks::FETCHED),
         stale: header.marks.has(Marks::STALE),
         win,

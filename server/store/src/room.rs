@@ -1,172 +1,253 @@
-//! Room for what comes: open segments, spare buffers, the table's growth, and the eviction they ask for.
+//! Room for what comes: open segments, the table's memory, and the eviction they ask for.
 
 use crate::Time;
-use crate::budget::Charge;
-use crate::evict::{Queue, Unit};
-use crate::extent::Extent;
-use crate::ghost::Ghost;
-use crate::index::{Index, Location};
-use crate::segment::{Buffer, SEGMENT_OVERHEAD_BYTES, Segment};
-use crate::shard::Shard;
+use crate::arena::Buffer;
+use crate::evict::{Fifo, Home, Queue};
+use crate::item::{Header, Marks};
+use crate::large;
+use crate::segment::{Kind, Location, Segment};
+use crate::shard::{Hash, Shard};
+use crate::table::Room;
 
-/// Spare buffers of a shard: one for the survivors of an eviction, one for the segment that opens next.
-const SPARES_MAX: usize = 2;
-/// Evictions that may spare items by their frequency before one spares none, beyond those that the wanted
-/// bytes explain: bounds the copying that one write can cause, whatever the readers did.
+/// Evictions that may spare items by their frequency before one spares none: bounds the copying that one write can
+/// cause, whatever the readers did.
 const GENTLE_EVICTIONS_MAX: usize = 16;
+/// Rounds of making every kind of room that an item needs. The second finds what the first left; more are needed only
+/// while other threads take what was freed.
+const ROUNDS_MAX: usize = 8;
+/// A space may hold this many segments whatever its limit: two open ones of each kind.
+const SEGMENTS_MIN: usize = 4;
 
-/// The operation needs so many bytes that this shard does not have and should not make alone. Nothing was
-/// changed; the store frees them, in whatever shard, and asks again.
+/// The operation needs so many segments that this shard does not have and should not make alone. Nothing was changed; the
+/// store frees them, in whatever shard, and asks again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct NeedRoom(pub(crate) usize);
+pub(crate) enum NeedRoom {
+    /// Segments.
+    Segments(usize),
+    /// None will help.
+    Never,
+}
 
 impl Shard {
-    /// Takes a charge, from the store's grant first.
-    pub(crate) fn charge(&mut self, bytes: usize) -> Option<Charge> {
-        let granted = self.grant.as_mut().and_then(|grant| grant.split(bytes));
-        granted.or_else(|| self.shared.budget.charge(bytes))
+    /// Makes sure that there is room for an item: in the table, in its queue, and for its pieces.
+    pub(crate) fn room_for(
+        &mut self,
+        hash: Hash,
+        value_bytes: usize,
+        header: &Header,
+        home: Home,
+        now: Time,
+    ) -> Result<(), NeedRoom> {
+        let pieces = match header.marks.has(Marks::LARGE) {
+            true => large::segments_for(self.shared.layout.segment_bytes, value_bytes),
+            false => 0,
+        };
+        // Making one kind of room may take another away again: evictions fill and end open segments.
+        for _ in 0..ROUNDS_MAX {
+            self.keep_to_limit(Some(home.space), pieces, now);
+            self.gather(pieces, home.space, now)?;
+            self.table_room(hash, now)?;
+            self.open_room(home, header.footprint_max(), header, now)?;
+            let is_open = self.has_room(home, Kind::Items, header.footprint_max());
+            if is_open && self.grant.len() >= pieces && matches!(self.table.room(hash.order), Room::Ready) {
+                return Ok(());
+            }
+        }
+        Err(NeedRoom::Segments(pieces + 1))
     }
 
-    /// Makes sure that `queue` has an open segment with room for `footprint` bytes.
-    pub(crate) fn open_room(&mut self, queue: Queue, footprint: usize, now: Time) -> Result<(), NeedRoom> {
-        if self.has_open_room(queue, footprint) {
+    /// Makes sure that a queue has an open segment with room for `footprint` bytes.
+    pub(crate) fn open_room(
+        &mut self,
+        home: Home,
+        footprint: usize,
+        header: &Header,
+        now: Time,
+    ) -> Result<(), NeedRoom> {
+        if self.has_room(home, Kind::Items, footprint) {
             return Ok(());
         }
-        let buffer = self.buffer(now)?;
+        let buffer = self.buffer(Some(home.space), now)?;
         // Survivors of an eviction may have opened a segment in the meantime.
-        if self.has_open_room(queue, footprint) {
-            self.keep_spare(buffer);
+        if self.has_room(home, Kind::Items, footprint) {
+            self.grant.push(buffer);
         } else {
-            self.seal(queue);
-            self.open(queue, buffer);
+            self.open(home, Kind::Items, buffer, header, now);
+        }
+        Ok(())
+    }
+
+    /// The same for an item that survives: from the reserve, and without evicting.
+    pub(crate) fn survivors_room(
+        &mut self,
+        home: Home,
+        kind: Kind,
+        footprint: usize,
+        header: &Header,
+        now: Time,
+    ) -> bool {
+        if self.has_room(home, kind, footprint) {
+            return true;
+        }
+        let Some(buffer) = self.shared.arena.take_reserved().or_else(|| self.grant.pop()) else {
+            return false;
+        };
+        self.open(home, kind, buffer, header, now);
+        true
+    }
+
+    /// Makes sure that so many segments are in hand.
+    fn gather(&mut self, segments: usize, space: u8, now: Time) -> Result<(), NeedRoom> {
+        while self.grant.len() < segments {
+            let missing = segments - self.grant.len();
+            let buffer = self.new_buffer(Some(space), now, missing)?;
+            self.grant.push(buffer);
         }
         Ok(())
     }
 
     /// Makes sure that the table takes one more item.
-    pub(crate) fn table_room(&mut self, now: Time) -> Result<(), NeedRoom> {
-        let mut evictions = 0;
-        while let Some(slots) = self.index.growth() {
-            let items = Index::items_max(slots);
-            let bytes = Index::bytes_for(slots) + Ghost::bytes_for(items);
-            if let Some(mut charge) = self.charge(bytes) {
-                let ghosts = charge.split(Ghost::bytes_for(items)).expect("it is part of the sum");
-                self.ghost.resize(items, ghosts);
-                self.index.resize(slots, charge);
-            } else if self.spares.len() == SPARES_MAX {
-                self.spares.pop();
-            } else if self.is_poor() || !self.reclaim(now, self.is_enough(evictions, bytes)) {
-                return Err(NeedRoom(bytes));
+    fn table_room(&mut self, hash: Hash, now: Time) -> Result<(), NeedRoom> {
+        loop {
+            match self.table.room(hash.order) {
+                Room::Ready => return Ok(()),
+                Room::Never => return Err(NeedRoom::Never),
+                Room::Slab => {
+                    let slab = self.buffer(None, now)?;
+                    self.table.give(slab);
+                }
             }
-            evictions += 1;
         }
-        Ok(())
     }
 
-    /// A buffer for a new segment, leaving one spare.
-    fn buffer(&mut self, now: Time) -> Result<Buffer, NeedRoom> {
-        let segment_bytes = self.shared.layout.segment_bytes;
-        let bytes = segment_bytes + SEGMENT_OVERHEAD_BYTES;
+    /// A buffer for a new segment, of a space or of the table.
+    fn buffer(&mut self, space: Option<u8>, now: Time) -> Result<Buffer, NeedRoom> {
+        match self.grant.pop() {
+            Some(buffer) => Ok(buffer),
+            None => self.new_buffer(space, now, 1),
+        }
+    }
+
+    fn new_buffer(&mut self, space: Option<u8>, now: Time, wanted: usize) -> Result<Buffer, NeedRoom> {
+        self.keep_to_limit(space, 1, now);
         for evictions in 0.. {
-            if self.spares.len() == SPARES_MAX {
-                return Ok(self.spares.pop().expect("there are two"));
+            if let Some(buffer) = self.shared.arena.take() {
+                return Ok(buffer);
             }
-            if let Some(charge) = self.charge(bytes) {
-                return Ok(Buffer::new(segment_bytes, charge));
-            }
-            if self.is_poor() || !self.reclaim(now, self.is_enough(evictions, bytes)) {
+            if self.is_poor() || !self.reclaim(now, evictions >= GENTLE_EVICTIONS_MAX) {
                 break;
             }
         }
-        Err(NeedRoom(bytes))
+        Err(NeedRoom::Segments(wanted))
     }
 
-    /// Frees memory until `bytes` can be charged, or nothing is left.
-    pub(crate) fn make_room(&mut self, bytes: usize, now: Time) -> Option<Charge> {
+    /// Evicts from a space until it may hold so many segments more.
+    fn keep_to_limit(&mut self, space: Option<u8>, more: usize, now: Time) {
+        let Some(space) = space.map(usize::from) else { return };
+        let mut evictions = 0;
+        while self.spaces[space].segments().saturating_add(more) > self.spaces[space].limit.max(SEGMENTS_MIN)
+            && self.reclaim_from(space, now, evictions >= GENTLE_EVICTIONS_MAX)
+        {
+            evictions += 1;
+        }
+    }
+
+    /// Frees memory until there is a segment, or nothing is left.
+    pub(crate) fn make_room(&mut self, now: Time) -> Option<Buffer> {
         for evictions in 0.. {
-            if let Some(charge) = self.shared.budget.charge(bytes) {
-                return Some(charge);
+            if let Some(buffer) = self.shared.arena.take() {
+                return Some(buffer);
             }
-            if self.spares.len() == SPARES_MAX {
-                self.spares.pop();
-            } else if !self.reclaim(now, self.is_enough(evictions, bytes)) {
+            if !self.reclaim(now, evictions >= GENTLE_EVICTIONS_MAX) {
                 return None;
             }
         }
         None
     }
 
-    /// So many evictions were gentle that the next one is not.
-    fn is_enough(&self, evictions: usize, bytes: usize) -> bool {
-        // A tenth of a segment is what an eviction frees at worst, more often than not.
-        evictions >= GENTLE_EVICTIONS_MAX + 10 * bytes / self.shared.layout.segment_bytes
-    }
-
     /// This shard holds so little that others should give first.
     fn is_poor(&self) -> bool {
-        self.held_bytes() < self.shared.fair_bytes / 2
+        self.held_segments() < self.shared.fair_segments / 2
     }
 
-    pub(crate) fn has_open_room(&mut self, queue: Queue, footprint: usize) -> bool {
-        let open = self.queues.of(queue).open;
-        open.is_some_and(|open| self.segments.get(open).has_room(footprint))
+    fn fifo(&mut self, home: Home) -> &mut Fifo {
+        self.spaces[usize::from(home.space)].of(home.queue)
     }
 
-    /// Opens a segment for a queue that has none open.
-    pub(crate) fn open(&mut self, queue: Queue, buffer: Buffer) {
-        let id = self.segments.insert(Segment::new(queue, buffer));
-        let segment_bytes = self.shared.layout.segment_bytes;
-        let fifo = self.queues.of(queue);
-        fifo.open = Some(id);
-        fifo.bytes += segment_bytes;
+    fn has_room(&mut self, home: Home, kind: Kind, footprint: usize) -> bool {
+        let open = self.fifo(home).open[kind as usize];
+        open.is_some_and(|open| self.segments.get(open).room() >= footprint)
+    }
+
+    /// Opens a segment in place of the one that is open.
+    fn open(&mut self, home: Home, kind: Kind, buffer: Buffer, header: &Header, now: Time) {
+        self.seal(home, kind);
+        let id = self.segments.insert(Segment::new(kind, home, buffer, header.version, now));
+        let fifo = self.fifo(home);
+        fifo.open[kind as usize] = Some(id);
+        fifo.segments += 1;
     }
 
     /// Ends the open segment of a queue, if there is one.
-    pub(crate) fn seal(&mut self, queue: Queue) {
-        let Some(open) = self.queues.of(queue).open.take() else { return };
-        self.segments.get_mut(open).sealed = true;
-        self.queues.of(queue).units.push_back(Unit::Segment(open));
+    fn seal(&mut self, home: Home, kind: Kind) {
+        let Some(open) = self.fifo(home).open[kind as usize].take() else { return };
+        self.seals += 1;
+        self.segments.get_mut(open).sealed = Some(self.seals);
+        self.fifo(home).units.push_back(open);
     }
 
-    /// Takes the next bytes of a queue's open segment, which has room.
-    pub(crate) fn push_open(
-        &mut self,
-        queue: Queue,
-        footprint: usize,
-        expires_ms: u64,
-    ) -> (Location, &mut [u8]) {
-        let segment = self.queues.of(queue).open.expect("the caller made room");
-        let (offset, bytes) = self.segments.get_mut(segment).push(footprint, expires_ms);
-        (Location::Inline { segment, offset }, bytes)
-    }
-
-    pub(crate) fn push_extent(&mut self, extent: Extent) -> Location {
-        let (queue, bytes) = (extent.queue, extent.charged_bytes());
-        let id = self.extents.insert(extent);
-        let fifo = self.queues.of(queue);
-        fifo.bytes += bytes;
-        fifo.units.push_back(Unit::Extent(id));
-        Location::Extent(id)
-    }
-
-    /// Keeps a buffer for the next segment, or frees it.
-    pub(crate) fn keep_spare(&mut self, buffer: Buffer) {
-        if self.spares.len() < SPARES_MAX {
-            self.spares.push(buffer);
+    /// Ends all open segments of a space.
+    pub(crate) fn seal_all(&mut self, space: u8) {
+        for queue in [Queue::Small, Queue::Main] {
+            for kind in [Kind::Items, Kind::Pieces] {
+                self.seal(Home { space, queue }, kind);
+            }
         }
+    }
+
+    /// Adds an item to a queue's open segment, which has room.
+    pub(crate) fn push_open(&mut self, home: Home, header: &Header, key: &[u8], body: &[&[u8]]) -> Location {
+        let segment = self.fifo(home).open[Kind::Items as usize].expect("the caller made room");
+        let offset = self.segments.get_mut(segment).push(header, key, body);
+        Location { segment, offset }
+    }
+
+    /// Adds a piece to a queue's open segment of pieces, which has room.
+    pub(crate) fn push_piece(&mut self, home: Home, hash: Hash, piece: &[u8], header: &Header) -> Location {
+        let segment = self.fifo(home).open[Kind::Pieces as usize].expect("the caller made room");
+        let offset = self.segments.get_mut(segment).push_piece(hash.whole, piece, header);
+        Location { segment, offset }
+    }
+
+    /// Puts a large value's pieces away; the segments for them are in hand. Answers the list of them.
+    pub(crate) fn push_pieces(
+        &mut self,
+        home: Home,
+        hash: Hash,
+        value: &[u8],
+        header: &Header,
+        now: Time,
+    ) -> Vec<u8> {
+        let piece_bytes = large::piece_bytes_max(self.shared.layout.segment_bytes, value.len());
+        let mut places = Vec::with_capacity(value.len().div_ceil(piece_bytes));
+        for piece in value.chunks(piece_bytes) {
+            if !self.has_room(home, Kind::Pieces, large::PIECE_HEADER_BYTES + piece.len()) {
+                let buffer = self.grant.pop().expect("segments for all pieces are in hand");
+                self.open(home, Kind::Pieces, buffer, header, now);
+            }
+            places.push(self.push_piece(home, hash, piece, header));
+        }
+        large::encode_list(&places)
     }
 
     /// Frees a segment whose last live item just left.
     pub(crate) fn drop_empty(&mut self, id: u32) {
-        let segment = self.segments.detach(id);
-        self.segments.release(id);
-        let fifo = self.queues.of(segment.queue);
-        if segment.sealed {
-            self.forget_unit(segment.queue, Unit::Segment(id));
-        } else {
-            fifo.open = None;
-            fifo.bytes -= self.shared.layout.segment_bytes;
+        let (home, kind) = (self.segments.get(id).home, self.segments.get(id).kind());
+        let fifo = self.fifo(home);
+        if fifo.open[kind as usize] == Some(id) {
+            fifo.open[kind as usize] = None;
         }
-        self.keep_spare(segment.into_buffer());
+        drop(self.detach(id));
+        self.segments.release(id);
     }
 }

@@ -1,105 +1,261 @@
-//! Segments: memory in large pieces, filled from front to back and emptied at once.
+//! Segments: memory in large parts, filled from front to back and emptied at once.
 
-use crate::budget::Charge;
-use crate::evict::Queue;
-use crate::item::{self, Header, Marks, NEVER};
+use crate::arena::{Buffer, Log};
+use crate::due::Due;
+use crate::evict::Home;
+use crate::item::{self, Header, Marks, VERSION_SLACK};
+use crate::large;
+use crate::{Time, Version};
 
-/// What one segment costs beside its bytes: its place in the list, in a queue, the allocator's own.
-pub(crate) const SEGMENT_OVERHEAD_BYTES: usize = 128;
+/// Bits of an offset in a segment: 256 KiB.
+const OFFSET_BITS: u32 = 18;
+/// The largest segment: its offsets are so many bits.
+pub(crate) const SEGMENT_BYTES_MAX: usize = 1 << OFFSET_BITS;
 
-/// The bytes of a segment, and the charge for them.
-#[derive(Debug)]
-pub(crate) struct Buffer {
-    bytes: Box<[u8]>,
-    /// Held for the bytes.
-    _charge: Charge,
+/// Where an item or a piece lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Location {
+    pub(crate) segment: u32,
+    /// In bytes.
+    pub(crate) offset: u32,
 }
 
-impl Buffer {
-    pub(crate) fn new(segment_bytes: usize, charge: Charge) -> Buffer {
-        Buffer { bytes: vec![0; segment_bytes].into_boxed_slice(), _charge: charge }
+impl Location {
+    /// Bits of a packed location.
+    pub(crate) const BITS: u32 = 40;
+
+    /// As the table keeps it: 40 bits, never 0.
+    ///
+    /// ```text
+    ///  39              18 17               0
+    /// +------------------+------------------+
+    /// | segment + 1      | offset           |
+    /// +------------------+------------------+
+    /// ```
+    pub(crate) fn pack(self) -> u64 {
+        (u64::from(self.segment) + 1) << OFFSET_BITS | u64::from(self.offset)
     }
+
+    pub(crate) fn unpack(packed: u64) -> Location {
+        let segment = (packed >> OFFSET_BITS) as u32 - 1;
+        Location { segment, offset: packed as u32 & ((1 << OFFSET_BITS) - 1) }
+    }
+}
+
+/// What lies in a segment.
+#[derive(Debug)]
+enum Body {
+    /// Items, whose marks change where they lie.
+    Items(Buffer),
+    /// Pieces of large values, which never change.
+    Pieces(Log),
+}
+
+/// Which of the two a segment is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Items,
+    Pieces,
 }
 
 /// A segment in use.
 #[derive(Debug)]
 pub(crate) struct Segment {
-    pub(crate) queue: Queue,
-    /// No more items come in.
-    pub(crate) sealed: bool,
-    buffer: Buffer,
-    used: usize,
-    live_bytes: usize,
-    live_items: usize,
-    /// No live item expires earlier.
-    pub(crate) expires_min: u64,
+    pub(crate) home: Home,
+    /// When it was sealed, as a count of seals; `None` while it is open.
+    pub(crate) sealed: Option<u64>,
+    body: Body,
+    used: u32,
+    live_bytes: u32,
+    live_items: u32,
+    /// What the versions of items count from.
+    base: u64,
+    version_max: Version,
+    due: Due,
 }
 
 impl Segment {
-    pub(crate) fn new(queue: Queue, buffer: Buffer) -> Segment {
-        Segment { queue, sealed: false, buffer, used: 0, live_bytes: 0, live_items: 0, expires_min: NEVER }
+    /// An empty one, for items of about this version and time.
+    pub(crate) fn new(kind: Kind, home: Home, buffer: Buffer, version: Version, now: Time) -> Segment {
+        let body = match kind {
+            Kind::Items => Body::Items(buffer),
+            Kind::Pieces => Body::Pieces(Log::new(buffer)),
+        };
+        Segment {
+            home,
+            sealed: None,
+            body,
+            used: 0,
+            live_bytes: 0,
+            live_items: 0,
+            base: version.0.saturating_sub(VERSION_SLACK),
+            version_max: Version::default(),
+            due: Due::new(now.0),
+        }
     }
 
-    pub(crate) fn into_buffer(self) -> Buffer {
-        self.buffer
+    pub(crate) fn kind(&self) -> Kind {
+        match self.body {
+            Body::Items(_) => Kind::Items,
+            Body::Pieces(_) => Kind::Pieces,
+        }
     }
 
-    pub(crate) fn live_items(&self) -> usize {
+    /// Live items or pieces.
+    pub(crate) fn live_items(&self) -> u32 {
         self.live_items
     }
 
     pub(crate) fn dead_bytes(&self) -> usize {
-        self.used - self.live_bytes
+        (self.used - self.live_bytes) as usize
     }
 
-    pub(crate) fn has_room(&self, footprint: usize) -> bool {
-        self.used + footprint <= self.buffer.bytes.len()
+    /// From this instant on it is worth looking for expired items.
+    pub(crate) fn due_ms(&self) -> u64 {
+        self.due.next_ms()
+    }
+
+    /// No item in it is newer.
+    pub(crate) fn version_max(&self) -> Version {
+        self.version_max
+    }
+
+    /// Bytes not yet used.
+    pub(crate) fn room(&self) -> usize {
+        match &self.body {
+            Body::Items(buffer) => buffer.len() - self.used as usize,
+            Body::Pieces(log) => log.room(),
+        }
     }
 
     /// The item at `offset` and everything behind it.
     pub(crate) fn at(&self, offset: u32) -> &[u8] {
-        &self.buffer.bytes[offset as usize..self.used]
+        match &self.body {
+            Body::Items(buffer) => &buffer[offset as usize..self.used as usize],
+            Body::Pieces(log) => log.bytes(offset as usize..log.used()),
+        }
     }
 
+    /// As [`Segment::at`], to change an item's header. Pieces do not change.
     pub(crate) fn at_mut(&mut self, offset: u32) -> &mut [u8] {
-        &mut self.buffer.bytes[offset as usize..self.used]
+        match &mut self.body {
+            Body::Items(buffer) => &mut buffer[offset as usize..self.used as usize],
+            Body::Pieces(_) => unreachable!("only items are changed where they lie"),
+        }
     }
 
-    /// Takes the next `footprint` bytes. The caller has asked [`Segment::has_room`].
-    pub(crate) fn push(&mut self, footprint: usize, expires_ms: u64) -> (u32, &mut [u8]) {
-        let start = self.used;
-        self.used += footprint;
-        self.live_bytes += footprint;
-        self.live_items += 1;
-        self.widen(expires_ms);
-        (start as u32, &mut self.buffer.bytes[start..self.used])
+    pub(crate) fn header(&self, offset: u32) -> Header {
+        Header::decode(self.at(offset), self.base)
     }
 
-    /// An item of this segment expires at this instant now.
-    pub(crate) fn widen(&mut self, expires_ms: u64) {
-        self.expires_min = self.expires_min.min(expires_ms);
+    /// Bytes that an item of this header takes here.
+    pub(crate) fn footprint(&self, header: &Header) -> usize {
+        header.footprint(self.base)
     }
 
-    /// The item at `offset` left the table. Answers its footprint.
-    pub(crate) fn kill(&mut self, offset: u32) -> usize {
+    /// Adds an item. The caller has made sure of the room. Answers where it lies.
+    pub(crate) fn push(&mut self, header: &Header, key: &[u8], body: &[&[u8]]) -> u32 {
+        let offset = self.used;
+        let Body::Items(buffer) = &mut self.body else { unreachable!("items go to segments of items") };
+        let bytes = &mut buffer[offset as usize..];
+        let mut end = header.encode(bytes, self.base);
+        for part in std::iter::once(&key).chain(body) {
+            bytes[end..end + part.len()].copy_from_slice(part);
+            end += part.len();
+        }
+        self.grow(end);
+        self.note(header);
+        offset
+    }
+
+    /// Writes an item over another that is as long.
+    pub(crate) fn overwrite(&mut self, offset: u32, header: &Header, key: &[u8], body: &[u8]) {
+        self.note(header);
+        let base = self.base;
         let bytes = self.at_mut(offset);
-        let footprint = Header::decode(bytes).footprint();
-        item::kill(bytes);
-        self.live_bytes -= footprint;
+        let start = header.encode(bytes, base);
+        bytes[start..start + key.len()].copy_from_slice(key);
+        bytes[start + key.len()..start + key.len() + body.len()].copy_from_slice(body);
+    }
+
+    /// Gives an item another header that is as long.
+    pub(crate) fn reshape(&mut self, offset: u32, header: &Header) {
+        self.note(header);
+        let base = self.base;
+        header.encode(self.at_mut(offset), base);
+    }
+
+    /// Adds a piece of a large value. The caller has made sure of the room. Answers where it lies.
+    pub(crate) fn push_piece(&mut self, hash: u64, bytes: &[u8], header: &Header) -> u32 {
+        let Body::Pieces(log) = &mut self.body else { unreachable!("pieces go to segments of pieces") };
+        let (offset, place) = log.append(large::PIECE_HEADER_BYTES + bytes.len());
+        large::encode_piece(place, hash, bytes);
+        self.grow(large::PIECE_HEADER_BYTES + bytes.len());
+        self.version_max = self.version_max.max(header.version);
+        offset as u32
+    }
+
+    /// A part of the log of pieces that a reader may keep.
+    pub(crate) fn pin(&self, start: usize, bytes: usize) -> bytes::Bytes {
+        match &self.body {
+            Body::Pieces(log) => log.pin(start..start + bytes),
+            Body::Items(_) => unreachable!("only pieces are pinned"),
+        }
+    }
+
+    fn grow(&mut self, bytes: usize) {
+        self.used += bytes as u32;
+        self.live_bytes += bytes as u32;
+        self.live_items += 1;
+    }
+
+    /// An item of this segment has this version and expiry now.
+    pub(crate) fn note(&mut self, header: &Header) {
+        self.version_max = self.version_max.max(header.version);
+        self.due.add(header.expires_ms);
+    }
+
+    /// Forgets what was known of expiries: [`Segment::note`] tells anew.
+    pub(crate) fn forget_due(&mut self, now: Time) {
+        self.due = Due::new(now.0);
+    }
+
+    /// The item or piece at `offset` is no longer part of the store. Answers its bytes.
+    pub(crate) fn kill(&mut self, offset: u32) -> usize {
+        let bytes = match self.kind() {
+            Kind::Items => {
+                let header = self.header(offset);
+                let bytes = self.at_mut(offset);
+                item::kill(bytes);
+                item::footprint(bytes, &header)
+            }
+            Kind::Pieces => large::piece_footprint(self.at(offset)),
+        };
+        self.live_bytes -= bytes as u32;
         self.live_items -= 1;
-        footprint
+        bytes
     }
 
     /// The first live item at or behind `offset`.
     pub(crate) fn next_live(&self, mut offset: u32) -> Option<(u32, Header)> {
-        while (offset as usize) < self.used {
-            let header = Header::decode(self.at(offset));
+        while offset < self.used {
+            let header = self.header(offset);
             if !header.marks.has(Marks::DEAD) {
                 return Some((offset, header));
             }
-            offset += header.footprint() as u32;
+            offset += item::footprint(self.at(offset), &header) as u32;
         }
         None
+    }
+
+    /// Where the item behind the one at `offset` lies.
+    pub(crate) fn behind(&self, offset: u32, header: &Header) -> u32 {
+        offset + item::footprint(self.at(offset), header) as u32
+    }
+
+    /// The offset after the last item.
+    pub(crate) fn end(&self) -> u32 {
+        self.used
     }
 }
 
@@ -112,6 +268,7 @@ pub(crate) struct Segments {
 }
 
 impl Segments {
+    /// Segments in use.
     pub(crate) fn count(&self) -> usize {
         self.slots.len() - self.free.len()
     }
@@ -121,7 +278,7 @@ impl Segments {
         self.slots.len() as u32
     }
 
-    /// Bytes of items no longer in the table, in all segments.
+    /// Bytes of what is no longer part of the store, in all segments.
     pub(crate) fn dead_bytes(&self) -> usize {
         self.dead_bytes
     }
@@ -155,11 +312,12 @@ impl Segments {
         self.slots[id as usize].as_mut().expect("the table and the queues name only segments in use")
     }
 
-    /// As [`Segment::kill`], and keeps the sum of dead bytes. Answers the footprint.
-    pub(crate) fn kill(&mut self, id: u32, offset: u32) -> usize {
-        let footprint = self.get_mut(id).kill(offset);
-        self.dead_bytes += footprint;
-        footprint
+    /// As [`Segment::kill`], and keeps the sum of dead bytes. Answers the bytes; none if the segment is detached,
+    /// whose memory goes as a whole.
+    pub(crate) fn kill(&mut self, location: Location) -> Option<usize> {
+        let bytes = self.slots[location.segment as usize].as_mut()?.kill(location.offset);
+        self.dead_bytes += bytes;
+        Some(bytes)
     }
 
     /// Every segment in use, by number.

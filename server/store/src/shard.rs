@@ -1,22 +1,25 @@
-//! One lock domain of the store: a table, its segments and extents, its queues.
+//! One lock domain of the store: a table, its segments, its queues.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_micro_inline};
 
-use crate::budget::{Budget, Charge};
+use crate::arena::{Arena, Buffer};
 use crate::config::Layout;
-use crate::evict::{Queue, Queues, Unit};
+use crate::evict::{Home, Queue, Space};
 use crate::expire::Cursor;
-use crate::extent::{Extent, Extents, Prepared};
-use crate::ghost::Ghost;
-use crate::index::{Index, Location, SLOTS_MIN};
-use crate::item::{Header, Marks, footprint};
+use crate::flush::Flushes;
+use crate::item::{self, Header, Marks};
+use crate::large;
+use crate::namespace::Namespaces;
 use crate::room::NeedRoom;
-use crate::segment::{Buffer, SEGMENT_OVERHEAD_BYTES, Segments};
-use crate::stats::StoreStats;
-use crate::{StoreConfigError, Time, Value};
+use crate::segment::{Location, Segments};
+use crate::stats::{StoreStats, Usage};
+use crate::table::Table;
+use crate::tombstone::Tombstones;
+use crate::version::Stamper;
+use crate::{Time, Value, Version};
 
 /// The longest key, as in memcached; its length is one byte of an item's header.
 const KEY_BYTES_MAX: usize = 250;
@@ -25,32 +28,51 @@ const KEY_BYTES_MAX: usize = 250;
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) layout: Layout,
-    pub(crate) budget: Arc<Budget>,
-    /// Seeded at random: keys come from the network.
+    pub(crate) arena: Arc<Arena>,
+    pub(crate) namespaces: Namespaces,
+    /// From a seed that is random unless nodes must agree on it: keys come from the network.
     secrets: RapidSecrets,
-    /// The last CAS token given out.
-    cas_last: AtomicU64,
-    /// The latest time any operation came with: a flush whose time has come stays carried out when the clock
-    /// is set back.
+    shards: u64,
+    /// The latest time any operation came with: a flush whose time has come stays carried out when the clock is set
+    /// back.
     now_max: AtomicU64,
-    /// A shard's equal part of the budget.
-    pub(crate) fair_bytes: usize,
+    /// A shard's equal part of the segments.
+    pub(crate) fair_segments: usize,
+}
+
+/// A key's hash, in the parts that are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Hash {
+    pub(crate) whole: u64,
+    /// The shard.
+    pub(crate) shard: u32,
+    /// The place within the shard, in order of the hash.
+    pub(crate) order: u64,
+    /// Bits that the place does not depend on.
+    pub(crate) mix: u32,
 }
 
 impl Shared {
-    pub(crate) fn new(layout: Layout, budget: Arc<Budget>, shards: usize) -> Shared {
+    pub(crate) fn new(
+        layout: Layout,
+        arena: Arc<Arena>,
+        namespaces: Namespaces,
+        seed: Option<u64>,
+        shards: usize,
+    ) -> Shared {
         Shared {
             layout,
-            fair_bytes: budget.limit() / shards,
-            budget,
-            secrets: RapidSecrets::random(),
-            cas_last: AtomicU64::new(0),
+            fair_segments: layout.segments / shards,
+            arena,
+            namespaces,
+            secrets: seed.map_or_else(RapidSecrets::random, RapidSecrets::seed),
+            shards: shards as u64,
             now_max: AtomicU64::new(0),
         }
     }
 
     /// Takes notice of `now`, and answers the latest time known.
-    fn latest(&self, now: Time) -> Time {
+    pub(crate) fn latest(&self, now: Time) -> Time {
         let known = self.now_max.load(Ordering::Relaxed);
         if known < now.0 {
             self.now_max.fetch_max(now.0, Ordering::Relaxed);
@@ -58,91 +80,113 @@ impl Shared {
         Time(known.max(now.0))
     }
 
-    pub(crate) fn hash(&self, key: &[u8]) -> u64 {
-        rapidhash_v3_micro_inline::<true, true>(key, &self.secrets)
+    #[inline]
+    pub(crate) fn hash(&self, key: &[u8]) -> Hash {
+        self.split(rapidhash_v3_micro_inline::<true, true>(key, &self.secrets))
     }
 
-    pub(crate) fn next_cas(&self) -> u64 {
-        self.cas_last.fetch_add(1, Ordering::Relaxed) + 1
+    /// Shards divide the range of hashes into equal parts; so all items in the order of shards, and within them in the
+    /// order of `order`, are in the order of their hashes.
+    #[inline]
+    pub(crate) fn split(&self, whole: u64) -> Hash {
+        let product = u128::from(whole) * u128::from(self.shards);
+        Hash { whole, shard: (product >> 64) as u32, order: product as u64, mix: whole as u32 }
+    }
+
+    /// The least hash of a shard whose order is at least `order`.
+    pub(crate) fn hash_at(&self, shard: usize, order: u64) -> u64 {
+        let product = (shard as u128) << 64 | u128::from(order);
+        product.div_ceil(u128::from(self.shards)) as u64
+    }
+
+    /// A hash of values, to choose between two of one version.
+    pub(crate) fn value_hash(&self, parts: impl Iterator<Item = impl AsRef<[u8]>>) -> u64 {
+        // The same on every node, whatever its seed.
+        let mix = |sum: u64, byte: &u8| (sum ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        parts.fold(0xcbf2_9ce4_8422_2325, |sum, part| part.as_ref().iter().fold(sum, mix))
     }
 }
 
 /// One lock domain.
-#[derive(Debug)]
 pub(crate) struct Shard {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) index: Index,
-    pub(crate) ghost: Ghost,
+    pub(crate) table: Table<Buffer>,
     pub(crate) segments: Segments,
-    pub(crate) extents: Extents,
-    pub(crate) queues: Queues,
-    /// Buffers in hand. At least one, so that the survivors of an eviction have a place to go.
-    pub(crate) spares: Vec<Buffer>,
-    /// What the store freed elsewhere for the operation that comes now.
-    pub(crate) grant: Option<Charge>,
+    pub(crate) spaces: Vec<Space>,
+    /// Segments in hand for the operation that is at work.
+    pub(crate) grant: Vec<Buffer>,
+    /// Segments ever sealed: the age of queues.
+    pub(crate) seals: u64,
     pub(crate) counters: StoreStats,
+    pub(crate) usage: Vec<Usage>,
     pub(crate) cursor: Cursor,
     pub(crate) item_bytes: usize,
-    flush_at: Option<Time>,
+    pub(crate) tombstones: Tombstones,
+    pub(crate) flushes: Flushes,
+    stamper: Stamper,
+    /// The latest version of anything ever stored.
+    version_seen: Version,
+}
+
+impl std::fmt::Debug for Shard {
+    /// Counts and sizes: the rest is too much for anyone to read.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shard").field("stats", &self.stats()).finish_non_exhaustive()
+    }
 }
 
 /// A new item, all but its place.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct NewItem<'a> {
     pub(crate) key: &'a [u8],
     pub(crate) value: &'a [u8],
-    /// The value again, already in charged memory, if it is large.
-    pub(crate) prepared: Option<&'a mut Option<Prepared>>,
     pub(crate) flags: u32,
     pub(crate) expires_ms: u64,
     pub(crate) marks: Marks,
     pub(crate) cas: Option<u64>,
+    /// The writer's; the store's next otherwise.
+    pub(crate) version: Option<Version>,
 }
 
 impl Shard {
-    /// Bytes of the budget that an empty shard takes.
-    pub(crate) fn bytes_min(layout: &Layout) -> usize {
-        let items = Index::items_max(SLOTS_MIN);
-        let tables = Index::bytes_for(SLOTS_MIN) + Ghost::bytes_for(items);
-        tables + layout.segment_bytes + SEGMENT_OVERHEAD_BYTES
-    }
-
     /// An empty shard.
-    pub(crate) fn new(shared: Arc<Shared>) -> Result<Shard, StoreConfigError> {
-        let charge = |bytes| {
-            let (budget, limit) = (&shared.budget, shared.budget.limit());
-            let refused = StoreConfigError::MemoryTooSmall { memory_bytes: limit, shards: 1, least: limit };
-            budget.charge(bytes).ok_or(refused)
+    pub(crate) fn new(shared: Arc<Shared>, writer: u16) -> Shard {
+        let layout = shared.layout;
+        let segments = |bytes: usize| bytes / layout.segment_bytes / layout.shards;
+        let space = |(guarantee, limit): (usize, Option<usize>)| Space {
+            guarantee: segments(guarantee),
+            limit: limit.map_or(usize::MAX, segments),
+            ..Space::default()
         };
-        let items = Index::items_max(SLOTS_MIN);
-        let segment_bytes = shared.layout.segment_bytes;
-        let spare = Buffer::new(segment_bytes, charge(segment_bytes + SEGMENT_OVERHEAD_BYTES)?);
-        Ok(Shard {
-            index: Index::new(SLOTS_MIN, charge(Index::bytes_for(SLOTS_MIN))?),
-            ghost: Ghost::new(items, charge(Ghost::bytes_for(items))?),
+        Shard {
+            table: Table::new(layout.segment_bytes),
             segments: Segments::default(),
-            extents: Extents::default(),
-            queues: Queues::default(),
-            spares: vec![spare],
-            grant: None,
+            spaces: shared.namespaces.spaces().into_iter().map(space).collect(),
+            grant: Vec::new(),
+            seals: 0,
             counters: StoreStats::default(),
+            usage: vec![Usage::default(); shared.namespaces.count()],
             cursor: Cursor::default(),
             item_bytes: 0,
-            flush_at: None,
+            tombstones: Tombstones::new(layout.tombstones),
+            flushes: Flushes::new(shared.namespaces.count()),
+            stamper: Stamper::new(writer),
+            version_seen: Version::default(),
             shared,
-        })
+        }
     }
 
-    /// The item under `key` at `now`, if there is one. Every operation comes by here, so this is also where
-    /// a flush whose time has come is carried out, and an expired item found out.
-    pub(crate) fn live(&mut self, hash: u64, key: &[u8], now: Time) -> Option<(Location, Header)> {
+    /// The item under `key` at `now`, if there is one. Every operation comes by here, so this is also where a flush
+    /// whose time has come is carried out, and an expired or flushed item found out.
+    #[inline]
+    pub(crate) fn live(&mut self, hash: Hash, key: &[u8], now: Time) -> Option<(Location, Header)> {
         self.settle(now);
-        let (position, location) = self.index.find(hash, |location| self.key_is(location, key))?;
+        let found = self.table.find(hash.order, |place| self.key_is(Location::unpack(place), key))?;
+        let location = Location::unpack(found.place);
         let header = self.header(location);
-        if header.is_expired(now) {
-            self.index.remove(position);
-            self.drop_item(location);
-            self.count_expired(&header);
+        if header.is_expired(now) || self.is_flushed(&header, key) {
+            self.count_ended(&header, key, now);
+            self.remove(hash, location);
             return None;
         }
         Some((location, header))
@@ -151,227 +195,256 @@ impl Shard {
     /// Takes notice of the time.
     pub(crate) fn settle(&mut self, now: Time) {
         let latest = self.shared.latest(now);
-        if self.flush_at.is_some_and(|at| at <= latest) {
-            self.flush_at = None;
-            self.drop_all();
+        if self.flushes.is_due(latest) {
+            let watermark = self.stamper.next(latest, self.version_seen);
+            self.flushes.carry_out(latest, watermark);
         }
     }
 
-    /// From `at` on, everything written before is gone.
-    pub(crate) fn flush(&mut self, at: Time) {
-        // One whose time has come is not replaced but carried out.
-        self.settle(Time(0));
-        self.flush_at = Some(at);
-        self.settle(Time(0));
+    pub(crate) fn is_flushed(&self, header: &Header, key: &[u8]) -> bool {
+        self.flushes.may_cover(header.version)
+            && header.version < self.flushes.watermark(self.shared.namespaces.of(key))
     }
 
-    fn drop_all(&mut self) {
-        self.counters.flushed += self.index.len() as u64;
-        self.index.clear();
-        self.ghost.clear();
-        self.segments = Segments::default();
-        self.extents = Extents::default();
-        self.queues = Queues::default();
-        self.cursor = Cursor::default();
-        self.item_bytes = 0;
+    /// The version of a write that came without one: later than all that is known of the key.
+    pub(crate) fn stamp(&mut self, hash: Hash, there: Version, now: Time) -> Version {
+        self.stamper.next(now, there.max(self.tombstones.of(hash.whole)))
+    }
+
+    pub(crate) fn key_is(&self, location: Location, key: &[u8]) -> bool {
+        item::key_is(self.segments.get(location.segment).at(location.offset), key)
     }
 
     pub(crate) fn header(&self, location: Location) -> Header {
-        match location {
-            Location::Inline { segment, offset } => Header::decode(self.segments.get(segment).at(offset)),
-            Location::Extent(extent) => self.extents.get(extent).header,
-        }
+        self.segments.get(location.segment).header(location.offset)
     }
 
-    /// Writes a header back. Key, value and the presence of flags are as they were.
-    pub(crate) fn set_header(&mut self, location: Location, header: &Header) {
-        match location {
-            Location::Inline { segment, offset } => {
-                let segment = self.segments.get_mut(segment);
-                segment.widen(header.expires_ms);
-                header.encode(segment.at_mut(offset));
-            }
-            Location::Extent(extent) => self.extents.get_mut(extent).header = *header,
-        }
+    /// Notes an access or a change of marks.
+    pub(crate) fn note(&mut self, location: Location, header: &Header) {
+        item::note(self.segments.get_mut(location.segment).at_mut(location.offset), header);
     }
 
-    pub(crate) fn value(&self, location: Location, header: &Header) -> Value<'_> {
-        match location {
-            Location::Inline { segment, offset } => Value::Inline(
-                &self.segments.get(segment).at(offset)[header.value_start()..header.value_end()],
-            ),
-            Location::Extent(extent) => Value::Pinned(self.extents.get(extent).pieces()),
+    /// The value of an item.
+    pub(crate) fn value<'a>(&'a self, location: Location, header: &Header) -> Value<'a> {
+        let body = item::body(self.segments.get(location.segment).at(location.offset), header);
+        if !header.marks.has(Marks::LARGE) {
+            return Value::Inline(body);
         }
+        Value::Pinned(large::places(body).map(|place| self.pinned(place)).collect())
     }
 
-    fn key_is(&self, location: Location, key: &[u8]) -> bool {
-        match location {
-            Location::Inline { segment, offset } => {
-                let bytes = self.segments.get(segment).at(offset);
-                if usize::from(bytes[0]) != key.len() {
-                    return false;
-                }
-                let header = Header::decode(bytes);
-                &bytes[header.key_start()..header.value_start()] == key
-            }
-            Location::Extent(extent) => &*self.extents.get(extent).key == key,
-        }
+    fn pinned(&self, piece: Location) -> bytes::Bytes {
+        let segment = self.segments.get(piece.segment);
+        let (_, bytes) = large::decode_piece(segment.at(piece.offset));
+        segment.pin(piece.offset as usize + large::PIECE_HEADER_BYTES, bytes.len())
     }
 
-    /// Takes an item out of the table and drops it, if it is there.
-    pub(crate) fn remove(&mut self, hash: u64, location: Location) {
-        let found = self.index.find(hash, |other| other == location);
-        let (position, _) = found.expect("a live item is in the table");
-        self.index.remove(position);
+    /// Takes an item out, and gives its place back.
+    pub(crate) fn remove(&mut self, hash: Hash, location: Location) {
+        self.unlink(hash, location);
         self.drop_item(location);
     }
 
     /// Gives back the place of an item that just left the table.
     fn drop_item(&mut self, location: Location) {
-        match location {
-            Location::Inline { segment, offset } => {
-                self.item_bytes -= self.segments.kill(segment, offset);
-                if self.segments.get(segment).live_items() == 0 {
-                    self.drop_empty(segment);
-                }
-            }
-            Location::Extent(id) => {
-                self.forget_unit(self.extents.get(id).queue, Unit::Extent(id));
-                let extent = self.extents.remove(id);
-                self.item_bytes -= extent.header.footprint();
-            }
+        let segment = self.segments.get(location.segment);
+        let (bytes, header) = (segment.at(location.offset), segment.header(location.offset));
+        let footprint = item::footprint(bytes, &header);
+        if self.shared.namespaces.count() > 1 {
+            let key = item::key(bytes).to_vec();
+            self.forget(&key, footprint);
+        } else {
+            self.forget(&[], footprint);
+        }
+        if header.marks.has(Marks::LARGE) {
+            let body = item::body(self.segments.get(location.segment).at(location.offset), &header).to_vec();
+            self.kill_pieces(&body);
+        }
+        self.kill(location);
+    }
+
+    /// Gives back the places of a large value's pieces.
+    pub(crate) fn kill_pieces(&mut self, list: &[u8]) {
+        large::places(list).for_each(|piece| self.kill(piece));
+    }
+
+    pub(crate) fn kill(&mut self, location: Location) {
+        if self.segments.kill(location).is_some() && self.segments.get(location.segment).live_items() == 0 {
+            self.drop_empty(location.segment);
         }
     }
 
-    /// Stores an item in place of what is under its key. The CAS token is taken last, so that an operation
-    /// that must wait for room has not used one up.
-    pub(crate) fn put(&mut self, hash: u64, mut item: NewItem<'_>, now: Time) -> Result<u64, NeedRoom> {
+    /// An item is no longer part of the store.
+    pub(crate) fn forget(&mut self, key: &[u8], footprint: usize) {
+        self.item_bytes -= footprint;
+        let usage = self.usage_of(key);
+        usage.items -= 1;
+        usage.item_bytes -= footprint as u64;
+    }
+
+    pub(crate) fn usage_of(&mut self, key: &[u8]) -> &mut Usage {
+        let namespace = self.shared.namespaces.of(key);
+        &mut self.usage[namespace]
+    }
+
+    /// Stores an item in place of what is under its key. Answers its header.
+    pub(crate) fn put(&mut self, hash: Hash, item: NewItem<'_>, now: Time) -> Result<Header, NeedRoom> {
         assert!(item.key.len() <= KEY_BYTES_MAX, "a key has at most 250 bytes: the caller checks its input");
-        let header = Header {
+        let old = self.live(hash, item.key, now);
+        let mut header = self.new_header(&item, now);
+        let there = old.map(|(_, old)| old.version).unwrap_or_default();
+        header.version = item.version.unwrap_or_else(|| self.stamp(hash, there, now));
+        let home = self.home_for(hash, item.key, old.map(|(location, _)| location));
+        if let Some((location, old)) = old.filter(|old| self.fits_over(old, &header)) {
+            header.marks.set_frequency(old.marks.frequency());
+            self.segments.get_mut(location.segment).overwrite(location.offset, &header, item.key, item.value);
+            self.stored(&header, item.key);
+            return Ok(header);
+        }
+        self.room_for(hash, item.value.len(), &header, home, now)?;
+        self.fill(hash, &item, header, home, now);
+        Ok(header)
+    }
+
+    /// Moves an item, as it is but for its header, to where new ones go. Answers where it is.
+    pub(crate) fn move_with(
+        &mut self,
+        hash: Hash,
+        key: &[u8],
+        location: Location,
+        header: &Header,
+        now: Time,
+    ) -> Result<Location, NeedRoom> {
+        let home = self.segments.get(location.segment).home;
+        self.open_room(home, header.footprint_max(), header, now)?;
+        // Making room may have moved or evicted it.
+        let found = self.table.find(hash.order, |place| self.key_is(Location::unpack(place), key));
+        let Some(found) = found else { return Err(NeedRoom::Segments(1)) };
+        let from = Location::unpack(found.place);
+        let bytes = self.segments.get(from.segment).at(from.offset);
+        let before = item::footprint(bytes, &self.header(from));
+        let body = item::body(bytes, header).to_vec();
+        let to = self.push_open(home, header, key, &[&body]);
+        self.table.relocate(found, to.pack());
+        let after = self.segments.get(to.segment).footprint(header);
+        self.item_bytes = self.item_bytes + after - before;
+        let usage = self.usage_of(key);
+        usage.item_bytes = usage.item_bytes + after as u64 - before as u64;
+        self.kill(from);
+        Ok(to)
+    }
+
+    fn new_header(&self, item: &NewItem<'_>, now: Time) -> Header {
+        let layout = &self.shared.layout;
+        let mut marks = item.marks;
+        let is_large = item.key.len() + item.value.len() > layout.inline_bytes_max;
+        marks.set(Marks::LARGE, is_large);
+        let body_bytes = match is_large {
+            true => large::list_bytes(layout.segment_bytes, item.value.len()),
+            false => item.value.len(),
+        };
+        let mut header = Header {
             key_bytes: item.key.len() as u8,
-            marks: item.marks,
-            value_bytes: item.value.len() as u32,
+            marks,
+            body_bytes: body_bytes as u16,
             expires_ms: item.expires_ms,
-            cas: 0,
-            last_access_secs: 0,
+            version: Version::default(),
+            cas: item.cas,
+            accessed: 0,
             flags: item.flags,
         };
-        let old = self.live(hash, item.key, now);
-        let queue = self.queue_for(hash, old);
-        let is_large = header.footprint() > self.shared.layout.inline_bytes_max;
-        let fits_in_place = |(location, old): &(Location, Header)| {
-            !is_large && matches!(location, Location::Inline { .. }) && old.footprint() == header.footprint()
-        };
-        let place = match old.filter(fits_in_place) {
-            Some(in_place) => Place::Over(in_place.0),
-            None if is_large => Place::Extent(self.large_value(&mut item, now)?),
-            None => {
-                self.table_room(now)?;
-                self.open_room(queue, header.footprint(), now)?;
-                Place::Open
-            }
-        };
-        let mut header = Header { cas: item.cas.unwrap_or_else(|| self.shared.next_cas()), ..header };
         header.touch(now);
-        self.fill(hash, &item, header, queue, place);
-        Ok(header.cas)
+        header
     }
 
-    fn fill(&mut self, hash: u64, item: &NewItem<'_>, mut header: Header, queue: Queue, place: Place) {
+    /// Whether a new item can be written over an old one: both small and as long.
+    fn fits_over(&self, (location, old): &(Location, Header), new: &Header) -> bool {
+        let segment = self.segments.get(location.segment);
+        let is_large = old.marks.has(Marks::LARGE) || new.marks.has(Marks::LARGE);
+        !is_large && segment.footprint(new) == item::footprint(segment.at(location.offset), old)
+    }
+
+    fn fill(&mut self, hash: Hash, item: &NewItem<'_>, mut header: Header, home: Home, now: Time) {
         // Making room may have moved or evicted what was there: look again.
-        let old = self.index.find(hash, |location| self.key_is(location, item.key));
-        if let Some((_, location)) = old {
-            header.marks.set_frequency(self.header(location).marks.frequency());
+        let old = self.table.find(hash.order, |place| self.key_is(Location::unpack(place), item.key));
+        if let Some(found) = old {
+            let old = self.header(Location::unpack(found.place));
+            header.marks.set_frequency(old.marks.frequency());
         }
-        let location = match place {
-            Place::Over(Location::Inline { segment, offset }) => {
-                let segment = self.segments.get_mut(segment);
-                segment.widen(header.expires_ms);
-                write_item(segment.at_mut(offset), &header, item);
-                self.counters.items_total += 1;
-                return;
-            }
-            Place::Over(Location::Extent(_)) => unreachable!("extents are never written over"),
-            Place::Open => {
-                let (location, bytes) = self.push_open(queue, header.footprint(), header.expires_ms);
-                write_item(bytes, &header, item);
-                location
-            }
-            Place::Extent(value) => self.push_extent(Extent::new(header, queue, item.key, value)),
+        let location = if header.marks.has(Marks::LARGE) {
+            header.marks.set(Marks::MAIN, home.queue == Queue::Main);
+            let list = self.push_pieces(home, hash, item.value, &header, now);
+            self.push_open(home, &header, item.key, &[&list])
+        } else {
+            self.push_open(home, &header, item.key, &[item.value])
         };
-        self.item_bytes += header.footprint();
+        let footprint = self.segments.get(location.segment).footprint(&header);
+        self.item_bytes += footprint;
+        let usage = self.usage_of(item.key);
+        usage.items += 1;
+        usage.item_bytes += footprint as u64;
         match old {
-            Some((position, old)) => {
-                self.index.relocate(position, location);
-                self.drop_item(old);
+            Some(found) => {
+                self.table.relocate(found, location.pack());
+                self.drop_item(Location::unpack(found.place));
             }
-            None => self.index.insert(hash, location),
+            None => {
+                let (segments, shared) = (&self.segments, &self.shared);
+                self.table.insert(hash.order, location.pack(), |place| {
+                    let at = Location::unpack(place);
+                    shared.hash(item::key(segments.get(at.segment).at(at.offset))).order
+                });
+            }
         }
-        if queue == Queue::Main {
-            self.ghost.take(hash);
+        if home.queue == Queue::Main {
+            self.table.ghost_take(hash.order, hash.mix);
         }
+        self.stored(&header, item.key);
+    }
+
+    /// An item has this version: a flush is to be later.
+    pub(crate) fn see(&mut self, version: Version) {
+        self.version_seen = self.version_seen.max(version);
+    }
+
+    fn stored(&mut self, header: &Header, key: &[u8]) {
+        self.see(header.version);
         self.counters.items_total += 1;
+        self.usage_of(key).stored += 1;
     }
 
-    /// The value of a large item, in memory that is charged; and room in the table.
-    fn large_value(&mut self, item: &mut NewItem<'_>, now: Time) -> Result<Prepared, NeedRoom> {
-        self.table_room(now)?;
-        if let Some(prepared) = item.prepared.as_mut().and_then(|prepared| prepared.take()) {
-            return Ok(prepared);
-        }
-        let bytes = crate::extent::charged_bytes(item.key.len(), item.value.len());
-        let charge = self.charge(bytes).ok_or(NeedRoom(bytes))?;
-        Ok(Prepared::new(item.value, charge))
-    }
-
-    /// An item that was evicted unread and comes again goes straight to the main queue; an item that is
-    /// written over stays where it is.
-    fn queue_for(&self, hash: u64, old: Option<(Location, Header)>) -> Queue {
+    /// An item that was evicted unread and comes again goes straight to the main queue; an item that is written over
+    /// stays where it is.
+    fn home_for(&self, hash: Hash, key: &[u8], old: Option<Location>) -> Home {
         match old {
-            Some((Location::Inline { segment, .. }, _)) => self.segments.get(segment).queue,
-            Some((Location::Extent(extent), _)) => self.extents.get(extent).queue,
-            None if self.ghost.knows(hash) => Queue::Main,
-            None => Queue::Small,
+            Some(location) => self.segments.get(location.segment).home,
+            None => {
+                let space = self.shared.namespaces.space(self.shared.namespaces.of(key));
+                let known = self.table.ghost_knows(hash.order, hash.mix);
+                Home { space, queue: if known { Queue::Main } else { Queue::Small } }
+            }
         }
     }
 
-    /// Whether an item of this size gets an extent of its own.
-    pub(crate) fn is_large(layout: &Layout, key_bytes: usize, value_bytes: usize, flags: u32) -> bool {
-        footprint(key_bytes, value_bytes, flags != 0) > layout.inline_bytes_max
-    }
-
-    pub(crate) fn count_expired(&mut self, header: &Header) {
-        self.counters.expired += 1;
-        self.counters.expired_unfetched += u64::from(!header.marks.has(Marks::FETCHED));
+    /// An item was found expired or flushed.
+    pub(crate) fn count_ended(&mut self, header: &Header, key: &[u8], now: Time) {
+        if header.is_expired(now) {
+            self.counters.expired += 1;
+            self.counters.expired_unfetched += u64::from(!header.marks.has(Marks::FETCHED));
+            self.usage_of(key).expired += 1;
+        } else {
+            self.counters.flushed += 1;
+        }
     }
 
     /// Counts and sizes of this shard; the budget is the store's.
     pub(crate) fn stats(&self) -> StoreStats {
-        let (items, item_bytes) = (self.index.len() as u64, self.item_bytes as u64);
+        let (items, item_bytes) = (self.table.len() as u64, self.item_bytes as u64);
         StoreStats { items, item_bytes, ..self.counters }
     }
 
-    /// Bytes of the budget that this shard holds.
-    pub(crate) fn held_bytes(&self) -> usize {
-        let segments = self.segments.count() + self.spares.len();
-        let tables =
-            Index::bytes_for(self.index.slots()) + Ghost::bytes_for(Index::items_max(self.index.slots()));
-        segments * (self.shared.layout.segment_bytes + SEGMENT_OVERHEAD_BYTES) + self.extents.bytes() + tables
+    /// Segments that this shard holds.
+    pub(crate) fn held_segments(&self) -> usize {
+        self.segments.count() + self.table.slabs()
     }
-}
-
-/// Where a new item goes.
-enum Place {
-    /// Over the old one, which is as long.
-    Over(Location),
-    /// Into the queue's open segment.
-    Open,
-    /// Into an extent with this value.
-    Extent(Prepared),
-}
-
-fn write_item(bytes: &mut [u8], header: &Header, item: &NewItem<'_>) {
-    header.encode(bytes);
-    bytes[header.key_start()..header.value_start()].copy_from_slice(item.key);
-    bytes[header.value_start()..header.value_end()].copy_from_slice(item.value);
 }

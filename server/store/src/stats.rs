@@ -8,7 +8,7 @@ pub struct StoreStats {
     pub items: u64,
     /// Items ever stored.
     pub items_total: u64,
-    /// Bytes of the budget in use, by whatever: segments, large items, tables, ghosts.
+    /// Bytes of the budget in use, by whatever: segments of items and of the table, and what else the store needs.
     pub bytes: u64,
     /// Bytes of the items there now: headers, keys, values.
     pub item_bytes: u64,
@@ -37,5 +37,54 @@ impl StoreStats {
         self.expired += shard.expired;
         self.expired_unfetched += shard.expired_unfetched;
         self.flushed += shard.flushed;
+    }
+}
+
+/// What a namespace holds and what was asked of it, summed over all shards.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct NamespaceStats {
+    /// Its name.
+    pub name: String,
+    /// Items there now; expired and flushed ones count until they are found out.
+    pub items: u64,
+    /// Bytes of these items: headers, keys, values.
+    pub item_bytes: u64,
+    /// Bytes of segments that only it uses; 0 without a guarantee or a limit, when it shares all with others.
+    pub segment_bytes: u64,
+    /// Lookups that found an item.
+    pub hits: u64,
+    /// Lookups that found none.
+    pub misses: u64,
+    /// Items ever stored.
+    pub stored: u64,
+    /// Items evicted.
+    pub evictions: u64,
+    /// Items found expired.
+    pub expired: u64,
+}
+
+/// A shard's part of a namespace's statistics.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Usage {
+    pub(crate) items: u64,
+    pub(crate) item_bytes: u64,
+    pub(crate) hits: u64,
+    pub(crate) misses: u64,
+    pub(crate) stored: u64,
+    pub(crate) evictions: u64,
+    pub(crate) expired: u64,
+}
+
+impl NamespaceStats {
+    /// Adds a shard's counts.
+    pub(crate) fn add(&mut self, usage: &Usage) {
+        self.items += usage.items;
+        self.item_bytes += usage.item_bytes;
+        self.hits += usage.hits;
+        self.misses += usage.misses;
+        self.stored += usage.stored;
+        self.evictions += usage.evictions;
+        self.expired += usage.expired;
     }
 }

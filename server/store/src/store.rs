@@ -1,22 +1,26 @@
-//! The store: shards behind locks, and the budget they share.
+//! The store: shards behind locks, and the memory they share.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::budget::{Budget, Charge};
-use crate::extent::{Prepared, charged_bytes};
+use crate::arena::{Arena, Buffer};
+use crate::namespace::Namespaces;
 use crate::room::NeedRoom;
-use crate::shard::{Shard, Shared};
+use crate::shard::{Hash, Shard, Shared};
+use crate::walk::{Digest, Walked};
 use crate::{
-    Arithmetic, ArithmeticOutcome, Delete, DeleteOutcome, Lookup, Read, StoreConfig, StoreConfigError,
-    StoreStats, Time, Write, WriteOutcome,
+    Arithmetic, ArithmeticOutcome, Delete, DeleteOutcome, Lookup, NamespaceStats, Read, StoreConfig,
+    StoreConfigError, StoreStats, Time, Version, Write, WriteOutcome,
 };
 
-/// How often an operation may ask for room before it counts as out of memory. Each time it asks, one need is
-/// met for good (table, segment, extent), so a few suffice unless others take what was freed.
+/// How often an operation may ask for room before it counts as out of memory. Each time it asks, one need is met for
+/// good (table, segment), so a few suffice unless others take what was freed.
 const ROOM_ATTEMPTS_MAX: usize = 16;
+/// Lookups of one batch that are made ahead of each other: the bits of a word.
+const AHEAD_MAX: usize = u64::BITS as usize;
 
 /// The store. Every method takes `&self` and may be called from any thread.
 ///
@@ -24,15 +28,13 @@ const ROOM_ATTEMPTS_MAX: usize = 16;
 ///
 /// Whatever stores an item panics when its key is longer than 250 bytes: callers check their input.
 ///
-/// Lock order: no thread ever holds two shards' locks.
+/// Lock order: a shard, then the arena's free list. No thread ever holds two shards' locks.
 #[derive(Debug)]
 pub struct Store {
     shards: Box<[Slot]>,
     shared: Arc<Shared>,
     /// The shard at which the next step of expiry begins.
     expire_next: AtomicUsize,
-    /// Held for the shards themselves.
-    _charge: Charge,
 }
 
 /// A shard on cache lines of its own.
@@ -40,43 +42,45 @@ pub struct Store {
 #[repr(align(128))]
 struct Slot {
     shard: Mutex<Shard>,
-    /// What the shard holds of the budget, as of its last change; readable without the lock.
-    held_bytes: AtomicUsize,
+    /// Segments that the shard holds, as of its last change; readable without the lock.
+    held: AtomicUsize,
+}
+
+impl Slot {
+    fn publish(&self, shard: &Shard) {
+        self.held.store(shard.held_segments(), Ordering::Relaxed);
+    }
 }
 
 impl Store {
-    /// Makes an empty store.
+    /// Makes an empty store. Memory is taken from the system as it fills.
     ///
     /// # Errors
     ///
-    /// When the configuration cannot work: the caller's fault.
+    /// When the configuration cannot work: the caller's fault. When the system does not give the memory.
     pub fn new(config: StoreConfig) -> Result<Store, StoreConfigError> {
         let layout = config.layout()?;
-        let shards = config.shards.get();
-        let memory_bytes = config.memory_bytes;
-        let budget = Budget::new(memory_bytes);
-        let least = shards * (size_of::<Slot>() + Shard::bytes_min(&layout));
-        let too_small = StoreConfigError::MemoryTooSmall { memory_bytes, shards, least };
-        let charge = budget.charge(shards * size_of::<Slot>()).ok_or(too_small)?;
-        let shared = Arc::new(Shared::new(layout, budget, shards));
-        let slot = |_| {
-            let shard = Shard::new(Arc::clone(&shared))?;
-            let held_bytes = AtomicUsize::new(shard.held_bytes());
-            Ok(Slot { shard: Mutex::new(shard), held_bytes })
+        let (shards, memory_bytes) = (layout.shards, config.memory_bytes);
+        let namespaces = Namespaces::new(config.namespaces, memory_bytes)?;
+        let arena = Arena::new(layout.segments, layout.segment_bytes)
+            .map_err(|error| StoreConfigError::Refused { memory_bytes, kind: error.kind() })?;
+        let shared = Arc::new(Shared::new(layout, arena, namespaces, config.hash_seed, shards));
+        let slot = |_| Slot {
+            shard: Mutex::new(Shard::new(Arc::clone(&shared), config.writer)),
+            held: AtomicUsize::new(0),
         };
-        let shards = (0..shards).map(slot).collect::<Result<_, StoreConfigError>>()?;
-        Ok(Store { shards, shared, expire_next: AtomicUsize::new(0), _charge: charge })
+        let shards = (0..shards).map(slot).collect();
+        Ok(Store { shards, shared, expire_next: AtomicUsize::new(0) })
     }
 
-    /// Looks a key up and lets `visit` see what is there while its shard is locked: `visit` must not call
-    /// the store, and should copy or clone and return.
+    /// Looks a key up and lets `visit` see what is there while its shard is locked: `visit` must not call the store,
+    /// and should copy or clone and return.
     pub fn read<R>(&self, read: &Read<'_>, now: Time, visit: impl FnOnce(Lookup<'_>) -> R) -> R {
         let hash = self.shared.hash(read.key);
-        let at = self.shard_of(hash);
         let mut visit = Some(visit);
-        let result = self.run(at, now, |shard| {
+        let result = self.run(hash, now, |shard| {
             let sight = shard.look(hash, read, now)?;
-            Ok(visit.take().map(|visit| shard.show(hash, &sight, visit)))
+            Ok(visit.take().map(|visit| shard.show(hash, &sight, now, visit)))
         });
         match (result.flatten(), visit) {
             (Some(result), _) => result,
@@ -85,28 +89,60 @@ impl Store {
         }
     }
 
-    /// Looks many keys up; `visit` sees the index in `reads` and what is there, in the order of `reads`. As
-    /// for [`Store::read`], `visit` must not call the store.
+    /// Looks many keys up; `visit` sees the index in `reads` and what is there, in any order, but reads of one key in
+    /// theirs. As for [`Store::read`], `visit` must not call the store.
+    ///
+    /// The reads of a shard are made under one lock, and memory is read ahead for all of them, so that its answers
+    /// overlap.
     pub fn read_batch(&self, reads: &[Read<'_>], now: Time, mut visit: impl FnMut(usize, Lookup<'_>)) {
-        let mut index = 0;
-        while index < reads.len() {
-            // Neighbours in one shard share one locking; a read that needs room is done on its own.
-            let at = self.shard_of(self.shared.hash(reads[index].key));
-            let mut shard = self.shards[at].shard.lock();
-            let started = index;
-            while let Some(read) = reads.get(index) {
-                let hash = self.shared.hash(read.key);
-                if read.vivify.is_some() || self.shard_of(hash) != at {
+        for (chunk, reads) in reads.chunks(AHEAD_MAX).enumerate() {
+            let mut hashes = [Hash::default(); AHEAD_MAX];
+            for (hash, read) in hashes.iter_mut().zip(reads) {
+                *hash = self.shared.hash(read.key);
+            }
+            let hashes = &hashes[..reads.len()];
+            let mut left = u64::MAX >> (AHEAD_MAX - reads.len());
+            while left != 0 {
+                let shard = hashes[left.trailing_zeros() as usize].shard;
+                let of_shard = |index: usize| u64::from(hashes[index].shard == shard) << index;
+                let group = left & (0..reads.len()).map(of_shard).fold(0, |group, bit| group | bit);
+                left &= !group;
+                self.read_group(reads, hashes, group, now, |index, lookup| {
+                    visit(chunk * AHEAD_MAX + index, lookup);
+                });
+            }
+        }
+    }
+
+    /// The reads of a batch that fall into one shard.
+    fn read_group(
+        &self,
+        reads: &[Read<'_>],
+        hashes: &[Hash],
+        group: u64,
+        now: Time,
+        mut visit: impl FnMut(usize, Lookup<'_>),
+    ) {
+        let mut left = group;
+        while left != 0 {
+            let slot = &self.shards[hashes[left.trailing_zeros() as usize].shard as usize];
+            let mut shard = slot.shard.lock();
+            shard.read_ahead(bits(left).map(|index| hashes[index]));
+            while left != 0 {
+                let index = left.trailing_zeros() as usize;
+                // One that may need room is done on its own.
+                if reads[index].vivify.is_some() || reads[index].touch.is_some() {
                     break;
                 }
-                let Ok(sight) = shard.look(hash, read, now) else { break };
-                shard.show(hash, &sight, |lookup| visit(index, lookup));
-                index += 1;
+                let Ok(sight) = shard.look(hashes[index], &reads[index], now) else { break };
+                shard.show(hashes[index], &sight, now, |lookup| visit(index, lookup));
+                left &= left - 1;
             }
             drop(shard);
-            if index == started {
+            if left != 0 {
+                let index = left.trailing_zeros() as usize;
                 self.read(&reads[index], now, |lookup| visit(index, lookup));
-                index += 1;
+                left &= left - 1;
             }
         }
     }
@@ -114,54 +150,57 @@ impl Store {
     /// Writes one item.
     pub fn write(&self, write: &Write<'_>, now: Time) -> WriteOutcome {
         let hash = self.shared.hash(write.key);
-        let at = self.shard_of(hash);
-        let layout = &self.shared.layout;
-        let item_bytes = write.key.len() + write.value.len();
-        let is_large = Shard::is_large(layout, write.key.len(), write.value.len(), write.flags);
-        let mut prepared = None;
-        // Large values are copied before the lock is taken.
-        if is_large && item_bytes <= layout.item_bytes_max {
-            prepared = self.prepare(write, now);
-            if prepared.is_none() {
-                return WriteOutcome::OutOfMemory;
-            }
-        }
-        let outcome = self.run(at, now, |shard| shard.write(hash, write, &mut prepared, now));
+        let outcome = self.run(hash, now, |shard| shard.write(hash, write, now));
         outcome.unwrap_or(WriteOutcome::OutOfMemory)
     }
 
     /// Deletes or invalidates one item.
     pub fn delete(&self, delete: &Delete<'_>, now: Time) -> DeleteOutcome {
         let hash = self.shared.hash(delete.key);
-        let at = self.shard_of(hash);
-        let outcome = self.run(at, now, |shard| shard.delete(hash, delete, now));
+        let outcome = self.run(hash, now, |shard| shard.delete(hash, delete, now));
         // Without room for an empty item its key is better gone than stale.
         outcome.unwrap_or_else(|| {
             let delete = Delete { mode: crate::DeleteMode::Remove, ..*delete };
-            self.run(at, now, |shard| shard.delete(hash, &delete, now)).unwrap_or(DeleteOutcome::NotFound)
+            self.run(hash, now, |shard| shard.delete(hash, &delete, now)).unwrap_or(DeleteOutcome::NotFound)
         })
     }
 
     /// Adds to or subtracts from a number.
     pub fn arithmetic(&self, op: &Arithmetic<'_>, now: Time) -> ArithmeticOutcome {
         let hash = self.shared.hash(op.key);
-        let outcome = self.run(self.shard_of(hash), now, |shard| shard.arithmetic(hash, op, now));
+        let outcome = self.run(hash, now, |shard| shard.arithmetic(hash, op, now));
         outcome.unwrap_or(ArithmeticOutcome::OutOfMemory)
     }
 
-    /// From `at` on, every item written before `at` is gone. `at` may lie in the future; a later call
-    /// replaces one that still waits.
+    /// From `at` on, every item written before `at` is gone. `at` may lie in the future; a later call replaces one that
+    /// still waits. Costs the same however much is flushed: items are found out one by one, and their memory comes
+    /// back with [`Store::expire`] or when it is needed.
     pub fn flush(&self, at: Time) {
+        self.flush_of(None, at);
+    }
+
+    /// As [`Store::flush`], but of one namespace's items, or `default`'s. Answers whether there is one of this name.
+    pub fn flush_namespace(&self, name: &str, at: Time) -> bool {
+        let namespace = self.shared.namespaces.named(name);
+        if namespace.is_some() {
+            self.flush_of(namespace, at);
+        }
+        namespace.is_some()
+    }
+
+    fn flush_of(&self, namespace: Option<usize>, at: Time) {
         for slot in &self.shards {
             let mut shard = slot.shard.lock();
-            shard.flush(at);
-            slot.held_bytes.store(shard.held_bytes(), Ordering::Relaxed);
+            // One whose time has come is not replaced but carried out.
+            shard.settle(Time(0));
+            shard.flushes.add(namespace, at);
+            shard.settle(Time(0));
         }
     }
 
-    /// One bounded step of proactive expiry; to be called by a timer. Looks at about `items_max` items (it
-    /// ends with a whole segment), one shard after the other, going on where the last step ended. Answers how
-    /// many expired items it dropped; segments with none left give their memory back.
+    /// One bounded step of proactive expiry; to be called by a timer. Looks at about `items_max` items (it ends with a
+    /// whole segment), one shard after the other, going on where the last step ended. Answers how many expired and
+    /// flushed items it dropped; their memory is free for others.
     pub fn expire(&self, now: Time, items_max: usize) -> usize {
         let mut dropped = 0;
         let mut left = items_max;
@@ -170,7 +209,7 @@ impl Store {
             let slot = &self.shards[at];
             let mut shard = slot.shard.lock();
             let step = shard.expire(now, left);
-            slot.held_bytes.store(shard.held_bytes(), Ordering::Relaxed);
+            slot.publish(&shard);
             dropped += step.dropped;
             left = left.saturating_sub(step.visited);
             if left == 0 {
@@ -182,65 +221,149 @@ impl Store {
         dropped
     }
 
+    /// Visits items in the order of their keys' hashes: those of one small range that begins at `from`. Answers where
+    /// the next range begins, `None` after the last. Whatever happens between two calls, an item that is there all the
+    /// time is visited exactly once by a walk from 0 to the end. As for [`Store::read`], `visit` must not call the
+    /// store. A walk is no access.
+    pub fn walk(&self, from: u64, now: Time, mut visit: impl FnMut(&Walked<'_>)) -> Option<u64> {
+        self.step(&(from..=u64::MAX), now, |shard, hash, location| visit(&shard.walked(hash, location, now)))
+    }
+
+    /// The digest of all items whose keys' hashes lie in `hashes` and whose versions are `since` or later. Locks a
+    /// shard for a small part at a time.
+    pub fn digest(&self, hashes: RangeInclusive<u64>, since: Version, now: Time) -> Digest {
+        let (mut digest, mut from) = (Digest::default(), Some(*hashes.start()));
+        while let Some(next) = from.filter(|from| hashes.contains(from)) {
+            from = self.step(&(next..=*hashes.end()), now, |shard, hash, location| {
+                let version = shard.header(location).version;
+                if version >= since {
+                    digest.add(hash, version);
+                }
+            });
+        }
+        digest
+    }
+
+    /// Visits what is remembered of deletes in a range of hashes: hash and version, in no order.
+    pub fn tombstones(&self, hashes: &RangeInclusive<u64>, mut visit: impl FnMut(u64, Version)) {
+        let (first, last) =
+            (self.shared.split(*hashes.start()).shard, self.shared.split(*hashes.end()).shard);
+        for slot in &self.shards[first as usize..=last as usize] {
+            slot.shard.lock().tombstones.each(hashes, &mut visit);
+        }
+    }
+
+    /// Repairs of absent keys with this hash up to this version are refused: nobody knows any more whether the key
+    /// was deleted.
+    pub fn floor(&self, hash: u64) -> Version {
+        self.shards[self.shared.split(hash).shard as usize].shard.lock().tombstones.floor()
+    }
+
+    /// The hash of a key, by which walks and digests go.
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        self.shared.hash(key).whole
+    }
+
     /// Counts and sizes.
     pub fn stats(&self) -> StoreStats {
         let mut sum = StoreStats::default();
         for slot in &self.shards {
             sum.add(&slot.shard.lock().stats());
         }
-        sum.bytes = self.shared.budget.used() as u64;
-        sum.limit_bytes = self.shared.budget.limit() as u64;
+        let layout = &self.shared.layout;
+        sum.bytes = layout.bytes(self.shared.arena.used()) as u64;
+        sum.limit_bytes = layout.bytes(layout.segments) as u64;
         sum
     }
 
-    /// The lower half of the hash chooses the shard, the upper half the place in it.
-    fn shard_of(&self, hash: u64) -> usize {
-        (((hash & u64::from(u32::MAX)) * self.shards.len() as u64) >> 32) as usize
+    /// What each namespace holds and what was asked of it; the one of all other keys, `default`, first.
+    pub fn namespace_stats(&self) -> Vec<NamespaceStats> {
+        let namespaces = &self.shared.namespaces;
+        let named =
+            |index| NamespaceStats { name: namespaces.name(index).to_owned(), ..NamespaceStats::default() };
+        let mut stats: Vec<_> = (0..namespaces.count()).map(named).collect();
+        for slot in &self.shards {
+            let shard = slot.shard.lock();
+            for (index, stats) in stats.iter_mut().enumerate() {
+                stats.add(&shard.usage[index]);
+                if let Some(space) = Some(namespaces.space(index)).filter(|space| *space > 0) {
+                    let segments = shard.spaces[usize::from(space)].segments();
+                    stats.segment_bytes += (segments * self.shared.layout.segment_bytes) as u64;
+                }
+            }
+        }
+        stats
+    }
+
+    /// One step of a walk: the page that begins at or covers the range's start. Answers where the next one begins.
+    fn step(
+        &self,
+        range: &RangeInclusive<u64>,
+        now: Time,
+        visit: impl FnMut(&Shard, u64, crate::segment::Location),
+    ) -> Option<u64> {
+        let hash = self.shared.split(*range.start());
+        let shard = hash.shard as usize;
+        let next = self.shards[shard].shard.lock().walk(hash.order, range, now, visit);
+        match next {
+            Some(order) => Some(self.shared.hash_at(shard, order)),
+            None => (shard + 1 < self.shards.len()).then(|| self.shared.hash_at(shard + 1, 0)),
+        }
     }
 
     /// Runs an operation in a shard, making room as often as it asks for it. `None`: there is none.
     fn run<R>(
         &self,
-        at: usize,
+        hash: Hash,
         now: Time,
         mut operation: impl FnMut(&mut Shard) -> Result<R, NeedRoom>,
     ) -> Option<R> {
-        let mut grant = None;
+        let mut grant = Vec::new();
         for _ in 0..ROOM_ATTEMPTS_MAX {
-            let slot = &self.shards[at];
+            let slot = &self.shards[hash.shard as usize];
             let mut shard = slot.shard.lock();
-            shard.grant = grant.take();
+            let held = shard.held_segments();
+            shard.grant = std::mem::take(&mut grant);
             let result = operation(&mut shard);
-            shard.grant = None;
-            slot.held_bytes.store(shard.held_bytes(), Ordering::Relaxed);
+            let kept = std::mem::take(&mut shard.grant);
+            if shard.held_segments() != held {
+                slot.publish(&shard);
+            }
             drop(shard);
             match result {
                 Ok(result) => return Some(result),
-                Err(NeedRoom(bytes)) => grant = Some(self.make_room(bytes, now)?),
+                Err(NeedRoom::Never) => return None,
+                Err(NeedRoom::Segments(count)) => {
+                    grant = kept;
+                    for _ in 0..count {
+                        grant.push(self.make_room(now)?);
+                    }
+                }
             }
         }
         None
     }
 
-    /// Copies a large value into charged memory.
-    fn prepare(&self, write: &Write<'_>, now: Time) -> Option<Prepared> {
-        let bytes = charged_bytes(write.key.len(), write.value.len());
-        let charge = self.shared.budget.charge(bytes).or_else(|| self.make_room(bytes, now))?;
-        Some(Prepared::new(write.value, charge))
-    }
-
-    /// Frees `bytes` and charges them: from the shard that holds most, then from the next, one lock at a
-    /// time.
-    fn make_room(&self, bytes: usize, now: Time) -> Option<Charge> {
-        let held = |at: &usize| self.shards[*at].held_bytes.load(Ordering::Relaxed);
+    /// Frees a segment: of the shard that holds most, then of the next, one lock at a time.
+    fn make_room(&self, now: Time) -> Option<Buffer> {
+        let held = |at: &usize| self.shards[*at].held.load(Ordering::Relaxed);
         let mut order: Vec<usize> = (0..self.shards.len()).collect();
         order.sort_by_cached_key(|at| std::cmp::Reverse(held(at)));
         order.into_iter().find_map(|at| {
             let slot = &self.shards[at];
             let mut shard = slot.shard.lock();
-            let charge = shard.make_room(bytes, now);
-            slot.held_bytes.store(shard.held_bytes(), Ordering::Relaxed);
-            charge
+            let buffer = shard.make_room(now);
+            slot.publish(&shard);
+            buffer
         })
     }
+}
+
+/// The bits that are set, lowest first.
+fn bits(mut word: u64) -> impl Iterator<Item = usize> + Clone {
+    std::iter::from_fn(move || {
+        let bit = (word != 0).then(|| word.trailing_zeros() as usize)?;
+        word &= word - 1;
+        Some(bit)
+    })
 }

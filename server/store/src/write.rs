@@ -1,11 +1,10 @@
 //! Writing: memcached's rules for set, add, replace, append, prepend and cas.
 
-use crate::extent::Prepared;
-use crate::index::Location;
 use crate::item::{self, Header, Marks};
 use crate::room::NeedRoom;
-use crate::shard::{NewItem, Shard};
-use crate::{Compare, Time, Write, WriteMode, WriteOutcome};
+use crate::segment::Location;
+use crate::shard::{Hash, NewItem, Shard};
+use crate::{Compare, Time, Value, Write, WriteMode, WriteOutcome};
 
 /// What the rules say about a write, before there is room for it.
 enum Ruling {
@@ -18,26 +17,28 @@ enum Ruling {
 }
 
 impl Shard {
-    /// Carries a write out. `prepared` is its value again, if it is large.
+    /// Carries a write out.
     pub(crate) fn write(
         &mut self,
-        hash: u64,
+        hash: Hash,
         write: &Write<'_>,
-        prepared: &mut Option<Prepared>,
         now: Time,
     ) -> Result<WriteOutcome, NeedRoom> {
         let old = self.live(hash, write.key, now);
+        if let Some(outcome) = self.rule_version(hash, write, old, now)? {
+            return Ok(outcome);
+        }
         if write.key.len() + write.value.len() > self.shared.layout.item_bytes_max {
-            return Ok(self.refuse_too_large(hash, write, old));
+            return Ok(self.refuse_too_large(hash, write, old, now));
         }
         let new = NewItem {
             key: write.key,
             value: write.value,
-            prepared: Some(prepared),
             flags: write.flags,
             expires_ms: item::expires_ms(write.expiry),
             marks: Marks::default(),
             cas: write.cas_override,
+            version: write.version,
         };
         match (rule(write, old.map(|(_, header)| header)), old) {
             (Ruling::Stored { marks, expires_ms }, _) => {
@@ -49,7 +50,7 @@ impl Shard {
                 // As in memcached, an add that finds the item there counts as an access, not as a hit.
                 if let (WriteMode::Add, Some((location, mut header))) = (write.mode, old) {
                     header.touch(now);
-                    self.set_header(location, &header);
+                    self.note(location, &header);
                 }
                 Ok(outcome)
             }
@@ -57,22 +58,31 @@ impl Shard {
     }
 
     /// Stores an item, or, if it is expired from the start, only drops what is there.
-    pub(crate) fn store(&mut self, hash: u64, new: NewItem<'_>, now: Time) -> Result<WriteOutcome, NeedRoom> {
+    pub(crate) fn store(
+        &mut self,
+        hash: Hash,
+        new: NewItem<'_>,
+        now: Time,
+    ) -> Result<WriteOutcome, NeedRoom> {
         let value_bytes = new.value.len();
         if new.expires_ms <= now.0 {
-            if let Some((location, _)) = self.live(hash, new.key, now) {
+            let old = self.live(hash, new.key, now);
+            let there = old.map(|(_, old)| old.version).unwrap_or_default();
+            if let Some((location, _)) = old {
                 self.remove(hash, location);
             }
-            let cas = new.cas.unwrap_or_else(|| self.shared.next_cas());
-            return Ok(WriteOutcome::Stored { cas, value_bytes });
+            // A write that has expired is as a delete of its version: nothing older may come back.
+            let version = new.version.unwrap_or_else(|| self.stamp(hash, there, now));
+            self.tombstones.add(hash.whole, version);
+            return Ok(WriteOutcome::Stored { cas: new.cas.unwrap_or(version.0), version, value_bytes });
         }
-        let cas = self.put(hash, new, now)?;
-        Ok(WriteOutcome::Stored { cas, value_bytes })
+        let header = self.put(hash, new, now)?;
+        Ok(WriteOutcome::Stored { cas: header.token(), version: header.version, value_bytes })
     }
 
     fn join(
         &mut self,
-        hash: u64,
+        hash: Hash,
         write: &Write<'_>,
         location: Location,
         header: &Header,
@@ -89,24 +99,92 @@ impl Shard {
         let new = NewItem {
             key: write.key,
             value: &value,
-            prepared: None,
             flags: header.flags,
             expires_ms: header.expires_ms,
             marks: Marks::default(),
             cas: write.cas_override,
+            version: write.version,
         };
         self.store(hash, new, now)
     }
 
-    fn refuse_too_large(
+    /// What versions have to say about a write that carries one: `None` if nothing is against it.
+    fn rule_version(
         &mut self,
-        hash: u64,
+        hash: Hash,
         write: &Write<'_>,
         old: Option<(Location, Header)>,
+        now: Time,
+    ) -> Result<Option<WriteOutcome>, NeedRoom> {
+        let Some(version) = write.version else { return Ok(None) };
+        let watermark = self.flushes.watermark(self.shared.namespaces.of(write.key));
+        if version < watermark {
+            return Ok(Some(WriteOutcome::Superseded { version: watermark }));
+        }
+        let deleted = self.tombstones.of(hash.whole);
+        if version <= deleted {
+            return Ok(Some(WriteOutcome::Superseded { version: deleted }));
+        }
+        match old {
+            None if write.repair && version <= self.tombstones.floor() => {
+                Ok(Some(WriteOutcome::Superseded { version: self.tombstones.floor() }))
+            }
+            Some((_, old)) if version < old.version => {
+                Ok(Some(WriteOutcome::Superseded { version: old.version }))
+            }
+            Some((location, old)) if version == old.version => {
+                self.rule_equal(hash, write, location, &old, now)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Two writes of one version: the larger value hash wins, so that all replicas agree; of equal values the later
+    /// expiry.
+    fn rule_equal(
+        &mut self,
+        hash: Hash,
+        write: &Write<'_>,
+        location: Location,
+        old: &Header,
+        now: Time,
+    ) -> Result<Option<WriteOutcome>, NeedRoom> {
+        let value = self.value(location, old);
+        let is_same = value.len() == write.value.len() && *value.contiguous() == *write.value;
+        if is_same {
+            let expires_ms = item::expires_ms(write.expiry);
+            if expires_ms > old.expires_ms {
+                let header = Header { expires_ms, ..*old };
+                self.set_header(hash, write.key, location, &header, now)?;
+            }
+            let (cas, value_bytes) = (old.token(), write.value.len());
+            return Ok(Some(WriteOutcome::Stored { cas, version: old.version, value_bytes }));
+        }
+        let theirs = match &value {
+            Value::Inline(value) => self.shared.value_hash(std::iter::once(value)),
+            Value::Pinned(pieces) => self.shared.value_hash(pieces.iter()),
+        };
+        let ours = self.shared.value_hash(std::iter::once(write.value));
+        Ok((ours <= theirs).then_some(WriteOutcome::Superseded { version: old.version }))
+    }
+
+    fn refuse_too_large(
+        &mut self,
+        hash: Hash,
+        write: &Write<'_>,
+        old: Option<(Location, Header)>,
+        now: Time,
     ) -> WriteOutcome {
-        // Whoever sets wants the old value gone, even if the new one cannot be kept.
-        if let (WriteMode::Set, None, Some((location, _))) = (write.mode, write.compare, old) {
+        if write.mode != WriteMode::Set || write.compare.is_some() {
+            return WriteOutcome::TooLarge;
+        }
+        // Whoever sets wants the old value gone, even if the new one cannot be kept, and not to come back.
+        let stamped = old.map(|(_, old)| self.stamp(hash, old.version, now));
+        if let Some((location, _)) = old {
             self.remove(hash, location);
+        }
+        if let Some(version) = write.version.or(stamped) {
+            self.tombstones.add(hash.whole, version);
         }
         WriteOutcome::TooLarge
     }
@@ -129,7 +207,7 @@ fn rule(write: &Write<'_>, old: Option<Header>) -> Ruling {
         (WriteMode::Append { .. } | WriteMode::Prepend { .. }, Some(old)) => {
             // A token of 0 demands nothing here; in a set it is one that no item has.
             match write.compare {
-                Some(compare) if compare.cas != 0 && compare.cas != old.cas => {
+                Some(compare) if compare.cas != 0 && compare.cas != old.token() => {
                     Ruling::Refused(WriteOutcome::Exists)
                 }
                 _ => Ruling::Joined,
@@ -143,10 +221,10 @@ fn rule(write: &Write<'_>, old: Option<Header>) -> Ruling {
 }
 
 fn rule_compared(write: &Write<'_>, compare: Compare, old: &Header) -> Ruling {
-    if compare.cas != 0 && compare.cas == old.cas {
+    if compare.cas != 0 && compare.cas == old.token() {
         return Ruling::Stored { marks: Marks::default(), expires_ms: item::expires_ms(write.expiry) };
     }
-    if !compare.invalidate || compare.cas == 0 || compare.cas > old.cas {
+    if !compare.invalidate || compare.cas == 0 || compare.cas > old.token() {
         return Ruling::Refused(WriteOutcome::Exists);
     }
     let mut marks = Marks::default();

@@ -1,14 +1,13 @@
 //! `delete`.
 
-use evanesce_store::{Delete as Operation, DeleteMode, DeleteOutcome};
+use evanesce_store::{Delete as Operation, DeleteOutcome};
 use evanesce_wire::reply::Status;
 use evanesce_wire::request::Delete;
 
 use super::{Context, word};
 
 pub(super) fn execute(request: &Delete<'_>, context: &Context<'_>, out: &mut Vec<u8>) {
-    let operation =
-        Operation { key: request.key, mode: DeleteMode::Remove, compare: None, cas_override: None };
+    let operation = Operation::key(request.key);
     let outcome = context.store.delete(&operation, context.now);
     count(outcome, context);
     let status = if outcome == DeleteOutcome::Deleted { Status::Deleted } else { Status::NotFound };

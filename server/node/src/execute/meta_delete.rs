@@ -16,10 +16,10 @@ pub(super) fn execute(request: &MetaDelete<'_>, context: &Context<'_>, out: &mut
         (false, false) => DeleteMode::Remove,
     };
     let operation = Operation {
-        key: &request.key.bytes,
         mode,
         compare: request.compare,
         cas_override: request.cas_override,
+        ..Operation::key(&request.key.bytes)
     };
     let outcome = context.store.delete(&operation, context.now);
     delete::count(outcome, context);

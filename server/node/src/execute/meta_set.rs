@@ -13,7 +13,7 @@ pub(super) fn execute(request: &MetaSet<'_>, context: &Context<'_>, out: &mut Ve
     let outcome = context.store.write(&write(request, context), context.now);
     set::count(&outcome, request.compare.is_some(), context);
     let status = match outcome {
-        WriteOutcome::Stored { cas, value_bytes } => {
+        WriteOutcome::Stored { cas, value_bytes, .. } => {
             let facts = ItemFacts { cas, value_bytes, ..ItemFacts::default() };
             return encode::meta_stored(out, MetaStatus::Done, request, Some(&facts));
         }

@@ -22,7 +22,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let config =
-            StoreConfig { memory_bytes: 16 << 20, item_bytes_max: 1 << 20, shards: NonZeroUsize::MIN };
+            StoreConfig { memory_bytes: 16 << 20, shards: NonZeroUsize::MIN, ..StoreConfig::default() };
         let facts = Facts {
             memcached: "127.0.0.1:11211".parse().unwrap(),
             item_bytes_max: 1 << 20,

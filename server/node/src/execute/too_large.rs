@@ -1,6 +1,6 @@
 //! A store command whose value was too large, or came when there was no memory for it.
 
-use evanesce_store::{Delete, DeleteMode};
+use evanesce_store::Delete;
 use evanesce_wire::request::TooLarge;
 
 use super::{Context, error};
@@ -9,8 +9,7 @@ use super::{Context, error};
 pub(super) fn execute(refused: &TooLarge<'_>, context: &Context<'_>, out: &mut Vec<u8>) {
     context.commands.store_too_large.add(1);
     if refused.drop_item {
-        let delete =
-            Delete { key: &refused.key.bytes, mode: DeleteMode::Remove, compare: None, cas_override: None };
+        let delete = Delete::key(&refused.key.bytes);
         context.store.delete(&delete, context.now);
     }
     error(out, refused.line, refused.noreply);

@@ -1,12 +1,13 @@
 //! memcached's rules that deserve a name. The model test has them all; here they can be read.
 
+use std::time::Duration;
+
 use evanesce_store::{
     Arithmetic, ArithmeticOutcome, Compare, Delete, DeleteMode, DeleteOutcome, Direction, Expiry, Lookup,
     Read, Store, StoreConfig, Time, Write, WriteMode, WriteOutcome,
 };
-use std::time::Duration;
 
-const NOW: Time = Time(1_700_000_000_000);
+use crate::kit::NOW;
 
 fn store() -> Store {
     Store::new(StoreConfig::default()).expect("the default works")
@@ -59,13 +60,53 @@ fn number(outcome: ArithmeticOutcome) -> u64 {
 }
 
 #[test]
-fn cas_tokens_start_at_one_and_grow_over_all_keys() {
+fn cas_token_grows_with_every_write_of_a_key() {
     let store = store();
-    let keys = ["a", "b", "c", "a", "d"];
-    let tokens = keys.map(|key| cas_of(store.write(&Write::set(key.as_bytes(), b""), NOW)));
-    assert_eq!(tokens, [1, 2, 3, 4, 5]);
-    let forced = Write { cas_override: Some(77), ..Write::set(b"a", b"") };
+    let tokens: Vec<u64> = (0..100).map(|_| cas_of(store.write(&Write::set(b"k", b""), NOW))).collect();
+    assert!(tokens[0] > 0 && tokens.is_sorted_by(|one, other| one < other), "{tokens:?}");
+    // The clock set back makes no difference.
+    assert!(cas_of(store.write(&Write::set(b"k", b""), Time(5))) > tokens[99]);
+    let forced = Write { cas_override: Some(77), ..Write::set(b"k", b"") };
     assert_eq!(cas_of(store.write(&forced, NOW)), 77);
+    // What a caller chose has no say in what comes next.
+    assert!(cas_of(store.write(&Write::set(b"k", b""), NOW)) > tokens[99]);
+}
+
+#[test]
+fn compare_takes_the_token_that_is_shown() {
+    let store = store();
+    let swap = |cas, value: &'static [u8]| {
+        store.write(
+            &Write { compare: Some(Compare { cas, invalidate: false }), ..Write::set(b"k", value) },
+            NOW,
+        )
+    };
+    assert_eq!(swap(1, b"v"), WriteOutcome::NotFound);
+    let first = cas_of(store.write(&Write::set(b"k", b"1"), NOW));
+    let second = cas_of(swap(first, b"2"));
+    assert_eq!(swap(first, b"3"), WriteOutcome::Exists);
+    assert_eq!(cas_of(store.write(&Write { cas_override: Some(5), ..Write::set(b"k", b"3") }, NOW)), 5);
+    assert_eq!(swap(second, b"4"), WriteOutcome::Exists);
+    cas_of(swap(5, b"5"));
+    assert_eq!(get(&store, NOW).as_deref(), Some(&b"5"[..]));
+    let delete = |cas| store.delete(&Delete { compare: Some(cas), ..Delete::key(b"k") }, NOW);
+    assert_eq!((delete(5), get(&store, NOW).is_some()), (DeleteOutcome::Exists, true));
+}
+
+#[test]
+fn emptied_item_keeps_its_token_and_its_expiry() {
+    let store = store();
+    let write = Write { flags: 9, expiry: Expiry::At(after(9)), ..Write::set(b"k", b"value") };
+    let cas = cas_of(store.write(&write, NOW));
+    let delete = Delete { mode: DeleteMode::DropValue, ..Delete::key(b"k") };
+    assert_eq!(store.delete(&delete, NOW), DeleteOutcome::Deleted);
+    store.read(&Read::key(b"k"), NOW, |lookup| {
+        let Lookup::Hit(hit) = lookup else { panic!("it is there") };
+        assert_eq!(
+            (hit.cas, hit.flags, hit.expiry, hit.value.is_empty()),
+            (cas, 0, Expiry::At(after(9)), true)
+        );
+    });
 }
 
 #[test]
@@ -208,21 +249,31 @@ fn shorter_number_keeps_its_length() {
 }
 
 #[test]
-fn batch_visits_in_the_order_of_its_reads() {
+fn batch_visits_each_read_once_and_those_of_one_key_in_order() {
     let store = store();
-    let keys: Vec<String> = (0..100).map(|key| key.to_string()).collect();
+    let keys: Vec<String> = (0..300).map(|key| (key % 100).to_string()).collect();
     for key in keys.iter().step_by(2) {
         store.write(&Write::set(key.as_bytes(), key.as_bytes()), NOW);
     }
-    let reads: Vec<_> = keys.iter().map(|key| Read::key(key.as_bytes())).collect();
-    let mut next = 0;
+    let mut reads: Vec<_> = keys.iter().map(|key| Read::key(key.as_bytes())).collect();
+    // Some make the item that they miss, some touch it: these go their own way inside.
+    reads.iter_mut().skip(101).step_by(30).for_each(|read| read.vivify = Some(Expiry::At(after(30))));
+    reads.iter_mut().skip(100).step_by(14).for_each(|read| read.touch = Some(Expiry::At(after(30))));
+    let mut seen = Vec::new();
     store.read_batch(&reads, NOW, |index, lookup| {
-        assert_eq!(index, next);
-        next += 1;
+        let vivified =
+            keys[..=index].iter().zip(&reads).any(|(key, read)| *key == keys[index] && read.vivify.is_some());
         match lookup {
-            Lookup::Hit(hit) => assert_eq!(*hit.value.contiguous(), *keys[index].as_bytes()),
-            Lookup::Miss => assert_eq!(index % 2, 1),
+            Lookup::Hit(hit) if index % 2 == 0 => {
+                assert_eq!(*hit.value.contiguous(), *keys[index].as_bytes());
+            }
+            Lookup::Hit(hit) => assert!(vivified && hit.value.is_empty(), "{index}"),
+            Lookup::Miss => assert!(index % 2 == 1 && !vivified, "{index}"),
         }
+        seen.push(index);
     });
-    assert_eq!(next, 100);
+    let of_key =
+        |key: usize| seen.iter().copied().filter(move |index| index % 100 == key).collect::<Vec<_>>();
+    assert!((0..100).all(|key| of_key(key) == [key, key + 100, key + 200]));
+    store.read_batch(&[], NOW, |_, _| panic!("nothing was asked"));
 }

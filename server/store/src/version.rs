@@ -1,0 +1,103 @@
+//! Versions: the order of writes to one key, whichever node or client made them.
+
+use std::time::Duration;
+
+use crate::Time;
+
+/// Milliseconds from the Unix epoch to the first instant of 2025, where versions begin to count.
+const BEGIN_MS: u64 = 1_735_689_600_000;
+/// Bits below the milliseconds: the counter's and the writer's.
+const LOW_BITS: u32 = 22;
+/// Bits of the writer.
+const WRITER_BITS: u32 = 12;
+/// The latest version: 63 bits.
+const MAX: u64 = (1 << 63) - 1;
+
+/// The stamp of a write: a hybrid clock, compared as a number.
+///
+/// ```text
+///  63  62                                   22 21          12 11           0
+/// +---+---------------------------------------+--------------+--------------+
+/// | 0 | milliseconds since 2025               | counter      | writer       |
+/// +---+---------------------------------------+--------------+--------------+
+/// ```
+///
+/// The counter runs over into the milliseconds, so that a writer's versions always grow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Version(pub u64);
+
+impl Version {
+    /// The first version of an instant and a writer (of which 12 bits count).
+    #[must_use]
+    pub fn at(time: Time, writer: u16) -> Version {
+        let ms = time.0.saturating_sub(BEGIN_MS).min(MAX >> LOW_BITS);
+        Version(ms << LOW_BITS | u64::from(writer & ((1 << WRITER_BITS) - 1)))
+    }
+
+    /// The instant that the version carries, to the millisecond.
+    #[must_use]
+    pub fn time(self) -> Time {
+        Time((self.0 >> LOW_BITS) + BEGIN_MS)
+    }
+
+    /// The least version of the same writer after `self`.
+    fn after(self, writer: u16) -> Version {
+        let next = ((self.0 >> WRITER_BITS) + 1) << WRITER_BITS;
+        Version((next | Version::at(Time(0), writer).0).min(MAX))
+    }
+
+    /// How far the version lies ahead of `now`.
+    #[must_use]
+    pub fn ahead_of(self, now: Time) -> Duration {
+        Duration::from_millis(self.time().0.saturating_sub(now.0))
+    }
+}
+
+/// Gives out versions that only grow.
+#[derive(Debug)]
+pub(crate) struct Stamper {
+    last: Version,
+    writer: u16,
+}
+
+impl Stamper {
+    pub(crate) fn new(writer: u16) -> Stamper {
+        Stamper { last: Version(0), writer }
+    }
+
+    /// A version of `now`, later than all before and than `there`.
+    pub(crate) fn next(&mut self, now: Time, there: Version) -> Version {
+        let least = self.last.max(there).after(self.writer);
+        self.last = Version::at(now, self.writer).max(least);
+        self.last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BEGIN_MS, Stamper, Version};
+    use crate::Time;
+
+    #[test]
+    fn version_lies_as_drawn() {
+        let version = Version::at(Time(BEGIN_MS + 5), 0xfabc);
+        assert_eq!(version.0, 5 << 22 | 0xabc);
+        assert_eq!(version.time(), Time(BEGIN_MS + 5));
+        assert_eq!(version.ahead_of(Time(BEGIN_MS + 3)).as_millis(), 2);
+        assert_eq!(version.ahead_of(Time(BEGIN_MS + 9)).as_millis(), 0);
+    }
+
+    #[test]
+    fn stamps_grow_whatever_the_clock_does() {
+        let mut stamper = Stamper::new(7);
+        let mut last = Version(0);
+        for now in [BEGIN_MS + 10, BEGIN_MS + 10, BEGIN_MS + 3, 0, BEGIN_MS + 11] {
+            let next = stamper.next(Time(now), Version(0));
+            assert!(next > last && next.0 & 0xfff == 7, "{next:?} after {last:?}");
+            last = next;
+        }
+        let there = Version::at(Time(BEGIN_MS + 1000), 9);
+        assert!(stamper.next(Time(BEGIN_MS + 12), there) > there);
+        assert!(stamper.next(Time(0), Version((1 << 63) - 1)).0 < 1 << 63);
+    }
+}

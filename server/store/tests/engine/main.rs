@@ -1,0 +1,16 @@
+//! The storage engine from outside: every promise of its interface, against twins, budgets and threads.
+//!
+//! A failure prints the seed it ran with; `PROPTEST_RNG_SEED` gives it, or another one, back, and `PROPTEST_CASES`
+//! the number of cases. Without them every run is the same.
+
+mod budget;
+mod convergence;
+mod expiry;
+mod kit;
+mod large;
+mod model;
+mod namespaces;
+mod rules;
+mod stress;
+mod versions;
+mod walk;
