@@ -103,6 +103,21 @@ impl Bench {
         Ok(Bench { items, servers })
     }
 
+    /// One window of one server, by its place.
+    ///
+    /// # Errors
+    /// As [`window`], with the server's name.
+    pub(crate) fn window(
+        &self,
+        side: usize,
+        pool: &mut Pool,
+        traffic: &Traffic,
+        plan: &Plan,
+    ) -> anyhow::Result<Window> {
+        let measured = window(pool, self.servers[side].pid(), traffic, plan);
+        measured.with_context(|| format!("cannot measure {}", SIDES[side]))
+    }
+
     /// What is measured, for a report.
     pub(crate) fn setting(&self, options: &Pair) -> Setting {
         let [a, b] = &self.servers;

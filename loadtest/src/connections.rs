@@ -82,8 +82,8 @@ pub(crate) fn run(options: &args::Connections) -> anyhow::Result<bool> {
     let bench = Bench::set_up(&options.pair)?;
     let mut sides = [Side::open(&bench, 0, options)?, Side::open(&bench, 1, options)?];
     for round in 0..u64::from(options.rounds.get()) {
-        for side in &mut sides {
-            side.window(round, options)?;
+        for (side, name) in sides.iter_mut().zip(SIDES) {
+            side.window(round, options).with_context(|| format!("cannot measure {name}"))?;
         }
     }
     for (side, server) in sides.iter_mut().zip(&bench.servers) {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::args;
 use crate::bench::{Window, items_of, window};
 use crate::generator::{Plan, Pool, Until};
+use crate::interrupt;
 use crate::keys::seed_of;
 use crate::load::{Kind, Load};
 use crate::traffic::{Order, Traffic};
@@ -98,6 +99,9 @@ impl Crowd {
     }
 
     fn order(&mut self, task: &Task) -> anyhow::Result<Outcome> {
+        if interrupt::requested() {
+            bail!("interrupted");
+        }
         let ended = "the process that holds connections has ended";
         let orders = self.orders.as_mut().expect("held until this is dropped");
         writeln!(orders, "{}", serde_json::to_string(task)?).context(ended)?;

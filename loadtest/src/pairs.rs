@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::args;
-use crate::bench::{Bench, Setting, Window, window};
+use crate::bench::{Bench, Setting, Window};
 use crate::generator::{Plan, Pool, Until};
 use crate::keys::seed_of;
 use crate::load::Load;
@@ -81,10 +81,7 @@ fn measure(bench: &Bench, pools: &mut [Pool; 2], load: Load, options: &args::Pai
             until: Until::Elapsed(options.window),
         };
         let [a, b] = pools;
-        windows.push([
-            window(a, bench.servers[0].pid(), &traffic, &plan)?,
-            window(b, bench.servers[1].pid(), &traffic, &plan)?,
-        ]);
+        windows.push([bench.window(0, a, &traffic, &plan)?, bench.window(1, b, &traffic, &plan)?]);
     }
     Ok(Row::new(load, windows))
 }
