@@ -41,6 +41,7 @@
 //! # }
 //! ```
 
+mod ahead;
 mod clock;
 mod commands;
 mod config;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use evanesce_front::{Flow, Output, Service};
 use evanesce_wire::request::Request;
 
+use crate::ahead::read_ahead;
 use crate::execute::{Context, READS_MAX, execute, is_retrieval, retrieval};
 use crate::shared::Shared;
 
@@ -38,6 +39,7 @@ impl NodeService {
 impl Service for NodeService {
     async fn call(&self, batch: &[Request<'_>], out: &mut Output<'_>) -> io::Result<Flow> {
         let mut context = self.context();
+        read_ahead(batch, context.store);
         let mut rest = batch;
         while let Some(request) = rest.first() {
             let run = rest.iter().take_while(|request| is_retrieval(request)).count();

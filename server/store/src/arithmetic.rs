@@ -39,6 +39,7 @@ impl Shard {
             marks,
             cas: op.cas_override,
             version: None,
+            old: Some((location, header)),
         };
         self.store_number(hash, new, number, false, now)
     }
@@ -59,6 +60,7 @@ impl Shard {
             marks: Marks::default(),
             cas: op.cas_override,
             version: None,
+            old: None,
         };
         self.store_number(hash, new, number, true, now)
     }

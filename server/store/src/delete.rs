@@ -32,6 +32,16 @@ impl Shard {
             Some(version) => version,
             None => self.stamp(hash, header.version, now),
         };
+        let emptied = NewItem {
+            key: delete.key,
+            value: &[],
+            flags: 0,
+            expires_ms: header.expires_ms,
+            marks: Marks::default(),
+            cas: delete.cas_override,
+            version: delete.version,
+            old,
+        };
         match delete.mode {
             DeleteMode::Remove => {
                 self.remove(hash, location);
@@ -40,14 +50,14 @@ impl Shard {
             DeleteMode::DropValue => {
                 // The item is the same one, so it keeps its token.
                 let cas = delete.cas_override.unwrap_or(header.token());
-                self.drop_value(hash, delete, Marks::default(), header.expires_ms, Some(cas), now)?;
+                self.store(hash, NewItem { cas: Some(cas), ..emptied }, now)?;
             }
             DeleteMode::Invalidate { touch, drop_value } => {
                 let expires_ms = touch.map_or(header.expires_ms, item::expires_ms);
                 if drop_value {
                     let mut marks = Marks::default();
                     marks.set(Marks::STALE, true);
-                    self.drop_value(hash, delete, marks, expires_ms, delete.cas_override, now)?;
+                    self.store(hash, NewItem { marks, expires_ms, ..emptied }, now)?;
                 } else {
                     self.invalidate(hash, delete, location, header, touch, version, now)?;
                 }
@@ -61,27 +71,6 @@ impl Shard {
         let there = old.map(|(_, old)| old.version).unwrap_or_default();
         let newest = there.max(self.tombstones.of(hash.whole));
         (newest > version).then_some(newest)
-    }
-
-    fn drop_value(
-        &mut self,
-        hash: Hash,
-        delete: &Delete<'_>,
-        marks: Marks,
-        expires_ms: u64,
-        cas: Option<u64>,
-        now: Time,
-    ) -> Result<(), NeedRoom> {
-        let new = NewItem {
-            key: delete.key,
-            value: &[],
-            flags: 0,
-            expires_ms,
-            marks,
-            cas,
-            version: delete.version,
-        };
-        self.store(hash, new, now).map(|_| ())
     }
 
     #[expect(clippy::too_many_arguments, reason = "an item and what becomes of it")]

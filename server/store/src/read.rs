@@ -27,6 +27,7 @@ impl Shard {
     /// Reads what lookups of these hashes will read, so that the memory's answers overlap: first all slots of the table,
     /// then the items they name.
     pub(crate) fn read_ahead(&self, hashes: impl Iterator<Item = Hash> + Clone) {
+        // The table's records and slots, then the segments' descriptions, then the items: each stage's misses overlap.
         let mut read = 0;
         for hash in hashes.clone() {
             read ^= self.table.touch(hash.order);
@@ -105,6 +106,7 @@ impl Shard {
             marks,
             cas: read.cas_override,
             version: None,
+            old: None,
         };
         if new.expires_ms <= now.0 {
             return Ok(Sight::Stillborn { header: self.stillborn(hash, &new, now) });

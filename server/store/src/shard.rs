@@ -146,6 +146,8 @@ pub(crate) struct NewItem<'a> {
     pub(crate) cas: Option<u64>,
     /// The writer's; the store's next otherwise.
     pub(crate) version: Option<Version>,
+    /// What [`Shard::live`] found under the key, nothing having changed since.
+    pub(crate) old: Option<(Location, Header)>,
 }
 
 impl Shard {
@@ -290,7 +292,7 @@ impl Shard {
     /// Stores an item in place of what is under its key. Answers its header.
     pub(crate) fn put(&mut self, hash: Hash, item: NewItem<'_>, now: Time) -> Result<Header, NeedRoom> {
         assert!(item.key.len() <= KEY_BYTES_MAX, "a key has at most 250 bytes: the caller checks its input");
-        let old = self.live(hash, item.key, now);
+        let old = item.old;
         let mut header = self.new_header(&item, now);
         let there = old.map(|(_, old)| old.version).unwrap_or_default();
         header.version = item.version.unwrap_or_else(|| self.stamp(hash, there, now));

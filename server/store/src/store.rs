@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use arrayvec::ArrayVec;
 use parking_lot::Mutex;
 
 use crate::arena::{Arena, Buffer};
@@ -96,21 +97,38 @@ impl Store {
     /// overlap.
     pub fn read_batch(&self, reads: &[Read<'_>], now: Time, mut visit: impl FnMut(usize, Lookup<'_>)) {
         for (chunk, reads) in reads.chunks(AHEAD_MAX).enumerate() {
-            let mut hashes = [Hash::default(); AHEAD_MAX];
-            for (hash, read) in hashes.iter_mut().zip(reads) {
-                *hash = self.shared.hash(read.key);
-            }
-            let hashes = &hashes[..reads.len()];
-            let mut left = u64::MAX >> (AHEAD_MAX - reads.len());
-            while left != 0 {
-                let shard = hashes[left.trailing_zeros() as usize].shard;
-                let of_shard = |index: usize| u64::from(hashes[index].shard == shard) << index;
-                let group = left & (0..reads.len()).map(of_shard).fold(0, |group, bit| group | bit);
-                left &= !group;
+            self.by_shard(reads.iter().map(|read| read.key), |hashes, group| {
                 self.read_group(reads, hashes, group, now, |index, lookup| {
                     visit(chunk * AHEAD_MAX + index, lookup);
                 });
-            }
+            });
+        }
+    }
+
+    /// Reads the memory that operations on these keys will read, so that its answers overlap; to be called before a
+    /// pipeline of writes. Costs two hashes a key instead of one, and is worth it from a few keys on.
+    pub fn read_ahead<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) {
+        let mut keys = keys.peekable();
+        while keys.peek().is_some() {
+            self.by_shard(keys.by_ref().take(AHEAD_MAX), |hashes, group| {
+                let shard = hashes[group.trailing_zeros() as usize].shard;
+                let shard = self.shards[shard as usize].shard.lock();
+                shard.read_ahead(bits(group).map(|index| hashes[index]));
+            });
+        }
+    }
+
+    /// Groups up to [`AHEAD_MAX`] keys by shard: `visit` sees all hashes and the indexes of one group as bits.
+    fn by_shard<'k>(&self, keys: impl Iterator<Item = &'k [u8]>, mut visit: impl FnMut(&[Hash], u64)) {
+        let hashes: ArrayVec<Hash, AHEAD_MAX> = keys.map(|key| self.shared.hash(key)).collect();
+        let mut left = u64::MAX.checked_shr((AHEAD_MAX - hashes.len()) as u32).unwrap_or(0);
+        while left != 0 {
+            let shard = hashes[left.trailing_zeros() as usize].shard;
+            let group = bits(left)
+                .filter(|index| hashes[*index].shard == shard)
+                .fold(0, |group, index| group | 1 << index);
+            left &= !group;
+            visit(&hashes, group);
         }
     }
 

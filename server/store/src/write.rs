@@ -39,6 +39,7 @@ impl Shard {
             marks: Marks::default(),
             cas: write.cas_override,
             version: write.version,
+            old,
         };
         match (rule(write, old.map(|(_, header)| header)), old) {
             (Ruling::Stored { marks, expires_ms }, _) => {
@@ -66,9 +67,8 @@ impl Shard {
     ) -> Result<WriteOutcome, NeedRoom> {
         let value_bytes = new.value.len();
         if new.expires_ms <= now.0 {
-            let old = self.live(hash, new.key, now);
-            let there = old.map(|(_, old)| old.version).unwrap_or_default();
-            if let Some((location, _)) = old {
+            let there = new.old.map(|(_, old)| old.version).unwrap_or_default();
+            if let Some((location, _)) = new.old {
                 self.remove(hash, location);
             }
             // A write that has expired is as a delete of its version: nothing older may come back.
@@ -104,6 +104,7 @@ impl Shard {
             marks: Marks::default(),
             cas: write.cas_override,
             version: write.version,
+            old: Some((location, *header)),
         };
         self.store(hash, new, now)
     }
