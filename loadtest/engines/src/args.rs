@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::engine::EngineName;
+use crate::expiry::Preset;
 use crate::load::{Source, Synthetic};
 use crate::policy::PolicyName;
 use crate::size::{self, Memory};
+use crate::throughput::{Mix, OPERATIONS_A_LOOK};
 
 /// Benchmarks of Evanesce's storage engine beside other engines, simulated policies and memcached.
 ///
@@ -30,6 +32,14 @@ pub(crate) enum Command {
     Hits(HitsArgs),
     /// Items that fit a budget before the first eviction, and resident memory for each.
     Density(DensityArgs),
+    /// Operations per second on one and more threads, window by window in turn.
+    Throughput(ThroughputArgs),
+    /// The slowest single operations while the store fills and while it evicts.
+    Pauses(PausesArgs),
+    /// Memory that expired items hold under loads with TTLs.
+    Expiry(ExpiryArgs),
+    /// Hit ratio and refusals when values become forty times as large.
+    Shift(ShiftArgs),
     /// One cell of `density`, in a process of its own.
     #[command(hide = true)]
     DensityOf(DensityOfArgs),
@@ -109,11 +119,11 @@ pub(crate) struct HitsArgs {
     pub(crate) load: Vec<SyntheticName>,
 
     /// Keys of the synthetic loads.
-    #[arg(long, value_name = "N", default_value = "4000000", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value = "2000000", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) keys: u32,
 
     /// Requests of the synthetic loads.
-    #[arg(long, value_name = "N", default_value = "20000000")]
+    #[arg(long, value_name = "N", default_value = "8000000")]
     pub(crate) requests: usize,
 
     /// What the synthetic loads are drawn from.
@@ -205,4 +215,189 @@ pub(crate) struct DensityOfArgs {
     pub(crate) value_bytes: usize,
     #[arg(long)]
     pub(crate) ttl: bool,
+}
+
+const THROUGHPUT_HELP: &str = "\
+All engines are alive at once, each filled with every key. In each round every engine gets one window with each
+number of threads, one after the other, so that what disturbs the machine disturbs all alike; ratios are taken within
+a round, and their median is shown with the quartiles. Reads copy the value out. A read that misses sets its key.
+
+`CPU ns/op` is processor time, which stands still while other processes run: compare it when the machine is shared.
+It does not contain time spent waiting for a lock.
+
+Examples:
+  evanesce-engines throughput
+  evanesce-engines throughput --engine evanesce,segcache --mix write --pairs 60
+  With eviction: evanesce-engines throughput --memory 64MiB";
+
+/// `throughput`.
+#[derive(Debug, Args)]
+#[command(after_help = THROUGHPUT_HELP)]
+pub(crate) struct ThroughputArgs {
+    #[command(flatten)]
+    pub(crate) shared: SharedArgs,
+
+    /// Loads: read only, nine reads for a write, write only; all when none is given.
+    #[arg(long, value_name = "MIX", value_delimiter = ',')]
+    pub(crate) mix: Vec<Mix>,
+
+    /// Numbers of threads, in turn; scaling is the last over the first.
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,2", value_parser = threads)]
+    pub(crate) threads: Vec<usize>,
+
+    /// Keys, of 16 to 32 bytes, asked for by Zipf's law with 0.99.
+    #[arg(long, value_name = "N", default_value = "1000000", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) keys: u32,
+
+    /// Bytes of a value.
+    #[arg(long, value_name = "BYTES", default_value = "100")]
+    pub(crate) value_bytes: usize,
+
+    /// Operations of which the reads are asked for at once, as by a multi-key get: 1 to 64. Engines without such an
+    /// interface are asked one by one.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = batch)]
+    pub(crate) batch: usize,
+
+    /// Seconds of a window.
+    #[arg(long, value_name = "SECONDS", default_value = "0.5", value_parser = seconds)]
+    pub(crate) seconds: f64,
+
+    /// Rounds: pairs of windows that are compared.
+    #[arg(long, value_name = "N", default_value = "14", value_parser = pairs)]
+    pub(crate) pairs: usize,
+
+    /// The budget of each engine; without it, so much that nothing is evicted.
+    #[arg(long, value_name = "SIZE", value_parser = size::bytes)]
+    pub(crate) memory: Option<u64>,
+
+    /// What the operations are drawn from.
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) seed: u64,
+}
+
+fn batch(text: &str) -> Result<usize, String> {
+    let batch = text.parse().ok().filter(|batch| (1..=OPERATIONS_A_LOOK).contains(batch));
+    batch.ok_or(format!("{text:?} is no size of a batch: 1 to {OPERATIONS_A_LOOK}"))
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    let threads = text.parse().ok().filter(|threads| (1..=256).contains(threads));
+    threads.ok_or(format!("{text:?} is no number of threads: 1 to 256"))
+}
+
+fn pairs(text: &str) -> Result<usize, String> {
+    let pairs = text.parse().ok().filter(|pairs| (1..=10_000).contains(pairs));
+    pairs.ok_or(format!("{text:?} is no number of rounds: 1 to 10000"))
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().ok().filter(|seconds| (0.01..=60.0).contains(seconds));
+    seconds.ok_or(format!("{text:?} is no length of a window: 0.01 to 60 seconds"))
+}
+
+const PAUSES_HELP: &str = "\
+Inserts keys that never came before, on one thread, until the engine evicts, then as many again. `wall` is what a
+caller waited; `own work` is what the thread itself worked, kernel included: while it stood still, others ran, which is
+the machine's doing and not the engine's. Timing costs about 0.4 us an operation, in both.";
+
+/// `pauses`.
+#[derive(Debug, Args)]
+#[command(after_help = PAUSES_HELP)]
+pub(crate) struct PausesArgs {
+    #[command(flatten)]
+    pub(crate) shared: SharedArgs,
+
+    /// The budget.
+    #[arg(long, value_name = "SIZE", default_value = "4GiB", value_parser = size::bytes)]
+    pub(crate) memory: u64,
+
+    /// Bytes of a key: 10 to 250.
+    #[arg(long, value_name = "BYTES", default_value = "16", value_parser = key_bytes)]
+    pub(crate) key_bytes: usize,
+
+    /// Bytes of a value, at least 8.
+    #[arg(long, value_name = "BYTES", default_value = "8")]
+    pub(crate) value_bytes: usize,
+}
+
+fn key_bytes(text: &str) -> Result<usize, String> {
+    let bytes = text.parse().ok().filter(|bytes| (10..=250).contains(bytes));
+    bytes.ok_or(format!("{text:?} is no length of a key: 10 to 250 bytes"))
+}
+
+const EXPIRY_HELP: &str = "\
+Loads like those of some of Twitter's clusters: key and value sizes, TTLs, share of writes and skew; keys for four
+times the memory. Time is simulated. The rate is chosen so that, in a cache that never evicts, live items would fill
+`--pressure` times the memory: below 1 memory suffices when what expires is given back, above 1 it evicts all the
+while. The first half of the requests is to reach the steady state; in the second half the store is asked 25 times,
+without touching, which of the items that have not expired are there; what else its items hold has expired.
+
+`expired` and `live` are shares of the budget, `expired items` of the items there. Our engine only.";
+
+/// `expiry`.
+#[derive(Debug, Args)]
+#[command(after_help = EXPIRY_HELP)]
+pub(crate) struct ExpiryArgs {
+    /// Loads; all when none is given: cluster4, cluster12, cluster19, cluster23, cluster26, cluster29, cluster37,
+    /// cluster52.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = Preset::named)]
+    pub(crate) preset: Vec<Preset>,
+
+    /// What would live without eviction, over the memory.
+    #[arg(long, value_name = "RATIO", value_delimiter = ',', default_value = "0.7,1.5", value_parser = pressure)]
+    pub(crate) pressure: Vec<f64>,
+
+    /// The budget.
+    #[arg(long, value_name = "SIZE", default_value = "128MiB", value_parser = size::bytes)]
+    pub(crate) memory: u64,
+
+    /// Requests of each run.
+    #[arg(long, value_name = "N", default_value = "5000000")]
+    pub(crate) requests: u64,
+
+    /// Lock domains.
+    #[arg(long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) shards: u16,
+
+    /// What the loads are drawn from.
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) seed: u64,
+
+    /// Write records there as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+fn pressure(text: &str) -> Result<f64, String> {
+    let pressure = text.parse().ok().filter(|pressure| (0.01..=3.5).contains(pressure));
+    pressure.ok_or(format!("{text:?} is no pressure: 0.01 to 3.5"))
+}
+
+const SHIFT_HELP: &str = "\
+First a load of 100-byte values (Zipf 0.99, keys for four times the memory, cache-aside) until so many turnovers of
+memory were set, then one of 4 KiB values for as long. The second load also goes, request by request, to a fresh
+store: what the shifted one lacks against it is what the first load still costs.";
+
+/// `shift`.
+#[derive(Debug, Args)]
+#[command(after_help = SHIFT_HELP)]
+pub(crate) struct ShiftArgs {
+    #[command(flatten)]
+    pub(crate) shared: SharedArgs,
+
+    /// Simulated policies to shift as well: what of the lag is the policy's own. None by default.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) policy: Vec<PolicyName>,
+
+    /// The budget.
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = size::bytes)]
+    pub(crate) memory: u64,
+
+    /// Bytes set by each load, over the memory.
+    #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub(crate) turnovers: u64,
+
+    /// What the loads are drawn from.
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) seed: u64,
 }

@@ -25,6 +25,16 @@ pub(crate) trait Engine: Send + Sync {
     /// Looks a key up and copies its value to the end of `out`, as a reply would; `false` on a miss.
     fn get(&self, key: &[u8], now: Time, out: &mut Vec<u8>) -> bool;
 
+    /// Looks many keys up; `visit` sees each key's index and its value, in any order.
+    fn get_batch(&self, keys: &[&[u8]], now: Time, visit: &mut dyn FnMut(usize, Option<&[u8]>)) {
+        let mut out = Vec::new();
+        for (index, key) in keys.iter().enumerate() {
+            out.clear();
+            let hit = self.get(key, now, &mut out);
+            visit(index, hit.then_some(&out));
+        }
+    }
+
     /// Stores an item; `false` when the engine refuses it.
     fn set(&self, key: &[u8], value: &[u8], ttl: Option<Duration>, now: Time) -> bool;
 
@@ -176,6 +186,31 @@ mod tests {
             }
             assert!(engine.items().is_none_or(|items| items == 1000), "{name}");
         }
+    }
+
+    #[test]
+    fn every_engine_answers_each_key_of_a_batch_once() {
+        for name in EngineName::ALL {
+            let engine = name.make(&config()).unwrap();
+            let mut payload = Payload::new(1000);
+            let keys: Vec<[u8; 20]> = (0..64).map(key_of).collect();
+            for number in (0..64).step_by(2) {
+                engine.set(&keys[number as usize], payload.value(number, 100), None, Time(1));
+            }
+            let (asked, mut seen) = (keys.iter().map(|key| &key[..]).collect::<Vec<_>>(), [0; 64]);
+            engine.get_batch(&asked, Time(2), &mut |index, value| {
+                seen[index] += 1;
+                assert_eq!(value.is_some(), index % 2 == 0, "{name}");
+                assert!(value.is_none_or(|value| Payload::is_right(value, index as u64)), "{name}");
+            });
+            assert_eq!(seen, [1; 64], "{name}");
+        }
+    }
+
+    fn key_of(number: u64) -> [u8; 20] {
+        let mut key = [0; 20];
+        write_key(number, &mut key);
+        key
     }
 
     #[test]

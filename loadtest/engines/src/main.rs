@@ -15,15 +15,21 @@
 //! ```
 
 mod args;
+mod clock;
 mod density;
 mod engine;
+mod expiry;
 mod hits;
 mod load;
 mod memcached;
+mod pauses;
 mod policy;
 mod process;
 mod report;
+mod shift;
 mod size;
+mod stats;
+mod throughput;
 
 use std::process::ExitCode;
 
@@ -52,6 +58,10 @@ fn run(cli: &Cli) -> Result<bool> {
     match &cli.command {
         Command::Hits(args) => hits::run(args),
         Command::Density(args) => density::run(args),
+        Command::Throughput(args) => throughput::run(args),
+        Command::Pauses(args) => pauses::run(args),
+        Command::Expiry(args) => expiry::run(args),
+        Command::Shift(args) => shift::run(args),
         Command::DensityOf(args) => density::run_child(args),
     }
 }

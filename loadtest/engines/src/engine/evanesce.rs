@@ -12,8 +12,12 @@ use super::{Engine, EngineConfig, Usage};
 const EXPIRE_ITEMS_MAX: usize = 1000;
 /// Steps of expiry in one go, as in the node.
 const EXPIRE_STEPS_MAX: usize = 64;
+/// Lookups that the store gets at once: memcached's clients rarely ask for more.
+const READS_MAX: usize = 64;
 /// The least memory of a shard, as in the node.
 const SHARD_BYTES_MIN: usize = 4 << 20;
+/// Every run hashes alike.
+const HASH_SEED: u64 = 1;
 /// The budget must hold this many of the largest item.
 const LARGEST_ITEMS_MIN: usize = 4;
 
@@ -22,11 +26,15 @@ pub(super) struct Evanesce(Store);
 impl Evanesce {
     pub(super) fn new(config: &EngineConfig) -> Result<Evanesce> {
         let shards = config.shards.min(config.memory_bytes / SHARD_BYTES_MIN).max(1);
-        let shards = NonZeroUsize::new(shards).expect("at least 1");
-        let sized = StoreConfig { memory_bytes: config.memory_bytes, shards, ..StoreConfig::default() };
-        let item_bytes_max = sized.item_bytes_max.max(config.item_bytes_max);
-        let item_bytes_max = item_bytes_max.min(config.memory_bytes / LARGEST_ITEMS_MIN);
-        Ok(Evanesce(Store::new(StoreConfig { item_bytes_max, ..sized })?))
+        let defaults = StoreConfig::default();
+        let item_bytes_max = defaults.item_bytes_max.max(config.item_bytes_max);
+        Ok(Evanesce(Store::new(StoreConfig {
+            memory_bytes: config.memory_bytes,
+            item_bytes_max: item_bytes_max.min(config.memory_bytes / LARGEST_ITEMS_MIN),
+            shards: NonZeroUsize::new(shards).expect("at least 1"),
+            hash_seed: Some(HASH_SEED),
+            ..defaults
+        })?))
     }
 }
 
@@ -42,6 +50,17 @@ impl Engine for Evanesce {
                 true
             }
         })
+    }
+
+    fn get_batch(&self, keys: &[&[u8]], now: Time, visit: &mut dyn FnMut(usize, Option<&[u8]>)) {
+        let mut reads = [Read::key(&[]); READS_MAX];
+        for (chunk, keys) in keys.chunks(READS_MAX).enumerate() {
+            reads.iter_mut().zip(keys).for_each(|(read, key)| *read = Read::key(key));
+            self.0.read_batch(&reads[..keys.len()], now, |index, lookup| match lookup {
+                Lookup::Hit(hit) => visit(chunk * READS_MAX + index, Some(&hit.value.contiguous())),
+                Lookup::Miss => visit(chunk * READS_MAX + index, None),
+            });
+        }
     }
 
     fn set(&self, key: &[u8], value: &[u8], ttl: Option<Duration>, now: Time) -> bool {
