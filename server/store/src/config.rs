@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::large;
 use crate::namespace::{NamespaceConfig, NamespaceError};
-use crate::segment::{SEGMENT_BYTES_MAX, Segment};
+use crate::segment::{GROWTH_PART, SEGMENT_BYTES_MAX, Segment};
 use crate::tombstone::Tombstones;
 
 /// The smallest segment: below it the share of half-filled tails grows too large.
@@ -32,9 +32,10 @@ const ITEM_BYTES_LIMIT: usize = 512 << 20;
 const LARGEST_ITEMS_MIN: usize = 4;
 /// A shard's own structures, beside its segments: locks, counters, queues.
 const SHARD_BYTES: usize = 4 << 10;
-/// What one segment costs beside its bytes: its description in a list that grows by doubling, its places in a queue and
+/// What one segment costs beside its bytes: its description in a list with some room to grow, its places in a queue and
 /// among the free ones.
-const SEGMENT_OVERHEAD_BYTES: usize = 2 * size_of::<Option<Segment>>() + 16;
+const SEGMENT_OVERHEAD_BYTES: usize =
+    size_of::<Option<Segment>>() + size_of::<Option<Segment>>() / GROWTH_PART + 16;
 /// Deletes are remembered in one part in this many of the budget: at 1 GiB, the last 65,536.
 const TOMBSTONE_PART: usize = 1024;
 /// Bytes of one delete.

@@ -11,7 +11,7 @@
 //!
 //! A queue's units are sealed segments, oldest first. A segment's items are judged one by one when its turn comes:
 //! survivors are copied behind the main queue, the rest goes at once. A large item's pieces are in segments of their
-//! own in the same queues and share the item's fate; the first of its segments whose turn comes decides it.
+//! own in the same queues; the first piece decides for all of the item when its turn comes, the others follow.
 //!
 //! S3-FIFO: Yang et al., "FIFO queues are all you need for cache eviction", SOSP 2023.
 
@@ -135,12 +135,14 @@ impl Shard {
         oldest.map(|(_, index)| index).or_else(largest).expect("there is always the shared space")
     }
 
-    fn fate(&self, home: Home, header: &Header, key: &[u8], now: Time, harshly: bool) -> Fate {
+    /// What becomes of an item, judged by a part of it that `decides` or only follows.
+    fn fate(&self, home: Home, item: (&Header, &[u8]), decides: bool, now: Time, harshly: bool) -> Fate {
+        let (header, key) = item;
         let frequency = header.marks.frequency();
         match home.queue {
             _ if header.is_expired(now) || self.is_flushed(header, key) => Fate::Ends,
             _ if harshly => Fate::Goes,
-            Queue::Small if header.marks.has(Marks::MAIN) => Fate::Stays(frequency),
+            _ if !decides => Fate::Stays(frequency),
             _ if frequency == 0 => Fate::Goes,
             Queue::Small => Fate::Stays(0),
             Queue::Main => Fate::Stays(frequency - 1),
@@ -152,7 +154,8 @@ impl Shard {
         match segment.kind() {
             Kind::Items => self.each_item(id, &segment, |shard, location, header, hash| {
                 let key = item::key(segment.at(location.offset));
-                let fate = shard.fate(segment.home, header, key, now, harshly);
+                let decides = !header.marks.has(Marks::LARGE);
+                let fate = shard.fate(segment.home, (header, key), decides, now, harshly);
                 shard.carry_out(fate, &segment, location, header, hash, now);
             }),
             Kind::Pieces => self.evict_pieces(id, &segment, now, Some(harshly)),
@@ -225,7 +228,6 @@ impl Shard {
         if let Fate::Stays(frequency) = fate {
             let mut header = *header;
             header.marks.set_frequency(frequency);
-            header.marks.set(Marks::MAIN, header.marks.has(Marks::LARGE));
             if self.relocate(segment, location, &header, hash, Queue::Main, now) {
                 return;
             }
@@ -282,16 +284,17 @@ impl Shard {
             let Some(item) = self.item_of_piece(hash, from) else { continue };
             let mut header = self.header(item);
             let at = self.segments.get(item.segment).at(item.offset);
+            let decides = large::places(item::body(at, &header)).next() == Some(from);
             let fate = match harshly {
                 None if !header.is_expired(now) => Fate::Stays(header.marks.frequency()),
-                harshly => self.fate(segment.home, &header, item::key(at), now, harshly.unwrap_or(false)),
+                harshly => {
+                    let harshly = harshly.unwrap_or(false);
+                    self.fate(segment.home, (&header, item::key(at)), decides, now, harshly)
+                }
             };
             if let Fate::Stays(frequency) = fate {
-                if harshly.is_some() && segment.home.queue == Queue::Small {
-                    header.marks.set(Marks::MAIN, true);
-                    header.marks.set_frequency(frequency);
-                    item::note(self.segments.get_mut(item.segment).at_mut(item.offset), &header);
-                }
+                header.marks.set_frequency(frequency);
+                self.note(item, &header);
                 let queue = if harshly.is_some() { Queue::Main } else { segment.home.queue };
                 if self.relocate_piece(Home { queue, ..segment.home }, item, &header, from, hash, piece, now)
                 {

@@ -35,10 +35,10 @@ const ACCESS_BITS: u32 = 24;
 /// | u16   | u8      | u24 s       | 5 or 8  | 1 or 2    | 0 or 6   | 0 or 4   | 0 or 8    |     |       |
 /// +-------+---------+-------------+---------+-----------+----------+----------+-----------+-----+-------+
 ///
-/// marks  15 14   13     12      11       10       9     8     7        6       5      4          3       2         1 0
-///       +------+------+-------+--------+--------+-----+--------+-------+------+----------+-------+---------+-----------+
-///       |      | main | large | long   | whole  | CAS | expiry | flags | dead | win sent | stale | fetched | frequency |
-///       +------+------+-------+--------+--------+-----+--------+-------+------+----------+-------+---------+-----------+
+/// marks  15 .. 12 11      10     9       8     7        6       5      4          3       2         1 0
+///       +--------+-------+------+-------+-----+--------+-------+------+----------+-------+---------+-----------+
+///       |        | large | long | whole | CAS | expiry | flags | dead | win sent | stale | fetched | frequency |
+///       +--------+-------+------+-------+-----+--------+-------+------+----------+-------+---------+-----------+
 /// ```
 ///
 /// All numbers are little-endian, nothing is padded. A version is kept as what it exceeds its segment's base by, in
@@ -79,8 +79,6 @@ impl Marks {
     const LONG: u16 = 1 << 10;
     /// The value lies in pieces elsewhere.
     pub(crate) const LARGE: u16 = 1 << 11;
-    /// A large item that goes on in the main queue, though parts of it still lie in the small one.
-    pub(crate) const MAIN: u16 = 1 << 12;
     /// Where the bits begin that say how long the header is.
     const SHAPE_SHIFT: u32 = 6;
 

@@ -12,6 +12,9 @@ const OFFSET_BITS: u32 = 18;
 /// The largest segment: its offsets are so many bits.
 pub(crate) const SEGMENT_BYTES_MAX: usize = 1 << OFFSET_BITS;
 
+/// The list of segments grows by one part in this many of itself.
+pub(crate) const GROWTH_PART: usize = 8;
+
 /// Where an item or a piece lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Location {
@@ -287,6 +290,10 @@ impl Segments {
         if let Some(id) = self.free.pop() {
             self.slots[id as usize] = Some(segment);
             return id;
+        }
+        if self.slots.len() == self.slots.capacity() {
+            // Not by doubling: what is reserved and unused would have to be charged.
+            self.slots.reserve_exact(self.slots.len() / GROWTH_PART + GROWTH_PART);
         }
         self.slots.push(Some(segment));
         self.slots.len() as u32 - 1

@@ -374,7 +374,6 @@ impl Shard {
             header.marks.set_frequency(old.marks.frequency());
         }
         let location = if header.marks.has(Marks::LARGE) {
-            header.marks.set(Marks::MAIN, home.queue == Queue::Main);
             let list = self.push_pieces(home, hash, item.value, &header, now);
             self.push_open(home, &header, item.key, &[&list])
         } else {
