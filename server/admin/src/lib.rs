@@ -1,4 +1,4 @@
-//! What every role of Evanesce shows an operator: gRPC status, health, reflection and drain; HTTP metrics and health.
+//! What every role of Evanesce shows an operator: gRPC status, health, reflection, flush and drain; HTTP metrics and health.
 //!
 //! Goals: one face for all roles, so that a dashboard, a probe and `evanesce ctl` need to know only one; addresses
 //! known before anything is served, so that ports may be 0; readiness that is a statement of the role, with reasons.
@@ -7,7 +7,7 @@
 //! [`DrainSignal`]), authentication (it comes with the protocol's issue; until then roles stay on loopback).
 //!
 //! ```text
-//!   gRPC  ┌ evanesce.admin.v1.Admin      status, topology, stats, drain ─┐
+//!   gRPC  ┌ evanesce.admin.v1.Admin      status, stats, flush, drain ────┐
 //!         ├ grpc.health.v1.Health        from set_ready                  │
 //!         ├ grpc.reflection v1, v1alpha                                  ├──> Role (the assembly's)
 //!         └ the role's own services                                      │
@@ -62,5 +62,5 @@ mod service;
 pub use drain::DrainSignal;
 pub use evanesce_grpc::discovery::v1::Topology;
 pub use metrics::{RecorderError, metrics_recorder};
-pub use role::{Role, RoleState, RoleStatus, TopologyRefusal};
+pub use role::{FlushRefusal, Role, RoleState, RoleStatus, TopologyRefusal};
 pub use serve::{Admin, AdminConfig, BindError, Bound, RunningAdmin, Services, StartError};

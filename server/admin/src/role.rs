@@ -28,6 +28,17 @@ pub trait Role: Send + Sync + 'static {
         Err(TopologyRefusal::NotFollowed)
     }
 
+    /// Drops every item of `namespace` (an empty name means all items) and answers how many there were. Called by an
+    /// operator only.
+    ///
+    /// # Errors
+    ///
+    /// A [`FlushRefusal`] says why nothing was dropped. The default refuses with [`FlushRefusal::NoItems`].
+    fn flush(&self, namespace: &str) -> Result<u64, FlushRefusal> {
+        let _ = namespace;
+        Err(FlushRefusal::NoItems)
+    }
+
     /// Sets the gauges and counters of the `metrics` facade that are not counted as things happen. Called before
     /// each scrape.
     fn publish_metrics(&self);
@@ -113,4 +124,19 @@ pub enum TopologyRefusal {
     /// The caller named a cluster that this process does not know.
     #[error("this process knows no cluster of that name: see ListClusters of a discovery")]
     UnknownCluster,
+}
+
+/// Why a process flushed nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FlushRefusal {
+    /// The caller asked the wrong role.
+    #[error("this process holds no items: ask a node")]
+    NoItems,
+    /// The caller named a namespace that this process was not configured with.
+    #[error("this node has no namespace of that name: it has {known}")]
+    UnknownNamespace {
+        /// The names it knows, with commas between them.
+        known: String,
+    },
 }

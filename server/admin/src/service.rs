@@ -7,7 +7,7 @@ use std::time::Duration;
 use evanesce_grpc::admin::v1;
 use tonic::{Request, Response, Status};
 
-use crate::role::TopologyRefusal;
+use crate::role::{FlushRefusal, TopologyRefusal};
 use crate::serve::Shared;
 
 /// Answers for the role.
@@ -41,6 +41,13 @@ impl v1::admin_server::Admin for AdminService {
         Ok(Response::new(v1::GetStatsResponse { stats }))
     }
 
+    async fn flush(&self, request: Request<v1::FlushRequest>) -> Result<Response<v1::FlushResponse>, Status> {
+        let namespace = &request.get_ref().namespace;
+        let items = self.shared.role.flush(namespace).map_err(|refusal| flush_status(&refusal))?;
+        tracing::warn!(namespace, items, "flushed over gRPC");
+        Ok(Response::new(v1::FlushResponse { items }))
+    }
+
     async fn drain(&self, request: Request<v1::DrainRequest>) -> Result<Response<v1::DrainResponse>, Status> {
         let deadline_ms = request.get_ref().deadline_ms;
         let deadline = (deadline_ms > 0).then(|| Duration::from_millis(deadline_ms));
@@ -71,6 +78,14 @@ fn status_of(shared: &Shared) -> v1::GetStatusResponse {
         ready,
         warnings: status.warnings,
         addresses,
+    }
+}
+
+fn flush_status(refusal: &FlushRefusal) -> Status {
+    let message = refusal.to_string();
+    match refusal {
+        FlushRefusal::NoItems => Status::failed_precondition(message),
+        FlushRefusal::UnknownNamespace { .. } => Status::not_found(message),
     }
 }
 

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use evanesce_admin::{Admin, AdminConfig, DrainSignal, Role, RoleState, RoleStatus, RunningAdmin, Services};
 use evanesce_grpc::admin::v1::admin_client::AdminClient;
-use evanesce_grpc::admin::v1::{DrainRequest, GetStatsRequest, GetStatusRequest, GetTopologyRequest};
+use evanesce_grpc::admin::v1::{
+    DrainRequest, FlushRequest, GetStatsRequest, GetStatusRequest, GetTopologyRequest,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::Code;
 use tonic::transport::Channel;
@@ -100,6 +102,15 @@ async fn role_without_topology_refuses_with_what_to_do() {
     let refused = client.get_topology(GetTopologyRequest::default()).await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition);
     assert!(refused.message().contains("ask a discovery"), "{refused}");
+}
+
+#[tokio::test]
+async fn role_without_items_refuses_a_flush_with_what_to_do() {
+    let (running, _) = start();
+    let mut client = AdminClient::new(channel(&running).await);
+    let refused = client.flush(FlushRequest::default()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains("ask a node"), "{refused}");
 }
 
 #[tokio::test]
