@@ -60,6 +60,22 @@ fn evcache_ring_has_netflixs_texts_and_a_key_is_where_it_says() {
 }
 
 #[test]
+fn namespaces_that_no_node_would_take_are_told_before_anything_starts() {
+    let output = run(&[
+        "up",
+        "--memory",
+        "16MiB",
+        "--namespace",
+        "a,guarantee=10MiB",
+        "--namespace",
+        "b,guarantee=9MiB",
+    ]);
+    let said = text(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("--namespace: namespaces guarantee"), "{said}");
+    assert_eq!(run(&["up", "--namespace", "a,limit=much"]).status.code(), Some(2));
+}
+
+#[test]
 fn two_clusters_at_once_do_not_meet() {
     let (first, second) = (Cluster::start(&[]), Cluster::start(&[]));
     let addresses = |cluster: &Cluster| {

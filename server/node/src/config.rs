@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use evanesce_store::NamespaceConfig;
 use evanesce_topology::RingProfile;
 
 /// Memory of a node unless told otherwise, in bytes: memcached's default.
@@ -53,6 +54,10 @@ pub struct NodeConfig {
     pub memory_bytes: usize,
     /// Largest item, key and value together, in bytes. [`ITEM_BYTES_MAX_DEFAULT`].
     pub item_bytes_max: usize,
+    /// Key prefixes with an account, and perhaps a guarantee and a limit, of their own. None by default.
+    pub namespaces: Vec<NamespaceConfig>,
+    /// Seed of the hash that digests of items go by; random by default. Nodes whose digests are compared must share it.
+    pub hash_seed: Option<u64>,
     /// Connections at once. [`evanesce_front::CONNECTIONS_MAX_DEFAULT`].
     pub connections_max: usize,
     /// Close connections that sent nothing for so long; never by default.
@@ -82,6 +87,8 @@ impl Default for NodeConfig {
             threads: NonZeroUsize::new(4).expect("4 is not 0"),
             memory_bytes: MEMORY_BYTES_DEFAULT,
             item_bytes_max: ITEM_BYTES_MAX_DEFAULT,
+            namespaces: Vec::new(),
+            hash_seed: None,
             connections_max: evanesce_front::CONNECTIONS_MAX_DEFAULT,
             idle_timeout: None,
             drain_deadline: DRAIN_DEADLINE_DEFAULT,

@@ -41,7 +41,8 @@ impl NodeConfig {
             item_bytes_max: self.item_bytes_max,
             shards: shards.try_into().expect("at least 1"),
             writer: self.writer(),
-            ..StoreConfig::default()
+            hash_seed: self.hash_seed,
+            namespaces: self.namespaces.clone(),
         }
     }
 

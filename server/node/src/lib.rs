@@ -15,7 +15,7 @@
 //!                       ┌──────── Shared: store, clock, counters ─────────┐
 //!   front ── batch ──▶ NodeService ──▶ execute(request, context, replies) │
 //!                                                                         │
-//!   admin ── status, stats, metrics, drain ──▶ NodeRole ──────────────────┘
+//!   admin ── status, stats, metrics, flush, drain ──▶ NodeRole ───────────┘
 //!   discovery ◀── register, renew, leave ──── Registration
 //! ```
 //!
@@ -48,11 +48,15 @@ mod config;
 mod execute;
 mod facts;
 mod metrics;
+mod namespaces;
 mod node;
+mod pace;
 mod role;
 mod service;
 mod shared;
 
 pub use config::{DRAIN_DEADLINE_DEFAULT, ITEM_BYTES_MAX_DEFAULT, MEMORY_BYTES_DEFAULT, NodeConfig};
 pub use evanesce_front::Drained;
+pub use evanesce_store::{NamespaceConfig, NamespaceError};
+pub use namespaces::namespace_faults;
 pub use node::{Node, RunningNode, StartError};

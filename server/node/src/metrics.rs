@@ -1,5 +1,7 @@
 //! The node's metrics, each declared once: name, meaning and where the number comes from.
 
+mod namespaces;
+
 use metrics::{Label, counter, describe_counter, describe_gauge, gauge};
 
 use crate::shared::{Counts, Shared};
@@ -207,6 +209,7 @@ const LEVELS: &[Level] = &[
 pub(crate) fn describe() {
     TOTALS.iter().for_each(|total| describe_counter!(total.name, total.help));
     LEVELS.iter().for_each(|level| describe_gauge!(level.name, level.help));
+    namespaces::describe();
     describe_gauge!("evanesce_node_uptime_seconds", "Seconds since the node started.");
     describe_gauge!("evanesce_node_leases", "Discoveries that hold a lease of this node.");
 }
@@ -223,6 +226,7 @@ pub(crate) fn publish(shared: &Shared, leases: usize) {
     for level in LEVELS {
         gauge!(level.name).set((level.read)(&counts) as f64);
     }
+    shared.namespaces().iter().for_each(namespaces::publish);
     gauge!("evanesce_node_uptime_seconds").set(shared.clock.uptime_ms() as f64 / 1000.0);
     gauge!("evanesce_node_leases").set(leases as f64);
 }
@@ -233,8 +237,12 @@ mod tests {
 
     #[test]
     fn no_metric_is_declared_twice_and_counters_end_in_total() {
-        let mut names: Vec<_> = TOTALS.iter().map(|t| t.name).chain(LEVELS.iter().map(|l| l.name)).collect();
-        assert!(TOTALS.iter().all(|total| total.name.ends_with("_total")));
+        let mut names: Vec<_> = LEVELS.iter().map(|level| level.name).collect();
+        names.extend(namespaces::LEVELS.iter().map(|level| level.name));
+        let totals = TOTALS.iter().map(|total| total.name);
+        let totals: Vec<_> = totals.chain(namespaces::TOTALS.iter().map(|total| total.name)).collect();
+        assert!(totals.iter().all(|total| total.ends_with("_total")));
+        names.extend(totals);
         let declared = names.len();
         names.sort_unstable();
         names.dedup();

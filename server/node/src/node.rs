@@ -12,24 +12,22 @@ use evanesce_membership::{EndpointError, MembershipOptions, Registration};
 use evanesce_store::{Store, StoreConfigError};
 use evanesce_topology::{NodeState, TopologyError};
 use parking_lot::Mutex;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::{Instant, sleep};
 
 use crate::config::NodeConfig;
 use crate::facts::Addresses;
 use crate::metrics;
+use crate::pace::{Pace, Round, step_rest};
 use crate::role::NodeRole;
 use crate::service::NodeService;
 use crate::shared::{Facts, Shared};
 
-/// How often the node looks for expired items: memory they hold is wasted, nothing else.
-const EXPIRE_EVERY: Duration = Duration::from_millis(100);
-
-/// Items that one step of expiry looks at: about a hundred microseconds of a shard's lock.
+/// Items that one step of expiry looks at, to the end of their segment: some hundred microseconds of a shard's lock.
 const EXPIRE_ITEMS_MAX: usize = 1000;
 
-/// Steps of expiry in one go when each found much: then the timer's other work may go on.
-const EXPIRE_STEPS_MAX: usize = 64;
+/// Steps of one round of expiry: some seconds' worth, after which the pace is due for another look.
+const EXPIRE_STEPS_MAX: usize = 4096;
 
 /// How much of a drain's time may go into telling the discoveries.
 const DEREGISTER_MAX: Duration = Duration::from_secs(1);
@@ -101,7 +99,8 @@ impl Node {
             connections_max: config.connections_max,
             idle_timeout: config.idle_timeout,
         };
-        let shared = Arc::new(Shared::new(store, config.threads.get(), Some(front.stats_handle()), facts));
+        let shared = Shared::new(store, config.threads.get(), Some(front.stats_handle()), facts);
+        let shared = Arc::new(shared.with_namespaces(config.namespaces.clone()));
         let for_workers = Arc::clone(&shared);
         let front = front.start(move |worker| NodeService::new(Arc::clone(&for_workers), worker))?;
         let role = Arc::new(role(&config, addresses, Arc::clone(&shared))?);
@@ -196,18 +195,34 @@ async fn join(role: Arc<NodeRole>, admin: Arc<RunningAdmin>) {
     admin.set_ready(true);
 }
 
-/// Drops expired items that nobody asks for, a bounded step at a time.
+/// Drops expired items that nobody asks for, in rounds of bounded steps, at a pace that what they find decides.
 async fn expire(shared: Arc<Shared>) {
-    let mut every = interval(EXPIRE_EVERY);
-    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut pace = Pace::new();
     loop {
-        every.tick().await;
-        for _ in 0..EXPIRE_STEPS_MAX {
-            shared.expiry_steps.fetch_add(1, Ordering::Relaxed);
-            if shared.store.expire(shared.clock.now(), EXPIRE_ITEMS_MAX) < EXPIRE_ITEMS_MAX / 2 {
-                break;
-            }
-            tokio::task::yield_now().await;
-        }
+        let Some(round) = expire_round(&shared).await else { return };
+        sleep(pace.rest(&round)).await;
     }
+}
+
+/// Steps until one finds nothing more. `None` when the node ends.
+async fn expire_round(shared: &Arc<Shared>) -> Option<Round> {
+    let mut round = Round { before: shared.store.stats(), dropped: 0, look: Duration::ZERO };
+    for _ in 0..EXPIRE_STEPS_MAX {
+        // In large memory a look at all segments takes milliseconds, which nobody who waits for this runtime should feel.
+        let for_step = Arc::clone(shared);
+        let step = spawn_blocking(move || {
+            let began = Instant::now();
+            let dropped = for_step.store.expire(for_step.clock.now(), EXPIRE_ITEMS_MAX);
+            (dropped, began.elapsed())
+        });
+        let (dropped, took) = step.await.ok()?;
+        shared.expiry_steps.fetch_add(1, Ordering::Relaxed);
+        round.dropped += dropped as u64;
+        round.look = took;
+        if dropped == 0 {
+            break;
+        }
+        sleep(step_rest(took)).await;
+    }
+    Some(round)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use evanesce_admin::{DrainSignal, Role, RoleState, RoleStatus};
+use evanesce_admin::{DrainSignal, FlushRefusal, Role, RoleState, RoleStatus};
 use evanesce_membership::Registration;
 use parking_lot::Mutex;
 
@@ -62,11 +62,21 @@ impl Role for NodeRole {
     }
 
     fn stats(&self) -> Vec<(String, String)> {
-        self.shared.stats().into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+        let stats = self.shared.stats().into_iter().map(|(name, value)| (name.to_owned(), value));
+        let of_namespaces = self.shared.namespace_stats().into_iter();
+        stats.chain(of_namespaces.map(|(name, value)| (format!("namespaces:{name}"), value))).collect()
     }
 
     fn publish_metrics(&self) {
         metrics::publish(&self.shared, self.leases());
+    }
+
+    fn flush(&self, namespace: &str) -> Result<u64, FlushRefusal> {
+        let unknown = || {
+            let known = self.shared.namespaces().into_iter().map(|namespace| namespace.stats.name);
+            FlushRefusal::UnknownNamespace { known: known.collect::<Vec<_>>().join(", ") }
+        };
+        self.shared.flush(namespace).ok_or_else(unknown)
     }
 
     fn request_drain(&self, deadline: Option<Duration>) {

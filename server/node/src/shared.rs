@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use evanesce_front::{FrontStats, StatsHandle};
-use evanesce_store::{Store, StoreStats};
+use evanesce_store::{NamespaceConfig, NamespaceStats, Store, StoreStats};
 use evanesce_wire::MEMCACHED_VERSION;
 use parking_lot::Mutex;
 
 use crate::clock::Clock;
 use crate::commands::{CommandSums, Commands};
+use crate::namespaces::{Namespace, namespaces};
 
 /// The release of Evanesce, as x.y.z.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -23,9 +24,13 @@ pub(crate) struct Shared {
     pub(crate) commands: Vec<Commands>,
     /// Steps of proactive expiry so far.
     pub(crate) expiry_steps: AtomicU64,
+    /// Flushes that operators asked for; those of clients are among the commands.
+    flushes: AtomicU64,
     front: Option<StatsHandle>,
     facts: Facts,
-    baseline: Mutex<Counts>,
+    /// As configured.
+    namespaces: Vec<NamespaceConfig>,
+    baseline: Mutex<Baseline>,
 }
 
 /// What does not change while a node runs.
@@ -45,6 +50,14 @@ pub(crate) struct Counts {
     pub(crate) store: StoreStats,
 }
 
+/// What `stats` counts from.
+#[derive(Debug, Default)]
+struct Baseline {
+    counts: Counts,
+    /// In the order of the namespaces; empty means 0 for all.
+    namespaces: Vec<NamespaceStats>,
+}
+
 impl Shared {
     pub(crate) fn new(store: Store, threads: usize, front: Option<StatsHandle>, facts: Facts) -> Self {
         Self {
@@ -52,16 +65,24 @@ impl Shared {
             clock: Clock::start(),
             commands: (0..threads).map(|_| Commands::default()).collect(),
             expiry_steps: AtomicU64::new(0),
+            flushes: AtomicU64::new(0),
             front,
             facts,
+            namespaces: Vec::new(),
             baseline: Mutex::default(),
         }
+    }
+
+    /// Tells the namespaces that the store was made with.
+    pub(crate) fn with_namespaces(self, namespaces: Vec<NamespaceConfig>) -> Self {
+        Self { namespaces, ..self }
     }
 
     /// All counters since the start, whatever `stats reset` was sent.
     pub(crate) fn counts(&self) -> Counts {
         let mut commands = CommandSums::default();
         self.commands.iter().for_each(|worker| commands.add(worker));
+        commands.cmd_flush += self.flushes.load(Ordering::Relaxed);
         let front = self.front.as_ref().map(StatsHandle::stats).unwrap_or_default();
         Counts { commands, front, store: self.store.stats() }
     }
@@ -69,12 +90,47 @@ impl Shared {
     /// Counts from now on for `stats`. What metrics show is not touched.
     pub(crate) fn reset(&self) {
         let counts = self.counts();
-        *self.baseline.lock() = counts;
+        let namespaces = self.store.namespace_stats();
+        *self.baseline.lock() = Baseline { counts, namespaces };
+    }
+
+    /// What each namespace holds and was asked since the start, `default` first.
+    pub(crate) fn namespaces(&self) -> Vec<Namespace> {
+        namespaces(&self.store, &self.namespaces)
+    }
+
+    /// What `stats namespaces` tells.
+    pub(crate) fn namespace_stats(&self) -> Vec<(String, String)> {
+        let namespaces = self.namespaces();
+        let none = NamespaceStats::default();
+        let baseline = self.baseline.lock();
+        let told = namespaces
+            .iter()
+            .enumerate()
+            .flat_map(|(index, namespace)| namespace.told(baseline.namespaces.get(index).unwrap_or(&none)));
+        told.collect()
+    }
+
+    /// Drops all items of a namespace at once, or of all for an empty name. Answers how many items were there, expired
+    /// ones that nobody has found out included; `None` where there is no such namespace.
+    pub(crate) fn flush(&self, namespace: &str) -> Option<u64> {
+        let now = self.clock.now();
+        let items = if namespace.is_empty() {
+            let items = self.store.stats().items;
+            self.store.flush(now);
+            items
+        } else {
+            let stats = self.store.namespace_stats().into_iter().find(|stats| stats.name == namespace)?;
+            self.store.flush_namespace(namespace, now);
+            stats.items
+        };
+        self.flushes.fetch_add(1, Ordering::Relaxed);
+        Some(items)
     }
 
     /// What `stats` tells, in memcached's order where the name is memcached's.
     pub(crate) fn stats(&self) -> Vec<(&'static str, String)> {
-        let before = *self.baseline.lock();
+        let before = self.baseline.lock().counts;
         let counts = self.counts();
         let mut stats = self.process_stats();
         stats.extend(numbers(&connection_stats(&counts.front, &before.front)));

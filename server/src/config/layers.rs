@@ -9,10 +9,14 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::config::fault::Fault;
+use crate::config::namespaces;
 use crate::config::spec::{Form, RoleName, Spec, option_named, options_of};
 
 /// The section that holds for every role; a role's own section goes over it.
 const COMMON: &str = "common";
+
+/// How a namespace is written.
+pub(crate) const NAMESPACE: &str = "NAME[,guarantee=SIZE][,limit=SIZE]";
 
 /// A configuration as it was written: nothing in it is known to be right.
 #[derive(Debug)]
@@ -59,6 +63,7 @@ fn option_arg(spec: &Spec, role: RoleName) -> Arg {
     match spec.form {
         Form::One(value) => arg.value_name(value).allow_hyphen_values(false),
         Form::Many(value) => arg.value_name(value).action(ArgAction::Append),
+        Form::Namespaces => arg.value_name(NAMESPACE).action(ArgAction::Append),
         Form::Switch => {
             arg.num_args(0..=1).require_equals(true).default_missing_value("true").value_name("BOOL")
         }
@@ -128,13 +133,13 @@ impl Raw {
                     .push(Fault::new(format!("{file}: [{section}] has no option `{name}`{}", hint(name))));
                 continue;
             };
-            let Some(text) = text_of(value, spec.form) else {
-                self.faults.push(Fault::new(format!(
-                    "{file}: [{section}] {name} is of type {}: write {}",
-                    value.type_str(),
-                    spec.form.in_file()
-                )));
-                continue;
+            let text = match written(value, spec.form) {
+                Ok(text) => text,
+                Err(wrongs) => {
+                    let fault = |wrong| Fault::new(format!("{file}: [{section}] {name} {wrong}"));
+                    self.faults.extend(wrongs.into_iter().map(fault));
+                    continue;
+                }
             };
             let ours = role.is_none_or(|role| role == self.role) && spec.unset(self.role).is_some();
             if ours {
@@ -153,7 +158,8 @@ impl Raw {
             let texts: Option<Vec<String>> = matches
                 .get_many::<OsString>(spec.name)
                 .map(|values| values.map(|value| value.to_string_lossy().into_owned()).collect());
-            let text = texts.unwrap_or_default().join(",");
+            let between = if spec.form == Form::Namespaces { namespaces::BETWEEN } else { ',' };
+            let text = texts.unwrap_or_default().join(&between.to_string());
             self.settings.insert(spec.name, Setting { text, origin });
         }
     }
@@ -161,13 +167,36 @@ impl Raw {
 
 /// What to write instead of a name that no option has: as a flag, words are joined by dashes.
 fn hint(name: &str) -> String {
-    match option_named(&name.replace('-', "_")) {
-        Some(spec) if spec.name != name => format!(": write {}", spec.name),
-        _ => String::new(),
+    let name = name.replace('-', "_");
+    let singular = name.strip_suffix('s').unwrap_or(&name);
+    let known = option_named(&name).or_else(|| option_named(singular));
+    known.map_or(String::new(), |spec| format!(": write {}", spec.name))
+}
+
+/// A value of the file as a flag would have it, or everything that is wrong with it.
+fn written(value: &toml::Value, form: Form) -> Result<String, Vec<String>> {
+    let wrong_type =
+        |value: &toml::Value| format!("is of type {}: write {}", value.type_str(), form.in_file());
+    match value {
+        toml::Value::Array(values) if form == Form::Namespaces => {
+            let texts = values.iter().map(|value| match value {
+                toml::Value::Table(table) => namespaces::from_file(table),
+                toml::Value::String(text) => Ok(text.clone()),
+                other => Err(wrong_type(other)),
+            });
+            let (texts, wrongs): (Vec<_>, Vec<_>) = texts.partition(Result::is_ok);
+            if wrongs.is_empty() {
+                let texts: Vec<_> = texts.into_iter().flatten().collect();
+                Ok(texts.join(&namespaces::BETWEEN.to_string()))
+            } else {
+                Err(wrongs.into_iter().filter_map(Result::err).collect())
+            }
+        }
+        value => text_of(value, form).ok_or_else(|| vec![wrong_type(value)]),
     }
 }
 
-/// A value of the file as a flag would have it.
+/// A single value of the file, or an array of them, as a flag would have it.
 fn text_of(value: &toml::Value, form: Form) -> Option<String> {
     match value {
         toml::Value::String(text) => Some(text.clone()),

@@ -9,6 +9,7 @@
 mod check;
 mod fault;
 mod layers;
+mod namespaces;
 mod print;
 mod roles;
 mod spec;
@@ -22,7 +23,8 @@ use clap::ArgMatches;
 
 pub(crate) use check::peer;
 pub(crate) use fault::ConfigError;
-pub(crate) use layers::{file_arg, with_options};
+pub(crate) use layers::{NAMESPACE, file_arg, with_options};
+pub(crate) use namespaces::parse_namespace;
 pub(crate) use roles::RoleSettings;
 pub(crate) use spec::RoleName;
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use crate::config::namespaces;
 use crate::config::spec::{Form, RoleName, Spec, Unset, options_of};
 
 /// Columns of a commented file.
@@ -24,7 +25,7 @@ pub(crate) fn commented_file(role: RoleName, effective: &BTreeMap<&'static str, 
         out.push('\n');
         comment(&mut out, &help_text(spec, role));
         match effective.get(spec.name) {
-            Some(text) => writeln!(out, "{} = {}", spec.name, toml_value(spec, text)),
+            Some(text) => writeln!(out, "{} = {}", spec.name, in_file(spec, text)),
             None => writeln!(out, "# {} =", spec.name),
         }
         .expect("a string takes everything");
@@ -47,11 +48,13 @@ fn comment(out: &mut String, text: &str) {
     out.push('\n');
 }
 
-fn toml_value(spec: &Spec, text: &str) -> toml::Value {
-    match spec.form {
+fn in_file(spec: &Spec, text: &str) -> String {
+    let value = match spec.form {
+        Form::Namespaces => return namespaces::in_file(text),
         Form::Many(_) => toml::Value::Array(text.split(',').map(toml::Value::from).collect()),
         Form::Switch => toml::Value::Boolean(text == "true"),
         Form::One("N") => text.parse::<i64>().map_or_else(|_| toml::Value::from(text), toml::Value::Integer),
         Form::One(_) => toml::Value::from(text),
-    }
+    };
+    value.to_string()
 }

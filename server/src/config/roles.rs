@@ -10,6 +10,7 @@ use evanesce_node::NodeConfig;
 use evanesce_topology::{NameKind, RingHash, RingProfile, WEIGHT_MAX, evcache_ring_text};
 
 use crate::config::check::Checker;
+use crate::config::namespaces::check_namespaces;
 use crate::config::spec::RoleName;
 use crate::machine;
 
@@ -116,6 +117,8 @@ fn check_node(check: &mut Checker, drain_deadline: Option<Duration>) -> Option<N
     {
         check.fault("item_bytes_max is more than a quarter of memory: lower it, or give more memory");
     }
+    let namespaces = check_namespaces(check, memory_bytes);
+    let hash_seed = check.other("hash_seed", None, parse_seed);
     let name = check.name("name", NameKind::Node, standalone.then(|| STANDALONE.to_owned()));
     let membership = check_membership(check, standalone);
     if !standalone {
@@ -144,10 +147,21 @@ fn check_node(check: &mut Checker, drain_deadline: Option<Duration>) -> Option<N
         threads: face.threads,
         memory_bytes: memory_bytes?,
         item_bytes_max: face.item_bytes_max,
+        namespaces: namespaces?,
+        hash_seed,
         connections_max: face.connections_max,
         idle_timeout: face.idle_timeout,
         drain_deadline: drain_deadline?,
     })
+}
+
+/// 64 bits, hexadecimal behind `0x`.
+fn parse_seed(text: &str) -> Result<u64, String> {
+    let seed = match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    seed.map_err(|_| "write a number of 64 bits, such as 0x1f or 31".to_owned())
 }
 
 /// How a node takes part in a cluster.

@@ -54,6 +54,8 @@ pub(crate) enum Form {
     One(&'static str),
     /// Values between commas, or the option several times, or an array in the file.
     Many(&'static str),
+    /// Namespaces, the option once for each, or semicolons between them, or an array of tables in the file.
+    Namespaces,
     /// `true` or `false`; the flag alone means `true`.
     Switch,
 }
@@ -65,6 +67,7 @@ impl Form {
             Self::One("N") => "a whole number",
             Self::One(_) => "a text in quotes",
             Self::Many(_) => "a text in quotes, or an array of them",
+            Self::Namespaces => "a table for each, under [[node.namespace]], with name, guarantee, limit",
             Self::Switch => "true or false",
         }
     }
@@ -215,6 +218,23 @@ const OPTIONS: &[Spec] = &[
         roles: &[(Node, Unset::Computed("a quarter of what this process may use, at least 64MiB"))],
         doc: "The whole budget for items, keys and tables, e.g. 64MiB or 2GiB; the oldest and least used are evicted \
               before it is exceeded. At least 8MiB.",
+    },
+    Spec {
+        name: "namespace",
+        form: Form::Namespaces,
+        roles: &[(Node, Unset::Nothing)],
+        doc: "Keys that begin with this name and a colon are counted and can be flushed by themselves. `guarantee`: memory \
+              that the others cannot take from them; all together at most nine tenths of it. `limit`: the most they \
+              may hold; one below 4 % of the memory may be exceeded up to that. Once for each namespace, at most 64; \
+              in the file, a table [[node.namespace]] with name, guarantee, limit; in the environment, with \
+              semicolons between them. Those of one layer replace those of the layer before.",
+    },
+    Spec {
+        name: "hash_seed",
+        form: Form::One("SEED"),
+        roles: &[(Node, Unset::Nothing)],
+        doc: "A number of 64 bits, as 0x1f or 31, by which the store hashes keys. Random unless given, which guards \
+              against keys made to collide. Nodes whose digests are compared must share it; keep it secret then.",
     },
     Spec {
         name: "item_bytes_max",

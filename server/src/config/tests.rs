@@ -1,5 +1,5 @@
 use clap::Command;
-use evanesce_node::NodeConfig;
+use evanesce_node::{NamespaceConfig, NodeConfig};
 use evanesce_topology::RingProfile;
 
 use super::*;
@@ -136,6 +136,7 @@ fn sections_of_other_roles_are_no_concern_but_their_keys_must_exist() {
 fn printed_file_gives_the_same_settings_back() {
     for (role, flags) in [
         (RoleName::Node, &["--standalone", "--listen", "127.0.0.1:0,[::1]:0"][..]),
+        (RoleName::Node, &["--standalone", "--namespace=a,limit=9MiB", "--namespace=b", "--hash-seed=0x7"]),
         (RoleName::Discovery, &["--lease", "30s", "--insecure"]),
         (RoleName::Gateway, &["--cluster", "C", "--zone", "z", "--discovery", "127.0.0.1:1,127.0.0.1:2"]),
     ] {
@@ -172,6 +173,96 @@ fn largest_item_must_fit_the_memory_four_times() {
     let flags = ["--standalone", "--memory", "16MiB", "--item-bytes-max", "5MiB"];
     let faults = settings(RoleName::Node, "", &flags).unwrap_err();
     assert!(faults.contains("a quarter of memory"), "{faults}");
+}
+
+fn user() -> NamespaceConfig {
+    NamespaceConfig { guarantee_bytes: 8 << 20, limit_bytes: Some(32 << 20), ..named("user") }
+}
+
+fn named(name: &str) -> NamespaceConfig {
+    NamespaceConfig { name: name.to_owned(), ..NamespaceConfig::default() }
+}
+
+#[test]
+fn namespaces_may_stand_in_tables_in_flags_and_in_one_text() {
+    let tables = "[node]\nstandalone = true\n[[node.namespace]]\nname = \"user\"\nguarantee = \"8MiB\"\n\
+                  limit = \"32MiB\"\n[[node.namespace]]\nname = \"session\"\n";
+    assert_eq!(node(tables, &["--memory", "64MiB"]).namespaces, [user(), named("session")]);
+    let text = "user,guarantee=8MiB,limit=32MiB";
+    let flags = ["--standalone", "--memory", "64MiB", "--namespace", text, "--namespace", "session"];
+    assert_eq!(node("", &flags).namespaces, [user(), named("session")]);
+    // The flags' replace the file's.
+    assert_eq!(node(tables, &["--namespace=session"]).namespaces, [named("session")]);
+    let file = format!("[node]\nstandalone = true\nmemory = \"64MiB\"\nnamespace = \"{text};session\"\n");
+    assert_eq!(node(&file, &[]).namespaces, [user(), named("session")]);
+    assert_eq!(node("", &["--standalone"]).namespaces, []);
+}
+
+#[test]
+fn namespaces_that_cannot_work_are_told_what_to_write_all_together() {
+    let file = r#"
+        [node]
+        standalone = true
+        namespaces = 1
+        [[node.namespace]]
+        name = "user"
+        garantee = "1MiB"
+        [[node.namespace]]
+        limit = "1MiB"
+        [[node.namespace]]
+        name = "a"
+        limit = 1.5
+    "#;
+    let faults = settings(RoleName::Node, file, &[]).unwrap_err();
+    for part in [
+        "4 faults",
+        "[node] has no option `namespaces`: write namespace",
+        "namespace has no key `garantee`: these are name, guarantee, limit",
+        "namespace has no name: write name",
+        "namespace has a limit that is no size",
+    ] {
+        assert!(faults.contains(part), "{part} is not in {faults}");
+    }
+    for (wrong, told) in [
+        ("user,limit", "\"limit\" of namespace user: write guarantee=SIZE or limit=SIZE"),
+        ("user,limit=much", "write a size such as 64MiB"),
+        ("user,limit=0", "choose from 1B"),
+        ("limit=1MiB", "does not begin with a name"),
+    ] {
+        let faults = settings(RoleName::Node, "", &["--standalone", "--namespace", wrong]).unwrap_err();
+        assert!(faults.contains("1 fault:") && faults.contains(told), "{told} is not in {faults}");
+    }
+}
+
+#[test]
+fn what_the_store_refuses_of_namespaces_is_a_fault() {
+    let flags = ["--standalone", "--memory", "64MiB", "--namespace"];
+    let faults =
+        |namespaces: &str| settings(RoleName::Node, "", &[&flags[..], &[namespaces]].concat()).unwrap_err();
+    let said = faults("a,guarantee=2MiB,limit=1MiB;default;b;b");
+    for part in [
+        "3 faults",
+        "namespace \"a\" guarantees more than its limit",
+        "choose another",
+        "\"b\" is configured twice",
+    ] {
+        assert!(said.contains(part), "{part} is not in {said}");
+    }
+    let said = faults("a,guarantee=40MiB;b,guarantee=30MiB");
+    assert!(said.contains("can be guaranteed"), "{said}");
+}
+
+#[test]
+fn hash_seed_is_hexadecimal_or_decimal() {
+    for (text, seed) in
+        [("0xdeadBEEF00000001", 0xdead_beef_0000_0001), ("31", 31), ("18446744073709551615", u64::MAX)]
+    {
+        assert_eq!(node("", &["--standalone", "--hash-seed", text]).hash_seed, Some(seed));
+    }
+    assert_eq!(node("[node]\nstandalone = true\nhash_seed = 0x1f\n", &[]).hash_seed, Some(31));
+    assert_eq!(node("", &["--standalone"]).hash_seed, None);
+    let faults = settings(RoleName::Node, "", &["--standalone", "--hash-seed", "beef"]).unwrap_err();
+    assert!(faults.contains("such as 0x1f or 31"), "{faults}");
 }
 
 #[test]

@@ -26,9 +26,11 @@ use std::time::Duration;
 use anyhow::Context;
 use bytesize::ByteSize;
 use clap::Parser;
+use evanesce_node::namespace_faults;
 use evanesce_topology::{NameKind, RingProfile, check_name};
 use tokio::time::Instant;
 
+use crate::config;
 use crate::output;
 use crate::stop::{Stop, Stops};
 use fleet::{Ended, Fleet};
@@ -48,6 +50,7 @@ const EXAMPLES: &str = "\
 Examples:
   evanesce up                                    3 zones of 2 nodes, 64MiB each
   evanesce up --zones 1 --nodes 1                the smallest cluster
+  evanesce up --namespace user,guarantee=16MiB   keys user:... keep a quarter of each node
   evanesce up --ring evcache --cluster EVCACHE   as Netflix's Java client expects it
   evanesce up --json cluster.json                for scripts: who is where, how to start each
 
@@ -68,6 +71,9 @@ pub(crate) struct Up {
     /// Memory per node, as in 64MiB.
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_memory)]
     memory: String,
+    /// Count, guarantee and limit a namespace by itself on every node, as the node's flag of this name; once for each.
+    #[arg(long = "namespace", value_name = config::NAMESPACE, value_parser = parse_namespace)]
+    namespaces: Vec<String>,
     /// Threads per node, and of the gateway.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: u16,
@@ -99,6 +105,10 @@ fn parse_memory(text: &str) -> Result<String, String> {
         Ok(_) => Err("a node needs at least 8MiB".to_owned()),
         Err(_) => Err("write a size such as 64MiB or 2GiB".to_owned()),
     }
+}
+
+fn parse_namespace(text: &str) -> Result<String, String> {
+    config::parse_namespace(text).map(|_| text.to_owned())
 }
 
 /// Where things are kept.
@@ -158,6 +168,7 @@ impl Up {
     }
 
     async fn run(self) -> anyhow::Result<()> {
+        self.check_namespaces()?;
         let mut stops = Stops::listen()?;
         let json = self.json.as_deref().map(JsonFile::claim).transpose().context("--json")?;
         let data_dir = DataDir::open(self.data_dir.clone())?;
@@ -181,6 +192,18 @@ impl Up {
         lived.and(ended)
     }
 
+    /// Every node would refuse what is wrong with them together: better told once.
+    fn check_namespaces(&self) -> anyhow::Result<()> {
+        let memory: ByteSize = self.memory.parse().map_err(anyhow::Error::msg)?;
+        let namespaces: Result<Vec<_>, _> =
+            self.namespaces.iter().map(|text| config::parse_namespace(text)).collect();
+        let memory_bytes = usize::try_from(memory.as_u64()).unwrap_or(usize::MAX);
+        let faults = namespace_faults(&namespaces.map_err(anyhow::Error::msg)?, memory_bytes);
+        let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
+        anyhow::ensure!(faults.is_empty(), "--namespace: {}", faults.join("; "));
+        Ok(())
+    }
+
     fn shape(&self) -> anyhow::Result<plan::Shape> {
         let exe = std::env::current_exe().context("cannot find this program's own file")?;
         Ok(plan::Shape {
@@ -189,6 +212,7 @@ impl Up {
             profile: self.ring,
             memory: self.memory.clone(),
             threads: self.threads,
+            namespaces: self.namespaces.clone(),
         })
     }
 

@@ -19,6 +19,8 @@ pub(crate) struct Shape {
     pub(crate) profile: RingProfile,
     pub(crate) memory: String,
     pub(crate) threads: u16,
+    /// As the nodes' flag has them.
+    pub(crate) namespaces: Vec<String>,
 }
 
 /// What a process is.
@@ -117,20 +119,23 @@ fn node(shape: &Shape, zone: &str, number: usize, place: Place, discoveries: &st
     let name = format!("{zone}{number}");
     let group = format!("{}-{zone}", shape.cluster);
     let listen = listen_of(place);
-    let options = [
+    let (ring, threads) = (shape.profile.to_string(), shape.threads.to_string());
+    let (memcached, grpc, http) = (listen.to_string(), place.grpc.to_string(), place.http.to_string());
+    let mut options = vec![
         ("cluster", shape.cluster.as_str()),
         ("zone", zone),
         ("group", &group),
         ("name", &name),
         ("discovery", discoveries),
-        ("listen", &listen.to_string()),
-        ("grpc", &place.grpc.to_string()),
-        ("http", &place.http.to_string()),
-        ("ring", &shape.profile.to_string()),
+        ("listen", &memcached),
+        ("grpc", &grpc),
+        ("http", &http),
+        ("ring", &ring),
         ("memory", &shape.memory),
-        ("threads", &shape.threads.to_string()),
+        ("threads", &threads),
         ("drain-deadline", DRAIN_DEADLINE),
     ];
+    options.extend(shape.namespaces.iter().map(|namespace| ("namespace", namespace.as_str())));
     let argv = argv(shape, "node", &options);
     let ring_text = match shape.profile.hash {
         RingHash::Evanesce => name.clone(),

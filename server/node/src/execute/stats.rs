@@ -9,14 +9,15 @@ use super::Context;
 /// memcached's answer where dumping keys is off: with us it always is.
 const CACHEDUMP_NOT_ALLOWED: &str = "CLIENT_ERROR stats cachedump not allowed";
 
-/// Statistics per prefix belong to namespaces, which come later.
-const DETAIL_NOT_OFFERED: &str = "SERVER_ERROR stats detail is not offered";
+/// Prefixes are counted where they are configured, and only there.
+const DETAIL_NOT_OFFERED: &str = "SERVER_ERROR stats detail is not offered: see stats namespaces";
 
 pub(super) fn execute(argument: &[u8], context: &Context<'_>, out: &mut Vec<u8>) {
     let mut words = argument.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
     match words.next().unwrap_or_default() {
         b"" => list(&context.shared.stats(), out),
         b"settings" => list(&context.shared.settings(), out),
+        b"namespaces" => list(&context.shared.namespace_stats(), out),
         b"reset" => {
             context.shared.reset();
             encode::status(out, Status::Reset);
@@ -31,9 +32,9 @@ pub(super) fn execute(argument: &[u8], context: &Context<'_>, out: &mut Vec<u8>)
     }
 }
 
-fn list(stats: &[(&'static str, String)], out: &mut Vec<u8>) {
+fn list(stats: &[(impl AsRef<str>, String)], out: &mut Vec<u8>) {
     for (name, value) in stats {
-        encode::stat(out, name, value);
+        encode::stat(out, name.as_ref(), value);
     }
     encode::end(out);
 }
