@@ -51,6 +51,61 @@ fn drained_node_ends_in_order_and_stays_on_the_ring_as_down() {
     });
 }
 
+/// Numbers of a namespace on each node, in the order of the file.
+fn of_namespace(cluster: &Cluster, namespace: &str, number: &str) -> Vec<u64> {
+    let nodes = cluster.list("nodes").iter().map(|node| node["name"].as_str().unwrap());
+    let stats = nodes.map(|node| cluster.ctl_json(&["stats", node]));
+    let name = format!("namespaces:{namespace}:{number}");
+    stats.map(|stats| stats[&name].as_str().unwrap().parse().unwrap()).collect()
+}
+
+#[test]
+fn flush_of_a_namespace_reaches_every_node_and_leaves_the_others() {
+    let cluster =
+        Cluster::start(&["--namespace", "user,guarantee=2MiB", "--namespace", "session,limit=4MiB"]);
+    for key in ["user:1", "user:2", "session:1", "plain"] {
+        assert_eq!(cluster.ctl(&["set", key, "v"]).status.code(), Some(0));
+    }
+    assert_eq!(of_namespace(&cluster, "user", "guarantee"), [2 << 20; 4]);
+    let unconfirmed = cluster.ctl(&["flush", "--all", "--namespace", "user"]);
+    let said = text(&unconfirmed.stderr);
+    assert!(unconfirmed.status.code() == Some(2) && said.contains("--yes"), "{said}");
+    let found = |key| cluster.ctl(&["get", key]).status.code() == Some(0);
+    assert!(found("user:1"));
+    let flushed = cluster.ctl(&["flush", "--all", "--namespace", "user", "--yes"]);
+    let said = text(&flushed.stdout);
+    assert_eq!((flushed.status.code(), said.matches(" flushed\n").count()), (Some(0), 4), "{said}");
+    assert_eq!(["user:1", "user:2", "session:1", "plain"].map(found), [false, false, true, true]);
+    let left = cluster.ctl_json(&["flush", "--all", "--yes"]);
+    let items: u64 = left.as_array().unwrap().iter().map(|node| node["items"].as_u64().unwrap()).sum();
+    // Each of the four is there once a zone, flushed ones until they are found out.
+    assert!((4..=8).contains(&items), "{left}");
+    assert_eq!(["session:1", "plain"].map(found), [false, false]);
+}
+
+#[test]
+fn flush_that_did_not_reach_all_says_where_and_ends_with_code_one() {
+    let cluster = Cluster::start(&["--namespace", "user"]);
+    let one = cluster.ctl(&["flush", "a1", "--namespace", "usre", "--yes"]);
+    let said = text(&one.stdout);
+    assert!(one.status.code() == Some(1) && said.contains("it has default, user"), "{said}");
+    let discovery = cluster.list("discovery")[0]["grpc"].as_str().unwrap();
+    let wrong = cluster.ctl(&["flush", discovery, "--yes"]);
+    assert!(wrong.status.code() == Some(1) && text(&wrong.stdout).contains("ask a node"), "{wrong:?}");
+    signal(pid(&cluster.list("nodes")[0]), Signal::KILL);
+    let all = cluster.ctl(&["flush", "--all", "--yes", "--timeout", "500ms"]);
+    let said = text(&all.stdout);
+    assert_eq!((all.status.code(), said.matches(" flushed\n").count()), (Some(1), 3), "{said}");
+    assert!(said.lines().any(|line| line.starts_with("a1") && line.contains("not flushed")), "{said}");
+    for usage in [
+        &["flush", "--yes"][..],
+        &["flush", "a1", "--all", "--yes"],
+        &["flush", "a1", "--namespace", "", "--yes"],
+    ] {
+        assert_eq!(cluster.ctl(usage).status.code(), Some(2), "{usage:?}");
+    }
+}
+
 #[test]
 fn stats_are_asked_by_name_and_an_unknown_name_is_told_the_known() {
     let cluster = Cluster::start(&[]);

@@ -3,9 +3,11 @@
 //! ```text
 //!   status topology where ── reach ──> a discovery: clusters, topology ──> each process: Admin
 //!   stats drain           ── reach ──> one process, by node name or address
+//!   flush                 ── reach ──> one node, or every node of the topology
 //!   get set delete        ── item  ──> the smart client
 //! ```
 
+mod flush;
 mod item;
 mod process;
 mod reach;
@@ -15,7 +17,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::builder::NonEmptyStringValueParser;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::output;
 use reach::Reach;
@@ -31,6 +35,7 @@ Examples:
   evanesce ctl set user:42 hello --ttl 10m
   evanesce ctl get user:42 --json
   evanesce ctl drain a1                        finish what is in flight, deregister, end
+  evanesce ctl flush --all --namespace user --yes   drop every item user:... of every node
 
 Exit codes: 0 done; 1 failed, not all answered, or get and delete found nothing; 2 bad usage.";
 
@@ -91,6 +96,22 @@ enum Verb {
         #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
         deadline: Option<Duration>,
     },
+    /// Drop every item, or every item of one namespace, at once. Exit code 1 unless every node asked has done it.
+    Flush {
+        /// A node's name, or its gRPC address.
+        #[arg(value_name = "NODE|ADDR", required_unless_present = "all", conflicts_with = "all")]
+        target: Option<String>,
+        /// Every node of the cluster.
+        #[arg(long)]
+        all: bool,
+        /// Only the items of this namespace, as the nodes are configured; `default` for the keys of none.
+        // A script's empty variable must not come to mean all items.
+        #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+        namespace: Option<String>,
+        /// Do it: what is dropped does not come back.
+        #[arg(long)]
+        yes: bool,
+    },
     /// Read a value. Exit code 1 where there is none.
     Get {
         /// The whole key, its namespace included.
@@ -130,6 +151,11 @@ enum Done {
 impl Ctl {
     /// Does one thing and ends.
     pub(crate) fn main(self) -> ExitCode {
+        if let Verb::Flush { target, namespace, yes: false, .. } = &self.verb {
+            let refused = flush::unconfirmed(target.as_deref(), namespace.as_deref());
+            // As clap does for any flag that is missing: exit code 2.
+            Self::command().error(ErrorKind::MissingRequiredArgument, refused).exit();
+        }
         let outcome = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -153,6 +179,9 @@ impl Ctl {
             Verb::Topology => ring::topology(&reach, json).await,
             Verb::Stats { target } => process::stats(&reach, &target, json).await,
             Verb::Drain { target, deadline } => process::drain(&reach, &target, deadline, json).await,
+            Verb::Flush { target, namespace, .. } => {
+                flush::flush(&reach, target.as_deref(), namespace.as_deref(), json).await
+            }
             Verb::Where { key } => ring::find(&reach, &key, json).await,
             Verb::Get { key } => item::get(&reach, self.zone, &key, json).await,
             Verb::Set { key, value, ttl } => item::set(&reach, self.zone, &key, value, ttl, json).await,
