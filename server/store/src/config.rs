@@ -132,7 +132,7 @@ impl StoreConfig {
     /// Checks the configuration and derives the sizes.
     pub(crate) fn layout(&self) -> Result<Layout, StoreConfigError> {
         let (shards, memory_bytes) = (self.shards.get(), self.memory_bytes);
-        let least = shards * (SEGMENTS_PER_SHARD_MIN + 4) * SEGMENT_BYTES_MIN;
+        let least = shards.saturating_mul((SEGMENTS_PER_SHARD_MIN + 4) * SEGMENT_BYTES_MIN);
         if memory_bytes < least {
             return Err(StoreConfigError::MemoryTooSmall { memory_bytes, shards, least });
         }

@@ -68,6 +68,9 @@ impl Shard {
 
     /// The version of what is known of a key, if it is newer than the delete's.
     fn newer(&self, hash: Hash, version: Version, old: Option<(Location, Header)>) -> Option<Version> {
+        if version > Version::ACCEPTED_MAX {
+            return Some(Version::ACCEPTED_MAX);
+        }
         let there = old.map(|(_, old)| old.version).unwrap_or_default();
         let newest = there.max(self.tombstones.of(hash.whole));
         (newest > version).then_some(newest)

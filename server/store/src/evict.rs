@@ -32,6 +32,9 @@ const COMPACT_SHARD_PART: usize = 24;
 /// Items whose slots are read ahead of their judgement, so that the memory's answers overlap.
 const LOOK_AHEAD: usize = 32;
 
+/// Bytes moved that count as much work as one item judged.
+const WORK_BYTES: usize = 256;
+
 /// Which queue an item is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Queue {
@@ -105,23 +108,23 @@ enum Fate {
 }
 
 impl Shard {
-    /// Frees some memory, or brings some closer to being freed. `harshly` spares no item, whatever its frequency.
-    /// Answers whether there was anything to do.
-    pub(crate) fn reclaim(&mut self, now: Time, harshly: bool) -> bool {
+    /// Frees some memory, or brings some closer to being freed. When the operation has done all the gentle work that it
+    /// may, no item is spared, whatever its frequency. Answers whether there was anything to do.
+    pub(crate) fn reclaim(&mut self, now: Time) -> bool {
         if let Some(segment) = self.most_dead() {
             self.compact(segment, now);
             return true;
         }
-        self.reclaim_from(self.victim_space(), now, harshly)
+        self.reclaim_from(self.victim_space(), now)
     }
 
     /// As [`Shard::reclaim`], from one space.
-    pub(crate) fn reclaim_from(&mut self, space: usize, now: Time, harshly: bool) -> bool {
+    pub(crate) fn reclaim_from(&mut self, space: usize, now: Time) -> bool {
         if self.spaces[space].next().is_none() {
             self.seal_all(space as u8);
         }
         let Some(segment) = self.spaces[space].next() else { return false };
-        self.evict(segment, now, harshly);
+        self.evict(segment, now, self.work >= self.gentle_until);
         true
     }
 
@@ -186,6 +189,7 @@ impl Shard {
         let fifo = self.spaces[usize::from(segment.home.space)].of(segment.home.queue);
         fifo.segments -= 1;
         match fifo.units.front() {
+            _ if segment.sealed.is_none() => {}
             Some(first) if *first == id => drop(fifo.units.pop_front()),
             _ => fifo.units.retain(|unit| *unit != id),
         }
@@ -211,6 +215,7 @@ impl Shard {
             }
             std::hint::black_box(read);
             for (location, header, hash) in ahead.drain(..) {
+                self.work += 1;
                 visit(self, location, &header, hash);
             }
         }
@@ -265,6 +270,7 @@ impl Shard {
         let found = found.expect("a live item is in the table");
         let to = self.push_open(home, header, key, &[body]);
         self.table.relocate(found, to.pack());
+        self.work += (body.len() / WORK_BYTES) as u64;
         let after = self.segments.get(to.segment).footprint(header);
         let before = item::footprint(bytes, header);
         self.item_bytes = self.item_bytes + after - before;
@@ -325,7 +331,8 @@ impl Shard {
         if !self.survivors_room(home, Kind::Pieces, bytes, header, now) {
             return false;
         }
-        let to = self.push_piece(home, hash, piece, header);
+        let to = self.push_piece(home, hash, piece);
+        self.work += 1 + (piece.len() / WORK_BYTES) as u64;
         let bytes = self.segments.get_mut(item.segment).at_mut(item.offset);
         large::replace(item::body_mut(bytes, header), from, to);
         true

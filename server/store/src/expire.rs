@@ -36,22 +36,20 @@ impl Shard {
             let id = self.cursor.segment % self.segments.end();
             self.cursor.segment = id + 1;
             let is_due = |segment: &Segment| {
-                let is_over = segment.due_ms() <= now.0 || self.flushes.covers(segment.version_max());
+                let is_over = segment.due_ms() <= now.0 || self.flushes.may_cover(segment.looked());
                 is_over && segment.live_items() > 0 && segment.kind() == Kind::Items
             };
             if self.segments.try_get(id).is_some_and(is_due) {
                 self.expire_segment(id, now, &mut step);
             }
         }
-        while let Some(slab) = self.table.spare() {
-            drop(slab);
-        }
+        self.spare_slabs();
         step
     }
 
     /// Drops the expired and flushed items of a segment; with the last one the segment itself goes.
     fn expire_segment(&mut self, id: u32, now: Time, step: &mut Step) {
-        self.segments.get_mut(id).forget_due(now);
+        self.segments.get_mut(id).forget_due(now, self.flushes.latest());
         let mut next = self.segments.get(id).next_live(0);
         while let Some((offset, header)) = next {
             step.visited += 1;

@@ -10,8 +10,6 @@ pub(crate) struct Flushes {
     next_ms: u64,
     /// The latest of all watermarks.
     watermark_max: Version,
-    /// The earliest of all watermarks.
-    watermark_min: Version,
 }
 
 /// One namespace's flush.
@@ -29,7 +27,6 @@ impl Flushes {
             namespaces: vec![Flush::default(); namespaces],
             next_ms: u64::MAX,
             watermark_max: Version::default(),
-            watermark_min: Version::default(),
         }
     }
 
@@ -54,7 +51,6 @@ impl Flushes {
         }
         let watermarks = || self.namespaces.iter().map(|flush| flush.watermark);
         self.watermark_max = watermarks().max().unwrap_or_default();
-        self.watermark_min = watermarks().min().unwrap_or_default();
         self.look_ahead();
     }
 
@@ -63,9 +59,9 @@ impl Flushes {
         version < self.watermark_max
     }
 
-    /// Every namespace's items of this version are gone.
-    pub(crate) fn covers(&self, version: Version) -> bool {
-        version < self.watermark_min
+    /// The latest watermark.
+    pub(crate) fn latest(&self) -> Version {
+        self.watermark_max
     }
 
     /// A namespace's items before this version are gone.
@@ -92,9 +88,9 @@ mod tests {
         flushes.carry_out(Time(100), Version(7));
         assert_eq!((flushes.watermark(0), flushes.watermark(1)), (Version(0), Version(7)));
         assert!(flushes.may_cover(Version(6)) && !flushes.may_cover(Version(7)));
-        assert!(!flushes.covers(Version(6)) && !flushes.is_due(Time(u64::MAX - 1)));
+        assert!(flushes.latest() == Version(7) && !flushes.is_due(Time(u64::MAX - 1)));
         flushes.add(None, Time(200));
         flushes.carry_out(Time(200), Version(9));
-        assert!(flushes.covers(Version(8)) && !flushes.covers(Version(9)));
+        assert!(flushes.watermark(0) == Version(9) && !flushes.may_cover(Version(9)));
     }
 }

@@ -162,7 +162,7 @@ impl Header {
     }
 
     pub(crate) fn is_expired(&self, now: Time) -> bool {
-        self.expires_ms <= now.0
+        self.expires_ms <= now.0 && self.expires_ms != NEVER
     }
 
     pub(crate) fn touch(&mut self, now: Time) {
@@ -174,7 +174,7 @@ impl Header {
         let secs = now.0 / 1000;
         let behind = (secs as u32).wrapping_sub(self.accessed) << (u32::BITS - ACCESS_BITS);
         let behind = i64::from(behind as i32 >> (u32::BITS - ACCESS_BITS));
-        Time(secs.saturating_add_signed(-behind) * 1000)
+        Time(secs.saturating_add_signed(-behind).saturating_mul(1000))
     }
 
     /// Reads the header at the start of `bytes`, in a segment of this base.
@@ -275,6 +275,11 @@ pub(crate) fn note(bytes: &mut [u8], header: &Header) {
     let noted = (marks(bytes).0 & shape) | (header.marks.0 & !shape);
     bytes[..2].copy_from_slice(&noted.to_le_bytes());
     bytes[3..FIXED_BYTES].copy_from_slice(&header.accessed.to_le_bytes()[..3]);
+}
+
+/// Whether the item at the start of `bytes` is dead.
+pub(crate) fn is_dead(bytes: &[u8]) -> bool {
+    marks(bytes).has(Marks::DEAD)
 }
 
 /// Marks the item at the start of `bytes` as dead.

@@ -24,18 +24,23 @@ pub(crate) enum Sight {
 }
 
 impl Shard {
-    /// Reads what lookups of these hashes will read, so that the memory's answers overlap: first all slots of the table,
-    /// then the items they name.
-    pub(crate) fn read_ahead(&self, hashes: impl Iterator<Item = Hash> + Clone) {
-        // The table's records and slots, then the segments' descriptions, then the items: each stage's misses overlap.
+    /// Reads what lookups of these hashes will read, so that the memory's answers overlap: first the table's slots, then
+    /// the items they name. Tells where each item most likely is.
+    pub(crate) fn read_ahead(
+        &self,
+        indexes: impl Iterator<Item = usize> + Clone,
+        hashes: &[Hash],
+        mut hint: impl FnMut(usize, Location),
+    ) {
         let mut read = 0;
-        for hash in hashes.clone() {
-            read ^= self.table.touch(hash.order);
+        for index in indexes.clone() {
+            read ^= self.table.touch(hashes[index].order);
         }
-        for hash in hashes {
-            if let Some(found) = self.table.find(hash.order, |_| true) {
+        for index in indexes {
+            if let Some(found) = self.table.find(hashes[index].order, |_| true) {
                 let location = Location::unpack(found.place);
                 read ^= u64::from(self.segments.get(location.segment).at(location.offset)[0]);
+                hint(index, location);
             }
         }
         std::hint::black_box(read);
@@ -43,8 +48,14 @@ impl Shard {
 
     /// Does all that a lookup changes, except to drop an item that its own touch ended: that is still to be
     /// shown by [`Shard::show`].
-    pub(crate) fn look(&mut self, hash: Hash, read: &Read<'_>, now: Time) -> Result<Sight, NeedRoom> {
-        let Some((location, before)) = self.live(hash, read.key, now) else {
+    pub(crate) fn look(
+        &mut self,
+        hash: Hash,
+        hint: Option<Location>,
+        read: &Read<'_>,
+        now: Time,
+    ) -> Result<Sight, NeedRoom> {
+        let Some((location, before)) = self.live_at(hash, hint, read.key, now) else {
             let sight = self.vivify(hash, read, now)?;
             self.usage_of(read.key).misses += 1;
             return Ok(sight);
@@ -112,7 +123,8 @@ impl Shard {
             return Ok(Sight::Stillborn { header: self.stillborn(hash, &new, now) });
         }
         self.put(hash, new, now)?;
-        let (location, mut header) = self.live(hash, read.key, now).expect("it was just stored");
+        let (location, mut header) =
+            self.live(hash, read.key, now).expect("it was just stored, and nothing flushed");
         // The winner itself does not see that the win was sent.
         header.marks = Marks::default();
         Ok(Sight::Item { location, header, win: true, ends: false })

@@ -9,9 +9,9 @@ use crate::segment::{Kind, Location, Segment};
 use crate::shard::{Hash, Shard};
 use crate::table::Room;
 
-/// Evictions that may spare items by their frequency before one spares none: bounds the copying that one write can
-/// cause, whatever the readers did.
-const GENTLE_EVICTIONS_MAX: usize = 16;
+/// Work of evictions that may spare items by their frequency before one spares none, in items judged and units of 256
+/// bytes moved: bounds the time that one operation can take, whatever the readers did, to a few milliseconds.
+pub(crate) const GENTLE_WORK_MAX: u64 = 4 << 10;
 /// Rounds of making every kind of room that an item needs. The second finds what the first left; more are needed only
 /// while other threads take what was freed.
 const ROUNDS_MAX: usize = 8;
@@ -42,10 +42,12 @@ impl Shard {
             true => large::segments_for(self.shared.layout.segment_bytes, value_bytes),
             false => 0,
         };
+        if pieces > 0 || !self.has_room(home, Kind::Items, header.footprint_max()) {
+            self.keep_to_limit(home.space, pieces, now);
+        }
         // Making one kind of room may take another away again: evictions fill and end open segments.
         for _ in 0..ROUNDS_MAX {
-            self.keep_to_limit(Some(home.space), pieces, now);
-            self.gather(pieces, home.space, now)?;
+            self.gather(pieces, now)?;
             self.table_room(hash, now)?;
             self.open_room(home, header.footprint_max(), header, now)?;
             let is_open = self.has_room(home, Kind::Items, header.footprint_max());
@@ -53,7 +55,7 @@ impl Shard {
                 return Ok(());
             }
         }
-        Err(NeedRoom::Segments(pieces + 1))
+        Err(NeedRoom::Segments((pieces + 1).saturating_sub(self.grant.len()).max(1)))
     }
 
     /// Makes sure that a queue has an open segment with room for `footprint` bytes.
@@ -67,7 +69,7 @@ impl Shard {
         if self.has_room(home, Kind::Items, footprint) {
             return Ok(());
         }
-        let buffer = self.buffer(Some(home.space), now)?;
+        let buffer = self.buffer(now)?;
         // Survivors of an eviction may have opened a segment in the meantime.
         if self.has_room(home, Kind::Items, footprint) {
             self.grant.push(buffer);
@@ -97,10 +99,10 @@ impl Shard {
     }
 
     /// Makes sure that so many segments are in hand.
-    fn gather(&mut self, segments: usize, space: u8, now: Time) -> Result<(), NeedRoom> {
+    fn gather(&mut self, segments: usize, now: Time) -> Result<(), NeedRoom> {
         while self.grant.len() < segments {
             let missing = segments - self.grant.len();
-            let buffer = self.new_buffer(Some(space), now, missing)?;
+            let buffer = self.new_buffer(now, missing)?;
             self.grant.push(buffer);
         }
         Ok(())
@@ -110,59 +112,64 @@ impl Shard {
     fn table_room(&mut self, hash: Hash, now: Time) -> Result<(), NeedRoom> {
         loop {
             match self.table.room(hash.order) {
-                Room::Ready => return Ok(()),
+                Room::Ready if !self.table.ghosts_are_short() => return Ok(()),
                 Room::Never => return Err(NeedRoom::Never),
-                Room::Slab => {
-                    let slab = self.buffer(None, now)?;
+                Room::Ready | Room::Slab => {
+                    let slab = self.buffer(now)?;
                     self.table.give(slab);
                 }
             }
         }
     }
 
-    /// A buffer for a new segment, of a space or of the table.
-    fn buffer(&mut self, space: Option<u8>, now: Time) -> Result<Buffer, NeedRoom> {
+    /// A buffer for a new segment, of items or of the table.
+    fn buffer(&mut self, now: Time) -> Result<Buffer, NeedRoom> {
         match self.grant.pop() {
             Some(buffer) => Ok(buffer),
-            None => self.new_buffer(space, now, 1),
+            None => self.new_buffer(now, 1),
         }
     }
 
-    fn new_buffer(&mut self, space: Option<u8>, now: Time, wanted: usize) -> Result<Buffer, NeedRoom> {
-        self.keep_to_limit(space, 1, now);
-        for evictions in 0.. {
+    fn new_buffer(&mut self, now: Time, wanted: usize) -> Result<Buffer, NeedRoom> {
+        loop {
             if let Some(buffer) = self.shared.arena.take() {
                 return Ok(buffer);
             }
-            if self.is_poor() || !self.reclaim(now, evictions >= GENTLE_EVICTIONS_MAX) {
+            if !self.spare_slabs() && (self.is_poor() || !self.reclaim(now)) {
                 break;
             }
         }
         Err(NeedRoom::Segments(wanted))
     }
 
-    /// Evicts from a space until it may hold so many segments more.
-    fn keep_to_limit(&mut self, space: Option<u8>, more: usize, now: Time) {
-        let Some(space) = space.map(usize::from) else { return };
-        let mut evictions = 0;
-        while self.spaces[space].segments().saturating_add(more) > self.spaces[space].limit.max(SEGMENTS_MIN)
-            && self.reclaim_from(space, now, evictions >= GENTLE_EVICTIONS_MAX)
-        {
-            evictions += 1;
+    /// Evicts from a space until it may hold one segment more, and those of a large item's pieces. An item that exceeds
+    /// its namespace's limit by itself is let in all the same, alone.
+    fn keep_to_limit(&mut self, space: u8, pieces: usize, now: Time) {
+        let space = usize::from(space);
+        let limit = self.spaces[space].limit.max(SEGMENTS_MIN).max(pieces + 1);
+        while self.spaces[space].segments().saturating_add(pieces) >= limit && self.reclaim_from(space, now) {
         }
+    }
+
+    /// Gives the table's idle memory back. Answers whether there was any.
+    pub(crate) fn spare_slabs(&mut self) -> bool {
+        let before = self.table.slabs();
+        while let Some(slab) = self.table.spare() {
+            drop(slab);
+        }
+        self.table.slabs() < before
     }
 
     /// Frees memory until there is a segment, or nothing is left.
     pub(crate) fn make_room(&mut self, now: Time) -> Option<Buffer> {
-        for evictions in 0.. {
+        loop {
             if let Some(buffer) = self.shared.arena.take() {
                 return Some(buffer);
             }
-            if !self.reclaim(now, evictions >= GENTLE_EVICTIONS_MAX) {
+            if !self.spare_slabs() && !self.reclaim(now) {
                 return None;
             }
         }
-        None
     }
 
     /// This shard holds so little that others should give first.
@@ -200,7 +207,12 @@ impl Shard {
     pub(crate) fn seal_all(&mut self, space: u8) {
         for queue in [Queue::Small, Queue::Main] {
             for kind in [Kind::Items, Kind::Pieces] {
-                self.seal(Home { space, queue }, kind);
+                let home = Home { space, queue };
+                let open = self.fifo(home).open[kind as usize];
+                match open.filter(|open| self.segments.get(*open).live_items() == 0) {
+                    Some(empty) => self.drop_empty(empty),
+                    None => self.seal(home, kind),
+                }
             }
         }
     }
@@ -213,9 +225,9 @@ impl Shard {
     }
 
     /// Adds a piece to a queue's open segment of pieces, which has room.
-    pub(crate) fn push_piece(&mut self, home: Home, hash: Hash, piece: &[u8], header: &Header) -> Location {
+    pub(crate) fn push_piece(&mut self, home: Home, hash: Hash, piece: &[u8]) -> Location {
         let segment = self.fifo(home).open[Kind::Pieces as usize].expect("the caller made room");
-        let offset = self.segments.get_mut(segment).push_piece(hash.whole, piece, header);
+        let offset = self.segments.get_mut(segment).push_piece(hash.whole, piece);
         Location { segment, offset }
     }
 
@@ -235,7 +247,7 @@ impl Shard {
                 let buffer = self.grant.pop().expect("segments for all pieces are in hand");
                 self.open(home, Kind::Pieces, buffer, header, now);
             }
-            places.push(self.push_piece(home, hash, piece, header));
+            places.push(self.push_piece(home, hash, piece));
         }
         large::encode_list(&places)
     }

@@ -73,7 +73,8 @@ pub(crate) struct Segment {
     live_items: u32,
     /// What the versions of items count from.
     base: u64,
-    version_max: Version,
+    /// No item in it is covered by a flush up to this one.
+    looked: Version,
     due: Due,
 }
 
@@ -92,7 +93,7 @@ impl Segment {
             live_bytes: 0,
             live_items: 0,
             base: version.0.saturating_sub(VERSION_SLACK),
-            version_max: Version::default(),
+            looked: version,
             due: Due::new(now.0),
         }
     }
@@ -118,9 +119,9 @@ impl Segment {
         self.due.next_ms()
     }
 
-    /// No item in it is newer.
-    pub(crate) fn version_max(&self) -> Version {
-        self.version_max
+    /// Flushes after this one may cover items in it.
+    pub(crate) fn looked(&self) -> Version {
+        self.looked
     }
 
     /// Bytes not yet used.
@@ -189,12 +190,11 @@ impl Segment {
     }
 
     /// Adds a piece of a large value. The caller has made sure of the room. Answers where it lies.
-    pub(crate) fn push_piece(&mut self, hash: u64, bytes: &[u8], header: &Header) -> u32 {
+    pub(crate) fn push_piece(&mut self, hash: u64, bytes: &[u8]) -> u32 {
         let Body::Pieces(log) = &mut self.body else { unreachable!("pieces go to segments of pieces") };
         let (offset, place) = log.append(large::PIECE_HEADER_BYTES + bytes.len());
         large::encode_piece(place, hash, bytes);
         self.grow(large::PIECE_HEADER_BYTES + bytes.len());
-        self.version_max = self.version_max.max(header.version);
         offset as u32
     }
 
@@ -214,12 +214,13 @@ impl Segment {
 
     /// An item of this segment has this version and expiry now.
     pub(crate) fn note(&mut self, header: &Header) {
-        self.version_max = self.version_max.max(header.version);
         self.due.add(header.expires_ms);
     }
 
-    /// Forgets what was known of expiries: [`Segment::note`] tells anew.
-    pub(crate) fn forget_due(&mut self, now: Time) {
+    /// It is about to be looked through for expired items and those of flushes up to `flush`. Forgets what was known
+    /// of expiries: [`Segment::note`] tells anew.
+    pub(crate) fn forget_due(&mut self, now: Time, flush: Version) {
+        self.looked = flush;
         self.due = Due::new(now.0);
     }
 

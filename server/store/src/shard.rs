@@ -98,13 +98,6 @@ impl Shared {
         let product = (shard as u128) << 64 | u128::from(order);
         product.div_ceil(u128::from(self.shards)) as u64
     }
-
-    /// A hash of values, to choose between two of one version.
-    pub(crate) fn value_hash(&self, parts: impl Iterator<Item = impl AsRef<[u8]>>) -> u64 {
-        // The same on every node, whatever its seed.
-        let mix = |sum: u64, byte: &u8| (sum ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        parts.fold(0xcbf2_9ce4_8422_2325, |sum, part| part.as_ref().iter().fold(sum, mix))
-    }
 }
 
 /// One lock domain.
@@ -117,6 +110,10 @@ pub(crate) struct Shard {
     pub(crate) grant: Vec<Buffer>,
     /// Segments ever sealed: the age of queues.
     pub(crate) seals: u64,
+    /// Work of evictions so far: see [`crate::room`].
+    pub(crate) work: u64,
+    /// Evictions are gentle until this much work is done.
+    pub(crate) gentle_until: u64,
     pub(crate) counters: StoreStats,
     pub(crate) usage: Vec<Usage>,
     pub(crate) cursor: Cursor,
@@ -152,7 +149,7 @@ pub(crate) struct NewItem<'a> {
 
 impl Shard {
     /// An empty shard.
-    pub(crate) fn new(shared: Arc<Shared>, writer: u16) -> Shard {
+    pub(crate) fn new(shared: Arc<Shared>, index: usize, writer: u16) -> Shard {
         let layout = shared.layout;
         let segments = |bytes: usize| bytes / layout.segment_bytes / layout.shards;
         let space = |(guarantee, limit): (usize, Option<usize>)| Space {
@@ -166,25 +163,42 @@ impl Shard {
             spaces: shared.namespaces.spaces().into_iter().map(space).collect(),
             grant: Vec::new(),
             seals: 0,
+            work: 0,
+            gentle_until: 0,
             counters: StoreStats::default(),
             usage: vec![Usage::default(); shared.namespaces.count()],
             cursor: Cursor::default(),
             item_bytes: 0,
             tombstones: Tombstones::new(layout.tombstones),
             flushes: Flushes::new(shared.namespaces.count()),
-            stamper: Stamper::new(writer),
+            stamper: Stamper::new(writer, index, layout.shards),
             version_seen: Version::default(),
             shared,
         }
     }
 
-    /// The item under `key` at `now`, if there is one. Every operation comes by here, so this is also where a flush
-    /// whose time has come is carried out, and an expired or flushed item found out.
+    /// The item under `key` at `now`, if there is one; an expired or flushed one is found out here. The operation has
+    /// called [`Shard::settle`] when it began, and not again: a flush comes before it or after it.
     #[inline]
     pub(crate) fn live(&mut self, hash: Hash, key: &[u8], now: Time) -> Option<(Location, Header)> {
-        self.settle(now);
-        let found = self.table.find(hash.order, |place| self.key_is(Location::unpack(place), key))?;
-        let location = Location::unpack(found.place);
+        self.live_at(hash, None, key, now)
+    }
+
+    /// As [`Shard::live`], with a hint where the item may be.
+    pub(crate) fn live_at(
+        &mut self,
+        hash: Hash,
+        hint: Option<Location>,
+        key: &[u8],
+        now: Time,
+    ) -> Option<(Location, Header)> {
+        let location = match hint.filter(|hint| self.is_live_at(*hint, key)) {
+            Some(hint) => hint,
+            None => {
+                let is_it = |place| self.key_is(Location::unpack(place), key);
+                Location::unpack(self.table.find(hash.order, is_it)?.place)
+            }
+        };
         let header = self.header(location);
         if header.is_expired(now) || self.is_flushed(&header, key) {
             self.count_ended(&header, key, now);
@@ -192,6 +206,16 @@ impl Shard {
             return None;
         }
         Some((location, header))
+    }
+
+    /// Whether a hint still holds: an item that is not dead is in the table.
+    fn is_live_at(&self, hint: Location, key: &[u8]) -> bool {
+        let Some(segment) = self.segments.try_get(hint.segment).filter(|segment| hint.offset < segment.end())
+        else {
+            return false;
+        };
+        let bytes = segment.at(hint.offset);
+        item::key_is(bytes, key) && !item::is_dead(bytes)
     }
 
     /// Takes notice of the time.

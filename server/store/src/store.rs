@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use crate::arena::{Arena, Buffer};
 use crate::namespace::Namespaces;
-use crate::room::NeedRoom;
+use crate::room::{GENTLE_WORK_MAX, NeedRoom};
 use crate::shard::{Hash, Shard, Shared};
 use crate::walk::{Digest, Walked};
 use crate::{
@@ -20,6 +20,8 @@ use crate::{
 /// How often an operation may ask for room before it counts as out of memory. Each time it asks, one need is met for
 /// good (table, segment), so a few suffice unless others take what was freed.
 const ROOM_ATTEMPTS_MAX: usize = 16;
+/// An operation that lacks more segments than this waits until no other such one is at work.
+const FEW_SEGMENTS: usize = 2;
 /// Lookups of one batch that are made ahead of each other: the bits of a word.
 const AHEAD_MAX: usize = u64::BITS as usize;
 
@@ -29,13 +31,15 @@ const AHEAD_MAX: usize = u64::BITS as usize;
 ///
 /// Whatever stores an item panics when its key is longer than 250 bytes: callers check their input.
 ///
-/// Lock order: a shard, then the arena's free list. No thread ever holds two shards' locks.
+/// Lock order: the lock of large operations, a shard, the arena's free list. No thread ever holds two shards' locks.
 #[derive(Debug)]
 pub struct Store {
     shards: Box<[Slot]>,
     shared: Arc<Shared>,
     /// The shard at which the next step of expiry begins.
     expire_next: AtomicUsize,
+    /// Held by the one operation that may hold more than a few segments while it waits for others.
+    large: Mutex<()>,
 }
 
 /// A shard on cache lines of its own.
@@ -66,21 +70,28 @@ impl Store {
         let arena = Arena::new(layout.segments, layout.segment_bytes)
             .map_err(|error| StoreConfigError::Refused { memory_bytes, kind: error.kind() })?;
         let shared = Arc::new(Shared::new(layout, arena, namespaces, config.hash_seed, shards));
-        let slot = |_| Slot {
-            shard: Mutex::new(Shard::new(Arc::clone(&shared), config.writer)),
+        let slot = |index| Slot {
+            shard: Mutex::new(Shard::new(Arc::clone(&shared), index, config.writer)),
             held: AtomicUsize::new(0),
         };
         let shards = (0..shards).map(slot).collect();
-        Ok(Store { shards, shared, expire_next: AtomicUsize::new(0) })
+        Ok(Store { shards, shared, expire_next: AtomicUsize::new(0), large: Mutex::new(()) })
     }
 
     /// Looks a key up and lets `visit` see what is there while its shard is locked: `visit` must not call the store,
     /// and should copy or clone and return.
     pub fn read<R>(&self, read: &Read<'_>, now: Time, visit: impl FnOnce(Lookup<'_>) -> R) -> R {
         let hash = self.shared.hash(read.key);
+        if read.vivify.is_none() && read.touch.is_none() {
+            let mut shard = self.shards[hash.shard as usize].shard.lock();
+            shard.settle(now);
+            if let Ok(sight) = shard.look(hash, None, read, now) {
+                return shard.show(hash, &sight, now, visit);
+            }
+        }
         let mut visit = Some(visit);
         let result = self.run(hash, now, |shard| {
-            let sight = shard.look(hash, read, now)?;
+            let sight = shard.look(hash, None, read, now)?;
             Ok(visit.take().map(|visit| shard.show(hash, &sight, now, visit)))
         });
         match (result.flatten(), visit) {
@@ -113,7 +124,7 @@ impl Store {
             self.by_shard(keys.by_ref().take(AHEAD_MAX), |hashes, group| {
                 let shard = hashes[group.trailing_zeros() as usize].shard;
                 let shard = self.shards[shard as usize].shard.lock();
-                shard.read_ahead(bits(group).map(|index| hashes[index]));
+                shard.read_ahead(bits(group), hashes, |_, _| {});
             });
         }
     }
@@ -145,14 +156,19 @@ impl Store {
         while left != 0 {
             let slot = &self.shards[hashes[left.trailing_zeros() as usize].shard as usize];
             let mut shard = slot.shard.lock();
-            shard.read_ahead(bits(left).map(|index| hashes[index]));
+            shard.settle(now);
+            let mut hints = [None; AHEAD_MAX];
+            if left & (left - 1) != 0 {
+                shard.read_ahead(bits(left), hashes, |index, hint| hints[index] = Some(hint));
+            }
             while left != 0 {
                 let index = left.trailing_zeros() as usize;
                 // One that may need room is done on its own.
                 if reads[index].vivify.is_some() || reads[index].touch.is_some() {
                     break;
                 }
-                let Ok(sight) = shard.look(hashes[index], &reads[index], now) else { break };
+                let looked = shard.look(hashes[index], hints[index], &reads[index], now);
+                let Ok(sight) = looked else { break };
                 shard.show(hashes[index], &sight, now, |lookup| visit(index, lookup));
                 left &= left - 1;
             }
@@ -264,6 +280,9 @@ impl Store {
 
     /// Visits what is remembered of deletes in a range of hashes: hash and version, in no order.
     pub fn tombstones(&self, hashes: &RangeInclusive<u64>, mut visit: impl FnMut(u64, Version)) {
+        if hashes.is_empty() {
+            return;
+        }
         let (first, last) =
             (self.shared.split(*hashes.start()).shard, self.shared.split(*hashes.end()).shard);
         for slot in &self.shards[first as usize..=last as usize] {
@@ -336,14 +355,17 @@ impl Store {
         now: Time,
         mut operation: impl FnMut(&mut Shard) -> Result<R, NeedRoom>,
     ) -> Option<R> {
-        let mut grant = Vec::new();
+        let (mut grant, mut gentle_work, mut alone) = (Vec::new(), GENTLE_WORK_MAX, None);
         for _ in 0..ROOM_ATTEMPTS_MAX {
             let slot = &self.shards[hash.shard as usize];
             let mut shard = slot.shard.lock();
             let held = shard.held_segments();
+            shard.settle(now);
             shard.grant = std::mem::take(&mut grant);
+            shard.gentle_until = shard.work + gentle_work;
             let result = operation(&mut shard);
-            let kept = std::mem::take(&mut shard.grant);
+            gentle_work = shard.gentle_until.saturating_sub(shard.work);
+            let mut kept = std::mem::take(&mut shard.grant);
             if shard.held_segments() != held {
                 slot.publish(&shard);
             }
@@ -351,10 +373,15 @@ impl Store {
             match result {
                 Ok(result) => return Some(result),
                 Err(NeedRoom::Never) => return None,
+                Err(NeedRoom::Segments(count)) if count > FEW_SEGMENTS && alone.is_none() => {
+                    // Two that each hold half of what they need would starve each other.
+                    kept.clear();
+                    alone = Some(self.large.lock());
+                }
                 Err(NeedRoom::Segments(count)) => {
                     grant = kept;
                     for _ in 0..count {
-                        grant.push(self.make_room(now)?);
+                        grant.push(self.make_room(&mut gentle_work, now)?);
                     }
                 }
             }
@@ -363,14 +390,17 @@ impl Store {
     }
 
     /// Frees a segment: of the shard that holds most, then of the next, one lock at a time.
-    fn make_room(&self, now: Time) -> Option<Buffer> {
+    fn make_room(&self, gentle_work: &mut u64, now: Time) -> Option<Buffer> {
         let held = |at: &usize| self.shards[*at].held.load(Ordering::Relaxed);
         let mut order: Vec<usize> = (0..self.shards.len()).collect();
         order.sort_by_cached_key(|at| std::cmp::Reverse(held(at)));
         order.into_iter().find_map(|at| {
             let slot = &self.shards[at];
             let mut shard = slot.shard.lock();
+            shard.settle(now);
+            shard.gentle_until = shard.work + *gentle_work;
             let buffer = shard.make_room(now);
+            *gentle_work = shard.gentle_until.saturating_sub(shard.work);
             slot.publish(&shard);
             buffer
         })

@@ -251,6 +251,12 @@ impl<S: DerefMut<Target = [u8]>> Table<S> {
         self.ghosts.insert(&mut self.chunks, order, mix);
     }
 
+    /// Whether another slab is wanted for ghosts. Items do without; hit ratios do not.
+    #[inline]
+    pub(crate) fn ghosts_are_short(&self) -> bool {
+        self.ghosts.are_short(&self.chunks, self.len)
+    }
+
     /// Whether a key is remembered; one in some two thousand others is, wrongly.
     #[inline]
     pub(crate) fn ghost_knows(&self, order: u64, mix: u32) -> bool {

@@ -27,6 +27,10 @@ const MAX: u64 = (1 << 63) - 1;
 pub struct Version(pub u64);
 
 impl Version {
+    /// The latest version that a store takes from a writer, of the year 2059: behind it room is left for those that must
+    /// follow.
+    pub const ACCEPTED_MAX: Version = Version(MAX / 2);
+
     /// The first version of an instant and a writer (of which 12 bits count).
     #[must_use]
     pub fn at(time: Time, writer: u16) -> Version {
@@ -40,12 +44,6 @@ impl Version {
         Time((self.0 >> LOW_BITS) + BEGIN_MS)
     }
 
-    /// The least version of the same writer after `self`.
-    fn after(self, writer: u16) -> Version {
-        let next = ((self.0 >> WRITER_BITS) + 1) << WRITER_BITS;
-        Version((next | Version::at(Time(0), writer).0).min(MAX))
-    }
-
     /// How far the version lies ahead of `now`.
     #[must_use]
     pub fn ahead_of(self, now: Time) -> Duration {
@@ -53,22 +51,29 @@ impl Version {
     }
 }
 
-/// Gives out versions that only grow.
+/// Gives out versions that only grow. Of several for one writer each gives out its own share of the counters, so that no
+/// two give out the same.
 #[derive(Debug)]
 pub(crate) struct Stamper {
     last: Version,
     writer: u16,
+    /// Counters of this remainder, divided by `shares`, are its own.
+    share: u64,
+    shares: u64,
 }
 
 impl Stamper {
-    pub(crate) fn new(writer: u16) -> Stamper {
-        Stamper { last: Version(0), writer }
+    pub(crate) fn new(writer: u16, share: usize, shares: usize) -> Stamper {
+        Stamper { last: Version(0), writer, share: share as u64, shares: shares as u64 }
     }
 
     /// A version of `now`, later than all before and than `there`.
     pub(crate) fn next(&mut self, now: Time, there: Version) -> Version {
-        let least = self.last.max(there).after(self.writer);
-        self.last = Version::at(now, self.writer).max(least);
+        let writer = Version::at(Time(0), self.writer).0;
+        let least = (self.last.max(there).0 >> WRITER_BITS) + 1;
+        let count = (Version::at(now, 0).0 >> WRITER_BITS).max(least);
+        let own = count + (self.share + self.shares - count % self.shares) % self.shares;
+        self.last = Version((own << WRITER_BITS | writer).min(MAX));
         self.last
     }
 }
@@ -89,7 +94,7 @@ mod tests {
 
     #[test]
     fn stamps_grow_whatever_the_clock_does() {
-        let mut stamper = Stamper::new(7);
+        let mut stamper = Stamper::new(7, 0, 1);
         let mut last = Version(0);
         for now in [BEGIN_MS + 10, BEGIN_MS + 10, BEGIN_MS + 3, 0, BEGIN_MS + 11] {
             let next = stamper.next(Time(now), Version(0));
@@ -99,5 +104,16 @@ mod tests {
         let there = Version::at(Time(BEGIN_MS + 1000), 9);
         assert!(stamper.next(Time(BEGIN_MS + 12), there) > there);
         assert!(stamper.next(Time(0), Version((1 << 63) - 1)).0 < 1 << 63);
+    }
+
+    #[test]
+    fn stampers_of_one_writer_never_agree() {
+        let mut stampers: Vec<_> = (0..3).map(|share| Stamper::new(7, share, 3)).collect();
+        let mut seen = std::collections::HashSet::new();
+        for now in [5, 5, 5, 6, 6, 9] {
+            for stamper in &mut stampers {
+                assert!(seen.insert(stamper.next(Time(BEGIN_MS + now), Version(0))));
+            }
+        }
     }
 }

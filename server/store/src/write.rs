@@ -1,10 +1,12 @@
 //! Writing: memcached's rules for set, add, replace, append, prepend and cas.
 
+use std::cmp::Ordering;
+
 use crate::item::{self, Header, Marks};
 use crate::room::NeedRoom;
 use crate::segment::Location;
 use crate::shard::{Hash, NewItem, Shard};
-use crate::{Compare, Time, Value, Write, WriteMode, WriteOutcome};
+use crate::{Compare, Time, Value, Version, Write, WriteMode, WriteOutcome};
 
 /// What the rules say about a write, before there is room for it.
 enum Ruling {
@@ -118,12 +120,15 @@ impl Shard {
         now: Time,
     ) -> Result<Option<WriteOutcome>, NeedRoom> {
         let Some(version) = write.version else { return Ok(None) };
+        if version > Version::ACCEPTED_MAX {
+            return Ok(Some(WriteOutcome::Superseded { version: Version::ACCEPTED_MAX }));
+        }
         let watermark = self.flushes.watermark(self.shared.namespaces.of(write.key));
         if version < watermark {
             return Ok(Some(WriteOutcome::Superseded { version: watermark }));
         }
         let deleted = self.tombstones.of(hash.whole);
-        if version <= deleted {
+        if deleted != Version(0) && version <= deleted {
             return Ok(Some(WriteOutcome::Superseded { version: deleted }));
         }
         match old {
@@ -140,8 +145,8 @@ impl Shard {
         }
     }
 
-    /// Two writes of one version: the larger value hash wins, so that all replicas agree; of equal values the later
-    /// expiry.
+    /// Two writes of one version: the larger value wins, by length, then bytes, then flags, so that all replicas agree;
+    /// of equal ones the later expiry.
     fn rule_equal(
         &mut self,
         hash: Hash,
@@ -151,22 +156,21 @@ impl Shard {
         now: Time,
     ) -> Result<Option<WriteOutcome>, NeedRoom> {
         let value = self.value(location, old);
-        let is_same = value.len() == write.value.len() && *value.contiguous() == *write.value;
-        if is_same {
-            let expires_ms = item::expires_ms(write.expiry);
-            if expires_ms > old.expires_ms {
-                let header = Header { expires_ms, ..*old };
-                self.set_header(hash, write.key, location, &header, now)?;
+        let lengths = write.value.len().cmp(&value.len());
+        let order = lengths.then_with(|| compare(write.value, &value)).then(write.flags.cmp(&old.flags));
+        match order {
+            Ordering::Greater => Ok(None),
+            Ordering::Less => Ok(Some(WriteOutcome::Superseded { version: old.version })),
+            Ordering::Equal => {
+                let expires_ms = item::expires_ms(write.expiry);
+                if expires_ms > old.expires_ms {
+                    let header = Header { expires_ms, ..*old };
+                    self.set_header(hash, write.key, location, &header, now)?;
+                }
+                let (cas, value_bytes) = (old.token(), write.value.len());
+                Ok(Some(WriteOutcome::Stored { cas, version: old.version, value_bytes }))
             }
-            let (cas, value_bytes) = (old.token(), write.value.len());
-            return Ok(Some(WriteOutcome::Stored { cas, version: old.version, value_bytes }));
         }
-        let theirs = match &value {
-            Value::Inline(value) => self.shared.value_hash(std::iter::once(value)),
-            Value::Pinned(pieces) => self.shared.value_hash(pieces.iter()),
-        };
-        let ours = self.shared.value_hash(std::iter::once(write.value));
-        Ok((ours <= theirs).then_some(WriteOutcome::Superseded { version: old.version }))
     }
 
     fn refuse_too_large(
@@ -188,6 +192,22 @@ impl Shard {
             self.tombstones.add(hash.whole, version);
         }
         WriteOutcome::TooLarge
+    }
+}
+
+/// The order of a value's bytes and those of another as long.
+fn compare(value: &[u8], other: &Value<'_>) -> Ordering {
+    match other {
+        Value::Inline(other) => value.cmp(other),
+        Value::Pinned(pieces) => {
+            let mut rest = value;
+            let compared = pieces.iter().map(|piece| {
+                let (part, after) = rest.split_at(piece.len());
+                rest = after;
+                part.cmp(piece)
+            });
+            compared.into_iter().find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+        }
     }
 }
 

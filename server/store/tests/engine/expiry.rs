@@ -1,8 +1,8 @@
 //! Proactive expiry: memory of what has expired is free for others.
 
-use evanesce_store::{Expiry, Store, Time};
+use evanesce_store::{Expiry, NamespaceConfig, Store, StoreConfig, Time};
 
-use crate::kit::{MIB, NOW, Random, assert_within, get_at, set, set_until, store, telling};
+use crate::kit::{MIB, NOW, Random, assert_within, config, get_at, set, set_until, store, telling};
 
 fn at(ms: u64) -> Time {
     Time(NOW.0 + ms)
@@ -80,6 +80,29 @@ fn flushed_items_give_their_memory_back() {
     let stats = store.stats();
     assert_eq!((stats.items, stats.flushed, stats.expired, stats.evictions), (0, 3_000, 0, 0));
     assert!(stats.bytes < full / 8, "{stats:?}");
+}
+
+/// A flush of one namespace left its items' memory in use until eviction came by: only segments of which every
+/// namespace was flushed were looked through.
+#[test]
+fn items_of_a_flushed_namespace_give_their_memory_back_and_others_stay() {
+    let namespaces = vec![NamespaceConfig { name: "a".to_owned(), ..NamespaceConfig::default() }];
+    let store = Store::new(StoreConfig { namespaces, ..config(8 * MIB, MIB, 2) }).expect("the config works");
+    for n in 0..3_000 {
+        set(&store, &format!("a:{n}"), &[7; 1_000]);
+        set(&store, &n.to_string(), &[7; 100]);
+    }
+    let full = store.stats().bytes;
+    assert!(store.flush_namespace("a", NOW));
+    expire_all(&store, NOW, 100);
+    let stats = store.stats();
+    assert_eq!((stats.items, stats.flushed, stats.evictions), (3_000, 3_000, 0));
+    assert!(stats.bytes < full / 2, "{stats:?}");
+    // Segments that were looked through are left alone until the next flush.
+    assert_eq!(store.expire(NOW, usize::MAX), 0);
+    store.flush(NOW);
+    expire_all(&store, NOW, 100);
+    assert_eq!((store.stats().items, store.stats().flushed), (0, 6_000));
 }
 
 #[test]

@@ -13,7 +13,7 @@ fn whole(pieces: &[Bytes]) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(seeded(if cfg!(miri) { 1 } else { 20 }))]
+    #![proptest_config(seeded(if cfg!(miri) { 1 } else { 12 }))]
 
     #[test]
     fn value_of_any_size_comes_back_as_written(
@@ -158,4 +158,28 @@ fn batch_shows_large_and_small_values() {
         assert!(!std::mem::replace(&mut seen[index], true), "{index} twice");
     });
     assert!(seen.iter().all(|seen| *seen));
+}
+
+#[test]
+fn values_around_every_border_come_back_as_written() {
+    for memory in [MIB, 64 * MIB] {
+        let store = store(memory, memory / 8, 4);
+        for (key, segment) in
+            [1, 250].into_iter().flat_map(|key| [4096, 16_384, 65_536].map(|segment| (key, segment)))
+        {
+            let key = "k".repeat(key);
+            let inline = (segment / 8 - 255..segment / 8 + 5).step_by(1 + segment / 16_384);
+            // Pieces of a sixteenth of a segment less their headers.
+            let pieces = [1, 2, 16, 17].into_iter().flat_map(|count| {
+                let most = count * (segment / 16 - 12);
+                most - 1..=most + 1
+            });
+            for size in inline.chain(pieces).filter(|size| size + key.len() <= memory / 8) {
+                let value = telling(size as u64, size);
+                set(&store, &key, &value);
+                assert!(get(&store, &key) == Some(value), "{size} bytes under a key of {}", key.len());
+            }
+        }
+        assert_within(&store, memory);
+    }
 }

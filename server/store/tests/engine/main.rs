@@ -10,6 +10,7 @@ mod kit;
 mod large;
 mod model;
 mod namespaces;
+mod regressions;
 mod rules;
 mod stress;
 mod versions;

@@ -317,8 +317,7 @@ impl Both {
         prop_assert_eq!(digest.items, walked.len() as u64);
         for (hash, key, hit) in &walked {
             prop_assert_eq!(*hash, self.store.hash(key));
-            let item =
-                self.naive.items.get(key).cloned().map(|item| in_seconds(NaiveHit { item, win: false }));
+            let item = self.shown(key);
             prop_assert_eq!(Some(hit), item.as_ref());
         }
         let is_sure = |item: &NaiveItem| match item.expiry {
@@ -337,9 +336,7 @@ impl Both {
         for key in (0..keys).map(key_of) {
             self.notice_drops(&key);
             let found = self.peek(&key);
-            let expected =
-                self.naive.items.get(&key).cloned().map(|item| in_seconds(NaiveHit { item, win: false }));
-            prop_assert_eq!(found, expected);
+            prop_assert_eq!(found, self.shown(&key));
         }
         for (index, stats) in self.store.namespace_stats().iter().enumerate() {
             let items = self.naive.items.keys().filter(|key| namespace(key) == index).count() as u64;
