@@ -330,7 +330,7 @@ Loads like those of some of Twitter's clusters: key and value sizes, TTLs, share
 times the memory. Time is simulated. The rate is chosen so that, in a cache that never evicts, live items would fill
 `--pressure` times the memory: below 1 memory suffices when what expires is given back, above 1 it evicts all the
 while. The first half of the requests is to reach the steady state; in the second half the store is asked 25 times,
-without touching, which of the items that have not expired are there; what else its items hold has expired.
+without touching, which of the items that have not expired are there; what other items it has must have expired.
 
 `expired` and `live` are shares of the budget, `expired items` of the items there. Our engine only.";
 
