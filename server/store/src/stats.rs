@@ -10,7 +10,7 @@ pub struct StoreStats {
     pub items_total: u64,
     /// Bytes of the budget in use, by whatever: segments of items and of the table, and what else the store needs.
     pub bytes: u64,
-    /// Bytes of the items there now: headers, keys, values.
+    /// Bytes of the items there now: headers, keys, values; of large values, which lie in pieces, the list of them only.
     pub item_bytes: u64,
     /// The budget in bytes; `bytes` never exceeds it.
     pub limit_bytes: u64,
