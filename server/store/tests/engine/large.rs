@@ -13,7 +13,7 @@ fn whole(pieces: &[Bytes]) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(seeded(if cfg!(miri) { 1 } else { 12 }))]
+    #![proptest_config(seeded(if cfg!(miri) { 1 } else { 20 }))]
 
     #[test]
     fn value_of_any_size_comes_back_as_written(

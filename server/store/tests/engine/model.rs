@@ -21,7 +21,7 @@ const OPS_FEW: usize = if cfg!(miri) { 40 } else { 300 };
 const OPS_MANY: usize = if cfg!(miri) { 60 } else { 600 };
 
 proptest! {
-    #![proptest_config(seeded(cases(120)))]
+    #![proptest_config(seeded(cases(200)))]
 
     #[test]
     fn store_agrees_with_its_twin_when_all_fits(
@@ -38,7 +38,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(seeded(cases(120)))]
+    #![proptest_config(seeded(cases(200)))]
 
     #[test]
     fn evicting_store_never_answers_what_its_twin_would_not(
