@@ -273,7 +273,6 @@ impl Shard {
         self.work += (body.len() / WORK_BYTES) as u64;
         let after = self.segments.get(to.segment).footprint(header);
         let before = item::footprint(bytes, header);
-        self.item_bytes = self.item_bytes + after - before;
         let usage = self.usage_of(key);
         usage.item_bytes = usage.item_bytes + after as u64 - before as u64;
         true
@@ -358,7 +357,6 @@ impl Shard {
     }
 
     fn count_evicted(&mut self, hash: Hash, queue: Queue, header: &Header, key: &[u8]) {
-        self.counters.evictions += 1;
         self.counters.evicted_unfetched += u64::from(!header.marks.has(Marks::FETCHED));
         self.usage_of(key).evictions += 1;
         if queue == Queue::Small {

@@ -15,7 +15,7 @@ use crate::large;
 use crate::namespace::Namespaces;
 use crate::room::NeedRoom;
 use crate::segment::{Location, Segments};
-use crate::stats::{StoreStats, Usage};
+use crate::stats::{Counters, StoreStats, Usage, Usages};
 use crate::table::Table;
 use crate::tombstone::Tombstones;
 use crate::version::Stamper;
@@ -101,29 +101,40 @@ impl Shared {
 }
 
 /// One lock domain.
+///
+/// Its fields lie as they stand here: what every operation changes shares one cache line with the lock, which comes
+/// first; what inserts change follows on the next; then what operations only read. Two threads that take turns at a shard
+/// hand over no more than they must.
+#[repr(C)]
 pub(crate) struct Shard {
+    /// Evictions are gentle until this much work is done.
+    pub(crate) gentle_until: u64,
+    /// The latest version of anything ever stored.
+    version_seen: Version,
+    stamper: Stamper,
+    pub(crate) usage: Usages,
+    /// Segments in hand for the operation that is at work.
+    pub(crate) grant: Vec<Buffer>,
     pub(crate) shared: Arc<Shared>,
+    /// Work of evictions so far: see [`crate::room`].
+    pub(crate) work: u64,
+    pub(crate) flushes: Flushes,
+    pub(crate) tombstones: Tombstones,
     pub(crate) table: Table<Buffer>,
     pub(crate) segments: Segments,
     pub(crate) spaces: Vec<Space>,
-    /// Segments in hand for the operation that is at work.
-    pub(crate) grant: Vec<Buffer>,
     /// Segments ever sealed: the age of queues.
     pub(crate) seals: u64,
-    /// Work of evictions so far: see [`crate::room`].
-    pub(crate) work: u64,
-    /// Evictions are gentle until this much work is done.
-    pub(crate) gentle_until: u64,
-    pub(crate) counters: StoreStats,
-    pub(crate) usage: Vec<Usage>,
+    pub(crate) counters: Counters,
     pub(crate) cursor: Cursor,
-    pub(crate) item_bytes: usize,
-    pub(crate) tombstones: Tombstones,
-    pub(crate) flushes: Flushes,
-    stamper: Stamper,
-    /// The latest version of anything ever stored.
-    version_seen: Version,
 }
+
+/// Bytes of a cache line.
+const LINE_BYTES: usize = 64;
+/// Bytes of the lock, which lies before the shard.
+const LOCK_BYTES: usize = 8;
+// What reads and writes change ends with the line that the lock begins.
+const _: () = assert!(LOCK_BYTES + std::mem::offset_of!(Shard, usage) + 2 * size_of::<u64>() <= LINE_BYTES);
 
 impl std::fmt::Debug for Shard {
     /// Counts and sizes: the rest is too much for anyone to read.
@@ -165,10 +176,9 @@ impl Shard {
             seals: 0,
             work: 0,
             gentle_until: 0,
-            counters: StoreStats::default(),
-            usage: vec![Usage::default(); shared.namespaces.count()],
+            counters: Counters::default(),
+            usage: Usages::new(shared.namespaces.count()),
             cursor: Cursor::default(),
-            item_bytes: 0,
             tombstones: Tombstones::new(layout.tombstones),
             flushes: Flushes::new(shared.namespaces.count()),
             stamper: Stamper::new(writer, index, layout.shards),
@@ -302,15 +312,13 @@ impl Shard {
 
     /// An item is no longer part of the store.
     pub(crate) fn forget(&mut self, key: &[u8], footprint: usize) {
-        self.item_bytes -= footprint;
         let usage = self.usage_of(key);
         usage.items -= 1;
         usage.item_bytes -= footprint as u64;
     }
 
     pub(crate) fn usage_of(&mut self, key: &[u8]) -> &mut Usage {
-        let namespace = self.shared.namespaces.of(key);
-        &mut self.usage[namespace]
+        self.usage.of(self.shared.namespaces.of(key))
     }
 
     /// Stores an item in place of what is under its key. Answers its header.
@@ -353,7 +361,6 @@ impl Shard {
         let to = self.push_open(home, header, key, &[&body]);
         self.table.relocate(found, to.pack());
         let after = self.segments.get(to.segment).footprint(header);
-        self.item_bytes = self.item_bytes + after - before;
         let usage = self.usage_of(key);
         usage.item_bytes = usage.item_bytes + after as u64 - before as u64;
         self.kill(from);
@@ -404,7 +411,6 @@ impl Shard {
             self.push_open(home, &header, item.key, &[item.value])
         };
         let footprint = self.segments.get(location.segment).footprint(&header);
-        self.item_bytes += footprint;
         let usage = self.usage_of(item.key);
         usage.items += 1;
         usage.item_bytes += footprint as u64;
@@ -434,7 +440,6 @@ impl Shard {
 
     fn stored(&mut self, header: &Header, key: &[u8]) {
         self.see(header.version);
-        self.counters.items_total += 1;
         self.usage_of(key).stored += 1;
     }
 
@@ -454,7 +459,6 @@ impl Shard {
     /// An item was found expired or flushed.
     pub(crate) fn count_ended(&mut self, header: &Header, key: &[u8], now: Time) {
         if header.is_expired(now) {
-            self.counters.expired += 1;
             self.counters.expired_unfetched += u64::from(!header.marks.has(Marks::FETCHED));
             self.usage_of(key).expired += 1;
         } else {
@@ -464,8 +468,10 @@ impl Shard {
 
     /// Counts and sizes of this shard; the budget is the store's.
     pub(crate) fn stats(&self) -> StoreStats {
-        let (items, item_bytes) = (self.table.len() as u64, self.item_bytes as u64);
-        StoreStats { items, item_bytes, ..self.counters }
+        let mut stats = StoreStats { items: self.table.len() as u64, ..StoreStats::default() };
+        stats.count(&self.counters);
+        self.usage.all().for_each(|usage| stats.count_usage(usage));
+        stats
     }
 
     /// Segments that this shard holds.

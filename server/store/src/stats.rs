@@ -64,16 +64,69 @@ pub struct NamespaceStats {
     pub expired: u64,
 }
 
-/// A shard's part of a namespace's statistics.
+/// What a shard counts beside the usage of its namespaces.
 #[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Counters {
+    pub(crate) evicted_unfetched: u64,
+    pub(crate) expired_unfetched: u64,
+    pub(crate) flushed: u64,
+}
+
+/// A shard's part of a namespace's statistics. What every operation changes comes first: see [`crate::shard::Shard`].
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
 pub(crate) struct Usage {
-    pub(crate) items: u64,
-    pub(crate) item_bytes: u64,
+    pub(crate) stored: u64,
     pub(crate) hits: u64,
     pub(crate) misses: u64,
-    pub(crate) stored: u64,
+    pub(crate) items: u64,
+    pub(crate) item_bytes: u64,
     pub(crate) evictions: u64,
     pub(crate) expired: u64,
+}
+
+/// A shard's part of all namespaces' statistics.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct Usages {
+    default: Usage,
+    named: Vec<Usage>,
+}
+
+impl Usages {
+    /// Of so many namespaces, `default` among them.
+    pub(crate) fn new(namespaces: usize) -> Usages {
+        Usages { default: Usage::default(), named: vec![Usage::default(); namespaces - 1] }
+    }
+
+    pub(crate) fn of(&mut self, namespace: usize) -> &mut Usage {
+        match namespace.checked_sub(1) {
+            None => &mut self.default,
+            Some(named) => &mut self.named[named],
+        }
+    }
+
+    /// All, `default` first.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Usage> {
+        std::iter::once(&self.default).chain(&self.named)
+    }
+}
+
+impl StoreStats {
+    /// Adds what a shard counts.
+    pub(crate) fn count(&mut self, counters: &Counters) {
+        self.evicted_unfetched += counters.evicted_unfetched;
+        self.expired_unfetched += counters.expired_unfetched;
+        self.flushed += counters.flushed;
+    }
+
+    /// Adds what a namespace uses of a shard.
+    pub(crate) fn count_usage(&mut self, usage: &Usage) {
+        self.items_total += usage.stored;
+        self.item_bytes += usage.item_bytes;
+        self.evictions += usage.evictions;
+        self.expired += usage.expired;
+    }
 }
 
 impl NamespaceStats {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrayvec::ArrayVec;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::arena::{Arena, Buffer};
 use crate::namespace::Namespaces;
@@ -24,6 +24,9 @@ const ROOM_ATTEMPTS_MAX: usize = 16;
 const FEW_SEGMENTS: usize = 2;
 /// Lookups of one batch that are made ahead of each other: the bits of a word.
 const AHEAD_MAX: usize = u64::BITS as usize;
+
+/// How often a thread looks for a lock to be free before it waits: about as long as waiting costs.
+const SPINS_MAX: usize = 64;
 
 /// The store. Every method takes `&self` and may be called from any thread.
 ///
@@ -44,7 +47,7 @@ pub struct Store {
 
 /// A shard on cache lines of its own.
 #[derive(Debug)]
-#[repr(align(128))]
+#[repr(C, align(128))]
 struct Slot {
     shard: Mutex<Shard>,
     /// Segments that the shard holds, as of its last change; readable without the lock.
@@ -52,6 +55,18 @@ struct Slot {
 }
 
 impl Slot {
+    /// Locks the shard. Whoever holds it is done within a microsecond or two, so looking again for about as long comes
+    /// before what costs as much: giving the processor away, and going to sleep.
+    fn lock(&self) -> MutexGuard<'_, Shard> {
+        for _ in 0..SPINS_MAX {
+            if let Some(shard) = self.shard.try_lock() {
+                return shard;
+            }
+            std::hint::spin_loop();
+        }
+        self.shard.lock()
+    }
+
     fn publish(&self, shard: &Shard) {
         self.held.store(shard.held_segments(), Ordering::Relaxed);
     }
@@ -83,7 +98,7 @@ impl Store {
     pub fn read<R>(&self, read: &Read<'_>, now: Time, visit: impl FnOnce(Lookup<'_>) -> R) -> R {
         let hash = self.shared.hash(read.key);
         if read.vivify.is_none() && read.touch.is_none() {
-            let mut shard = self.shards[hash.shard as usize].shard.lock();
+            let mut shard = self.shards[hash.shard as usize].lock();
             shard.settle(now);
             if let Ok(sight) = shard.look(hash, None, read, now) {
                 return shard.show(hash, &sight, now, visit);
@@ -123,7 +138,7 @@ impl Store {
         while keys.peek().is_some() {
             self.by_shard(keys.by_ref().take(AHEAD_MAX), |hashes, group| {
                 let shard = hashes[group.trailing_zeros() as usize].shard;
-                let shard = self.shards[shard as usize].shard.lock();
+                let shard = self.shards[shard as usize].lock();
                 shard.read_ahead(bits(group), hashes, |_, _| {});
             });
         }
@@ -155,7 +170,7 @@ impl Store {
         let mut left = group;
         while left != 0 {
             let slot = &self.shards[hashes[left.trailing_zeros() as usize].shard as usize];
-            let mut shard = slot.shard.lock();
+            let mut shard = slot.lock();
             shard.settle(now);
             let mut hints = [None; AHEAD_MAX];
             if left & (left - 1) != 0 {
@@ -224,7 +239,7 @@ impl Store {
 
     fn flush_of(&self, namespace: Option<usize>, at: Time) {
         for slot in &self.shards {
-            let mut shard = slot.shard.lock();
+            let mut shard = slot.lock();
             // One whose time has come is not replaced but carried out.
             shard.settle(Time(0));
             shard.flushes.add(namespace, at);
@@ -241,7 +256,7 @@ impl Store {
         for _ in 0..self.shards.len() {
             let at = self.expire_next.fetch_add(1, Ordering::Relaxed) % self.shards.len();
             let slot = &self.shards[at];
-            let mut shard = slot.shard.lock();
+            let mut shard = slot.lock();
             let step = shard.expire(now, left);
             slot.publish(&shard);
             dropped += step.dropped;
@@ -286,14 +301,14 @@ impl Store {
         let (first, last) =
             (self.shared.split(*hashes.start()).shard, self.shared.split(*hashes.end()).shard);
         for slot in &self.shards[first as usize..=last as usize] {
-            slot.shard.lock().tombstones.each(hashes, &mut visit);
+            slot.lock().tombstones.each(hashes, &mut visit);
         }
     }
 
     /// Repairs of absent keys with this hash up to this version are refused: nobody knows any more whether the key
     /// was deleted.
     pub fn floor(&self, hash: u64) -> Version {
-        self.shards[self.shared.split(hash).shard as usize].shard.lock().tombstones.floor()
+        self.shards[self.shared.split(hash).shard as usize].lock().tombstones.floor()
     }
 
     /// The hash of a key, by which walks and digests go.
@@ -305,7 +320,7 @@ impl Store {
     pub fn stats(&self) -> StoreStats {
         let mut sum = StoreStats::default();
         for slot in &self.shards {
-            sum.add(&slot.shard.lock().stats());
+            sum.add(&slot.lock().stats());
         }
         let layout = &self.shared.layout;
         sum.bytes = layout.bytes(self.shared.arena.used()) as u64;
@@ -320,9 +335,9 @@ impl Store {
             |index| NamespaceStats { name: namespaces.name(index).to_owned(), ..NamespaceStats::default() };
         let mut stats: Vec<_> = (0..namespaces.count()).map(named).collect();
         for slot in &self.shards {
-            let shard = slot.shard.lock();
-            for (index, stats) in stats.iter_mut().enumerate() {
-                stats.add(&shard.usage[index]);
+            let shard = slot.lock();
+            for ((index, stats), usage) in stats.iter_mut().enumerate().zip(shard.usage.all()) {
+                stats.add(usage);
                 if let Some(space) = Some(namespaces.space(index)).filter(|space| *space > 0) {
                     let segments = shard.spaces[usize::from(space)].segments();
                     stats.segment_bytes += (segments * self.shared.layout.segment_bytes) as u64;
@@ -341,7 +356,7 @@ impl Store {
     ) -> Option<u64> {
         let hash = self.shared.split(*range.start());
         let shard = hash.shard as usize;
-        let next = self.shards[shard].shard.lock().walk(hash.order, range, now, visit);
+        let next = self.shards[shard].lock().walk(hash.order, range, now, visit);
         match next {
             Some(order) => Some(self.shared.hash_at(shard, order)),
             None => (shard + 1 < self.shards.len()).then(|| self.shared.hash_at(shard + 1, 0)),
@@ -358,14 +373,20 @@ impl Store {
         let (mut grant, mut gentle_work, mut alone) = (Vec::new(), GENTLE_WORK_MAX, None);
         for _ in 0..ROOM_ATTEMPTS_MAX {
             let slot = &self.shards[hash.shard as usize];
-            let mut shard = slot.shard.lock();
+            let mut shard = slot.lock();
             let held = shard.held_segments();
             shard.settle(now);
-            shard.grant = std::mem::take(&mut grant);
+            // Only where there is something: to change nothing spares the other threads a cache line.
+            if !grant.is_empty() {
+                shard.grant = std::mem::take(&mut grant);
+            }
             shard.gentle_until = shard.work + gentle_work;
             let result = operation(&mut shard);
             gentle_work = shard.gentle_until.saturating_sub(shard.work);
-            let mut kept = std::mem::take(&mut shard.grant);
+            let mut kept = match shard.grant.is_empty() {
+                true => Vec::new(),
+                false => std::mem::take(&mut shard.grant),
+            };
             if shard.held_segments() != held {
                 slot.publish(&shard);
             }
@@ -396,7 +417,7 @@ impl Store {
         order.sort_by_cached_key(|at| std::cmp::Reverse(held(at)));
         order.into_iter().find_map(|at| {
             let slot = &self.shards[at];
-            let mut shard = slot.shard.lock();
+            let mut shard = slot.lock();
             shard.settle(now);
             shard.gentle_until = shard.work + *gentle_work;
             let buffer = shard.make_room(now);

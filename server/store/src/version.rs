@@ -52,19 +52,20 @@ impl Version {
 }
 
 /// Gives out versions that only grow. Of several for one writer each gives out its own share of the counters, so that no
-/// two give out the same.
+/// two give out the same. What changes comes first: see [`crate::shard::Shard`].
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Stamper {
     last: Version,
-    writer: u16,
     /// Counters of this remainder, divided by `shares`, are its own.
-    share: u64,
-    shares: u64,
+    share: u32,
+    shares: u32,
+    writer: u16,
 }
 
 impl Stamper {
     pub(crate) fn new(writer: u16, share: usize, shares: usize) -> Stamper {
-        Stamper { last: Version(0), writer, share: share as u64, shares: shares as u64 }
+        Stamper { last: Version(0), writer, share: share as u32, shares: shares as u32 }
     }
 
     /// A version of `now`, later than all before and than `there`.
@@ -72,7 +73,8 @@ impl Stamper {
         let writer = Version::at(Time(0), self.writer).0;
         let least = (self.last.max(there).0 >> WRITER_BITS) + 1;
         let count = (Version::at(now, 0).0 >> WRITER_BITS).max(least);
-        let own = count + (self.share + self.shares - count % self.shares) % self.shares;
+        let (share, shares) = (u64::from(self.share), u64::from(self.shares));
+        let own = count + (share + shares - count % shares) % shares;
         self.last = Version((own << WRITER_BITS | writer).min(MAX));
         self.last
     }
