@@ -58,6 +58,9 @@ pub(crate) struct Fifo {
     pub(crate) units: VecDeque<u32>,
     /// The segments that new items and pieces go to; not among the units.
     pub(crate) open: [Option<u32>; 2],
+    /// The segment of items that was open before, until one more is full: what still fits goes there, so that little is
+    /// left unused at its end.
+    pub(crate) filling: Option<u32>,
     /// Segments, the open ones too.
     pub(crate) segments: usize,
 }

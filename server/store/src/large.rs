@@ -17,7 +17,7 @@ pub(crate) const PIECE_HEADER_BYTES: usize = 12;
 /// Bytes of a packed location in a list.
 const PLACE_BYTES: usize = Location::BITS as usize / 8;
 /// A segment takes this many whole pieces: at most so much of it is left unused at its end.
-const PIECES_PER_SEGMENT: usize = 16;
+const PIECES_PER_SEGMENT: usize = 32;
 /// The list of a value's pieces takes at most one part in this many of a segment.
 pub(crate) const LIST_PART: usize = 4;
 
@@ -121,6 +121,6 @@ mod tests {
             assert!(list_bytes(segment, value) <= segment / 4, "{segment} {value}");
             assert!(segments_for(segment, value) * segment < value + value / 8 + 2 * segment);
         }
-        assert_eq!(piece_bytes_max(64 << 10, 20_000), (4 << 10) - PIECE_HEADER_BYTES);
+        assert_eq!(piece_bytes_max(64 << 10, 20_000), (2 << 10) - PIECE_HEADER_BYTES);
     }
 }

@@ -182,36 +182,57 @@ impl Shard {
     }
 
     fn has_room(&mut self, home: Home, kind: Kind, footprint: usize) -> bool {
-        let open = self.fifo(home).open[kind as usize];
-        open.is_some_and(|open| self.segments.get(open).room() >= footprint)
+        self.with_room(home, kind, footprint).is_some()
     }
 
-    /// Opens a segment in place of the one that is open.
+    /// The open segment that takes so many bytes more.
+    fn with_room(&mut self, home: Home, kind: Kind, footprint: usize) -> Option<u32> {
+        let fifo = self.fifo(home);
+        let filling = fifo.filling.filter(|_| kind == Kind::Items);
+        let open = [filling, fifo.open[kind as usize]];
+        open.into_iter().flatten().find(|id| self.segments.get(*id).room() >= footprint)
+    }
+
+    /// Opens a segment. Of those of items that were open before, the one with more room goes on being filled. One of
+    /// pieces ends at once: a large item's pieces should lie, and be evicted, one after the other.
     fn open(&mut self, home: Home, kind: Kind, buffer: Buffer, header: &Header, now: Time) {
-        self.seal(home, kind);
         let id = self.segments.insert(Segment::new(kind, home, buffer, header.version, now));
         let fifo = self.fifo(home);
-        fifo.open[kind as usize] = Some(id);
         fifo.segments += 1;
+        let before = fifo.open[kind as usize].replace(id);
+        let ended = match (kind, fifo.filling) {
+            (Kind::Pieces, _) => before,
+            (Kind::Items, filling) => {
+                let room = |id: &Option<u32>| id.map_or(0, |id| self.segments.get(id).room());
+                let (emptier, fuller) = match room(&before) > room(&filling) {
+                    true => (before, filling),
+                    false => (filling, before),
+                };
+                self.fifo(home).filling = emptier;
+                fuller
+            }
+        };
+        ended.into_iter().for_each(|ended| self.seal(home, ended));
     }
 
-    /// Ends the open segment of a queue, if there is one.
-    fn seal(&mut self, home: Home, kind: Kind) {
-        let Some(open) = self.fifo(home).open[kind as usize].take() else { return };
+    /// Ends an open segment of a queue.
+    fn seal(&mut self, home: Home, id: u32) {
         self.seals += 1;
-        self.segments.get_mut(open).sealed = Some(self.seals);
-        self.fifo(home).units.push_back(open);
+        self.segments.get_mut(id).sealed = Some(self.seals);
+        self.fifo(home).units.push_back(id);
     }
 
     /// Ends all open segments of a space.
     pub(crate) fn seal_all(&mut self, space: u8) {
         for queue in [Queue::Small, Queue::Main] {
-            for kind in [Kind::Items, Kind::Pieces] {
-                let home = Home { space, queue };
-                let open = self.fifo(home).open[kind as usize];
-                match open.filter(|open| self.segments.get(*open).live_items() == 0) {
-                    Some(empty) => self.drop_empty(empty),
-                    None => self.seal(home, kind),
+            let home = Home { space, queue };
+            let fifo = self.fifo(home);
+            let open =
+                fifo.filling.take().into_iter().chain(std::mem::take(&mut fifo.open).into_iter().flatten());
+            for id in open {
+                match self.segments.get(id).live_items() {
+                    0 => self.drop_empty(id),
+                    _ => self.seal(home, id),
                 }
             }
         }
@@ -219,14 +240,16 @@ impl Shard {
 
     /// Adds an item to a queue's open segment, which has room.
     pub(crate) fn push_open(&mut self, home: Home, header: &Header, key: &[u8], body: &[&[u8]]) -> Location {
-        let segment = self.fifo(home).open[Kind::Items as usize].expect("the caller made room");
+        let segment =
+            self.with_room(home, Kind::Items, header.footprint_max()).expect("the caller made room");
         let offset = self.segments.get_mut(segment).push(header, key, body);
         Location { segment, offset }
     }
 
     /// Adds a piece to a queue's open segment of pieces, which has room.
     pub(crate) fn push_piece(&mut self, home: Home, hash: Hash, piece: &[u8]) -> Location {
-        let segment = self.fifo(home).open[Kind::Pieces as usize].expect("the caller made room");
+        let bytes = large::PIECE_HEADER_BYTES + piece.len();
+        let segment = self.with_room(home, Kind::Pieces, bytes).expect("the caller made room");
         let offset = self.segments.get_mut(segment).push_piece(hash.whole, piece);
         Location { segment, offset }
     }
@@ -256,8 +279,8 @@ impl Shard {
     pub(crate) fn drop_empty(&mut self, id: u32) {
         let (home, kind) = (self.segments.get(id).home, self.segments.get(id).kind());
         let fifo = self.fifo(home);
-        if fifo.open[kind as usize] == Some(id) {
-            fifo.open[kind as usize] = None;
+        for open in [&mut fifo.open[kind as usize], &mut fifo.filling] {
+            *open = open.filter(|open| *open != id);
         }
         drop(self.detach(id));
         self.segments.release(id);

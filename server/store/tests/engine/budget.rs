@@ -76,6 +76,20 @@ fn full_store_takes_everything_up_to_the_largest_item() {
 }
 
 #[test]
+fn small_items_fill_what_large_ones_leave_of_segments() {
+    // Without that a tenth of the memory is left unused.
+    let store = store(64 * MIB, MIB, 1);
+    let sizes = |n: u64| if n.is_multiple_of(2) { 7_900 } else { 600 };
+    let mut bytes = 0;
+    for n in (0..).take_while(|n| *n == 0 || store.stats().evictions == 0) {
+        set(&store, &key(n), &vec![3; sizes(n)]);
+        bytes += sizes(n);
+    }
+    let share = bytes as f64 / (64 * MIB) as f64;
+    assert!(share > 0.97, "{share}");
+}
+
+#[test]
 fn nothing_is_evicted_while_all_fits() {
     // 90 % of the budget in items, over uneven shards.
     for (memory, shards, size) in [(64 * MIB, 8, 2_100), (16 * MIB, 4, 200), (64 * MIB, 2, 7_000)] {
