@@ -4,7 +4,7 @@
 //! million keys that is worth a fifth of the processor time), because nothing that lives in a segment is an address
 //! (so the mapping may be a file's), and because what is freed is free for everyone: no allocator keeps it.
 //!
-//! The only unsafe code of the store is here: it lends out disjoint parts of the mapping.
+//! Beside a prefetch, the only unsafe code of the store is here: it lends out disjoint parts of the mapping.
 
 use std::io;
 use std::ops::{Deref, DerefMut, Range};

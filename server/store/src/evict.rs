@@ -209,14 +209,12 @@ impl Shard {
         let mut ahead = Vec::with_capacity(LOOK_AHEAD);
         let mut next = segment.next_live(0);
         while next.is_some() {
-            let mut read = 0;
             while let Some((offset, header)) = next.filter(|_| ahead.len() < LOOK_AHEAD) {
                 let hash = self.shared.hash(item::key(segment.at(offset)));
-                read ^= self.table.touch(hash.order);
+                self.table.prefetch(hash.order);
                 ahead.push((Location { segment: id, offset }, header, hash));
                 next = segment.next_live(segment.behind(offset, &header));
             }
-            std::hint::black_box(read);
             for (location, header, hash) in ahead.drain(..) {
                 self.work += 1;
                 visit(self, location, &header, hash);

@@ -64,6 +64,7 @@ mod item;
 mod large;
 mod namespace;
 mod op;
+mod prefetch;
 mod read;
 mod room;
 mod segment;

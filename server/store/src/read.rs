@@ -1,15 +1,14 @@
 //! Reading: what a lookup sees, and what it leaves behind.
 
 use crate::item::{self, Header, Marks, NEVER};
+use crate::prefetch::prefetch;
 use crate::room::NeedRoom;
 use crate::segment::Location;
 use crate::shard::{Hash, NewItem, Shard};
 use crate::{Hit, Lookup, Read, Time, Value, Version};
 
-/// Bytes that memory is read in.
-const LINE_BYTES: usize = 64;
-/// Lines of each item that are read ahead: the header, the key and a small value.
-const LINES_AHEAD: usize = 4;
+/// Lines of each item that are asked for ahead, at most: more than so many at a time are not on their way anyway.
+const LINES_AHEAD_MAX: usize = 20;
 
 /// What [`Shard::look`] found, ready to be shown.
 pub(crate) enum Sight {
@@ -29,30 +28,25 @@ pub(crate) enum Sight {
 }
 
 impl Shard {
-    /// Reads what lookups of these hashes will read, so that the memory's answers overlap: first the table's slots, then
-    /// the items they name. Tells where each item most likely is.
+    /// Asks for what lookups of these hashes will read, so that the memory's answers overlap: first for the table's
+    /// slots, then for the items they name. Tells where each item most likely is.
     pub(crate) fn read_ahead(
         &self,
         indexes: impl Iterator<Item = usize> + Clone,
         hashes: &[Hash],
         mut hint: impl FnMut(usize, Location),
     ) {
-        let mut read = 0;
         for index in indexes.clone() {
-            read ^= self.table.touch(hashes[index].order);
+            self.table.prefetch(hashes[index].order);
         }
         for index in indexes {
             if let Some(found) = self.table.find(hashes[index].order, |_| true) {
                 let location = Location::unpack(found.place);
-                let bytes = self.segments.get(location.segment).at(location.offset);
-                // Not the first line alone: what is copied out of a middling item comes from memory too.
-                for line in bytes.chunks(LINE_BYTES).take(LINES_AHEAD) {
-                    read ^= u64::from(line[0]);
-                }
+                let segment = self.segments.get(location.segment);
+                prefetch(segment.at(location.offset), segment.mean_lines().min(LINES_AHEAD_MAX));
                 hint(index, location);
             }
         }
-        std::hint::black_box(read);
     }
 
     /// Does all that a lookup changes, except to drop an item that its own touch ended: that is still to be

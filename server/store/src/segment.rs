@@ -5,6 +5,7 @@ use crate::due::Due;
 use crate::evict::Home;
 use crate::item::{self, Header, Marks, VERSION_SLACK};
 use crate::large;
+use crate::prefetch::LINE_BYTES;
 use crate::{Time, Version};
 
 /// Bits of an offset in a segment: 256 KiB.
@@ -122,6 +123,11 @@ impl Segment {
     /// Flushes after this one may cover items in it.
     pub(crate) fn looked(&self) -> Version {
         self.looked
+    }
+
+    /// Lines that its items lie on, on average.
+    pub(crate) fn mean_lines(&self) -> usize {
+        self.live_bytes as usize / (self.live_items.max(1) as usize * LINE_BYTES) + 2
     }
 
     /// Bytes not yet used.

@@ -33,6 +33,7 @@ use self::chunks::{Chunks, SLOTS};
 use self::directory::Directory;
 use self::ghosts::Ghosts;
 use self::page::{ITEMS_MAX, Page, place_in, slot_of, tag_in};
+use crate::prefetch::prefetch;
 
 /// Chunks that one insert may take: a page that splits may need two more than it has, and each half one more,
 /// lest its last item is pushed out at the end.
@@ -53,6 +54,9 @@ pub(crate) struct Table<S> {
     ghosts: Ghosts,
     len: usize,
 }
+
+/// Lines that a search reads at most, but for few.
+const SEARCH_LINES: usize = 2;
 
 /// What an insert needs first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,12 +170,16 @@ impl<S: DerefMut<Target = [u8]>> Table<S> {
         None
     }
 
-    /// Reads the slot at which the search for an order starts, so that the cache misses of several lookups
-    /// overlap. The answer means nothing; use it, lest the compiler drops the reading.
+    /// Asks for the memory that the search for an order reads first, so that the cache misses of several lookups
+    /// overlap.
     #[inline]
-    pub(crate) fn touch(&self, order: u64) -> u64 {
+    pub(crate) fn prefetch(&self, order: u64) {
         let page = self.directory.page(self.directory.number(order));
-        self.slot(page, page.home(page.tag(order)))
+        let home = page.home(page.tag(order));
+        if home < page.slots() {
+            let slots = &self.chunks.get(page.number_at(home))[home % SLOTS..];
+            prefetch(slots.as_flattened(), SEARCH_LINES);
+        }
     }
 
     /// Puts an item in. [`Table::room`] has said [`Room::Ready`] for its order, and nothing has changed
