@@ -1,22 +1,35 @@
-//! The request decoder: finds the line, picks the command, keeps count of what must be swallowed.
+//! The request decoder: tells the protocols apart, finds the line, picks the command, keeps count of what must be
+//! swallowed.
 
 use memchr::memchr;
 
 use crate::error_lines::{LINE_TOO_LONG, Refusal, UNKNOWN_COMMAND};
 use crate::limits::{COMMAND_LINE_BYTES_MAX, LEADING_SPACES_MAX, Limits};
 use crate::request::{Get, Keys, Request, Set, SetMode};
-use crate::{meta, retrieval, simple, storage, token};
+use crate::{binary, meta, retrieval, simple, storage, token};
 
-/// Decodes requests from a stream of bytes.
+/// Decodes requests from a stream of bytes, whose first byte says which protocol it speaks to its end.
 ///
-/// All it remembers is how many bytes of a refused value are still to be swallowed, and how much of a long line has no
-/// end in it, so the caller may show it the unconsumed input again and again, as far as it has arrived.
+/// All it remembers is which that is, how many bytes of a refused value are still to be swallowed, and how much of a
+/// long line has no end in it, so the caller may show it the unconsumed input again and again, as far as it has arrived.
 #[derive(Debug, Clone, Default)]
 pub struct RequestDecoder {
     limits: Limits,
+    protocol: Protocol,
     swallow: usize,
     /// Bytes at the front of the input that were searched for a line end in vain; 0 while they are few.
     searched: usize,
+}
+
+/// What a connection speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Protocol {
+    /// Nothing yet.
+    #[default]
+    Undecided,
+    /// Classic text and meta.
+    Text,
+    Binary,
 }
 
 /// What [`RequestDecoder::decode`] found at the front of the input.
@@ -92,13 +105,26 @@ impl<'a> From<Result<Request<'a>, Refusal>> for Line<'a> {
 impl RequestDecoder {
     /// A decoder at the start of a connection.
     pub fn new(limits: Limits) -> RequestDecoder {
-        RequestDecoder { limits, swallow: 0, searched: 0 }
+        RequestDecoder { limits, protocol: Protocol::Undecided, swallow: 0, searched: 0 }
+    }
+
+    /// A decoder for the same connection, between two requests, with other limits.
+    #[must_use]
+    pub fn with_limits(&self, limits: Limits) -> RequestDecoder {
+        RequestDecoder { protocol: self.protocol, ..RequestDecoder::new(limits) }
+    }
+
+    /// The connection speaks the binary protocol. Known from its first byte on.
+    #[must_use]
+    pub fn is_binary(&self) -> bool {
+        self.protocol == Protocol::Binary
     }
 
     /// Decodes what is at the front of `input`: everything received and not yet consumed.
     #[inline]
     pub fn decode<'a>(&mut self, input: &'a [u8]) -> Decoded<'a> {
-        if self.swallow == 0
+        if self.protocol == Protocol::Text
+            && self.swallow == 0
             && self.searched == 0
             && let Some(end) = memchr(b'\n', input)
             && end <= COMMAND_LINE_BYTES_MAX
@@ -136,6 +162,11 @@ impl RequestDecoder {
         if self.swallow > 0 {
             return self.skip(input.len());
         }
+        if self.protocol != Protocol::Text && self.decide(input) == Protocol::Binary {
+            let (decoded, swallow) = binary::decode(input, self.limits.value_bytes_max);
+            self.swallow = swallow;
+            return decoded;
+        }
         if self.searched > 0 && !self.has_line_end(input) {
             return self.without_line_end(input);
         }
@@ -152,8 +183,19 @@ impl RequestDecoder {
                 self.swallow = swallow;
                 Decoded::Refused { refusal, consumed: end + 1 }
             }
-            Line::Foreign => Decoded::Fatal { refusal: Refusal { line: UNKNOWN_COMMAND, silent: true } },
+            Line::Foreign => Decoded::Fatal { refusal: Refusal::text(UNKNOWN_COMMAND, true) },
         }
+    }
+
+    fn decide(&mut self, input: &[u8]) -> Protocol {
+        if self.protocol == Protocol::Undecided {
+            self.protocol = match input.first() {
+                None => Protocol::Undecided,
+                Some(&binary::REQUEST_MAGIC) => Protocol::Binary,
+                Some(_) => Protocol::Text,
+            };
+        }
+        self.protocol
     }
 
     /// Bytes of a refused value still to come. Larger than what has arrived; never worth a buffer.
@@ -192,7 +234,7 @@ impl RequestDecoder {
         let retrieval =
             [&b"get "[..], b"gets ", b"gat ", b"gats "].iter().any(|name| input[spaces..].starts_with(name));
         if spaces > LEADING_SPACES_MAX || !retrieval {
-            return Some(Refusal { line: LINE_TOO_LONG, silent: true });
+            return Some(Refusal::text(LINE_TOO_LONG, true));
         }
         (bytes > self.limits.line_bytes_max).then_some(Refusal::loud(LINE_TOO_LONG))
     }
@@ -261,7 +303,7 @@ fn understand(line: &[u8]) -> Line<'_> {
         b"md" => meta::decode_delete(rest).into(),
         b"ma" => meta::decode_arithmetic(rest).into(),
         b"me" => meta::decode_debug(rest).into(),
-        b"mn" => Line::Request(Request::MetaNoop),
+        b"mn" => Line::Request(meta::decode_noop(rest)),
         _ => simple::decode(command, rest),
     }
 }
@@ -308,6 +350,7 @@ mod tests {
             let words: String = words.iter().flat_map(|(word, space)| [word.as_str(), space]).collect();
             let input = format!("{command}{words}{behind}");
             let mut decoder = RequestDecoder::new(Limits { value_bytes_max: 1 << 20, ..Limits::default() });
+            decoder.protocol = Protocol::Text;
             let mut general = decoder.clone();
             prop_assert_eq!(decoder.decode(input.as_bytes()), general.decode_any(input.as_bytes()));
             prop_assert_eq!((decoder.swallow, decoder.searched), (general.swallow, general.searched));

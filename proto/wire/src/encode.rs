@@ -3,7 +3,7 @@
 use crate::MEMCACHED_VERSION;
 use crate::append::Append;
 use crate::reply::{MetaStatus, Status};
-use crate::request::{MetaArithmetic, MetaDelete, MetaFlags, MetaGet, MetaKey, MetaSet};
+use crate::request::{MetaArithmetic, MetaDebug, MetaDelete, MetaFlags, MetaGet, MetaKey, MetaSet};
 
 /// What the answer to a meta request may have to tell about an item.
 ///
@@ -28,6 +28,8 @@ pub struct ItemFacts {
     pub stale: bool,
     /// Another caller has won before (`Z`).
     pub win_sent: bool,
+    /// The version (`V`).
+    pub version: u64,
 }
 
 /// `VALUE <key> <flags> <bytes> [<cas unique>]`. The value and its line end follow from the caller.
@@ -82,6 +84,15 @@ pub fn version(out: &mut impl Append) {
     out.append(b"\r\n");
 }
 
+/// The answer to `config get cluster`: its version, and behind it the members.
+pub fn configuration(out: &mut impl Append, payload: &str) {
+    out.append(b"CONFIG cluster 0 ");
+    unsigned(out, payload.len() as u64);
+    out.append(b"\r\n");
+    out.append(payload.as_bytes());
+    out.append(b"\r\nEND\r\n");
+}
+
 /// One statistic. `END` follows the last.
 pub fn stat(out: &mut impl Append, name: &str, value: &str) {
     out.append(b"STAT ");
@@ -116,6 +127,7 @@ pub fn meta_hit_header(out: &mut impl Append, get: &MetaGet<'_>, facts: &ItemFac
             b'f' => tagged(out, b'f', u64::from(facts.client_flags)),
             b'l' => tagged(out, b'l', facts.last_access_secs),
             b'h' => tagged(out, b'h', u64::from(facts.hit_before)),
+            b'V' => tagged(out, b'V', facts.version),
             letter => reflect(out, letter, flag.token, &get.key),
         }
     }
@@ -186,6 +198,7 @@ pub fn meta_arithmetic(out: &mut impl Append, request: &MetaArithmetic<'_>, numb
         match flag.letter {
             b'c' => tagged(out, b'c', facts.cas),
             b't' => ttl(out, facts.ttl_secs),
+            b'V' => tagged(out, b'V', facts.version),
             letter => reflect(out, letter, flag.token, &request.key),
         }
     }
@@ -193,6 +206,49 @@ pub fn meta_arithmetic(out: &mut impl Append, request: &MetaArithmetic<'_>, numb
     if request.value {
         self::number(out, number);
     }
+}
+
+/// What a server that keeps versions has against a versioned write or delete, or how it went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VersionTold {
+    /// Nothing to tell.
+    Nothing,
+    /// A version (`V`): of what was stored, or with [`MetaStatus::NotStored`] of what is newer.
+    Version(u64),
+    /// The server's clock in milliseconds since 1970 (`K`): the version is too far ahead of it.
+    Clock(u64),
+}
+
+/// The answer to `ms` or `md` with `V`: as [`meta_status`], and where `V` stood the version, or the clock.
+pub fn meta_versioned(
+    out: &mut impl Append,
+    status: MetaStatus,
+    key: &MetaKey<'_>,
+    flags: &MetaFlags<'_>,
+    facts: Option<&ItemFacts>,
+    told: VersionTold,
+) {
+    if status == MetaStatus::Done && flags.has(b'q') {
+        return;
+    }
+    out.append(status.letters().as_bytes());
+    for flag in flags.iter() {
+        match (flag.letter, facts, told) {
+            (b'V', _, VersionTold::Version(version)) => tagged(out, b'V', version),
+            (b'V', _, VersionTold::Clock(ms)) => tagged(out, b'K', ms),
+            (b'c', Some(facts), _) => tagged(out, b'c', facts.cas),
+            (b's', Some(facts), _) => tagged(out, b's', facts.value_bytes as u64),
+            (letter, ..) => reflect(out, letter, flag.token, key),
+        }
+    }
+    out.append(b"\r\n");
+}
+
+/// `MN V K<clock>`, the answer to `mn V` of a server that keeps versions; the clock is in milliseconds since 1970.
+pub fn meta_noop_versions(out: &mut impl Append, clock_ms: u64) {
+    out.append(b"MN V");
+    tagged(out, b'K', clock_ms);
+    out.append(b"\r\n");
 }
 
 /// `MN`, the answer to `mn`.
@@ -204,13 +260,13 @@ pub fn meta_noop(out: &mut impl Append) {
 /// all the memory the item takes.
 pub fn meta_debug(
     out: &mut impl Append,
-    key: &MetaKey<'_>,
+    debug: &MetaDebug<'_>,
     facts: &ItemFacts,
     class: u32,
     size_bytes: usize,
 ) {
     out.append(b"ME ");
-    key.encode(out);
+    debug.key.encode(out);
     out.append(b" exp=");
     match facts.ttl_secs {
         Some(secs) => unsigned(out, secs),
@@ -224,6 +280,10 @@ pub fn meta_debug(
     unsigned(out, u64::from(class));
     out.append(b" size=");
     unsigned(out, size_bytes as u64);
+    if debug.version {
+        out.append(b" version=");
+        unsigned(out, facts.version);
+    }
     out.append(b"\r\n");
 }
 

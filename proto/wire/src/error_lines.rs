@@ -3,6 +3,7 @@
 //! Without the line end; [`encode::error_line`] adds it.
 
 use crate::append::Append;
+use crate::binary::{self, BinaryHead, BinaryStatus};
 use crate::encode;
 
 /// No such command, or the wrong number of words.
@@ -25,6 +26,16 @@ pub const BAD_COMMAND_LINE: &str = "CLIENT_ERROR bad command line";
 pub const STATS_DETAIL_USAGE: &str = "CLIENT_ERROR usage: stats detail on|off|dump";
 /// `flush_all` where the operator forbids it.
 pub const FLUSH_NOT_ALLOWED: &str = "CLIENT_ERROR flush_all not allowed";
+/// `shutdown` where it is not enabled.
+pub const SHUTDOWN_NOT_ENABLED: &str = "ERROR: shutdown not enabled";
+/// `shutdown` with a word it does not know.
+pub const INVALID_SHUTDOWN: &str = "CLIENT_ERROR invalid shutdown mode";
+/// `lru_crawler` for a size class that cannot be.
+pub const BAD_CLASS: &str = "BADCLASS invalid class id";
+/// `lru_crawler sleep` beyond a second.
+pub const SLEEP_TOO_LONG: &str = "CLIENT_ERROR sleep must be one second or less";
+/// `watch` while as many watch as may.
+pub const TOO_MANY_WATCHERS: &str = "WATCHER_TOO_MANY log watcher limit reached";
 /// Not memcached's: a retrieval's line beyond our limit. The connection closes.
 pub const LINE_TOO_LONG: &str = "CLIENT_ERROR line too long";
 
@@ -68,21 +79,55 @@ pub const OUT_OF_MEMORY_STATS: &str = "SERVER_ERROR out of memory writing stats"
 /// More connections than allowed; the connection closes.
 pub const TOO_MANY_CONNECTIONS: &str = "ERROR Too many open connections";
 
-/// Why a request was not accepted: the line to answer, and whether to answer at all.
+/// Why a request was not accepted: what to answer, and whether to answer at all.
 ///
 /// The client is at fault; the same request will fail again. Whether the connection survives is said by the
 /// [`Decoded`](crate::Decoded) variant that carries it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Refusal {
-    /// The answer, without its line end.
+    /// The answer, without its line end. In the binary protocol the text that goes with the status.
     pub line: &'static str,
     /// Send nothing: the request said `noreply`, or memcached says nothing here either.
     pub silent: bool,
+    /// In the binary protocol: what the answer repeats of the request, and its status.
+    pub binary: Option<(BinaryHead, BinaryStatus)>,
 }
 
 impl Refusal {
-    pub(crate) const fn loud(line: &'static str) -> Refusal {
-        Refusal { line, silent: false }
+    /// A line of the text protocols.
+    #[must_use]
+    pub const fn loud(line: &'static str) -> Refusal {
+        Refusal::text(line, false)
+    }
+
+    /// The same, not sent when `silent`.
+    #[must_use]
+    pub const fn text(line: &'static str, silent: bool) -> Refusal {
+        Refusal { line, silent, binary: None }
+    }
+
+    /// A status of the binary protocol.
+    #[must_use]
+    pub const fn binary(head: BinaryHead, status: BinaryStatus, text: &'static str) -> Refusal {
+        Refusal { line: text, silent: false, binary: Some((head, status)) }
+    }
+
+    /// Nothing is sent, in no protocol.
+    pub(crate) const fn silent() -> Refusal {
+        Refusal::text("", true)
+    }
+
+    /// The same request refused for want of memory, with `line` of the text protocols.
+    #[must_use]
+    pub fn for_want_of_memory(self, line: &'static str) -> Refusal {
+        match self.binary {
+            None => Refusal { line, ..self },
+            Some((head, _)) => {
+                // memcached leaves the first word out here, for the status says it.
+                let text = line.strip_prefix("SERVER_ERROR ").unwrap_or(line);
+                Refusal::binary(head, BinaryStatus::OutOfMemory, text)
+            }
+        }
     }
 
     /// The answer, without its line end.
@@ -90,10 +135,12 @@ impl Refusal {
         self.line
     }
 
-    /// Appends the answer with its line end; nothing when silent.
+    /// Appends the answer, whole; nothing when silent.
     pub fn encode(&self, out: &mut impl Append) {
-        if !self.silent {
-            encode::error_line(out, self.line);
+        match self.binary {
+            _ if self.silent => {}
+            None => encode::error_line(out, self.line),
+            Some((head, status)) => binary::encode::with_text(out, head, status, self.line),
         }
     }
 }

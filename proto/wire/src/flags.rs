@@ -158,6 +158,8 @@ pub(crate) struct Meaning {
     pub(crate) mode: Option<u8>,
     pub(crate) initial: u64,
     pub(crate) delta: Option<u64>,
+    pub(crate) version: Option<u64>,
+    pub(crate) repair: bool,
     opaque_too_long: bool,
     fault: Option<&'static str>,
 }
@@ -211,6 +213,10 @@ impl Meaning {
             },
             b'J' => self.initial = self.checked(token::u64(token), INVALID_INITIAL).unwrap_or(0),
             b'D' => self.delta = self.checked(token::u64(token), INVALID_META_DELTA),
+            // Ours: with a token the version of a write, without one a question.
+            b'V' if token.is_empty() => {}
+            b'V' => self.version = self.checked(token::u64(token), BAD_TOKEN),
+            b'r' => self.repair = true,
             b'M' => match token {
                 [mode] => self.mode = Some(*mode),
                 _ => self.fault = Some(MODE_LENGTH),

@@ -1,4 +1,4 @@
-//! The memcached wire codec, both directions: classic text and meta.
+//! The memcached wire codec, both directions: classic text, meta and, for servers, binary.
 //!
 //! # Goals
 //!
@@ -10,7 +10,7 @@
 //!
 //! - No sockets, no async, no clock: the caller feeds bytes and, where expiry matters, the time.
 //! - No decision about items: whether a key is there is the business of whoever executes the request.
-//! - The binary protocol and UDP are not here yet.
+//! - Replies of the binary protocol are written and not read: our own client speaks meta. There is no UDP.
 //!
 //! ```text
 //!            bytes in                                  bytes out
@@ -34,7 +34,9 @@
 //! ```
 
 mod append;
+pub mod binary;
 mod decoder;
+pub mod dump;
 pub mod encode;
 pub mod error_lines;
 mod exptime;
@@ -42,6 +44,7 @@ mod flags;
 mod keys;
 pub mod limits;
 mod meta;
+mod operator;
 pub mod reply;
 mod reply_decoder;
 pub mod request;
@@ -51,6 +54,7 @@ mod storage;
 mod token;
 
 pub use crate::append::Append;
+pub use crate::binary::{BinaryCommand, BinaryHead, BinaryRequest, BinarySet, BinaryStatus};
 pub use crate::decoder::{Decoded, RequestDecoder};
 pub use crate::error_lines::Refusal;
 pub use crate::exptime::{Expiry, Exptime};
@@ -60,6 +64,9 @@ pub use crate::limits::Limits;
 pub use crate::reply::{ErrorReply, MetaReply, MetaStatus, Reply, Status, Value};
 pub use crate::reply_decoder::{Expect, ReplyDecoder, ReplyError};
 pub use crate::request::{MetaFlag, MetaFlags, MetaKey, Request};
+
+/// The capability of a server that keeps versions, as `stats` and a node's registration name it.
+pub const CAPABILITY_VERSIONS: &str = "versions";
 
 /// The memcached release whose behaviour we match; what `version` answers.
 pub const MEMCACHED_VERSION: &str = "1.6.18";

@@ -48,6 +48,14 @@ pub const REPLY_VALUE_BYTES_MAX: usize = 1 << 30;
 /// Most values, or statistics, in one classic reply.
 pub const REPLY_VALUES_MAX: usize = 1 << 20;
 
+// memcached's bound of its newest releases (ITEM_SIZE_MAX_UPPER_LIMIT); more is a desynchronised stream, not a value.
+/// Longest body that a request of the binary protocol may announce; a longer one closes the connection.
+pub const BINARY_BODY_BYTES_MAX: usize = 1 << 30;
+
+// Three strings of at most 255 bytes each is what PLAIN sends.
+/// Most bytes that a step of authentication may carry.
+pub const SASL_DATA_BYTES_MAX: usize = 1 << 10;
+
 /// What a [`RequestDecoder`](crate::RequestDecoder) accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {

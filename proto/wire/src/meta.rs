@@ -85,6 +85,8 @@ impl<'a> MetaSet<'a> {
             cas_override: meaning.cas_override,
             invalidate: meaning.invalidate,
             vivify: meaning.vivify,
+            version: meaning.version,
+            repair: meaning.repair,
             quiet: meaning.quiet,
             value,
         })
@@ -111,6 +113,7 @@ impl<'a> MetaDelete<'a> {
             invalidate: meaning.invalidate,
             touch: meaning.touch,
             drop_value: meaning.drop_value,
+            version: meaning.version,
             quiet: meaning.quiet,
         }
     }
@@ -256,11 +259,24 @@ fn read_set<'a>(key: &'a [u8], flags: MetaFlags<'a>) -> Result<MetaSet<'a>, Refu
     MetaSet::understood(read_key(key, meaning.base64)?, flags, &meaning, &[])
 }
 
-/// `me <key> [b]`; what else follows is not looked at.
+/// `me <key> [b] [V]`; what else follows is not looked at.
 pub(crate) fn decode_debug(text: &[u8]) -> Result<Request<'_>, Refusal> {
     let (key, MetaFlags(mut flags)) = key_and_flags(text)?;
-    let key = read_key(key, token::next(&mut flags) == b"b").map_err(|_| Refusal::loud(BAD_FORMAT))?;
-    Ok(Request::MetaDebug(MetaDebug { key }))
+    let mut word = token::next(&mut flags);
+    let base64 = word == b"b";
+    if base64 {
+        word = token::next(&mut flags);
+    }
+    let key = read_key(key, base64).map_err(|_| Refusal::loud(BAD_FORMAT))?;
+    Ok(Request::MetaDebug(MetaDebug { key, version: word == b"V" }))
+}
+
+/// `mn [V]`; what else follows is not looked at.
+pub(crate) fn decode_noop<'a>(mut text: &[u8]) -> Request<'a> {
+    match token::next_short(&mut text) {
+        b"V" => Request::MetaNoopVersions,
+        _ => Request::MetaNoop,
+    }
 }
 
 /// Any meta request without a value.
@@ -283,7 +299,12 @@ pub(crate) fn encode_set(set: &MetaSet<'_>, out: &mut BytesMut) {
 }
 
 pub(crate) fn encode_debug(debug: &MetaDebug<'_>, out: &mut BytesMut) {
-    let flags: &[u8] = if debug.key.base64 { b"b" } else { b"" };
+    let flags: &[u8] = match (debug.key.base64, debug.version) {
+        (false, false) => b"",
+        (true, false) => b"b",
+        (false, true) => b"V",
+        (true, true) => b"b V",
+    };
     encode(b"me ", &debug.key, MetaFlags(flags), out);
 }
 

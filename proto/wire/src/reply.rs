@@ -210,6 +210,17 @@ impl MetaReply {
         self.number(b's')
     }
 
+    /// The version (`V`), of a server that keeps them: of the item, or with [`MetaStatus::NotStored`] of what is newer.
+    pub fn version(&self) -> Option<u64> {
+        self.number(b'V')
+    }
+
+    /// The server's clock (`K`), in milliseconds since 1970: answered to `mn V`, and where a version was too far ahead
+    /// of it.
+    pub fn clock_ms(&self) -> Option<u64> {
+        self.number(b'K')
+    }
+
     /// The opaque (`O`) of the request.
     pub fn opaque(&self) -> Option<&[u8]> {
         self.token(b'O')

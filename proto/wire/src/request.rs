@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use bytes::BytesMut;
 
 pub use crate::exptime::{Expiry, Exptime, RELATIVE_SECS_MAX};
-use crate::{Expect, meta, retrieval, simple, storage};
+pub use crate::operator::{LruCrawler, Scope, Shutdown, WatchKinds};
+use crate::{BinaryRequest, Expect, Refusal, meta, operator, retrieval, simple, storage};
 
 /// One request. Borrows from the input it was decoded from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,14 @@ pub enum Request<'a> {
     Stats(&'a [u8]),
     /// `quit`.
     Quit,
+    /// `lru_crawler`.
+    LruCrawler(LruCrawler<'a>),
+    /// `watch`: from then on the connection is told of events, and nothing it sends is read.
+    Watch(WatchKinds),
+    /// `shutdown`.
+    Shutdown(Shutdown),
+    /// `config get cluster`.
+    ConfigGetCluster,
     /// `mg`.
     MetaGet(MetaGet<'a>),
     /// `ms`.
@@ -40,10 +49,14 @@ pub enum Request<'a> {
     MetaArithmetic(MetaArithmetic<'a>),
     /// `mn`.
     MetaNoop,
+    /// `mn V`: as `mn`, and asks whether the server knows versions. To memcached it is an `mn`.
+    MetaNoopVersions,
     /// `me`.
     MetaDebug(MetaDebug<'a>),
     /// Any store command whose value is beyond the limit.
     TooLarge(TooLarge<'a>),
+    /// Any request of the binary protocol, but for [`Request::TooLarge`].
+    Binary(BinaryRequest<'a>),
 }
 
 /// The keys of a retrieval, in order, repeats included. Checked: each is 1 to 250 bytes.
@@ -229,6 +242,10 @@ pub struct MetaSet<'a> {
     pub invalidate: bool,
     /// `N`: in append mode, on a miss make the item, with this expiry.
     pub vivify: Option<Exptime>,
+    /// `V`: the writer's version; something newer that is known of the key refuses the write.
+    pub version: Option<u64>,
+    /// `r`: the item comes from another node, which had it.
+    pub repair: bool,
     /// `q`: no reply when stored.
     pub quiet: bool,
     /// The value, without its line end.
@@ -252,6 +269,8 @@ pub struct MetaDelete<'a> {
     pub touch: Option<Exptime>,
     /// `x`: drop value and client flags, keep the item.
     pub drop_value: bool,
+    /// `V`: the deleter's version; it is remembered, so that nothing older comes back.
+    pub version: Option<u64>,
     /// `q`: no reply when deleted. Every other answer is sent.
     pub quiet: bool,
 }
@@ -288,23 +307,23 @@ pub struct MetaArithmetic<'a> {
 pub struct MetaDebug<'a> {
     /// The key.
     pub key: MetaKey<'a>,
+    /// `V`: tell the version, too.
+    pub version: bool,
 }
 
 /// A store command whose value is beyond [`Limits::value_bytes_max`](crate::Limits::value_bytes_max).
 ///
-/// The decoder swallows the value by itself. Answer [`TOO_LARGE`](crate::error_lines::TOO_LARGE) unless `noreply`, and
-/// drop the item when told to: its old value would be served as if the write had never been tried.
+/// The decoder swallows the value by itself. Answer what the refusal says, and drop the item when told to: its old
+/// value would be served as if the write had never been tried.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TooLarge<'a> {
     /// The key.
     pub key: MetaKey<'a>,
     /// Drop the item that is there: for `set` and `ms`, as memcached does.
     pub drop_item: bool,
-    /// Send no reply. Never for `ms`, whose `q` does not silence errors.
-    pub noreply: bool,
-    /// The answer, without its line end: [`TOO_LARGE`](crate::error_lines::TOO_LARGE) from the decoder, another line
-    /// from a server that had no memory for the value.
-    pub line: &'static str,
+    /// The answer: [`TOO_LARGE`](crate::error_lines::TOO_LARGE) from the decoder, another line from a server that had
+    /// no memory for the value. Silent for `noreply`, but never for `ms`, whose `q` does not silence errors.
+    pub refusal: Refusal,
 }
 
 impl Request<'_> {
@@ -324,13 +343,19 @@ impl Request<'_> {
             Request::Stats(argument) => simple::encode_stats(argument, out),
             Request::Version => out.extend_from_slice(b"version\r\n"),
             Request::Quit => out.extend_from_slice(b"quit\r\n"),
+            Request::LruCrawler(crawler) => operator::encode_crawler(crawler, out),
+            Request::Watch(kinds) => operator::encode_watch(*kinds, out),
+            Request::Shutdown(shutdown) => operator::encode_shutdown(*shutdown, out),
+            Request::ConfigGetCluster => out.extend_from_slice(b"config get cluster\r\n"),
             Request::MetaNoop => out.extend_from_slice(b"mn\r\n"),
+            Request::MetaNoopVersions => out.extend_from_slice(b"mn V\r\n"),
             Request::MetaGet(get) => meta::encode(b"mg ", &get.key, get.flags, out),
             Request::MetaSet(set) => meta::encode_set(set, out),
             Request::MetaDelete(delete) => meta::encode(b"md ", &delete.key, delete.flags, out),
             Request::MetaArithmetic(request) => meta::encode(b"ma ", &request.key, request.flags, out),
             Request::MetaDebug(debug) => meta::encode_debug(debug, out),
             Request::TooLarge(_) => {}
+            Request::Binary(request) => request.encode(out),
         }
     }
 
@@ -343,32 +368,40 @@ impl Request<'_> {
             Request::Delete(delete) => delete.noreply,
             Request::FlushAll(flush) => flush.noreply,
             Request::Verbosity(verbosity) => verbosity.noreply,
-            Request::TooLarge(refused) => refused.noreply,
+            Request::TooLarge(refused) => refused.refusal.silent,
             _ => false,
         }
     }
 
-    /// True when a meta request says `q`: the common answer (a miss of `mg`, a success of the others) is not sent.
+    /// True when a request is quiet (`q`, or a quiet command of the binary protocol): the common answer, which is a miss
+    /// of a retrieval and a success of anything else, is not sent.
     pub fn is_quiet(&self) -> bool {
         match self {
             Request::MetaGet(get) => get.quiet,
             Request::MetaSet(set) => set.quiet,
             Request::MetaDelete(delete) => delete.quiet,
             Request::MetaArithmetic(arithmetic) => arithmetic.quiet,
+            Request::Binary(request) => request.head.is_quiet(),
             _ => false,
         }
     }
 
     /// The kind of answer to wait for; `None` when none is certain to come: `noreply`, `q`, `quit`, and a [`TooLarge`],
-    /// of which [`Request::encode`] sends nothing.
+    /// of which [`Request::encode`] sends nothing. `None` too for what only people and their tools ask: the lists of
+    /// `lru_crawler`, `watch`, `shutdown`, `config get cluster`. `None` for the binary protocol too, whose replies
+    /// [`ReplyDecoder`](crate::ReplyDecoder) does not read. `None` too for what only people and their tools ask: the lists of
+    /// `lru_crawler`, `watch`, `shutdown`, `config get cluster`.
     pub fn expect(&self) -> Option<Expect> {
         match self {
             _ if self.is_noreply() || self.is_quiet() => None,
-            Request::Quit | Request::TooLarge(_) => None,
+            Request::Quit | Request::TooLarge(_) | Request::Binary(_) => None,
+            Request::LruCrawler(LruCrawler::Metadump(_) | LruCrawler::Mgdump(_)) => None,
+            Request::Watch(_) | Request::Shutdown(_) | Request::ConfigGetCluster => None,
             Request::Get(_) => Some(Expect::Retrieval),
             Request::Stats(_) => Some(Expect::Stats),
             Request::MetaGet(_) | Request::MetaSet(_) | Request::MetaDelete(_) => Some(Expect::Meta),
-            Request::MetaArithmetic(_) | Request::MetaNoop | Request::MetaDebug(_) => Some(Expect::Meta),
+            Request::MetaArithmetic(_) | Request::MetaDebug(_) => Some(Expect::Meta),
+            Request::MetaNoop | Request::MetaNoopVersions => Some(Expect::Meta),
             _ => Some(Expect::Line),
         }
     }

@@ -7,6 +7,7 @@ use crate::encode;
 use crate::error_lines::{BAD_DELETE, BAD_FORMAT, INVALID_DELTA, INVALID_EXPTIME, Refusal, UNKNOWN_COMMAND};
 use crate::exptime::Exptime;
 use crate::limits::KEY_BYTES_MAX;
+use crate::operator;
 use crate::request::{Arithmetic, Delete, Direction, FlushAll, Request, Touch, Verbosity};
 use crate::token;
 
@@ -24,6 +25,10 @@ pub(crate) fn decode<'a>(command: &'a [u8], rest: &'a [u8]) -> Line<'a> {
         b"stats" => Ok(Request::Stats(token::trim(rest))),
         b"version" => Ok(Request::Version),
         b"quit" => Ok(Request::Quit),
+        b"lru_crawler" => operator::decode_crawler(rest),
+        b"watch" => operator::decode_watch(rest),
+        b"shutdown" => Ok(Request::Shutdown(operator::decode_shutdown(rest))),
+        b"config" => operator::decode_config(rest),
         _ if is_http(command, rest) => return Line::Foreign,
         _ => Err(Refusal::loud(UNKNOWN_COMMAND)),
     };
@@ -46,7 +51,7 @@ fn key_and_argument(text: &[u8]) -> Result<(&[u8], &[u8], bool), Refusal> {
     }
     let silent = words[count - 1] == NOREPLY;
     if words[0].len() > KEY_BYTES_MAX {
-        return Err(Refusal { line: BAD_FORMAT, silent });
+        return Err(Refusal::text(BAD_FORMAT, silent));
     }
     Ok((words[0], words[1], silent))
 }
@@ -54,7 +59,7 @@ fn key_and_argument(text: &[u8]) -> Result<(&[u8], &[u8], bool), Refusal> {
 /// `incr <key> <value> [noreply]`
 fn decode_arithmetic(text: &[u8], direction: Direction) -> Result<Request<'_>, Refusal> {
     let (key, delta, noreply) = key_and_argument(text)?;
-    let delta = token::u64(delta).ok_or(Refusal { line: INVALID_DELTA, silent: noreply })?;
+    let delta = token::u64(delta).ok_or(Refusal::text(INVALID_DELTA, noreply))?;
     Ok(Request::Arithmetic(Arithmetic { key, direction, delta, noreply }))
 }
 
@@ -72,7 +77,7 @@ pub(crate) fn encode_arithmetic(arithmetic: &Arithmetic<'_>, out: &mut BytesMut)
 /// `touch <key> <exptime> [noreply]`
 fn decode_touch(text: &[u8]) -> Result<Request<'_>, Refusal> {
     let (key, exptime, noreply) = key_and_argument(text)?;
-    let exptime = token::i64(exptime).ok_or(Refusal { line: INVALID_EXPTIME, silent: noreply })?;
+    let exptime = token::i64(exptime).ok_or(Refusal::text(INVALID_EXPTIME, noreply))?;
     Ok(Request::Touch(Touch { key, exptime: Exptime(exptime), noreply }))
 }
 
@@ -98,10 +103,10 @@ fn decode_delete(text: &[u8]) -> Result<Request<'_>, Refusal> {
         _ => no_delay && noreply,
     };
     if !valid {
-        return Err(Refusal { line: BAD_DELETE, silent: noreply });
+        return Err(Refusal::text(BAD_DELETE, noreply));
     }
     if words[0].len() > KEY_BYTES_MAX {
-        return Err(Refusal { line: BAD_FORMAT, silent: noreply });
+        return Err(Refusal::text(BAD_FORMAT, noreply));
     }
     Ok(Request::Delete(Delete { key: words[0], noreply }))
 }
@@ -121,7 +126,7 @@ fn decode_flush_all(text: &[u8]) -> Result<Request<'_>, Refusal> {
     let noreply = count > 0 && words[count - 1] == NOREPLY;
     let mut delay = None;
     if count > usize::from(noreply) {
-        let secs = token::i64(words[0]).ok_or(Refusal { line: INVALID_EXPTIME, silent: noreply })?;
+        let secs = token::i64(words[0]).ok_or(Refusal::text(INVALID_EXPTIME, noreply))?;
         delay = (secs > 0).then_some(Exptime(secs));
     }
     Ok(Request::FlushAll(FlushAll { delay, noreply }))
@@ -143,7 +148,7 @@ fn decode_verbosity<'a>(text: &[u8]) -> Result<Request<'a>, Refusal> {
         return Err(Refusal::loud(UNKNOWN_COMMAND));
     }
     let noreply = words[count - 1] == NOREPLY;
-    token::u64(words[0]).ok_or(Refusal { line: BAD_FORMAT, silent: noreply })?;
+    token::u64(words[0]).ok_or(Refusal::text(BAD_FORMAT, noreply))?;
     Ok(Request::Verbosity(Verbosity { noreply }))
 }
 

@@ -91,7 +91,7 @@ pub(crate) fn value_bytes(word: &[u8]) -> Option<usize> {
 }
 
 fn bad_format<'a>(silent: bool) -> Line<'a> {
-    Refusal { line: BAD_FORMAT, silent }.into()
+    Refusal::text(BAD_FORMAT, silent).into()
 }
 
 /// What becomes of a store command whose value is beyond the limit.
@@ -101,11 +101,10 @@ pub(crate) fn too_large(request: Request<'_>) -> Request<'_> {
         Request::Set(set) => Request::TooLarge(TooLarge {
             key: MetaKey { bytes: Cow::Borrowed(set.key), base64: false },
             drop_item: set.mode == SetMode::Set && set.compare.is_none(),
-            noreply: set.noreply,
-            line: TOO_LARGE,
+            refusal: Refusal::text(TOO_LARGE, set.noreply),
         }),
         Request::MetaSet(set) => {
-            Request::TooLarge(TooLarge { key: set.key, drop_item: true, noreply: false, line: TOO_LARGE })
+            Request::TooLarge(TooLarge { key: set.key, drop_item: true, refusal: Refusal::loud(TOO_LARGE) })
         }
         other => other,
     }
@@ -114,7 +113,7 @@ pub(crate) fn too_large(request: Request<'_>) -> Request<'_> {
 /// The refusal of a value that does not end where it should. `noreply` silences it, `q` does not.
 #[cold]
 pub(crate) fn bad_data_chunk(request: &Request<'_>) -> Refusal {
-    Refusal { line: BAD_DATA_CHUNK, silent: request.is_noreply() }
+    Refusal::text(BAD_DATA_CHUNK, request.is_noreply())
 }
 
 pub(crate) fn encode(set: &Set<'_>, out: &mut BytesMut) {

@@ -7,7 +7,7 @@ use evanesce_wire::limits::Limits;
 use evanesce_wire::request::{
     Arithmetic, Delete, Direction, FlushAll, Keys, Set, SetMode, TooLarge, Touch, Verbosity,
 };
-use evanesce_wire::{Decoded, Expect, Exptime, MetaKey, Request, RequestDecoder};
+use evanesce_wire::{Decoded, Expect, Exptime, MetaKey, Refusal, Request, RequestDecoder};
 
 use crate::trace::{Event, answers, only, requests, requests_split, small_limits};
 
@@ -174,20 +174,14 @@ fn value_beyond_the_limit_is_swallowed_and_drops_the_item_of_set_only() {
         refused
     };
     let key = MetaKey { bytes: Cow::Borrowed(b"k"), base64: false };
-    let line = "SERVER_ERROR object too large for cache";
-    assert_eq!(
-        refused("set k 0 0 100\r\n"),
-        TooLarge { key: key.clone(), drop_item: true, noreply: false, line }
-    );
-    assert_eq!(
-        refused("add k 0 0 100 noreply\r\n"),
-        TooLarge { key: key.clone(), drop_item: false, noreply: true, line }
-    );
-    assert_eq!(
-        refused("cas k 0 0 100 1\r\n"),
-        TooLarge { key: key.clone(), drop_item: false, noreply: false, line }
-    );
-    assert_eq!(refused("ms k 100 q\r\n"), TooLarge { key, drop_item: true, noreply: false, line });
+    let expected = |drop_item, silent| {
+        let refusal = Refusal::text("SERVER_ERROR object too large for cache", silent);
+        TooLarge { key: key.clone(), drop_item, refusal }
+    };
+    assert_eq!(refused("set k 0 0 100\r\n"), expected(true, false));
+    assert_eq!(refused("add k 0 0 100 noreply\r\n"), expected(false, true));
+    assert_eq!(refused("cas k 0 0 100 1\r\n"), expected(false, false));
+    assert_eq!(refused("ms k 100 q\r\n"), expected(true, false));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Tests of the codec from outside: what requests and replies look like on the wire, and properties that hold for all.
 
+mod binary;
 mod classic;
 mod meta;
 mod properties;

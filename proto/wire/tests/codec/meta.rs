@@ -224,11 +224,11 @@ fn ma_returns_the_number_when_asked() {
 #[test]
 fn me_tells_what_the_store_knows() {
     let Request::MetaDebug(debug) = only(b"me Zm9v b\r\n") else { panic!("no me") };
-    let text = written(|out| encode::meta_debug(out, &debug.key, &facts(), 1, 64));
+    let text = written(|out| encode::meta_debug(out, &debug, &facts(), 1, 64));
     assert_eq!(text, "ME Zm9v exp=30 la=2 cas=9 fetch=yes cls=1 size=64\r\n");
     let Request::MetaDebug(debug) = only(b"me n\r\n") else { panic!("no me") };
     let fresh = ItemFacts { ttl_secs: None, hit_before: false, ..facts() };
-    let text = written(|out| encode::meta_debug(out, &debug.key, &fresh, 1, 61));
+    let text = written(|out| encode::meta_debug(out, &debug, &fresh, 1, 61));
     assert_eq!(text, "ME n exp=-1 la=2 cas=9 fetch=no cls=1 size=61\r\n");
     assert_eq!(written(encode::meta_debug_miss), "EN\r\n");
     assert_eq!(written(encode::meta_noop), "MN\r\n");

@@ -1,8 +1,13 @@
 //! What a decoder made of a stream of bytes, in a form that can be compared.
 
 use bytes::BytesMut;
-use evanesce_wire::limits::Limits;
-use evanesce_wire::{Decoded, Expect, Reply, ReplyDecoder, ReplyError, Request, RequestDecoder};
+use evanesce_wire::limits::{Limits, SASL_DATA_BYTES_MAX};
+use evanesce_wire::{
+    BinaryCommand, Decoded, Expect, Reply, ReplyDecoder, ReplyError, Request, RequestDecoder,
+};
+
+/// The most that a request of the binary protocol has before its value: header, extras, key.
+const BINARY_BYTES_MAX: usize = 24 + 20 + 250;
 
 /// One thing the request decoder said. Skipped bytes are left out: how many come at once depends on the split.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +52,8 @@ pub(crate) fn requests_split(input: &[u8], limits: Limits, splits: &[usize]) -> 
             }
             Decoded::Incomplete { missing } => {
                 assert!(missing > 0);
-                assert!(missing <= limits.value_bytes_max + 2, "a server may reserve what is missing");
+                let most = if decoder.is_binary() { BINARY_BYTES_MAX.max(SASL_DATA_BYTES_MAX) } else { 2 };
+                assert!(missing <= limits.value_bytes_max + most, "a server may reserve what is missing");
                 if arrived == input.len() {
                     events.push(Event::Incomplete);
                     return events;
@@ -79,6 +85,12 @@ fn check_limits(request: &Request<'_>, limits: Limits) {
         }
         Request::MetaGet(get) => assert!((1..=250).contains(&get.key.bytes.len())),
         Request::MetaDelete(delete) => assert!((1..=250).contains(&delete.key.bytes.len())),
+        Request::Binary(request) => {
+            assert!(request.key().is_none_or(|key| (1..=250).contains(&key.len())));
+            if let BinaryCommand::Set(set) = &request.command {
+                assert!(set.value.len() <= limits.value_bytes_max);
+            }
+        }
         _ => {}
     }
 }
