@@ -242,7 +242,7 @@ impl Shard {
         let key = item::key(bytes);
         match fate {
             Fate::Ends => self.count_ended(header, key, now),
-            _ => self.count_evicted(hash, segment.home.queue, header, key),
+            _ => self.count_evicted(hash, segment.home.queue, header, key, now),
         }
         if header.marks.has(Marks::LARGE) {
             self.kill_pieces(item::body(bytes, header));
@@ -310,7 +310,7 @@ impl Shard {
             let key = item::key(self.segments.get(item.segment).at(item.offset)).to_vec();
             match fate {
                 Fate::Ends => self.count_ended(&header, &key, now),
-                _ => self.count_evicted(hash, segment.home.queue, &header, &key),
+                _ => self.count_evicted(hash, segment.home.queue, &header, &key, now),
             }
             self.remove(hash, item);
         }
@@ -357,7 +357,8 @@ impl Shard {
         self.table.remove(found.expect("a live item is in the table"));
     }
 
-    fn count_evicted(&mut self, hash: Hash, queue: Queue, header: &Header, key: &[u8]) {
+    fn count_evicted(&mut self, hash: Hash, queue: Queue, header: &Header, key: &[u8], now: Time) {
+        self.shared.observer.evicted(header, key, now);
         self.counters.evicted_unfetched += u64::from(!header.marks.has(Marks::FETCHED));
         self.usage_of(key).evictions += 1;
         if queue == Queue::Small {

@@ -63,6 +63,7 @@ mod flush;
 mod item;
 mod large;
 mod namespace;
+mod observe;
 mod op;
 mod prefetch;
 mod read;
@@ -79,6 +80,7 @@ mod write;
 
 pub use config::{StoreConfig, StoreConfigError};
 pub use namespace::{NamespaceConfig, NamespaceError};
+pub use observe::Evicted;
 pub use op::{
     Arithmetic, ArithmeticOutcome, Compare, Delete, DeleteMode, DeleteOutcome, Direction, Expiry, Hit,
     Lookup, Read, Time, Value, Write, WriteMode, WriteOutcome,

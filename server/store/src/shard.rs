@@ -13,6 +13,7 @@ use crate::flush::Flushes;
 use crate::item::{self, Header, Marks};
 use crate::large;
 use crate::namespace::Namespaces;
+use crate::observe::Observer;
 use crate::room::NeedRoom;
 use crate::segment::{Location, Segments};
 use crate::stats::{Counters, StoreStats, Usage, Usages};
@@ -30,6 +31,7 @@ pub(crate) struct Shared {
     pub(crate) layout: Layout,
     pub(crate) arena: Arc<Arena>,
     pub(crate) namespaces: Namespaces,
+    pub(crate) observer: Observer,
     /// From a seed that is random unless nodes must agree on it: keys come from the network.
     secrets: RapidSecrets,
     shards: u64,
@@ -65,6 +67,7 @@ impl Shared {
             fair_segments: layout.segments / shards,
             arena,
             namespaces,
+            observer: Observer::default(),
             secrets: seed.map_or_else(RapidSecrets::random, RapidSecrets::seed),
             shards: shards as u64,
             now_max: AtomicU64::new(0),

@@ -13,7 +13,7 @@ use crate::room::{GENTLE_WORK_MAX, NeedRoom};
 use crate::shard::{Hash, Shard, Shared};
 use crate::walk::{Digest, Walked};
 use crate::{
-    Arithmetic, ArithmeticOutcome, Delete, DeleteOutcome, Lookup, NamespaceStats, Read, StoreConfig,
+    Arithmetic, ArithmeticOutcome, Delete, DeleteOutcome, Evicted, Lookup, NamespaceStats, Read, StoreConfig,
     StoreConfigError, StoreStats, Time, Version, Write, WriteOutcome,
 };
 
@@ -314,6 +314,12 @@ impl Store {
     /// The hash of a key, by which walks and digests go.
     pub fn hash(&self, key: &[u8]) -> u64 {
         self.shared.hash(key).whole
+    }
+
+    /// Has `tell` told of every item evicted from now on. It is called while a shard is locked: it must be quick and must
+    /// not call the store. Once for a store; answers whether this was the first time.
+    pub fn observe_evictions(&self, tell: impl Fn(&Evicted<'_>) + Send + Sync + 'static) -> bool {
+        self.shared.observer.set(Box::new(tell))
     }
 
     /// Counts and sizes.
