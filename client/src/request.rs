@@ -126,6 +126,8 @@ fn store_request<'a>(
         cas_override: None,
         invalidate: false,
         vivify: None,
+        version: None,
+        repair: false,
         quiet: false,
         value,
     })
@@ -140,6 +142,7 @@ fn delete_request<'a>(key: &'a Key, flags: MetaFlags<'a>) -> Request<'a> {
         invalidate: false,
         touch: None,
         drop_value: false,
+        version: None,
         quiet: false,
     })
 }

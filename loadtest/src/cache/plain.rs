@@ -79,6 +79,8 @@ impl Cache for Plain {
             cas_override: None,
             invalidate: false,
             vivify: None,
+            version: None,
+            repair: false,
             quiet: false,
             value,
         });

@@ -23,6 +23,7 @@ fn submit(shared: &Shared, token: usize) {
         invalidate: false,
         touch: None,
         drop_value: false,
+        version: None,
         quiet: false,
     });
     shared.submit(&request, Target::Owned(Arc::new(Nobody)), token).expect("there is room");

@@ -109,6 +109,8 @@ pub(crate) fn ms<'a>(key: &'a str, flags: &'a MetaFlagsBuf, value: &'a [u8]) -> 
         cas_override: None,
         invalidate: false,
         vivify: None,
+        version: None,
+        repair: false,
         quiet: false,
         value,
     })
