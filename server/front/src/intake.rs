@@ -2,22 +2,18 @@
 
 use evanesce_wire::limits::Limits;
 use evanesce_wire::request::Request;
-use evanesce_wire::{Decoded, Refusal, RequestDecoder};
+use evanesce_wire::{BinaryCommand, BinaryHead, BinaryRequest, Decoded, Refusal, RequestDecoder};
 
 use crate::BATCH_REQUESTS_MAX;
 
 /// The answer to a request whose pieces exceed the input budget; memcached's own words.
 pub(crate) const INPUT_EXHAUSTED: &str = "SERVER_ERROR out of memory reading request";
 
-/// First byte of the binary protocol, which is not offered yet.
-const BINARY_MAGIC: u8 = 0x80;
-
 /// Decodes one connection's input.
 #[derive(Debug)]
 pub(crate) struct Intake {
     decoder: RequestDecoder,
     limits: Limits,
-    begun: bool,
     /// The decoder skips a value that was refused for want of memory, and knows no other limit than 0.
     skipping: bool,
 }
@@ -45,29 +41,21 @@ pub(crate) enum BatchEnd {
     Refused(Refusal),
     /// The same, and the connection ends.
     Fatal(Refusal),
-    /// The peer said `quit`.
-    Quit,
-    /// The peer speaks the binary protocol.
-    Binary,
+    /// The peer said `quit`; the binary protocol answers it.
+    Quit(Option<BinaryHead>),
 }
 
 impl Intake {
     pub(crate) fn new(limits: Limits) -> Self {
-        Self { decoder: RequestDecoder::new(limits), limits, begun: false, skipping: false }
+        Self { decoder: RequestDecoder::new(limits), limits, skipping: false }
     }
 
     /// Moves requests from the front of `input` into `batch`.
     pub(crate) fn take<'a>(&mut self, input: &'a [u8], batch: &mut Vec<Request<'a>>) -> Taken {
-        if !self.begun && !input.is_empty() {
-            self.begun = true;
-            if input[0] == BINARY_MAGIC {
-                return Taken { consumed: 0, end: BatchEnd::Binary };
-            }
-        }
         let mut at = 0;
         while batch.len() < BATCH_REQUESTS_MAX {
             if self.skipping && self.decoder.to_swallow() == 0 {
-                (self.decoder, self.skipping) = (RequestDecoder::new(self.limits), false);
+                (self.decoder, self.skipping) = (self.decoder.with_limits(self.limits), false);
             }
             if at == input.len() {
                 return Taken { consumed: at, end: BatchEnd::Incomplete { missing: 1 } };
@@ -75,7 +63,14 @@ impl Intake {
             let end = match self.decoder.decode(&input[at..]) {
                 Decoded::Request { request: Request::Quit, consumed } => {
                     at += consumed;
-                    BatchEnd::Quit
+                    BatchEnd::Quit(None)
+                }
+                Decoded::Request {
+                    request: Request::Binary(BinaryRequest { command: BinaryCommand::Quit, head, .. }),
+                    consumed,
+                } => {
+                    at += consumed;
+                    BatchEnd::Quit((!head.is_quiet()).then_some(head))
                 }
                 Decoded::Request { request, consumed } => {
                     at += consumed;
@@ -106,10 +101,10 @@ impl Intake {
         input: &'a [u8],
         batch: &mut Vec<Request<'a>>,
     ) -> Option<usize> {
-        let mut decoder = RequestDecoder::new(Limits { value_bytes_max: 0, ..self.limits });
+        let mut decoder = self.decoder.with_limits(Limits { value_bytes_max: 0, ..self.limits });
         match decoder.decode(input) {
             Decoded::Request { request: Request::TooLarge(mut refused), consumed } => {
-                refused.line = INPUT_EXHAUSTED;
+                refused.refusal = refused.refusal.for_want_of_memory(INPUT_EXHAUSTED);
                 batch.push(Request::TooLarge(refused));
                 (self.decoder, self.skipping) = (decoder, true);
                 Some(consumed)

@@ -3,12 +3,14 @@
 use evanesce_store::Store;
 use evanesce_wire::request::Request;
 
+use crate::execute::is_retrieval;
+
 /// Fewer requests than this are not worth the second hash of each key.
 const REQUESTS_MIN: usize = 4;
 
-/// Reads ahead for a batch that has a request other than a retrieval: runs of those read ahead by themselves.
+/// Reads ahead for a batch that has a key besides those of retrievals: runs of those read ahead by themselves.
 pub(crate) fn read_ahead(batch: &[Request<'_>], store: &Store) {
-    let is_other = |request: &Request<'_>| !matches!(request, Request::Get(_) | Request::MetaGet(_));
+    let is_other = |request: &Request<'_>| !is_retrieval(request) && key(request).is_some();
     if batch.len() >= REQUESTS_MIN && batch.iter().any(is_other) {
         store.read_ahead(batch.iter().filter_map(key));
     }
@@ -26,6 +28,7 @@ fn key<'a>(request: &'a Request<'_>) -> Option<&'a [u8]> {
         Request::MetaSet(set) => Some(&set.key.bytes),
         Request::MetaDelete(delete) => Some(&delete.key.bytes),
         Request::MetaArithmetic(arithmetic) => Some(&arithmetic.key.bytes),
+        Request::Binary(request) => request.key(),
         _ => None,
     }
 }

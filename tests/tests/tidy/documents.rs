@@ -9,6 +9,8 @@ use crate::tree::{File, Violation};
 const CONTRACT: &str = "proto/PROTOCOL.md";
 /// Where the codec tells commands apart.
 const CODEC: &str = "proto/wire/src/";
+/// Where the numbers of the binary protocol's commands are.
+const OPCODES: &str = "proto/wire/src/binary/opcode.rs";
 
 /// Relative links in Markdown that lead to no file or directory of the tree.
 pub(crate) fn links(files: &[File]) -> Vec<Violation> {
@@ -87,7 +89,8 @@ pub(crate) fn commands(files: &[File]) -> Vec<Violation> {
     };
     let mut found = Vec::new();
     for file in files.iter().filter(|file| file.path.starts_with(CODEC) && !file.is_test()) {
-        for (line, command) in dispatched(&file.text) {
+        let opcodes = if file.path == OPCODES { opcodes(&file.text) } else { Vec::new() };
+        for (line, command) in dispatched(&file.text).into_iter().chain(opcodes) {
             if !names(&contract.text, command) {
                 found.push(Violation::at(file, line, format!("command {command} is not in {CONTRACT}")));
             }
@@ -115,6 +118,14 @@ fn dispatched(source: &str) -> Vec<(usize, &str)> {
     found
 }
 
+/// Public constants of one byte: `pub const GET: u8 = 0x00;`.
+fn opcodes(source: &str) -> Vec<(usize, &str)> {
+    let number = |line: &'_ str| -> Option<&'_ str> {
+        line.strip_prefix("pub const ")?.split_once(": u8 = ")?.1.strip_suffix(';')
+    };
+    source.lines().enumerate().filter_map(|(at, line)| Some((at + 1, number(line)?))).collect()
+}
+
 /// Whether the text has the word in code type: in backticks, alone or first or within.
 fn names(text: &str, command: &str) -> bool {
     let mut code = text.split('`').skip(1).step_by(2);
@@ -134,6 +145,14 @@ fn link_to_nothing_is_refused() {
         "docs/x.md:1: link to ../../x, which is not there",
     ];
     assert_eq!(found, expected);
+}
+
+#[test]
+fn opcode_without_its_line_in_the_contract_is_refused() {
+    let numbers = "/// `get`.\npub const GET: u8 = 0x00;\npub const SET: u8 = 0x01;\nconst SIZE: u8 = 0x02;\n";
+    let files = [File::new(OPCODES, numbers), File::new(CONTRACT, "| `0x00` | `get` |\n0x01 is set\n")];
+    let found: Vec<String> = commands(&files).iter().map(ToString::to_string).collect();
+    assert_eq!(found, [format!("{OPCODES}:3: command 0x01 is not in {CONTRACT}")]);
 }
 
 #[test]

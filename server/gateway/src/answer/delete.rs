@@ -25,7 +25,12 @@ pub(super) async fn too_large(context: Context<'_>, refused: &TooLarge<'_>) -> A
     if refused.drop_item
         && let Err(error) = context.shared.keys.delete(&*refused.key.bytes).run().await
     {
-        return refusal::write(context, &error, refused.noreply);
+        return match refused.refusal.binary {
+            Some((head, _)) => refusal::binary_write(context, head, &error),
+            None => refusal::write(context, &error, refused.refusal.silent),
+        };
     }
-    Answer::error(refused.line, refused.noreply)
+    let mut answer = Answer::default();
+    refused.refusal.encode(answer.buf());
+    answer
 }

@@ -2,7 +2,7 @@
 
 use evanesce_client::{Item, ReadError};
 use evanesce_wire::encode;
-use evanesce_wire::request::Get;
+use evanesce_wire::request::{Exptime, Get};
 use futures_util::future::join_all;
 
 use super::{Answer, refusal, ttl};
@@ -21,8 +21,7 @@ pub(crate) async fn answer(context: Context<'_>, get: &Get<'_>) -> Answer {
 /// Answers some of a retrieval's keys, in order, without `END`. A key that no zone could answer for makes it one
 /// error line instead, and true: a client must not take it for a miss.
 pub(crate) async fn part(context: Context<'_>, get: &Get<'_>, keys: &[&[u8]]) -> (Answer, bool) {
-    context.counts.cmd_get.add(keys.len());
-    let items = join_all(keys.iter().map(|key| read(context, get, key))).await;
+    let items = join_all(keys.iter().map(|key| read(context, key, get.touch))).await;
     let mut answer = Answer::default();
     for (key, item) in keys.iter().zip(items) {
         match item {
@@ -34,9 +33,15 @@ pub(crate) async fn part(context: Context<'_>, get: &Get<'_>, keys: &[&[u8]]) ->
     (answer, false)
 }
 
-async fn read(context: Context<'_>, get: &Get<'_>, key: &[u8]) -> Result<Option<Item>, ReadError> {
+/// Reads one key, with a new expiry where one is given.
+pub(super) async fn read(
+    context: Context<'_>,
+    key: &[u8],
+    touch: Option<Exptime>,
+) -> Result<Option<Item>, ReadError> {
     let keys = &context.shared.keys;
-    match get.touch {
+    context.counts.cmd_get.add(1);
+    match touch {
         Some(exptime) => {
             context.counts.cmd_touch.add(1);
             keys.get_item_and_touch(key, ttl::ttl(exptime)).run().await

@@ -3,7 +3,7 @@
 use evanesce_store::Delete;
 use evanesce_wire::request::TooLarge;
 
-use super::{Context, error};
+use super::Context;
 
 /// Answers, and drops what is there: its writer believes it replaced.
 pub(super) fn execute(refused: &TooLarge<'_>, context: &Context<'_>, out: &mut Vec<u8>) {
@@ -12,5 +12,5 @@ pub(super) fn execute(refused: &TooLarge<'_>, context: &Context<'_>, out: &mut V
         let delete = Delete::key(&refused.key.bytes);
         context.store.delete(&delete, context.now);
     }
-    error(out, refused.line, refused.noreply);
+    refused.refusal.encode(out);
 }

@@ -1,0 +1,125 @@
+//! Requests of the binary protocol: what the text protocols are offered here, in the other form.
+
+use evanesce_wire::binary::encode;
+use evanesce_wire::request::SetMode;
+use evanesce_wire::{BinaryCommand, BinaryHead, BinaryRequest, BinarySet, BinaryStatus, Exptime};
+
+use super::{Answer, refusal, store, ttl};
+use crate::service::Context;
+
+/// How many keys a request asks the cluster about.
+pub(super) fn keys(request: &BinaryRequest<'_>) -> usize {
+    usize::from(request.key().is_some())
+}
+
+/// Answers one request.
+pub(super) async fn answer(context: Context<'_>, request: &BinaryRequest<'_>) -> Answer {
+    let head = request.head;
+    match request.command {
+        BinaryCommand::Get { key, with_key, touch } => get(context, head, key, with_key, touch).await,
+        BinaryCommand::Touch { key, exptime } => self::touch(context, head, key, exptime).await,
+        // A token is a node's, and there is one in every zone.
+        BinaryCommand::Set(_) | BinaryCommand::Delete { .. } if request.compare.is_some() => {
+            refusal::binary_unsupported(context, head)
+        }
+        BinaryCommand::Set(ref set) if store::is_offered(set.mode) => self::set(context, head, set).await,
+        BinaryCommand::Delete { key } => delete(context, head, key).await,
+        _ => local(context, request),
+    }
+}
+
+async fn get(
+    context: Context<'_>,
+    head: BinaryHead,
+    key: &[u8],
+    with_key: bool,
+    touch: Option<Exptime>,
+) -> Answer {
+    let item = match super::get::read(context, key, touch).await {
+        Ok(item) => item,
+        Err(error) => return refusal::binary_read(context, head, &error),
+    };
+    let mut answer = Answer::default();
+    match item {
+        Some(item) => {
+            context.counts.get_hits.add(1);
+            let key = if with_key { key } else { &[] };
+            encode::hit_header(answer.buf(), head, item.cas, item.flags, key, item.value.len());
+            answer.bytes(item.value);
+        }
+        None => {
+            context.counts.get_misses.add(1);
+            match (head.is_quiet(), with_key) {
+                (true, _) => {}
+                (false, true) => encode::miss_of_key(answer.buf(), head, key),
+                (false, false) => encode::error(answer.buf(), head, BinaryStatus::NotFound),
+            }
+        }
+    }
+    answer
+}
+
+/// Tells neither flags nor token: a touch does not bring them.
+async fn touch(context: Context<'_>, head: BinaryHead, key: &[u8], exptime: Exptime) -> Answer {
+    context.counts.cmd_touch.add(1);
+    match context.shared.keys.touch(key, ttl::ttl(exptime)).run().await {
+        Ok(touched) if touched.found => done(head),
+        Ok(_) => error(head, BinaryStatus::NotFound),
+        Err(error) => refusal::binary_write(context, head, &error),
+    }
+}
+
+async fn set(context: Context<'_>, head: BinaryHead, set: &BinarySet<'_>) -> Answer {
+    match store::store(context, set.key, set.mode, set.value, set.flags, set.exptime).await {
+        Ok(true) => done(head),
+        Ok(false) if set.mode == SetMode::Add => error(head, BinaryStatus::Exists),
+        Ok(false) => error(head, BinaryStatus::NotFound),
+        Err(error) => refusal::binary_write(context, head, &error),
+    }
+}
+
+async fn delete(context: Context<'_>, head: BinaryHead, key: &[u8]) -> Answer {
+    context.counts.cmd_delete.add(1);
+    match context.shared.keys.delete(key).run().await {
+        Ok(deleted) if deleted.found => done(head),
+        Ok(_) => error(head, BinaryStatus::NotFound),
+        Err(error) => refusal::binary_write(context, head, &error),
+    }
+}
+
+/// Answers what needs no other process.
+fn local(context: Context<'_>, request: &BinaryRequest<'_>) -> Answer {
+    let head = request.head;
+    let mut answer = Answer::default();
+    match request.command {
+        BinaryCommand::Noop => encode::done(answer.buf(), head, 0),
+        BinaryCommand::Version => encode::version(answer.buf(), head),
+        BinaryCommand::Stat { argument } => {
+            let told = super::stats(context, argument);
+            encode::stats_of_text(answer.buf(), head, &told.buf);
+        }
+        // Answered by the front, which closes.
+        BinaryCommand::Quit => {}
+        // Where a listener authenticates, its front has answered; here memcached knows no such commands.
+        BinaryCommand::SaslList | BinaryCommand::SaslAuth { .. } | BinaryCommand::SaslStep { .. } => {
+            return error(head, BinaryStatus::UnknownCommand);
+        }
+        _ => return refusal::binary_unsupported(context, head),
+    }
+    answer
+}
+
+/// A success, which a quiet command keeps to itself.
+fn done(head: BinaryHead) -> Answer {
+    let mut answer = Answer::default();
+    if !head.is_quiet() {
+        encode::done(answer.buf(), head, 0);
+    }
+    answer
+}
+
+fn error(head: BinaryHead, status: BinaryStatus) -> Answer {
+    let mut answer = Answer::default();
+    encode::error(answer.buf(), head, status);
+    answer
+}
