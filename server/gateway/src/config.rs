@@ -2,7 +2,10 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
+
+use evanesce_front::{Listen, TlsFiles};
 
 /// Largest item unless told otherwise, in bytes: what nodes take by default.
 pub const ITEM_BYTES_MAX_DEFAULT: usize = 1 << 20;
@@ -23,8 +26,14 @@ pub struct GatewayConfig {
     pub zone: String,
     /// Discoveries that know the cluster, as `ip:port` or URL, preferred first.
     pub discoveries: Vec<String>,
-    /// Where to speak memcached: one address or more. Port 0 is chosen by the kernel.
-    pub listen: Vec<SocketAddr>,
+    /// Where to speak memcached: one place or more. Port 0 is chosen by the kernel.
+    pub listen: Vec<Listen>,
+    /// The certificate of listeners that speak TLS; none by default.
+    pub tls: Option<TlsFiles>,
+    /// Users and passwords that memcached's clients must give; none by default.
+    pub auth_file: Option<PathBuf>,
+    /// The gateways that `config get cluster` lists, this one included; by default the first address listened on.
+    pub gateways: Vec<SocketAddr>,
     /// Where to serve gRPC; not at all by default.
     pub grpc: Option<SocketAddr>,
     /// Where to serve metrics and health over HTTP; not at all by default.
@@ -49,7 +58,10 @@ impl Default for GatewayConfig {
             cluster: "HOME".to_owned(),
             zone: "a".to_owned(),
             discoveries: Vec::new(),
-            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
+            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()],
+            tls: None,
+            auth_file: None,
+            gateways: Vec::new(),
             grpc: None,
             http: None,
             threads: NonZeroUsize::MIN,
@@ -63,8 +75,21 @@ impl Default for GatewayConfig {
 }
 
 impl GatewayConfig {
+    /// What `config get cluster` answers; `None` where clients could not reach what would be listed. Clients take a list
+    /// whose version is larger than that of the one they have, and a list changes with a restart: its version is the
+    /// time of the start, in seconds.
+    pub(crate) fn configuration(&self, bound: SocketAddr, started_secs: u64) -> Option<String> {
+        let gateways = if self.gateways.is_empty() { &[bound][..] } else { &self.gateways };
+        let member = |at: &SocketAddr| format!("{ip}|{ip}|{port}", ip = at.ip(), port = at.port());
+        let members: Vec<String> = gateways.iter().map(member).collect();
+        let reachable = gateways.iter().all(|gateway| !gateway.ip().is_unspecified());
+        reachable.then(|| format!("{started_secs}\n{}\n", members.join(" ")))
+    }
+
     pub(crate) fn front(&self) -> evanesce_front::FrontConfig {
         let mut front = evanesce_front::FrontConfig::new(self.listen.clone(), self.threads);
+        front.tls.clone_from(&self.tls);
+        front.auth_file.clone_from(&self.auth_file);
         front.connections_max = self.connections_max;
         front.limits.value_bytes_max = self.item_bytes_max;
         front.idle_timeout = self.idle_timeout;

@@ -3,11 +3,11 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use evanesce_admin::{Admin, AdminConfig, DrainSignal, RoleState, RunningAdmin, Services};
 use evanesce_client::{Client, ConnectError};
-use evanesce_front::{Drained, Front, Running};
+use evanesce_front::{Drained, Front, Listen, Running};
 use parking_lot::Mutex;
 
 use crate::config::GatewayConfig;
@@ -72,14 +72,17 @@ impl Gateway {
             shared: OnceLock::new(),
             cluster: config.cluster.clone(),
             zone: config.zone.clone(),
-            memcached: front.local_addrs()[0],
+            memcached: front.told_addr(),
             drain: DrainSignal::new(),
             state: Mutex::new(RoleState::Starting),
         });
         let admin = admin.start(role.clone(), Services::default())?;
         metrics::describe();
         let client = connect(&config).await?;
-        let shared = Arc::new(Shared::new(client, config.threads.get(), front.stats_handle()));
+        let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let configuration = config.configuration(role.memcached, started.as_secs());
+        let shared = Shared::new(client, config.threads.get(), front.stats_handle(), configuration);
+        let shared = Arc::new(shared);
         let shared = role.shared.get_or_init(|| shared);
         let for_workers = Arc::clone(shared);
         let front = front.start(move |worker| GatewayService { shared: Arc::clone(&for_workers), worker })?;
@@ -95,10 +98,22 @@ async fn connect(config: &GatewayConfig) -> Result<Client, ConnectError> {
 }
 
 impl RunningGateway {
-    /// Where it speaks memcached: the first address of [`GatewayConfig::listen`].
+    /// Where it speaks memcached: the first address of [`GatewayConfig::listen`] that asks for neither TLS nor a password, else
+    /// the first; `0.0.0.0:0` where there are Unix sockets only.
     #[must_use]
     pub fn memcached_addr(&self) -> SocketAddr {
         self.role.memcached
+    }
+
+    /// Where it listens, with the ports the kernel chose.
+    #[must_use]
+    pub fn listening(&self) -> &[Listen] {
+        self.front.listening()
+    }
+
+    /// Takes over what changed in the files of certificates and users now, and not within seconds.
+    pub fn reload(&self) {
+        self.front.reload();
     }
 
     /// Where it speaks gRPC, if it does.

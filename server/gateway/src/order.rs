@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use evanesce_wire::BinaryCommand;
 use evanesce_wire::request::Request;
 
 use crate::answer;
@@ -69,12 +70,23 @@ fn each_key<'r>(request: &'r Request<'_>, mut visit: impl FnMut(&'r [u8], Access
         Request::MetaArithmetic(arithmetic) => visit(&arithmetic.key.bytes, Access::Writes),
         Request::MetaDebug(debug) => visit(&debug.key.bytes, Access::Reads),
         Request::TooLarge(refused) => visit(&refused.key.bytes, Access::Writes),
+        Request::Binary(request) => {
+            let reads = matches!(request.command, BinaryCommand::Get { touch: None, .. });
+            if let Some(key) = request.key() {
+                visit(key, if reads { Access::Reads } else { Access::Writes });
+            }
+        }
         Request::FlushAll(_)
         | Request::Version
         | Request::Verbosity(_)
         | Request::Stats(_)
         | Request::Quit
-        | Request::MetaNoop => {}
+        | Request::LruCrawler(_)
+        | Request::Watch(_)
+        | Request::Shutdown(_)
+        | Request::ConfigGetCluster
+        | Request::MetaNoop
+        | Request::MetaNoopVersions => {}
     }
 }
 

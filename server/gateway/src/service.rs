@@ -28,17 +28,25 @@ pub(crate) struct Shared {
     /// One set for each worker.
     pub(crate) counts: Vec<Counts>,
     pub(crate) front: StatsHandle,
+    /// What `config get cluster` answers.
+    pub(crate) configuration: Option<String>,
     under_way: Semaphore,
     started: Instant,
 }
 
 impl Shared {
-    pub(crate) fn new(client: Client, threads: usize, front: StatsHandle) -> Self {
+    pub(crate) fn new(
+        client: Client,
+        threads: usize,
+        front: StatsHandle,
+        configuration: Option<String>,
+    ) -> Self {
         Self {
             keys: client.raw().clone(),
             client,
             counts: (0..threads).map(|_| Counts::default()).collect(),
             front,
+            configuration,
             under_way: Semaphore::new(KEYS_UNDER_WAY_MAX),
             started: Instant::now(),
         }

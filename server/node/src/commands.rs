@@ -72,6 +72,10 @@ commands! {
     store_too_large,
     /// Values for which nothing could be evicted.
     store_no_memory,
+    /// Writes and deletes refused because something newer was known of the key.
+    superseded,
+    /// Writes and deletes refused because their versions were too far ahead of the clock.
+    clock_refused,
 }
 
 #[cfg(test)]

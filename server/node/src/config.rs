@@ -2,8 +2,10 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use evanesce_front::{Listen, TlsFiles};
 use evanesce_store::NamespaceConfig;
 use evanesce_topology::RingProfile;
 
@@ -35,9 +37,13 @@ pub struct NodeConfig {
     pub profile: RingProfile,
     /// Discoveries to register with, as `ip:port` or URL; none by default, which makes it stand alone.
     pub discoveries: Vec<String>,
-    /// Where to speak memcached: one address or more; the first is the one told to others. Port 0 is chosen by the
-    /// kernel.
-    pub listen: Vec<SocketAddr>,
+    /// Where to speak memcached: one place or more; the first plain TCP address without a password is the one told to
+    /// others. Port 0 is chosen by the kernel.
+    pub listen: Vec<Listen>,
+    /// The certificate of listeners that speak TLS; none by default.
+    pub tls: Option<TlsFiles>,
+    /// Users and passwords that memcached's clients must give; none by default.
+    pub auth_file: Option<PathBuf>,
     /// Where to serve gRPC; not at all by default.
     pub grpc: Option<SocketAddr>,
     /// Where to serve metrics and health over HTTP; not at all by default.
@@ -62,6 +68,11 @@ pub struct NodeConfig {
     pub connections_max: usize,
     /// Close connections that sent nothing for so long; never by default.
     pub idle_timeout: Option<Duration>,
+    /// Whether a client's `shutdown` ends the node. Not by default.
+    pub shutdown_command: bool,
+    /// Whether `config get cluster` names this node, for clients of ElastiCache's auto discovery that are to use it
+    /// alone. Not by default: such a client belongs to gateways.
+    pub config_get_cluster: bool,
     /// How long a drain takes at most when whoever asks does not say. [`DRAIN_DEADLINE_DEFAULT`].
     pub drain_deadline: Duration,
 }
@@ -78,7 +89,9 @@ impl Default for NodeConfig {
             weight: 1,
             profile: RingProfile::EVANESCE,
             discoveries: Vec::new(),
-            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
+            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()],
+            tls: None,
+            auth_file: None,
             grpc: None,
             http: None,
             advertise_memcached: None,
@@ -91,6 +104,8 @@ impl Default for NodeConfig {
             hash_seed: None,
             connections_max: evanesce_front::CONNECTIONS_MAX_DEFAULT,
             idle_timeout: None,
+            shutdown_command: false,
+            config_get_cluster: false,
             drain_deadline: DRAIN_DEADLINE_DEFAULT,
         }
     }

@@ -3,11 +3,14 @@
 //! Nothing here waits. Retrievals, which may be long, can be taken in steps: see [`retrieval()`].
 
 mod arithmetic;
+mod binary;
+mod configuration;
 mod delete;
 mod expiry;
 mod flush_all;
 mod get;
 mod in_turn;
+mod listing;
 mod meta_arithmetic;
 mod meta_debug;
 mod meta_delete;
@@ -16,24 +19,32 @@ mod meta_set;
 mod retrieval;
 mod set;
 mod stats;
+mod tell;
 mod too_large;
 mod touch;
+mod version;
 
 use std::cell::Cell;
 
 use evanesce_front::{Flow, ReplyBuffer};
 use evanesce_store::{Store, Time};
 use evanesce_wire::encode;
+use evanesce_wire::error_lines::UNKNOWN_COMMAND;
 use evanesce_wire::reply::Status;
 use evanesce_wire::request::Request;
 
 use crate::commands::Commands;
 use crate::shared::Shared;
+use crate::watch::Watch;
 
+pub(crate) use listing::Listing;
 pub(crate) use retrieval::{READS_MAX, is_retrieval, retrieval};
 
 #[cfg(test)]
 mod tests;
+
+/// The store has no size classes; where the protocol needs one, all items are in this.
+pub(crate) const CLASS: u32 = 1;
 
 /// What a request is executed against.
 #[derive(Clone, Copy)]
@@ -47,6 +58,8 @@ pub(crate) struct Context<'a> {
     pub(crate) shared: &'a Shared,
     /// Keys to look up at once next: all that may be while values are small, few after large ones.
     pub(crate) reads: &'a Cell<usize>,
+    /// Who watches, and whose requests these are; `None` while nobody does.
+    pub(crate) watch: Option<Watch<'a>>,
 }
 
 /// Executes one request and appends its reply.
@@ -67,12 +80,19 @@ pub(crate) fn execute(request: &Request<'_>, context: &Context<'_>, out: &mut Re
         Request::Verbosity(verbosity) => word(out.buf(), Status::Ok, verbosity.noreply),
         Request::Stats(argument) => stats::execute(argument, context, out.buf()),
         Request::Quit => return Flow::Close,
+        Request::LruCrawler(_) => listing::execute(request, context, out.buf()),
+        // The service answers it: it takes the connection.
+        Request::Watch(_) => encode::error_line(out.buf(), UNKNOWN_COMMAND),
+        Request::ConfigGetCluster => configuration::get_cluster(context, out.buf()),
+        Request::Shutdown(shutdown) => return configuration::shut_down(*shutdown, context, out.buf()),
         Request::MetaSet(set) => meta_set::execute(set, context, out.buf()),
         Request::MetaDelete(delete) => meta_delete::execute(delete, context, out.buf()),
         Request::MetaArithmetic(arithmetic) => meta_arithmetic::execute(arithmetic, context, out.buf()),
         Request::MetaNoop => encode::meta_noop(out.buf()),
+        Request::MetaNoopVersions => encode::meta_noop_versions(out.buf(), context.now.0),
         Request::MetaDebug(debug) => meta_debug::execute(debug, context, out.buf()),
         Request::TooLarge(refused) => too_large::execute(refused, context, out.buf()),
+        Request::Binary(request) => return binary::execute(request, context, out.buf()),
     }
     Flow::Continue
 }

@@ -7,7 +7,7 @@ use evanesce_front::FrontConfig;
 use evanesce_membership::NodeFacts;
 use evanesce_store::StoreConfig;
 use evanesce_topology::{Epoch, GroupMode, Node, NodeState, ServerGroup, Topology, TopologyError};
-use evanesce_wire::Limits;
+use evanesce_wire::{CAPABILITY_VERSIONS, Limits};
 
 use crate::config::NodeConfig;
 use crate::shared::VERSION;
@@ -61,6 +61,8 @@ impl NodeConfig {
             part.max(self.item_bytes_max.saturating_mul(BUFFERED_ITEMS_MIN))
         };
         FrontConfig {
+            tls: self.tls.clone(),
+            auth_file: self.auth_file.clone(),
             connections_max: self.connections_max,
             limits: Limits { value_bytes_max: self.item_bytes_max, ..Limits::default() },
             input_bytes_max: buffers(defaults.input_bytes_max),
@@ -68,6 +70,14 @@ impl NodeConfig {
             idle_timeout: self.idle_timeout,
             ..defaults
         }
+    }
+
+    /// What `config get cluster` answers, if it is to be answered: this node alone. Its version is 1, for it never
+    /// changes.
+    pub(crate) fn configuration(&self, bound: Addresses) -> Option<String> {
+        let address = self.advertise_memcached.unwrap_or(bound.memcached);
+        let answers = self.config_get_cluster && !address.ip().is_unspecified();
+        answers.then(|| format!("1\n{ip}|{ip}|{port}\n", ip = address.ip(), port = address.port()))
     }
 
     /// What the node tells discoveries.
@@ -86,7 +96,7 @@ impl NodeConfig {
             grpc: self.advertise_grpc.or(bound.grpc),
             http: self.advertise_http.or(bound.http),
             version: VERSION.to_owned(),
-            capabilities: Vec::new(),
+            capabilities: vec![CAPABILITY_VERSIONS.to_owned()],
         };
         let group = ServerGroup {
             name: self.group.clone(),

@@ -47,13 +47,16 @@ mod commands;
 mod config;
 mod execute;
 mod facts;
+mod long;
 mod metrics;
 mod namespaces;
 mod node;
 mod pace;
 mod role;
 mod service;
+mod settings;
 mod shared;
+mod watch;
 
 pub use config::{DRAIN_DEADLINE_DEFAULT, ITEM_BYTES_MAX_DEFAULT, MEMORY_BYTES_DEFAULT, NodeConfig};
 pub use evanesce_front::Drained;

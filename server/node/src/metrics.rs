@@ -49,6 +49,12 @@ const TOTALS: &[Total] = &[
         read: |c| vec![("too_large", c.commands.store_too_large), ("no_memory", c.commands.store_no_memory)],
     },
     Total {
+        name: "evanesce_node_versions_refused_total",
+        help: "Writes and deletes refused for their versions: superseded by something newer, or ahead of the clock.",
+        label: "reason",
+        read: |c| vec![("superseded", c.commands.superseded), ("clock", c.commands.clock_refused)],
+    },
+    Total {
         name: "evanesce_node_compares_total",
         help: "Writes and deletes that demanded a CAS token, by outcome.",
         label: "outcome",
@@ -132,7 +138,6 @@ const TOTALS: &[Total] = &[
                 ("stalled", front.stalled_connections),
                 ("idle", front.idle_connections),
                 ("output_budget", front.output_exhausted),
-                ("binary", front.binary_connections),
             ]
         },
     },

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use evanesce_admin::{Admin, AdminConfig, DrainSignal, RoleState, RunningAdmin, Services};
-use evanesce_front::{Drained, Front, Running};
+use evanesce_admin::{Admin, AdminConfig, RoleState, RunningAdmin, Services};
+use evanesce_front::{Drained, Front, Listen, Running};
 use evanesce_membership::{EndpointError, MembershipOptions, Registration};
 use evanesce_store::{Store, StoreConfigError};
 use evanesce_topology::{NodeState, TopologyError};
@@ -21,7 +21,8 @@ use crate::metrics;
 use crate::pace::{Pace, Round, step_rest};
 use crate::role::NodeRole;
 use crate::service::NodeService;
-use crate::shared::{Facts, Shared};
+use crate::settings::Facts;
+use crate::shared::Shared;
 
 /// Items that one step of expiry looks at, to the end of their segment: some hundred microseconds of a shard's lock.
 const EXPIRE_ITEMS_MAX: usize = 1000;
@@ -92,12 +93,14 @@ impl Node {
         let front = Front::bind(config.front())?;
         let admin = Admin::bind(AdminConfig { grpc: config.grpc, http: config.http })?;
         let addresses =
-            Addresses { memcached: front.local_addrs()[0], grpc: admin.grpc_addr(), http: admin.http_addr() };
+            Addresses { memcached: front.told_addr(), grpc: admin.grpc_addr(), http: admin.http_addr() };
         let facts = Facts {
             memcached: addresses.memcached,
             item_bytes_max: config.item_bytes_max,
             connections_max: config.connections_max,
             idle_timeout: config.idle_timeout,
+            shutdown_command: config.shutdown_command,
+            configuration: config.configuration(addresses),
         };
         let shared = Shared::new(store, config.threads.get(), Some(front.stats_handle()), facts);
         let shared = Arc::new(shared.with_namespaces(config.namespaces.clone()));
@@ -114,10 +117,22 @@ impl Node {
 }
 
 impl RunningNode {
-    /// Where it speaks memcached: the first address of [`NodeConfig::listen`].
+    /// Where it speaks memcached: the first address of [`NodeConfig::listen`] that asks for neither TLS nor a password, else
+    /// the first; `0.0.0.0:0` where there are Unix sockets only.
     #[must_use]
     pub fn memcached_addr(&self) -> SocketAddr {
         self.role.addresses.memcached
+    }
+
+    /// Where it listens, with the ports the kernel chose.
+    #[must_use]
+    pub fn listening(&self) -> &[Listen] {
+        self.front.listening()
+    }
+
+    /// Takes over what changed in the files of certificates and users now, and not within seconds.
+    pub fn reload(&self) {
+        self.front.reload();
     }
 
     /// Where it speaks gRPC, if it does.
@@ -174,12 +189,12 @@ fn role(config: &NodeConfig, addresses: Addresses, shared: Arc<Shared>) -> Resul
         Some(Registration::start(&config.discoveries, facts, MembershipOptions::default())?)
     };
     Ok(NodeRole {
+        drain: shared.drain.clone(),
         shared,
         name: config.name.clone(),
         cluster: config.cluster.clone(),
         zone: config.zone.clone(),
         addresses,
-        drain: DrainSignal::new(),
         state: Mutex::new(RoleState::Joining),
         registration,
     })

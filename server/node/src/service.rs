@@ -4,16 +4,17 @@ use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
 
-use evanesce_front::{Flow, Output, Service};
+use evanesce_front::{Connection, Ended, Flow, Output, Service};
 use evanesce_wire::request::Request;
 
 use crate::ahead::read_ahead;
 use crate::execute::{Context, READS_MAX, execute, is_retrieval, retrieval};
+use crate::long::is_long;
 use crate::shared::Shared;
 
 /// One worker's service.
 pub(crate) struct NodeService {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     worker: usize,
     /// Keys to look up at once next; see [`Context`].
     reads: Cell<usize>,
@@ -24,11 +25,13 @@ impl NodeService {
         Self { shared, worker, reads: Cell::new(READS_MAX) }
     }
 
-    fn context(&self) -> Context<'_> {
+    pub(crate) fn context<'s>(&'s self, out: &Output<'_>) -> Context<'s> {
         let shared = &*self.shared;
+        let now = shared.clock.now();
         Context {
             store: &shared.store,
-            now: shared.clock.now(),
+            now,
+            watch: shared.watchers.watch(now, || out.connection_id()),
             commands: &shared.commands[self.worker],
             shared,
             reads: &self.reads,
@@ -38,14 +41,20 @@ impl NodeService {
 
 impl Service for NodeService {
     async fn call(&self, batch: &[Request<'_>], out: &mut Output<'_>) -> io::Result<Flow> {
-        let mut context = self.context();
+        let mut context = self.context(out);
         read_ahead(batch, context.store);
         let mut rest = batch;
         while let Some(request) = rest.first() {
             let run = rest.iter().take_while(|request| is_retrieval(request)).count();
             let (requests, after) = rest.split_at(run.max(1));
             rest = after;
-            if run == 0 {
+            if run == 0 && is_long(request) {
+                // Boxed, because few connections ever need it and each has room for this future.
+                if Box::pin(self.answer_at_length(request, out)).await? == Flow::Close {
+                    return Ok(Flow::Close);
+                }
+                context = self.context(out);
+            } else if run == 0 {
                 if execute(request, &context, out.replies()) == Flow::Close {
                     return Ok(Flow::Close);
                 }
@@ -54,15 +63,23 @@ impl Service for NodeService {
                 while retrieval.step(&context, out.replies()) {
                     if out.is_full() {
                         out.flush().await?;
-                        context = self.context();
+                        context = self.context(out);
                     }
                 }
             }
             if out.is_full() && !rest.is_empty() {
                 out.flush().await?;
-                context = self.context();
+                context = self.context(out);
             }
         }
         Ok(Flow::Continue)
+    }
+
+    fn connected(&self, connection: &Connection) {
+        self.tell_connected(connection);
+    }
+
+    fn disconnected(&self, connection: &Connection, ended: Ended) {
+        self.tell_disconnected(connection, ended);
     }
 }

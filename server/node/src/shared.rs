@@ -1,17 +1,21 @@
 //! What all workers of a node share, and the statistics drawn from it.
 
-use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use evanesce_front::{FrontStats, StatsHandle};
+use evanesce_admin::DrainSignal;
+use evanesce_front::{Connection, FrontStats, StatsHandle};
 use evanesce_store::{NamespaceConfig, NamespaceStats, Store, StoreStats};
-use evanesce_wire::MEMCACHED_VERSION;
+use evanesce_wire::{CAPABILITY_VERSIONS, MEMCACHED_VERSION};
 use parking_lot::Mutex;
 
 use crate::clock::Clock;
 use crate::commands::{CommandSums, Commands};
+use crate::execute::CLASS;
 use crate::namespaces::{Namespace, namespaces};
+use crate::settings::Facts;
+use crate::watch::{WatchCounts, Watchers};
 
 /// The release of Evanesce, as x.y.z.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -27,19 +31,13 @@ pub(crate) struct Shared {
     /// Flushes that operators asked for; those of clients are among the commands.
     flushes: AtomicU64,
     front: Option<StatsHandle>,
-    facts: Facts,
+    pub(crate) facts: Facts,
+    pub(crate) watchers: Arc<Watchers>,
+    /// Asks the node to end.
+    pub(crate) drain: DrainSignal,
     /// As configured.
     namespaces: Vec<NamespaceConfig>,
     baseline: Mutex<Baseline>,
-}
-
-/// What does not change while a node runs.
-#[derive(Debug, Clone)]
-pub(crate) struct Facts {
-    pub(crate) memcached: SocketAddr,
-    pub(crate) item_bytes_max: usize,
-    pub(crate) connections_max: usize,
-    pub(crate) idle_timeout: Option<Duration>,
 }
 
 /// All counters at one moment.
@@ -60,14 +58,19 @@ struct Baseline {
 
 impl Shared {
     pub(crate) fn new(store: Store, threads: usize, front: Option<StatsHandle>, facts: Facts) -> Self {
+        let (clock, watchers) = (Clock::start(), Arc::<Watchers>::default());
+        let told = Arc::clone(&watchers);
+        store.observe_evictions(move |evicted| told.evicted(evicted, || clock.now()));
         Self {
             store,
-            clock: Clock::start(),
+            clock,
             commands: (0..threads).map(|_| Commands::default()).collect(),
             expiry_steps: AtomicU64::new(0),
             flushes: AtomicU64::new(0),
             front,
             facts,
+            watchers,
+            drain: DrainSignal::new(),
             namespaces: Vec::new(),
             baseline: Mutex::default(),
         }
@@ -85,6 +88,11 @@ impl Shared {
         commands.cmd_flush += self.flushes.load(Ordering::Relaxed);
         let front = self.front.as_ref().map(StatsHandle::stats).unwrap_or_default();
         Counts { commands, front, store: self.store.stats() }
+    }
+
+    /// The open connections, each with how long its peer has been silent.
+    pub(crate) fn connections(&self) -> Vec<(Arc<Connection>, Duration)> {
+        self.front.as_ref().map(StatsHandle::connections).unwrap_or_default()
     }
 
     /// Counts from now on for `stats`. What metrics show is not touched.
@@ -136,55 +144,99 @@ impl Shared {
         stats.extend(numbers(&connection_stats(&counts.front, &before.front)));
         stats.extend(numbers(&command_stats(&counts.commands.since(&before.commands))));
         stats.extend(numbers(&traffic_stats(&counts.front, &before.front, counts.store.limit_bytes)));
+        stats.extend(numbers(&watch_stats(self.watchers.counts())));
         stats.extend(numbers(&item_stats(&counts.store, &before.store)));
         stats.extend(numbers(&own_stats(&counts.front, &before.front)));
+        stats.extend(numbers(&version_stats(&counts.commands.since(&before.commands))));
+        stats.push(("evanesce_capabilities", CAPABILITY_VERSIONS.to_owned()));
         stats.push(("evanesce_expiry_steps", self.expiry_steps.load(Ordering::Relaxed).to_string()));
         stats.push(("evanesce_version", VERSION.to_owned()));
         stats
     }
 
-    /// What `stats settings` tells.
-    pub(crate) fn settings(&self) -> Vec<(&'static str, String)> {
-        let facts = &self.facts;
-        let idle_secs = facts.idle_timeout.map_or(0, |timeout| timeout.as_secs());
-        vec![
-            ("maxbytes", self.store.stats().limit_bytes.to_string()),
-            ("maxconns", facts.connections_max.to_string()),
-            ("tcpport", facts.memcached.port().to_string()),
-            ("udpport", "0".to_owned()),
-            ("inter", facts.memcached.ip().to_string()),
-            ("evictions", "on".to_owned()),
-            ("num_threads", self.commands.len().to_string()),
-            ("cas_enabled", "yes".to_owned()),
-            ("item_size_max", facts.item_bytes_max.to_string()),
-            ("flush_enabled", "yes".to_owned()),
-            ("dump_enabled", "no".to_owned()),
-            ("idle_timeout", idle_secs.to_string()),
-            ("binding_protocol", "ascii".to_owned()),
-        ]
+    /// What `stats items` tells: of the one class that there is, if there is anything.
+    pub(crate) fn item_stats(&self) -> Vec<(String, String)> {
+        let before = self.baseline.lock().counts;
+        let counts = self.counts();
+        let (store, past) = (&counts.store, &before.store);
+        if store.items == 0 {
+            return Vec::new();
+        }
+        let no_memory = counts.commands.since(&before.commands).store_no_memory;
+        let numbers = [
+            ("number", store.items),
+            ("mem_requested", store.item_bytes),
+            ("evicted", store.evictions.saturating_sub(past.evictions)),
+            ("outofmemory", no_memory),
+            ("reclaimed", store.expired.saturating_sub(past.expired)),
+            ("expired_unfetched", store.expired_unfetched.saturating_sub(past.expired_unfetched)),
+            ("evicted_unfetched", store.evicted_unfetched.saturating_sub(past.evicted_unfetched)),
+        ];
+        let told = |(name, number): (&str, u64)| (format!("items:{CLASS}:{name}"), number.to_string());
+        numbers.into_iter().map(told).collect()
+    }
+
+    /// What `stats slabs` tells: of the one class that there is, if there is anything, and of all memory.
+    pub(crate) fn slab_stats(&self) -> Vec<(String, String)> {
+        let before = self.baseline.lock().counts;
+        let counts = self.counts();
+        let commands = counts.commands.since(&before.commands);
+        let numbers = [
+            ("used_chunks", counts.store.items),
+            ("get_hits", commands.get_hits),
+            ("cmd_set", commands.cmd_set),
+            ("delete_hits", commands.delete_hits),
+            ("incr_hits", commands.incr_hits),
+            ("decr_hits", commands.decr_hits),
+            ("cas_hits", commands.cas_hits),
+            ("cas_badval", commands.cas_badval),
+            ("touch_hits", commands.touch_hits),
+        ];
+        let active = u64::from(counts.store.items > 0);
+        let class = numbers.into_iter().filter(|_| active > 0);
+        let told = |(name, number): (&str, u64)| (format!("{CLASS}:{name}"), number.to_string());
+        let all = [("active_slabs", active), ("total_malloced", counts.store.bytes)];
+        class.map(told).chain(all.map(|(name, number)| (name.to_owned(), number.to_string()))).collect()
     }
 
     fn process_stats(&self) -> Vec<(&'static str, String)> {
-        vec![
+        let mut stats = vec![
             ("pid", std::process::id().to_string()),
             ("uptime", (self.clock.uptime_ms() / 1000).to_string()),
             ("time", (self.clock.now().0 / 1000).to_string()),
             ("version", MEMCACHED_VERSION.to_owned()),
             ("pointer_size", usize::BITS.to_string()),
-        ]
+        ];
+        if let Some((user, system)) = processor_times() {
+            stats.extend([("rusage_user", user), ("rusage_system", system)]);
+        }
+        stats
     }
+}
+
+/// Processor time of this process, its own and the system's for it, in seconds; `None` where the system does not tell.
+fn processor_times() -> Option<(String, String)> {
+    // Linux counts in hundredths for everybody. The name of the process, which may hold anything, ends at the last `)`.
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let mut secs = || {
+        let hundredths: u64 = fields.next()?.parse().ok()?;
+        Some(format!("{}.{:06}", hundredths / 100, hundredths % 100 * 10_000))
+    };
+    Some((secs()?, secs()?))
 }
 
 fn numbers(stats: &[(&'static str, u64)]) -> impl Iterator<Item = (&'static str, String)> {
     stats.iter().map(|(name, number)| (*name, number.to_string()))
 }
 
-fn connection_stats(now: &FrontStats, before: &FrontStats) -> [(&'static str, u64); 4] {
+fn connection_stats(now: &FrontStats, before: &FrontStats) -> [(&'static str, u64); 5] {
     [
         ("max_connections", now.connections_max),
         ("curr_connections", now.curr_connections),
         ("total_connections", now.total_connections.saturating_sub(before.total_connections)),
         ("rejected_connections", now.rejected_connections.saturating_sub(before.rejected_connections)),
+        ("connection_structures", now.curr_connections),
     ]
 }
 
@@ -213,16 +265,17 @@ fn command_stats(counts: &CommandSums) -> [(&'static str, u64); 20] {
     ]
 }
 
-fn traffic_stats(now: &FrontStats, before: &FrontStats, limit_bytes: u64) -> [(&'static str, u64); 4] {
+fn traffic_stats(now: &FrontStats, before: &FrontStats, limit_bytes: u64) -> [(&'static str, u64); 5] {
     [
         ("bytes_read", now.bytes_read.saturating_sub(before.bytes_read)),
         ("bytes_written", now.bytes_written.saturating_sub(before.bytes_written)),
         ("limit_maxbytes", limit_bytes),
+        ("accepting_conns", 1),
         ("threads", now.threads as u64),
     ]
 }
 
-fn item_stats(now: &StoreStats, before: &StoreStats) -> [(&'static str, u64); 8] {
+fn item_stats(now: &StoreStats, before: &StoreStats) -> [(&'static str, u64); 9] {
     [
         ("bytes", now.bytes),
         ("curr_items", now.items),
@@ -230,9 +283,24 @@ fn item_stats(now: &StoreStats, before: &StoreStats) -> [(&'static str, u64); 8]
         ("expired_unfetched", now.expired_unfetched.saturating_sub(before.expired_unfetched)),
         ("evicted_unfetched", now.evicted_unfetched.saturating_sub(before.evicted_unfetched)),
         ("evictions", now.evictions.saturating_sub(before.evictions)),
+        ("reclaimed", now.expired.saturating_sub(before.expired)),
         ("expired", now.expired.saturating_sub(before.expired)),
         ("flushed", now.flushed.saturating_sub(before.flushed)),
     ]
+}
+
+/// Of `watch`.
+fn watch_stats(counts: WatchCounts) -> [(&'static str, u64); 3] {
+    [
+        ("log_watcher_skipped", counts.skipped),
+        ("log_watcher_sent", counts.sent),
+        ("log_watchers", counts.watchers),
+    ]
+}
+
+/// Of versions that requests carried.
+fn version_stats(counts: &CommandSums) -> [(&'static str, u64); 2] {
+    [("evanesce_superseded", counts.superseded), ("evanesce_clock_refused", counts.clock_refused)]
 }
 
 /// What memcached has no name for.

@@ -34,13 +34,13 @@ pub(super) async fn answer(context: Context<'_>, get: &MetaGet<'_>) -> Answer {
     answer
 }
 
-/// Whether the request asks for what only one node knows (`h`, `l`), or for a win (`N`, `R`), which one place must
+/// Whether the request asks for what only one node knows (`h`, `l`, `V`), or for a win (`N`, `R`), which one place must
 /// give.
 fn needs_one_node(get: &MetaGet<'_>) -> bool {
     get.vivify.is_some()
         || get.recache_below.is_some()
         || get.cas_override.is_some()
-        || get.flags.iter().any(|flag| matches!(flag.letter, b'h' | b'l'))
+        || get.flags.iter().any(|flag| matches!(flag.letter, b'h' | b'l' | b'V'))
 }
 
 fn facts(item: &Item) -> ItemFacts {

@@ -10,7 +10,9 @@ use crate::service::Context;
 
 pub(super) async fn set(context: Context<'_>, set: &MetaSet<'_>) -> Answer {
     let with_token = set.compare.is_some() || set.cas_override.is_some() || set.flags.has(b'c');
-    if with_token || set.invalidate || !is_offered(set.mode) {
+    // The gateway's own client stamps versions.
+    let with_version = set.flags.has(b'V') || set.repair;
+    if with_version || with_token || set.invalidate || !is_offered(set.mode) {
         return refusal::unsupported_flag(context);
     }
     let exptime = set.exptime.unwrap_or(Exptime(0));
@@ -27,7 +29,7 @@ pub(super) async fn set(context: Context<'_>, set: &MetaSet<'_>) -> Answer {
 
 pub(super) async fn delete(context: Context<'_>, delete: &MetaDelete<'_>) -> Answer {
     let with_token = delete.compare.is_some() || delete.cas_override.is_some();
-    if with_token || delete.invalidate || delete.drop_value {
+    if delete.flags.has(b'V') || with_token || delete.invalidate || delete.drop_value {
         return refusal::unsupported_flag(context);
     }
     context.counts.cmd_delete.add(1);

@@ -2,6 +2,7 @@
 
 pub(crate) mod get;
 
+mod binary;
 mod delete;
 mod meta_get;
 mod meta_write;
@@ -42,12 +43,17 @@ impl Answer {
 
     /// Appends a value and its line end, copied only when it is small.
     pub(crate) fn value(&mut self, value: Bytes) {
+        self.bytes(value);
+        self.buf.extend_from_slice(b"\r\n");
+    }
+
+    /// Appends a value alone, copied only when it is small.
+    pub(crate) fn bytes(&mut self, value: Bytes) {
         if value.len() >= evanesce_front::PINNED_BYTES_MIN {
             self.large.push((self.buf.len(), value));
         } else {
             self.buf.extend_from_slice(&value);
         }
-        self.buf.extend_from_slice(b"\r\n");
     }
 
     /// Hands everything to the connection, in order.
@@ -66,7 +72,10 @@ impl Answer {
 pub(crate) fn keys(request: &Request<'_>) -> usize {
     match request {
         Request::Get(get) => get.keys.iter().count(),
+        Request::Binary(request) => binary::keys(request),
         Request::Version | Request::Verbosity(_) | Request::Stats(_) | Request::Quit | Request::MetaNoop => 0,
+        Request::LruCrawler(_) | Request::Watch(_) | Request::Shutdown(_) | Request::ConfigGetCluster => 0,
+        Request::MetaNoopVersions => 0,
         _ => 1,
     }
 }
@@ -82,6 +91,7 @@ pub(crate) async fn answer(context: Context<'_>, request: &Request<'_>) -> Answe
         Request::MetaSet(set) => meta_write::set(context, set).await,
         Request::MetaDelete(delete) => meta_write::delete(context, delete).await,
         Request::TooLarge(refused) => delete::too_large(context, refused).await,
+        Request::Binary(request) => binary::answer(context, request).await,
         other => local(context, other),
     }
 }
@@ -93,9 +103,17 @@ fn local(context: Context<'_>, request: &Request<'_>) -> Answer {
         Request::Version => encode::version(&mut answer.buf),
         Request::Verbosity(verbosity) if verbosity.noreply => {}
         Request::Verbosity(_) => encode::status(&mut answer.buf, evanesce_wire::reply::Status::Ok),
-        Request::MetaNoop => encode::meta_noop(&mut answer.buf),
+        // Versions are the business of the client behind it.
+        Request::MetaNoop | Request::MetaNoopVersions => encode::meta_noop(&mut answer.buf),
         Request::Stats(argument) => return stats(context, argument),
         Request::Quit => {}
+        Request::LruCrawler(_) => return refusal::listing(context),
+        Request::Watch(_) => return refusal::watch(context),
+        Request::Shutdown(_) => return Answer::error(error_lines::SHUTDOWN_NOT_ENABLED, false),
+        Request::ConfigGetCluster => match &context.shared.configuration {
+            Some(payload) => encode::configuration(&mut answer.buf, payload),
+            None => encode::error_line(&mut answer.buf, error_lines::UNKNOWN_COMMAND),
+        },
         other => return refusal::unsupported(context, other),
     }
     answer

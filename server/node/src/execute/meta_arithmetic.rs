@@ -6,7 +6,7 @@ use evanesce_wire::error_lines::{NON_NUMERIC, OUT_OF_MEMORY};
 use evanesce_wire::reply::MetaStatus;
 use evanesce_wire::request::MetaArithmetic;
 
-use super::{Context, arithmetic, expiry};
+use super::{Context, arithmetic, expiry, tell};
 
 pub(super) fn execute(request: &MetaArithmetic<'_>, context: &Context<'_>, out: &mut Vec<u8>) {
     context.commands.cmd_meta.add(1);
@@ -22,10 +22,11 @@ pub(super) fn execute(request: &MetaArithmetic<'_>, context: &Context<'_>, out: 
     };
     let outcome = context.store.arithmetic(&operation, context.now);
     arithmetic::count(&outcome, request.direction, context);
+    tell::counted(&request.key.bytes, operation.direction, &outcome, context);
     let status = match outcome {
-        ArithmeticOutcome::Number { number, cas, expiry, .. } => {
+        ArithmeticOutcome::Number { number, cas, version, expiry, .. } => {
             let ttl_secs = expiry::remaining_secs(expiry, context.now);
-            let facts = ItemFacts { cas, ttl_secs, ..ItemFacts::default() };
+            let facts = ItemFacts { cas, ttl_secs, version: version.0, ..ItemFacts::default() };
             return encode::meta_arithmetic(out, request, number, &facts);
         }
         ArithmeticOutcome::NotFound => MetaStatus::NotFound,

@@ -4,10 +4,7 @@ use evanesce_store::{Lookup, Read};
 use evanesce_wire::encode;
 use evanesce_wire::request::MetaDebug;
 
-use super::{Context, meta_get};
-
-/// What `me` tells of a size class: the store has none.
-const CLASS: u32 = 0;
+use super::{CLASS, Context, meta_get};
 
 pub(super) fn execute(request: &MetaDebug<'_>, context: &Context<'_>, out: &mut Vec<u8>) {
     context.commands.cmd_meta.add(1);
@@ -17,7 +14,7 @@ pub(super) fn execute(request: &MetaDebug<'_>, context: &Context<'_>, out: &mut 
         Lookup::Hit(hit) => {
             let facts = meta_get::facts(&hit, context);
             let size_bytes = request.key.bytes.len() + facts.value_bytes;
-            encode::meta_debug(out, &request.key, &facts, CLASS, size_bytes);
+            encode::meta_debug(out, request, &facts, CLASS, size_bytes);
         }
     });
 }

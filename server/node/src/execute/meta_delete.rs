@@ -1,14 +1,20 @@
 //! `md`.
 
 use evanesce_store::{Delete as Operation, DeleteMode, DeleteOutcome};
-use evanesce_wire::encode;
+use evanesce_wire::encode::{self, VersionTold};
 use evanesce_wire::reply::MetaStatus;
 use evanesce_wire::request::MetaDelete;
 
-use super::{Context, delete, expiry};
+use super::{Context, delete, expiry, tell, version};
 
 pub(super) fn execute(request: &MetaDelete<'_>, context: &Context<'_>, out: &mut Vec<u8>) {
     context.commands.cmd_meta.add(1);
+    let mut answer =
+        |status, told| encode::meta_versioned(out, status, &request.key, &request.flags, None, told);
+    let version = match version::believed(request.version, context) {
+        Ok(version) => version,
+        Err(clock) => return answer(MetaStatus::NotStored, clock),
+    };
     let touch = request.touch.map(|exptime| expiry::resolve(exptime, context.now));
     let mode = match (request.invalidate, request.drop_value) {
         (true, drop_value) => DeleteMode::Invalidate { touch, drop_value },
@@ -19,14 +25,21 @@ pub(super) fn execute(request: &MetaDelete<'_>, context: &Context<'_>, out: &mut
         mode,
         compare: request.compare,
         cas_override: request.cas_override,
+        version,
         ..Operation::key(&request.key.bytes)
     };
     let outcome = context.store.delete(&operation, context.now);
     delete::count(outcome, context);
-    let status = match outcome {
-        DeleteOutcome::Deleted => MetaStatus::Done,
-        DeleteOutcome::NotFound => MetaStatus::NotFound,
-        _ => MetaStatus::Exists,
-    };
-    encode::meta_deleted(out, status, request);
+    tell::deleted(&request.key.bytes, "md", outcome, context);
+    match outcome {
+        // A delete that carries none is not told what it was stamped with.
+        DeleteOutcome::Deleted => {
+            answer(MetaStatus::Done, version.map_or(VersionTold::Nothing, |v| VersionTold::Version(v.0)));
+        }
+        DeleteOutcome::NotFound => answer(MetaStatus::NotFound, VersionTold::Nothing),
+        DeleteOutcome::Superseded { version } => {
+            answer(MetaStatus::NotStored, VersionTold::Version(version.0));
+        }
+        _ => answer(MetaStatus::Exists, VersionTold::Nothing),
+    }
 }

@@ -47,5 +47,6 @@ pub(super) fn facts(hit: &Hit<'_>, context: &Context<'_>) -> ItemFacts {
         win: hit.win,
         stale: hit.stale,
         win_sent: hit.win_sent,
+        version: hit.version.0,
     }
 }

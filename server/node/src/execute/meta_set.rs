@@ -1,32 +1,45 @@
 //! `ms`.
 
-use evanesce_store::{Compare, Write, WriteMode, WriteOutcome};
-use evanesce_wire::encode::{self, ItemFacts};
+use evanesce_store::{Compare, Version, Write, WriteMode, WriteOutcome};
+use evanesce_wire::encode::{self, ItemFacts, VersionTold};
 use evanesce_wire::error_lines::{OUT_OF_MEMORY_STORING, TOO_LARGE};
 use evanesce_wire::reply::MetaStatus;
 use evanesce_wire::request::{MetaSet, SetMode};
 
-use super::{Context, expiry, set};
+use super::{Context, expiry, set, tell, version};
 
 pub(super) fn execute(request: &MetaSet<'_>, context: &Context<'_>, out: &mut Vec<u8>) {
     context.commands.cmd_meta.add(1);
-    let outcome = context.store.write(&write(request, context), context.now);
-    set::count(&outcome, request.compare.is_some(), context);
-    let status = match outcome {
-        WriteOutcome::Stored { cas, value_bytes, .. } => {
-            let facts = ItemFacts { cas, value_bytes, ..ItemFacts::default() };
-            return encode::meta_stored(out, MetaStatus::Done, request, Some(&facts));
-        }
-        WriteOutcome::NotStored => MetaStatus::NotStored,
-        WriteOutcome::Exists => MetaStatus::Exists,
-        WriteOutcome::NotFound => MetaStatus::NotFound,
-        WriteOutcome::TooLarge => return encode::error_line(out, TOO_LARGE),
-        _ => return encode::error_line(out, OUT_OF_MEMORY_STORING),
+    // For what was not stored memcached tells the length sent.
+    let refused = ItemFacts { value_bytes: request.value.len(), ..ItemFacts::default() };
+    let mut answer = |status, facts: &ItemFacts, told| {
+        encode::meta_versioned(out, status, &request.key, &request.flags, Some(facts), told);
     };
-    encode::meta_stored(out, status, request, None);
+    let version = match version::believed(request.version, context) {
+        Ok(version) => version,
+        Err(clock) => return answer(MetaStatus::NotStored, &refused, clock),
+    };
+    let write = write(request, version, context);
+    let outcome = context.store.write(&write, context.now);
+    set::count(&outcome, request.compare.is_some(), context);
+    tell::stored(&write, &outcome, context);
+    match outcome {
+        WriteOutcome::Stored { cas, version, value_bytes } => {
+            let facts = ItemFacts { cas, value_bytes, ..ItemFacts::default() };
+            answer(MetaStatus::Done, &facts, VersionTold::Version(version.0));
+        }
+        WriteOutcome::Superseded { version } => {
+            answer(MetaStatus::NotStored, &refused, VersionTold::Version(version.0));
+        }
+        WriteOutcome::NotStored => answer(MetaStatus::NotStored, &refused, VersionTold::Nothing),
+        WriteOutcome::Exists => answer(MetaStatus::Exists, &refused, VersionTold::Nothing),
+        WriteOutcome::NotFound => answer(MetaStatus::NotFound, &refused, VersionTold::Nothing),
+        WriteOutcome::TooLarge => encode::error_line(out, TOO_LARGE),
+        _ => encode::error_line(out, OUT_OF_MEMORY_STORING),
+    }
 }
 
-fn write<'r>(request: &'r MetaSet<'_>, context: &Context<'_>) -> Write<'r> {
+fn write<'r>(request: &'r MetaSet<'_>, version: Option<Version>, context: &Context<'_>) -> Write<'r> {
     let resolve = |exptime| expiry::resolve(exptime, context.now);
     let vivify = request.vivify.map(resolve);
     Write {
@@ -41,6 +54,8 @@ fn write<'r>(request: &'r MetaSet<'_>, context: &Context<'_>) -> Write<'r> {
         },
         compare: request.compare.map(|cas| Compare { cas, invalidate: request.invalidate }),
         cas_override: request.cas_override,
+        version,
+        repair: request.repair,
         ..Write::set(&request.key.bytes, request.value)
     }
 }

@@ -7,7 +7,7 @@ use evanesce_wire::request::Request;
 use evanesce_wire::{KeysIter, encode};
 
 use super::in_turn::InTurn;
-use super::{Context, get, meta_get};
+use super::{Context, binary, get, meta_get, tell};
 
 /// Keys of one batch of lookups: enough to hide the latency of memory, and a bound on what one step adds to the
 /// output.
@@ -44,6 +44,7 @@ pub(crate) fn is_retrieval(request: &Request<'_>) -> bool {
     match request {
         Request::Get(get) => !get.keys.as_bytes().is_empty(),
         Request::MetaGet(_) => true,
+        Request::Binary(request) => binary::is_retrieval(request),
         _ => false,
     }
 }
@@ -71,6 +72,7 @@ impl<'b, 'a> Retrieval<'b, 'a> {
         context.store.read_batch(&reads, context.now, |index, lookup| {
             let (read, origin) = (&reads[index], &origins[index]);
             tally.count(&lookup, read.touch.is_some());
+            tell::fetched(read.key, &lookup, context);
             in_turn.append(index, out, |out| answer(origin, read.key, &lookup, context, out));
         });
         in_turn.finish(out);
@@ -90,6 +92,7 @@ impl<'b, 'a> Retrieval<'b, 'a> {
                 (key, keys.is_empty())
             }
             Request::MetaGet(get) => (&*get.key.bytes, true),
+            Request::Binary(request) => (request.key().unwrap_or_default(), true),
             _ => (&[][..], true),
         };
         if is_last {
@@ -138,6 +141,7 @@ fn read<'b>(request: &Request<'_>, key: &'b [u8], context: &Context<'_>) -> Read
     match request {
         Request::Get(get) => get::read(get, key, context),
         Request::MetaGet(get) => meta_get::read(get, key, context),
+        Request::Binary(request) => binary::read(request, key, context),
         _ => Read::key(key),
     }
 }
@@ -159,6 +163,7 @@ fn answer(
             }
         }
         Request::MetaGet(get) => meta_get::answer(get, lookup, context, out),
+        Request::Binary(request) => binary::answer(request, key, lookup, out),
         _ => {}
     }
 }
@@ -166,9 +171,15 @@ fn answer(
 /// Appends a value and its line end.
 #[inline]
 pub(super) fn append_value(value: &Value<'_>, out: &mut ReplyBuffer) {
+    append_bytes(value, out);
+    out.buf().extend_from_slice(b"\r\n");
+}
+
+/// Appends a value alone.
+#[inline]
+pub(super) fn append_bytes(value: &Value<'_>, out: &mut ReplyBuffer) {
     match value {
         Value::Inline(bytes) => out.buf().extend_from_slice(bytes),
         Value::Pinned(pieces) => pieces.iter().for_each(|piece| out.push_stored(piece.clone())),
     }
-    out.buf().extend_from_slice(b"\r\n");
 }

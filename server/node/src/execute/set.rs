@@ -5,7 +5,7 @@ use evanesce_wire::error_lines::{OUT_OF_MEMORY_STORING, TOO_LARGE};
 use evanesce_wire::reply::Status;
 use evanesce_wire::request::{Set, SetMode};
 
-use super::{Context, error, expiry, word};
+use super::{Context, error, expiry, tell, word};
 
 pub(super) fn execute(set: &Set<'_>, context: &Context<'_>, out: &mut Vec<u8>) {
     let write = Write {
@@ -17,6 +17,7 @@ pub(super) fn execute(set: &Set<'_>, context: &Context<'_>, out: &mut Vec<u8>) {
     };
     let outcome = context.store.write(&write, context.now);
     count(&outcome, set.compare.is_some(), context);
+    tell::stored(&write, &outcome, context);
     match outcome {
         WriteOutcome::Stored { .. } => word(out, Status::Stored, set.noreply),
         WriteOutcome::NotStored => word(out, Status::NotStored, set.noreply),
@@ -27,7 +28,7 @@ pub(super) fn execute(set: &Set<'_>, context: &Context<'_>, out: &mut Vec<u8>) {
     }
 }
 
-fn mode(mode: SetMode) -> WriteMode {
+pub(super) fn mode(mode: SetMode) -> WriteMode {
     match mode {
         SetMode::Set => WriteMode::Set,
         SetMode::Add => WriteMode::Add,
@@ -43,6 +44,7 @@ pub(super) fn count(outcome: &WriteOutcome, compares: bool, context: &Context<'_
     match outcome {
         WriteOutcome::TooLarge => return commands.store_too_large.add(1),
         WriteOutcome::OutOfMemory => return commands.store_no_memory.add(1),
+        WriteOutcome::Superseded { .. } => return commands.superseded.add(1),
         _ => commands.cmd_set.add(1),
     }
     match outcome {

@@ -22,8 +22,8 @@ pub(super) fn execute(argument: &[u8], context: &Context<'_>, out: &mut Vec<u8>)
             context.shared.reset();
             encode::status(out, Status::Reset);
         }
-        // The store has no size classes to tell of.
-        b"items" | b"slabs" => encode::end(out),
+        b"items" => list(&context.shared.item_stats(), out),
+        b"slabs" => list(&context.shared.slab_stats(), out),
         b"sizes" => list(&[("sizes_status", "disabled".to_owned())], out),
         b"cachedump" => encode::error_line(out, CACHEDUMP_NOT_ALLOWED),
         b"detail" if words.next().is_none() => encode::error_line(out, STATS_DETAIL_USAGE),

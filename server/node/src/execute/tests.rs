@@ -1,5 +1,9 @@
 //! Transcripts: bytes in, bytes out, at a given time. CAS tokens in replies stand as `#`.
 
+mod binary;
+mod operator;
+mod versions;
+
 use std::cell::Cell;
 use std::num::NonZeroUsize;
 
@@ -8,7 +12,8 @@ use evanesce_store::{Store, StoreConfig, Time};
 use evanesce_wire::{Decoded, Limits, RequestDecoder};
 
 use super::{Context, READS_MAX, execute};
-use crate::shared::{Facts, Shared};
+use crate::settings::Facts;
+use crate::shared::Shared;
 
 const START: Time = Time(1_700_000_000_250);
 
@@ -28,6 +33,8 @@ impl Bench {
             item_bytes_max: 1 << 20,
             connections_max: 10,
             idle_timeout: None,
+            shutdown_command: false,
+            configuration: None,
         };
         Self {
             shared: Shared::new(Store::new(config).unwrap(), 1, None, facts),
@@ -44,13 +51,7 @@ impl Bench {
     fn replies(&self, input: &[u8]) -> ReplyBuffer {
         let mut decoder = RequestDecoder::new(Limits::default());
         let mut out = ReplyBuffer::new();
-        let context = Context {
-            store: &self.shared.store,
-            now: self.now,
-            commands: &self.shared.commands[0],
-            shared: &self.shared,
-            reads: &self.reads,
-        };
+        let context = self.context();
         let mut at = 0;
         while at < input.len() {
             match decoder.decode(&input[at..]) {
@@ -70,6 +71,17 @@ impl Bench {
             }
         }
         out
+    }
+
+    fn context(&self) -> Context<'_> {
+        Context {
+            store: &self.shared.store,
+            now: self.now,
+            commands: &self.shared.commands[0],
+            shared: &self.shared,
+            reads: &self.reads,
+            watch: self.shared.watchers.watch(self.now, || 3),
+        }
     }
 
     fn text(&self, input: &str) -> String {

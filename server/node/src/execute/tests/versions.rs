@@ -1,0 +1,120 @@
+//! Versions on the wire: what a write that carries one is answered, and that replicas agree.
+
+use evanesce_store::{Time, Version};
+
+use super::Bench;
+
+/// Versions count from 2025 on.
+const START: Time = Time(1_800_000_000_250);
+
+fn bench() -> Bench {
+    Bench { now: START, ..Bench::new() }
+}
+
+/// A version of so many milliseconds after the start.
+fn version(ms: u64) -> u64 {
+    Version::at(Time(START.0 + ms), 9).0
+}
+
+#[test]
+fn newer_write_wins_and_the_older_is_told_by_what() {
+    let bench = bench();
+    let (first, second, third) = (version(1), version(2), version(3));
+    assert_eq!(bench.text(&format!("ms a 3 V{second} F7 O1\nnew\n")), format!("HD V{second} O1\n"));
+    assert_eq!(bench.text(&format!("ms a 3 O2 V{first} k\nold\n")), format!("NS O2 V{second} ka\n"));
+    assert_eq!(bench.text(&format!("ms a 3 V{first} q\nold\n")), format!("NS V{second}\n"));
+    assert_eq!(bench.text("mg a v f V\n"), format!("VA 3 f7 V{second}\nnew\n"));
+    assert!(bench.text("me a V\n").ends_with(&format!(" version={second}\n")));
+    assert!(!bench.text("me a\n").contains("version"));
+    assert_eq!(bench.text(&format!("md a V{first}\nmd a V{third} q\n")), format!("NS V{second}\n"));
+    assert_eq!(bench.text(&format!("ms a 3 V{second}\nold\nmg a V\n")), format!("NS V{third}\nEN\n"));
+    assert_eq!(bench.stat("evanesce_superseded"), 4);
+}
+
+#[test]
+fn delete_of_what_is_not_there_keeps_older_writes_away() {
+    let bench = bench();
+    let (first, second) = (version(1), version(2));
+    assert_eq!(bench.text(&format!("md a V{second}\n")), "NF\n");
+    assert_eq!(bench.text(&format!("ms a 1 V{first} r\nx\n")), format!("NS V{second}\n"));
+    assert_eq!(
+        bench.text(&format!("ms a 1 V{} r\nx\nmg a v\n", version(3))),
+        format!("HD V{}\nVA 1\nx\n", version(3))
+    );
+}
+
+#[test]
+fn version_far_ahead_is_refused_with_the_clock_and_one_just_ahead_is_not() {
+    let bench = bench();
+    let (near, far) = (version(5_000), version(5_001));
+    assert_eq!(bench.text(&format!("ms a 1 V{far} O7\nx\n")), format!("NS K{} O7\n", START.0));
+    assert_eq!(bench.text(&format!("md a q V{far}\n")), format!("NS K{}\n", START.0));
+    assert_eq!(bench.text(&format!("ms a 1 V{} \nx\nmg a\n", u64::MAX)), format!("NS K{}\nEN\n", START.0));
+    assert_eq!(bench.text(&format!("ms a 1 V{near}\nx\n")), format!("HD V{near}\n"));
+    assert_eq!(bench.stat("evanesce_clock_refused"), 3);
+    assert_eq!(bench.text("mn V\nmn\n"), format!("MN V K{}\nMN\n", START.0));
+}
+
+#[test]
+fn plain_write_is_stamped_later_than_what_is_there_and_tells_its_version_when_asked() {
+    let bench = bench();
+    let ahead = version(4_000);
+    bench.text(&format!("ms a 1 V{ahead}\nx\n"));
+    let reply = bench.text("ms a 1 V\ny\n");
+    let stamped: u64 = reply.trim().strip_prefix("HD V").unwrap().parse().unwrap();
+    assert!(stamped > ahead);
+    assert_eq!(bench.text("mg a v V\n"), format!("VA 1 V{stamped}\ny\n"));
+    let reply = bench.text("ma n N0 J5 V\n");
+    let counted: u64 = reply.trim().strip_prefix("HD V").unwrap().parse().unwrap();
+    assert_eq!(bench.text("mg n v V\n"), format!("VA 1 V{counted}\n5\n"));
+    assert_eq!(
+        bench.text("ms a 1 Vx\ny\nms a 1 V1 V2\ny\n"),
+        "CLIENT_ERROR bad token in command line format\nCLIENT_ERROR duplicate flag\n"
+    );
+}
+
+#[test]
+fn conditions_are_told_apart_from_versions() {
+    let bench = bench();
+    bench.text(&format!("ms a 1 V{}\nx\n", version(1)));
+    assert_eq!(bench.text(&format!("ms a 1 ME V{}\ny\n", version(2))), "NS\n");
+    assert_eq!(bench.text(&format!("ms a 1 C1 V{}\ny\n", version(2))), "EX\n");
+    assert_eq!(bench.text(&format!("ms b 1 C1 V{}\ny\n", version(2))), "NF\n");
+}
+
+/// Numbers that look random, the same for a seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+}
+
+#[test]
+fn two_nodes_that_hear_the_same_in_any_order_agree() {
+    for seed in 0..200 {
+        let mut random = Random(seed);
+        let mut said: Vec<String> = (0..40)
+            .map(|_| {
+                let (key, version) = (random.below(5), version(random.below(20)));
+                match random.below(4) {
+                    0 => format!("md k{key} V{version}\n"),
+                    value => format!("ms k{key} 1 T{} F{value} V{version}\n{value}\n", 60 + value),
+                }
+            })
+            .collect();
+        let nodes = [bench(), bench()];
+        for node in &nodes {
+            said.iter().for_each(|request| _ = node.text(request));
+            for index in (1..said.len()).rev() {
+                said.swap(index, random.below(index as u64 + 1) as usize);
+            }
+        }
+        for key in 0..5 {
+            let [one, other] = nodes.each_ref().map(|node| node.text(&format!("mg k{key} v f t V\n")));
+            assert_eq!(one, other, "seed {seed}, key k{key}");
+        }
+    }
+}
