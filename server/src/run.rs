@@ -104,7 +104,7 @@ impl Running {
                 Ok(Self::Discovery(discovery))
             }
             RoleSettings::Gateway(config) => {
-                let gateway = Gateway::start(config).await?;
+                let gateway = Gateway::start(*config).await?;
                 let (memcached, grpc, http) =
                     (gateway.memcached_addr(), gateway.grpc_addr(), gateway.http_addr());
                 tracing::info!(%memcached, grpc = shown(grpc), http = shown(http), "gateway serves");

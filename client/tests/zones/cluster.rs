@@ -35,7 +35,7 @@ impl Cluster {
         let config = NodeConfig {
             zone: zone.to_owned(),
             name: name.to_owned(),
-            listen: vec![listen],
+            listen: vec![listen.into()],
             threads: 1.try_into().expect("one is not zero"),
             ..NodeConfig::default()
         };

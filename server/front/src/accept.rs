@@ -2,29 +2,94 @@
 
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener as StdTcpListener, TcpStream as StdTcpStream};
+use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::{MissedTickBehavior, interval};
 
+use crate::listen::{Listen, Place};
+use crate::secrets::Secrets;
 use crate::stats::Counters;
+use crate::unix::{self, SocketFile};
 use crate::worker::{Order, Permit};
 
 /// Connections the kernel holds until they are accepted: a burst of reconnecting clients.
-const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: i32 = 4096;
 
 /// Rest after a failed accept: with no descriptor left, trying again at once would only burn the thread.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
+/// How often the files of certificates and users are looked at: a password that was taken back should not be good for
+/// long, and three small files are soon read.
+const RELOAD_EVERY: Duration = Duration::from_secs(10);
+
 /// What a connection too many is told; memcached's own words.
 const TOO_MANY: &[u8] = b"ERROR Too many open connections\r\n";
 
+/// What is asked of the connections of a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Terms {
+    /// They speak TLS.
+    pub(crate) tls: bool,
+    /// They authenticate.
+    pub(crate) auth: bool,
+}
+
+/// A listener that is open.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    listener: Listener,
+    terms: Terms,
+}
+
+#[derive(Debug)]
+enum Listener {
+    Tcp(StdTcpListener),
+    Unix(StdUnixListener, SocketFile),
+}
+
+/// A connection on its way to a worker.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    pub(crate) stream: Stream,
+    pub(crate) terms: Terms,
+    pub(crate) permit: Permit,
+}
+
+/// What was accepted.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Tcp(StdTcpStream),
+    Unix(StdUnixStream),
+}
+
+impl Opened {
+    /// Opens a listener, and tells where it is with the port that the kernel chose.
+    pub(crate) fn open(listen: &Listen, terms: Terms) -> io::Result<(Self, Listen)> {
+        let mut at = listen.clone();
+        let listener = match &mut at.place {
+            Place::Tcp(address) | Place::Tls(address) => {
+                let listener = listen_at(*address)?;
+                *address = listener.local_addr()?;
+                Listener::Tcp(listener)
+            }
+            Place::Unix { path, mode } => {
+                let (listener, file) = unix::listen(path, *mode)?;
+                Listener::Unix(listener, file)
+            }
+        };
+        Ok((Self { listener, terms }, at))
+    }
+}
+
 /// Opens a listening socket.
-pub(crate) fn listen(address: SocketAddr) -> io::Result<StdTcpListener> {
+fn listen_at(address: SocketAddr) -> io::Result<StdTcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
@@ -39,46 +104,56 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<StdTcpListener> {
 /// Deals connections to workers.
 pub(crate) struct Acceptor {
     pub(crate) counters: Arc<Counters>,
-    pub(crate) workers: Vec<mpsc::Sender<(StdTcpStream, Permit)>>,
+    pub(crate) secrets: Arc<Secrets>,
+    pub(crate) workers: Vec<mpsc::Sender<Arrival>>,
 }
 
 impl Acceptor {
-    /// Accepts on all listeners until told to end.
-    pub(crate) async fn run(self, listeners: Vec<StdTcpListener>, mut orders: watch::Receiver<Order>) {
+    /// Accepts on all listeners until told to end, and looks after the files of certificates and users.
+    pub(crate) async fn run(self, listeners: Vec<Opened>, mut orders: watch::Receiver<Order>) {
         let acceptor = Arc::new(self);
         let mut tasks = JoinSet::new();
-        for listener in listeners {
+        for opened in listeners {
             let acceptor = Arc::clone(&acceptor);
-            tasks.spawn(async move { acceptor.accept_all(listener).await });
+            tasks.spawn(async move { acceptor.accept_all(opened).await });
+        }
+        if !acceptor.secrets.is_empty() {
+            tasks.spawn(reload(Arc::clone(&acceptor.secrets), Arc::clone(&acceptor.counters)));
         }
         // An error means that the front is gone, which ends the accepting as well.
         let _ = orders.wait_for(|order| *order != Order::Serve).await;
+        tasks.shutdown().await;
     }
 
-    async fn accept_all(&self, listener: StdTcpListener) {
-        let listener = match TcpListener::from_std(listener) {
+    async fn accept_all(&self, opened: Opened) {
+        let joined = match opened.listener {
+            Listener::Tcp(listener) => TcpListener::from_std(listener).map(Joined::Tcp),
+            Listener::Unix(listener, file) => {
+                UnixListener::from_std(listener).map(|listener| Joined::Unix(listener, file))
+            }
+        };
+        let listener = match joined {
             Ok(listener) => listener,
             Err(error) => return tracing::error!(%error, "a listener could not join its event loop"),
         };
         let mut turn = 0_usize;
         loop {
-            let dealt = match listener.accept().await.and_then(|(stream, _)| ready(stream)) {
-                Ok(stream) => self.deal(stream, turn).await,
+            let dealt = match listener.accept().await {
+                Ok(stream) => self.deal(stream, opened.terms, turn).await,
                 Err(error) => self.failed(&error).await,
             };
             turn = turn.wrapping_add(usize::from(dealt));
         }
     }
 
-    async fn deal(&self, stream: StdTcpStream, turn: usize) -> bool {
+    async fn deal(&self, stream: Stream, terms: Terms, turn: usize) -> bool {
         let Some(permit) = Permit::take(&self.counters, turn) else {
             self.counters.rejected_connections.fetch_add(1, Ordering::Relaxed);
-            // The peer may be gone already; there is nobody else to tell.
-            let _ = (&stream).write(TOO_MANY);
+            stream.refuse(terms);
             return false;
         };
         // A worker that ended closes the connection; the order to end is on its way here too.
-        self.workers[permit.worker()].send((stream, permit)).await.is_ok()
+        self.workers[permit.worker()].send(Arrival { stream, terms, permit }).await.is_ok()
     }
 
     async fn failed(&self, error: &io::Error) -> bool {
@@ -92,8 +167,50 @@ impl Acceptor {
     }
 }
 
-/// Takes an accepted stream out of the acceptor's event loop.
-fn ready(stream: tokio::net::TcpStream) -> io::Result<StdTcpStream> {
-    stream.set_nodelay(true)?;
-    stream.into_std()
+impl Stream {
+    /// Tells the peer that there are too many; in TLS that would take a handshake.
+    fn refuse(&self, terms: Terms) {
+        // The peer may be gone already; there is nobody else to tell.
+        let _ = match self {
+            _ if terms.tls => Ok(0),
+            Self::Tcp(stream) => (&*stream).write(TOO_MANY),
+            Self::Unix(stream) => (&*stream).write(TOO_MANY),
+        };
+    }
+}
+
+/// A listener that joined the event loop.
+enum Joined {
+    Tcp(TcpListener),
+    /// The file goes when the listener does.
+    Unix(UnixListener, #[expect(dead_code, reason = "it is there to be dropped")] SocketFile),
+}
+
+impl Joined {
+    /// The next connection, taken out of this event loop.
+    async fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                stream.into_std().map(Stream::Tcp)
+            }
+            Self::Unix(listener, _) => {
+                let (stream, _) = listener.accept().await?;
+                stream.into_std().map(Stream::Unix)
+            }
+        }
+    }
+}
+
+/// Takes over changed files, off the event loop: a disk may be slow.
+async fn reload(secrets: Arc<Secrets>, counters: Arc<Counters>) {
+    let mut ticks = interval(RELOAD_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let (secrets, counters) = (Arc::clone(&secrets), Arc::clone(&counters));
+        // An error means that the event loop ends.
+        let _ = spawn_blocking(move || secrets.reload(&counters)).await;
+    }
 }

@@ -1,10 +1,13 @@
 //! What a front may be told.
 
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use evanesce_wire::limits::Limits;
+
+use crate::listen::Listen;
+use crate::tls::TlsFiles;
 
 /// Connections that a front serves at once unless told otherwise: memcached's default is 1024, too few for a fleet
 /// of clients that each keep several.
@@ -25,8 +28,13 @@ pub const WRITE_STALL_DEFAULT: Duration = Duration::from_secs(30);
 /// What a front listens on and what it grants its peers.
 #[derive(Debug, Clone)]
 pub struct FrontConfig {
-    /// Addresses to listen on, IPv4 or IPv6. Port 0 lets the kernel choose.
-    pub listen: Vec<SocketAddr>,
+    /// Where to listen, and what is spoken and asked for there.
+    pub listen: Vec<Listen>,
+    /// The certificate of those that speak TLS. None by default.
+    pub tls: Option<TlsFiles>,
+    /// Users and passwords, one `user:password` a line, as memcached's `-Y` has them. Peers of every listener that has
+    /// [`Listen::auth`] must then authenticate: by a first `set`, or by SASL in the binary protocol. None by default.
+    pub auth_file: Option<PathBuf>,
     /// Worker threads, each with its own event loop.
     pub threads: NonZeroUsize,
     /// Connections served at once; more are told so and closed. [`CONNECTIONS_MAX_DEFAULT`].
@@ -46,11 +54,13 @@ pub struct FrontConfig {
 }
 
 impl FrontConfig {
-    /// A front on these addresses with this many threads, all else by default.
+    /// A front that listens there with this many threads, all else by default.
     #[must_use]
-    pub fn new(listen: Vec<SocketAddr>, threads: NonZeroUsize) -> Self {
+    pub fn new(listen: Vec<Listen>, threads: NonZeroUsize) -> Self {
         Self {
             listen,
+            tls: None,
+            auth_file: None,
             threads,
             connections_max: CONNECTIONS_MAX_DEFAULT,
             limits: Limits::default(),

@@ -1,7 +1,8 @@
 //! A front: its listeners, its threads, its end.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -10,9 +11,11 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use crate::accept::{Acceptor, listen};
+use crate::accept::{Acceptor, Opened, Terms};
 use crate::budget::Budget;
 use crate::config::FrontConfig;
+use crate::listen::{Listen, Place, address_to_tell};
+use crate::secrets::{Secrets, SecretsError};
 use crate::service::Service;
 use crate::stats::{Counters, FrontStats, StatsHandle};
 use crate::worker::{ARRIVALS_MAX, Order, Worker};
@@ -32,29 +35,55 @@ pub enum BindError {
     #[error("no address to listen on: give at least one")]
     NoAddress,
     /// The system refused an address.
-    #[error("cannot listen on {address}: {source}; choose a free address of this host")]
+    #[error("cannot listen on {listen}: {source}; choose a free address of this host")]
     Listen {
-        /// The address.
-        address: SocketAddr,
+        /// Where.
+        listen: Listen,
         /// What the system said.
         source: io::Error,
     },
+    /// A Unix socket cannot be had.
+    #[error("cannot listen on unix:{path}: {source}; choose another path, in a directory that this process may write to", path = path.display())]
+    Socket {
+        /// Its file.
+        path: PathBuf,
+        /// What is in the way.
+        source: io::Error,
+    },
+    /// A listener speaks TLS and there is no certificate.
+    #[error("{listen} speaks TLS and there is no certificate: give one and its key")]
+    NoCertificate {
+        /// Where.
+        listen: Listen,
+    },
+    /// Certificates or users cannot be taken from their files.
+    #[error(transparent)]
+    Secrets(#[from] SecretsError),
 }
 
 /// A front whose listeners are open. Peers may connect already; they are served from [`Bound::start`] on.
 #[derive(Debug)]
 pub struct Bound {
     config: Arc<FrontConfig>,
-    listeners: Vec<TcpListener>,
-    addrs: Vec<SocketAddr>,
+    listeners: Vec<Opened>,
+    places: Places,
     counters: Arc<Counters>,
+    secrets: Arc<Secrets>,
+}
+
+/// Where a front listens, with the ports that the kernel chose.
+#[derive(Debug)]
+struct Places {
+    listening: Vec<Listen>,
+    addrs: Vec<SocketAddr>,
 }
 
 /// A front that serves. Dropped without [`Running::drain`], it stops at once.
 #[derive(Debug)]
 pub struct Running {
     counters: Arc<Counters>,
-    addrs: Vec<SocketAddr>,
+    secrets: Arc<Secrets>,
+    places: Places,
     orders: watch::Sender<Order>,
     /// Closed when the last thread ended.
     alive: mpsc::Receiver<()>,
@@ -73,28 +102,54 @@ impl Front {
     ///
     /// # Errors
     ///
-    /// An address is missing, taken, or not this host's.
+    /// An address is missing, taken, or not this host's; certificates or users cannot be read.
     pub fn bind(config: FrontConfig) -> Result<Bound, BindError> {
         if config.listen.is_empty() {
             return Err(BindError::NoAddress);
         }
-        let open = |address: &SocketAddr| {
-            let listen = || listen(*address).and_then(|l| Ok((l.local_addr()?, l)));
-            listen().map_err(|source| BindError::Listen { address: *address, source })
-        };
+        let secrets = Secrets::load(config.tls.clone(), config.auth_file.clone())?;
+        let open = |listen: &Listen| open(listen, &config);
         let opened = config.listen.iter().map(open).collect::<Result<Vec<_>, _>>()?;
-        let (addrs, listeners) = opened.into_iter().unzip();
+        let (listeners, listening): (Vec<_>, Vec<_>) = opened.into_iter().unzip();
+        let addrs = listening.iter().filter_map(Listen::address).collect();
+        let places = Places { listening, addrs };
         let (input, output) = (Budget::new(config.input_bytes_max), Budget::new(config.output_bytes_max));
         let counters = Counters::new(config.threads.get(), config.connections_max, input, output);
-        Ok(Bound { config: Arc::new(config), listeners, addrs, counters: Arc::new(counters) })
+        let (counters, secrets) = (Arc::new(counters), Arc::new(secrets));
+        Ok(Bound { config: Arc::new(config), listeners, places, counters, secrets })
     }
 }
 
+fn open(listen: &Listen, config: &FrontConfig) -> Result<(Opened, Listen), BindError> {
+    let terms = Terms { tls: listen.is_tls(), auth: listen.auth && config.auth_file.is_some() };
+    if terms.tls && config.tls.is_none() {
+        return Err(BindError::NoCertificate { listen: listen.clone() });
+    }
+    Opened::open(listen, terms).map_err(|source| match &listen.place {
+        Place::Unix { path, .. } => BindError::Socket { path: path.clone(), source },
+        Place::Tcp(_) | Place::Tls(_) => BindError::Listen { listen: listen.clone(), source },
+    })
+}
+
 impl Bound {
-    /// The addresses it listens on, in the order of [`FrontConfig::listen`], with the ports the kernel chose.
+    /// The addresses it listens on, in the order of [`FrontConfig::listen`], with the ports the kernel chose. Unix
+    /// sockets have none.
     #[must_use]
     pub fn local_addrs(&self) -> &[SocketAddr] {
-        &self.addrs
+        &self.places.addrs
+    }
+
+    /// Where it listens, in the order of [`FrontConfig::listen`], with the ports the kernel chose.
+    #[must_use]
+    pub fn listening(&self) -> &[Listen] {
+        &self.places.listening
+    }
+
+    /// The [`address_to_tell`] others; `0.0.0.0:0` where there are Unix sockets only.
+    #[must_use]
+    pub fn told_addr(&self) -> SocketAddr {
+        let told = address_to_tell(&self.places.listening, self.config.auth_file.is_some());
+        told.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))
     }
 
     /// Reads the counters, from now on and after the start: for services that show them.
@@ -113,7 +168,8 @@ impl Bound {
         let (alive_sender, alive) = mpsc::channel(1);
         let mut running = Running {
             counters: Arc::clone(&self.counters),
-            addrs: self.addrs,
+            secrets: Arc::clone(&self.secrets),
+            places: self.places,
             orders,
             alive,
             threads: Vec::new(),
@@ -124,13 +180,14 @@ impl Bound {
             let (sender, arrivals) = mpsc::channel(ARRIVALS_MAX);
             workers.push(sender);
             let (config, counters) = (Arc::clone(&self.config), Arc::clone(&self.counters));
-            let (make, orders) = (Arc::clone(&make), running.orders.subscribe());
+            let (make, secrets) = (Arc::clone(&make), Arc::clone(&self.secrets));
+            let orders = running.orders.subscribe();
             running.spawn(format!("worker-{index}"), alive_sender.clone(), async move || {
-                let worker = Worker::new(config, counters, index);
+                let worker = Worker::new(config, counters, secrets, index);
                 worker.run(make(index), arrivals, orders).await;
             })?;
         }
-        let acceptor = Acceptor { counters: self.counters, workers };
+        let acceptor = Acceptor { counters: self.counters, secrets: self.secrets, workers };
         let (listeners, orders) = (self.listeners, running.orders.subscribe());
         running
             .spawn("accept".to_owned(), alive_sender, async move || acceptor.run(listeners, orders).await)?;
@@ -139,10 +196,22 @@ impl Bound {
 }
 
 impl Running {
-    /// The addresses it listens on, in the order of [`FrontConfig::listen`].
+    /// The addresses it listens on, in the order of [`FrontConfig::listen`]. Unix sockets have none.
     #[must_use]
     pub fn local_addrs(&self) -> &[SocketAddr] {
-        &self.addrs
+        &self.places.addrs
+    }
+
+    /// Where it listens, in the order of [`FrontConfig::listen`], with the ports the kernel chose.
+    #[must_use]
+    pub fn listening(&self) -> &[Listen] {
+        &self.places.listening
+    }
+
+    /// Takes over what changed in the files of certificates and users, now and not at the next look in some seconds.
+    /// What cannot be used is logged and counted, and leaves in force what is. Open connections go on as they are.
+    pub fn reload(&self) {
+        self.secrets.reload(&self.counters);
     }
 
     /// The counters as they are now.

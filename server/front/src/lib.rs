@@ -6,15 +6,17 @@
 //! - Batches: what one read brought is answered in one call and, as a rule, one write.
 //! - An idle connection owns no buffer. Buffers belong to the thread and are lent while there is something to do.
 //! - Every resource a peer can hold has a limit: connections, half-sent requests, unread replies, time.
+//! - Plain TCP, TLS and Unix sockets side by side, each asking for a password or not; plain TCP pays for none of it.
 //!
 //! # Non-goals
 //!
 //! - It does not know what the requests mean: a [`Service`] answers them.
-//! - No binary protocol, Unix sockets, TLS or authentication yet.
+//! - No UDP.
 //!
 //! ```text
 //!            accept thread                 worker threads, each with its own event loop
-//!   peers ──▶ accept, count, deal ──▶ session: read ─▶ decode a batch ─▶ Service::call ─▶ write
+//!   peers ──▶ accept, count, deal ──▶ TLS handshake, authentication, where asked for
+//!                                     session: read ─▶ decode a batch ─▶ Service::call ─▶ write
 //!                                        │                 ▲                    │
 //!                                        └─ lent buffer ───┘    Output: ReplyBuffer, back-pressure
 //! ```
@@ -60,29 +62,45 @@
 mod accept;
 mod budget;
 mod config;
+mod connection;
 mod front;
+mod gate;
 mod hold;
+mod hush;
 mod input;
 mod intake;
+mod listen;
 mod output;
+mod peer;
 mod pool;
+mod refusal;
 mod relief;
 mod reply_buffer;
+mod secrets;
+mod serve;
 mod service;
 mod session;
 mod slot;
 mod stats;
+mod tls;
+mod unix;
+mod users;
 mod worker;
 
 pub use config::{
     CONNECTIONS_MAX_DEFAULT, FrontConfig, INPUT_BYTES_MAX_DEFAULT, OUTPUT_BYTES_MAX_DEFAULT,
     READ_STALL_DEFAULT, WRITE_STALL_DEFAULT,
 };
+pub use connection::{Connection, ConnectionState, Ended, Endpoints};
 pub use front::{BindError, Bound, Drained, Front, Running};
-pub use output::Output;
+pub use listen::{Listen, ListenError, Place, UNIX_MODE_DEFAULT, address_to_tell};
+pub use output::{Duplex, Output};
 pub use reply_buffer::{Mark, OUTPUT_FULL_BYTES, PINNED_BYTES_MIN, ReplyBuffer};
+pub use secrets::SecretsError;
 pub use service::{Flow, Service};
 pub use stats::{Counter, FrontStats, StatsHandle};
+pub use tls::TlsFiles;
+pub use users::{USERS_MAX, UsersError};
 
 /// Requests of one batch: enough to hide memory latency by prefetching, few enough to be fair to other connections.
 pub const BATCH_REQUESTS_MAX: usize = 64;

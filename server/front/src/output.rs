@@ -6,15 +6,24 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::peer::Peer;
 use crate::reply_buffer::{ReplyBuffer, SLICES_MAX};
 use crate::slot::Slot;
+
+/// Bytes a peer sends that are read at once to be dropped.
+const DISCARD_BYTES: usize = 1024;
+
+/// Both ways of a connection.
+pub trait Duplex: AsyncRead + AsyncWrite + Unpin {}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> Duplex for IO {}
 
 /// Takes replies and writes them to the socket, with back-pressure.
 pub struct Output<'a> {
     replies: &'a mut ReplyBuffer,
-    stream: Pin<&'a mut (dyn AsyncWrite + Unpin + 'a)>,
+    stream: Pin<&'a mut (dyn Duplex + 'a)>,
     connection: Option<Connection<'a>>,
 }
 
@@ -24,6 +33,8 @@ struct Connection<'a> {
     slot: &'a Slot,
     /// Bytes of memory it holds beside the replies while it waits to write.
     holds: usize,
+    /// What was written may be kept on the way, and must be flushed.
+    must_flush: bool,
 }
 
 impl std::fmt::Debug for Output<'_> {
@@ -34,18 +45,20 @@ impl std::fmt::Debug for Output<'_> {
 
 impl<'a> Output<'a> {
     /// An output into any stream, without a connection's limits: for tests of services.
-    pub fn new(replies: &'a mut ReplyBuffer, stream: &'a mut (dyn AsyncWrite + Unpin + 'a)) -> Self {
+    pub fn new(replies: &'a mut ReplyBuffer, stream: &'a mut (dyn Duplex + 'a)) -> Self {
         Self { replies, stream: Pin::new(stream), connection: None }
     }
 
     /// An output of a served connection, which holds so many bytes beside the replies while it waits to write.
-    pub(crate) fn of_connection<IO: AsyncWrite + Unpin>(
+    pub(crate) fn of_connection<IO: Peer>(
         replies: &'a mut ReplyBuffer,
         stream: &'a mut IO,
         slot: &'a Slot,
         holds: usize,
     ) -> Self {
-        Self { replies, stream: Pin::new(stream), connection: Some(Connection { slot, holds }) }
+        let must_flush = IO::KEEPS_BYTES_MAX > 0;
+        let connection = Connection { slot, holds: holds + IO::KEEPS_BYTES_MAX, must_flush };
+        Self { replies, stream: Pin::new(stream), connection: Some(connection) }
     }
 
     /// Where encoders append.
@@ -82,6 +95,37 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
+    /// The number of the connection, as [`Connection::id`](crate::Connection::id) tells; 0 without one.
+    #[must_use]
+    pub fn connection_id(&self) -> u64 {
+        self.connection.map_or(0, |connection| connection.slot.connection.id())
+    }
+
+    /// Reads and drops what the peer sends, until it hangs up or the front drains: for a service that has nothing more
+    /// to answer but something to tell. Cancel-safe.
+    pub async fn hung_up(&mut self) {
+        poll_fn(|cx| self.poll_hung_up(cx)).await;
+    }
+
+    fn poll_hung_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut dropped = [0; DISCARD_BYTES];
+        let mut read = ReadBuf::new(&mut dropped);
+        match self.stream.as_mut().poll_read(cx, &mut read) {
+            Poll::Ready(Ok(())) if !read.filled().is_empty() => {
+                // More may be there; others go first.
+                cx.waker().wake_by_ref();
+            }
+            Poll::Ready(_) => return Poll::Ready(()),
+            Poll::Pending => {}
+        }
+        let Some(Connection { slot, .. }) = self.connection else { return Poll::Pending };
+        if slot.worker.is_draining() {
+            return Poll::Ready(());
+        }
+        slot.listen(cx.waker());
+        Poll::Pending
+    }
+
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = self.poll_write_all(cx);
         if flushed.is_pending() {
@@ -112,6 +156,9 @@ impl<'a> Output<'a> {
             if let Some(connection) = self.connection {
                 connection.slot.progressed(written);
             }
+        }
+        if self.connection.is_some_and(|connection| connection.must_flush) {
+            return self.stream.as_mut().poll_flush(cx);
         }
         Poll::Ready(Ok(()))
     }

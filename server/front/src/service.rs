@@ -5,6 +5,7 @@ use std::io;
 
 use evanesce_wire::request::Request;
 
+use crate::connection::{Connection, Ended};
 use crate::output::Output;
 
 /// Answers batches of requests. Each worker thread has its own, so it need be neither `Send` nor `Sync`.
@@ -21,6 +22,12 @@ pub trait Service: 'static {
     ///
     /// Whatever [`Output::flush`] returned; the connection is closed.
     fn call(&self, batch: &[Request<'_>], out: &mut Output<'_>) -> impl Future<Output = io::Result<Flow>>;
+
+    /// A connection was let in. It is this worker's.
+    fn connected(&self, _connection: &Connection) {}
+
+    /// A connection ended.
+    fn disconnected(&self, _connection: &Connection, _ended: Ended) {}
 }
 
 /// Whether a connection goes on after a batch.

@@ -6,21 +6,25 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use evanesce_wire::Refusal;
 use evanesce_wire::encode::error_line;
 use evanesce_wire::request::Request;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use evanesce_wire::{Refusal, binary};
+use tokio::io::AsyncWriteExt;
 use tokio_util::io::poll_read_buf;
 
 use crate::input::{Input, Need};
 use crate::intake::{BatchEnd, INPUT_EXHAUSTED, Intake};
 use crate::output::Output;
+use crate::peer::Peer;
 use crate::pool::{Kit, READ_BUFFER_BYTES};
 use crate::reply_buffer::ReplyBuffer;
 use crate::service::{Flow, Service};
 use crate::slot::{Held, Phase, Slot};
 use crate::worker::Worker;
+
+mod prove;
+
+pub(crate) use prove::PROOF_MAX;
 
 /// Reads that bring something, and further batches of what one read brought, before a connection lets others of its
 /// thread go first: half a millisecond of small requests.
@@ -34,20 +38,6 @@ const LINGER_BYTES_MAX: usize = 16 << 20;
 /// unless others were faster.
 const RELIEFS_MAX: usize = 4;
 
-/// The other end of a connection.
-pub(crate) trait Peer: AsyncRead + AsyncWrite + Unpin {
-    /// Whether a read may bring something. Asked when the last read took all there was: that costs less than to read.
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()>;
-}
-
-impl Peer for TcpStream {
-    #[inline]
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        // What is wrong with the connection is told by the read that follows.
-        self.poll_read_ready(cx).map(|_| ())
-    }
-}
-
 /// A connection being served.
 pub(crate) struct Session<IO, S> {
     stream: IO,
@@ -60,6 +50,8 @@ pub(crate) struct Session<IO, S> {
     turns: u32,
     /// The last read took all there was.
     drained: bool,
+    /// Its peer must authenticate, and has not yet.
+    is_proving: bool,
 }
 
 /// What a wait for input ended with.
@@ -88,25 +80,27 @@ enum Next {
 impl<IO: Peer, S: Service> Session<IO, S> {
     pub(crate) fn new(stream: IO, service: Rc<S>, slot: Rc<Slot>) -> Self {
         let intake = Intake::new(slot.worker.config.limits);
-        Self { stream, service, slot, intake, input: Input::default(), kit: None, turns: 0, drained: false }
+        let input = Input::default();
+        Self { stream, service, slot, intake, input, kit: None, turns: 0, drained: false, is_proving: false }
     }
 
-    /// Serves until either side closes.
+    /// Serves until either side closes; nobody who must authenticate and has not.
     ///
     /// # Errors
     ///
     /// The connection broke, stalled or exceeded a budget.
-    pub(crate) async fn run(mut self) -> io::Result<()> {
-        let mut next = Next::Read { missing: 1 };
-        while next == Next::Again || poll_fn(|cx| self.poll_fill(cx)).await? == Filled::Bytes {
-            next = self.serve().await?;
+    pub(crate) async fn run(mut self, must_authenticate: bool) -> io::Result<()> {
+        let mut next = if must_authenticate { self.prove().await? } else { Next::Read { missing: 1 } };
+        loop {
             match next {
+                Next::Read { .. } if poll_fn(|cx| self.poll_fill(cx)).await? == Filled::End => break,
                 Next::Read { .. } | Next::Again => {}
-                Next::Close => return Ok(()),
+                Next::Close => break,
                 Next::Linger => return self.linger().await,
             }
+            next = self.serve().await?;
             self.turns += 1;
-            if self.turns >= TURNS_MAX {
+            if self.turns >= TURNS_MAX && matches!(next, Next::Read { .. } | Next::Again) {
                 // A peer that never pauses would keep its connection until the drain's deadline cuts it.
                 if self.worker().is_draining() && next != Next::Again {
                     return self.linger().await;
@@ -115,7 +109,17 @@ impl<IO: Peer, S: Service> Session<IO, S> {
                 tokio::task::yield_now().await;
             }
         }
+        poll_fn(|cx| self.poll_part(cx)).await;
         Ok(())
+    }
+
+    /// Tells the peer that nothing more will come, where what lies between has a word for that. It is not waited for.
+    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if IO::KEEPS_BYTES_MAX > 0 {
+            // An error means that the peer is gone.
+            let _ = Pin::new(&mut self.stream).poll_shutdown(cx);
+        }
+        Poll::Ready(())
     }
 
     fn worker(&self) -> &Worker {
@@ -155,7 +159,11 @@ impl<IO: Peer, S: Service> Session<IO, S> {
             self.input.settle(&mut kit);
             worker.pool.take_back(kit);
         }
-        let phase = if self.input.is_partial() { Phase::Partial } else { Phase::Idle };
+        let phase = match () {
+            () if self.is_proving => Phase::Proving,
+            () if self.input.is_partial() => Phase::Partial,
+            () => Phase::Idle,
+        };
         self.slot.wait(phase, cx.waker()).map_or_else(|e| Poll::Ready(Err(e)), |()| Poll::Pending)
     }
 
@@ -278,12 +286,10 @@ impl<IO: Peer, S: Service> Session<IO, S> {
                 self.refuse(refusal, replies);
                 Some(Next::Linger)
             }
-            BatchEnd::Quit => Some(Next::Close),
-            BatchEnd::Binary => {
-                self.worker().mine().binary_connections.add(1);
-                tracing::debug!(
-                    "closed a connection that began with the binary protocol, which is not offered"
-                );
+            BatchEnd::Quit(answer) => {
+                if let Some(head) = answer {
+                    binary::encode::done(replies.buf(), head, 0);
+                }
                 Some(Next::Close)
             }
         }
@@ -309,32 +315,34 @@ impl<IO: Peer, S: Service> Session<IO, S> {
         skipped
     }
 
-    /// Tells the peer that nothing more will come, then discards what it still sends, within limits: closing with
-    /// bytes unread would reset the connection, and the peer might never see the last line.
     async fn linger(mut self) -> io::Result<()> {
-        self.stream.shutdown().await?;
-        let mut discarded = 0;
-        while discarded < LINGER_BYTES_MAX {
-            match poll_fn(|cx| self.poll_discard(cx)).await? {
-                0 => break,
-                read => discarded += read,
-            }
-        }
-        Ok(())
+        linger(&mut self.stream, &self.slot).await
     }
+}
 
-    fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let worker = &self.slot.worker;
-        let mut kit = worker.pool.lend();
-        let read = poll_read_buf(Pin::new(&mut self.stream), cx, kit.read_buffer());
-        worker.pool.take_back(kit);
-        match read {
-            Poll::Pending => self
-                .slot
-                .wait(Phase::Lingering, cx.waker())
-                .map_or_else(|e| Poll::Ready(Err(e)), |()| Poll::Pending),
-            ready @ Poll::Ready(_) => ready,
+/// Tells the peer that nothing more will come, then discards what it still sends, within limits: closing with bytes
+/// unread would reset the connection, and the peer might never see the last line.
+pub(crate) async fn linger<IO: Peer>(stream: &mut IO, slot: &Slot) -> io::Result<()> {
+    stream.shutdown().await?;
+    let mut discarded = 0;
+    while discarded < LINGER_BYTES_MAX {
+        match poll_fn(|cx| poll_discard(stream, slot, cx)).await? {
+            0 => break,
+            read => discarded += read,
         }
+    }
+    Ok(())
+}
+
+fn poll_discard<IO: Peer>(stream: &mut IO, slot: &Slot, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    let mut kit = slot.worker.pool.lend();
+    let read = poll_read_buf(Pin::new(stream), cx, kit.read_buffer());
+    slot.worker.pool.take_back(kit);
+    match read {
+        Poll::Pending => {
+            slot.wait(Phase::Lingering, cx.waker()).map_or_else(|e| Poll::Ready(Err(e)), |()| Poll::Pending)
+        }
+        ready @ Poll::Ready(_) => ready,
     }
 }
 

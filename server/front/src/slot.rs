@@ -3,20 +3,28 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
+use crate::connection::Connection;
 use crate::hold::Hold;
 use crate::input::Need;
+use crate::session::PROOF_MAX;
 use crate::worker::Worker;
 
 /// How long a connection that is done with may go on sending before it is cut: long enough for its peer to
 /// read why.
 const LINGER_MAX: Duration = Duration::from_secs(2);
 
+/// How long a handshake of TLS may take: some round trips on the worst of links.
+pub(crate) const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+
 /// What a connection does.
 ///
 /// ```text
+///   Handshaking ──▶ Proving ──▶ Serving: what a listener asks for, before all else
+///
 ///            readable                 replies unread
 ///   Idle ───────────────▶ Serving ◀──────────────────▶ Writing
 ///    ▲ └── whole batch ──┘  │ ▲ └─── fatal refusal ──▶ Lingering
@@ -34,6 +42,10 @@ pub(crate) enum Phase {
     Writing,
     /// Refused for good or ended by a drain; waits for its peer to close.
     Lingering,
+    /// Waits for what its peer has to say in the handshake of TLS.
+    Handshaking,
+    /// Waits for its peer to authenticate.
+    Proving,
 }
 
 /// What a connection may hold memory for while it waits for its peer.
@@ -48,7 +60,8 @@ pub(crate) enum Held {
 /// One connection, as its worker sees it.
 pub(crate) struct Slot {
     pub(crate) worker: Rc<Worker>,
-    phase: Cell<Phase>,
+    /// As others see it; what it does stands there.
+    pub(crate) connection: Arc<Connection>,
     since: Cell<Duration>,
     expired: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -59,12 +72,11 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    pub(crate) fn new(worker: Rc<Worker>) -> Rc<Self> {
+    pub(crate) fn new(worker: Rc<Worker>, connection: Arc<Connection>) -> Rc<Self> {
         let since = Cell::new(worker.now());
-        let phase = Cell::new(Phase::Serving);
         let slot = Rc::new(Self {
             worker,
-            phase,
+            connection,
             since,
             expired: Cell::new(false),
             waker: RefCell::default(),
@@ -78,12 +90,13 @@ impl Slot {
     /// What the connection does.
     #[cfg(test)]
     pub(crate) fn phase(&self) -> Phase {
-        self.phase.get()
+        self.connection.phase()
     }
 
     /// The connection has something to do.
     pub(crate) fn serving(&self) {
-        self.phase.set(Phase::Serving);
+        self.connection.set_phase(Phase::Serving);
+        self.connection.heard(self.worker.now());
     }
 
     /// The connection waits to read.
@@ -95,14 +108,20 @@ impl Slot {
         if self.expired.get() {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        if self.phase.replace(phase) != phase {
+        if self.connection.phase() != phase {
+            self.connection.set_phase(phase);
             self.since.set(self.worker.now());
         }
+        self.listen(waker);
+        Ok(())
+    }
+
+    /// Whom to wake when the connection is to look again at what it is told.
+    pub(crate) fn listen(&self, waker: &Waker) {
         let mut known = self.waker.borrow_mut();
         if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
             *known = Some(waker.clone());
         }
-        Ok(())
     }
 
     /// Asks whether a request that is not whole may be waited for. It counts against the budget until the next is asked
@@ -165,7 +184,7 @@ impl Slot {
     /// The peer took some bytes.
     pub(crate) fn progressed(&self, bytes: usize) {
         self.worker.mine().bytes_written.add(bytes);
-        if self.phase.get() == Phase::Writing {
+        if self.connection.phase() == Phase::Writing {
             self.since.set(self.worker.now());
         }
     }
@@ -175,7 +194,7 @@ impl Slot {
     pub(crate) fn wrote(&self) -> bool {
         let waited = self.is_writing();
         if waited {
-            self.phase.set(Phase::Serving);
+            self.connection.set_phase(Phase::Serving);
             self.output.release();
         }
         waited
@@ -183,27 +202,30 @@ impl Slot {
 
     /// The connection waits for its peer to read.
     pub(crate) fn is_writing(&self) -> bool {
-        self.phase.get() == Phase::Writing
+        self.connection.phase() == Phase::Writing
     }
 
     /// Closes the connection if it has been waiting too long.
     pub(crate) fn sweep(&self, now: Duration) {
         let config = &self.worker.config;
-        let limit = match self.phase.get() {
+        let limit = match self.connection.phase() {
             Phase::Serving => None,
             Phase::Idle => config.idle_timeout,
             Phase::Partial => Some(config.read_stall),
             Phase::Writing => Some(config.write_stall),
             Phase::Lingering => Some(LINGER_MAX),
+            Phase::Handshaking => Some(HANDSHAKE_MAX),
+            Phase::Proving => Some(PROOF_MAX),
         };
         let waited = now.saturating_sub(self.since.get());
         if limit.is_none_or(|limit| waited <= limit) || self.expired.replace(true) {
             return;
         }
-        match self.phase.get() {
+        match self.connection.phase() {
             Phase::Idle => self.worker.mine().idle_connections.add(1),
-            Phase::Partial | Phase::Writing => self.worker.mine().stalled_connections.add(1),
-            Phase::Serving | Phase::Lingering => {}
+            Phase::Partial | Phase::Writing | Phase::Proving => self.worker.mine().stalled_connections.add(1),
+            // A handshake's end is counted by its reason.
+            Phase::Serving | Phase::Lingering | Phase::Handshaking => {}
         }
         self.wake();
     }

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use crate::budget::Budget;
+use crate::connection::{Connection, Connections};
+use crate::refusal::HandshakeRefusal;
 
 /// A front's counters, summed over its threads. All but the gauges only grow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -39,12 +42,30 @@ pub struct FrontStats {
     pub stalled_connections: u64,
     /// Connections closed for being idle longer than allowed.
     pub idle_connections: u64,
-    /// Connections closed because they began with the binary protocol.
-    pub binary_connections: u64,
+    /// Handshakes of TLS that came to their end.
+    pub tls_handshakes: u64,
+    /// Those that did not, by reason; see [`FrontStats::tls_refusals`].
+    tls_refused: [u64; HandshakeRefusal::ALL.len()],
+    /// Names and passwords looked at.
+    pub auth_cmds: u64,
+    /// Of these, wrong ones.
+    pub auth_errors: u64,
+    /// Changed files of certificates or users that were taken over.
+    pub reloads: u64,
+    /// Changed files of certificates or users that could not be used.
+    pub reload_errors: u64,
     /// Bytes that requests arriving in pieces hold now (a gauge).
     pub input_bytes: u64,
     /// Bytes that replies to slow readers hold now (a gauge).
     pub output_bytes: u64,
+}
+
+impl FrontStats {
+    /// Handshakes of TLS that were refused or given up, each by the label of its reason: `plain_text`,
+    /// `no_certificate`, `expired_certificate`, `foreign_certificate`, `peer_refused`, `protocol`, `timed_out`, `gone`.
+    pub fn tls_refusals(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        HandshakeRefusal::ALL.into_iter().map(HandshakeRefusal::label).zip(self.tls_refused)
+    }
 }
 
 /// Reads a front's counters from anywhere, before and after its start.
@@ -57,6 +78,12 @@ impl StatsHandle {
     pub fn stats(&self) -> FrontStats {
         self.0.sum()
     }
+
+    /// The connections that are open now, by number, each with how long its peer has been silent, to a second.
+    #[must_use]
+    pub fn connections(&self) -> Vec<(Arc<Connection>, Duration)> {
+        self.0.connections.all()
+    }
 }
 
 /// Counters and gauges of a whole front.
@@ -67,9 +94,12 @@ pub(crate) struct Counters {
     pub(crate) total_connections: AtomicU64,
     pub(crate) rejected_connections: AtomicU64,
     pub(crate) accept_errors: AtomicU64,
+    pub(crate) reloads: AtomicU64,
+    pub(crate) reload_errors: AtomicU64,
     pub(crate) input: Arc<Budget>,
     pub(crate) output: Arc<Budget>,
     pub(crate) workers: Vec<WorkerCounters>,
+    pub(crate) connections: Connections,
 }
 
 /// Counters of one worker, on cache lines of their own: no other thread writes them.
@@ -86,7 +116,18 @@ pub(crate) struct WorkerCounters {
     pub(crate) output_exhausted: Counter,
     pub(crate) stalled_connections: Counter,
     pub(crate) idle_connections: Counter,
-    pub(crate) binary_connections: Counter,
+    pub(crate) tls_handshakes: Counter,
+    /// In the order of [`HandshakeRefusal::ALL`].
+    pub(crate) tls_refused: [Counter; HandshakeRefusal::ALL.len()],
+    pub(crate) auth_cmds: Counter,
+    pub(crate) auth_errors: Counter,
+}
+
+impl WorkerCounters {
+    /// Counts a handshake that came to nothing.
+    pub(crate) fn refused_handshake(&self, refusal: HandshakeRefusal) {
+        self.tls_refused[refusal as usize].add(1);
+    }
 }
 
 /// A counter with one writing thread and any number of readers: no locked instruction to count.
@@ -122,9 +163,12 @@ impl Counters {
             total_connections: AtomicU64::new(0),
             rejected_connections: AtomicU64::new(0),
             accept_errors: AtomicU64::new(0),
+            reloads: AtomicU64::new(0),
+            reload_errors: AtomicU64::new(0),
             input,
             output,
             workers: (0..threads).map(|_| WorkerCounters::default()).collect(),
+            connections: Connections::default(),
         }
     }
 
@@ -147,7 +191,14 @@ impl Counters {
             output_exhausted: sum(|w| &w.output_exhausted),
             stalled_connections: sum(|w| &w.stalled_connections),
             idle_connections: sum(|w| &w.idle_connections),
-            binary_connections: sum(|w| &w.binary_connections),
+            tls_handshakes: sum(|w| &w.tls_handshakes),
+            tls_refused: HandshakeRefusal::ALL.map(|reason| {
+                self.workers.iter().map(|worker| worker.tls_refused[reason as usize].get()).sum()
+            }),
+            auth_cmds: sum(|w| &w.auth_cmds),
+            auth_errors: sum(|w| &w.auth_errors),
+            reloads: self.reloads.load(Ordering::Relaxed),
+            reload_errors: self.reload_errors.load(Ordering::Relaxed),
             input_bytes: self.input.used() as u64,
             output_bytes: self.output.used() as u64,
         }

@@ -1,23 +1,24 @@
 //! One worker thread: an event loop and the connections dealt to it.
 
 use std::cell::{Cell, RefCell};
-use std::net::TcpStream as StdTcpStream;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use crate::accept::Arrival;
 use crate::config::FrontConfig;
+use crate::hush::Hush;
 use crate::pool::Pool;
 use crate::relief::Relief;
+use crate::secrets::Secrets;
 use crate::service::Service;
-use crate::session::{Peer, Session};
 use crate::slot::{Held, Slot};
 use crate::stats::{Counters, WorkerCounters};
+use crate::tls::HANDSHAKES_MAX;
 
 /// How often a worker looks for connections that wait too long: the resolution of all stall limits.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -40,7 +41,12 @@ pub(crate) enum Order {
 pub(crate) struct Worker {
     pub(crate) config: Arc<FrontConfig>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) secrets: Arc<Secrets>,
     pub(crate) pool: Pool,
+    /// Limits what is logged of peers.
+    pub(crate) hush: Hush,
+    /// Handshakes that may be under way.
+    pub(crate) handshakes: Semaphore,
     index: usize,
     now: Cell<Duration>,
     draining: Cell<bool>,
@@ -84,11 +90,19 @@ impl Drop for Permit {
 }
 
 impl Worker {
-    pub(crate) fn new(config: Arc<FrontConfig>, counters: Arc<Counters>, index: usize) -> Rc<Self> {
+    pub(crate) fn new(
+        config: Arc<FrontConfig>,
+        counters: Arc<Counters>,
+        secrets: Arc<Secrets>,
+        index: usize,
+    ) -> Rc<Self> {
         Rc::new(Self {
             config,
             counters,
+            secrets,
             pool: Pool::default(),
+            hush: Hush::default(),
+            handshakes: Semaphore::new(HANDSHAKES_MAX),
             index,
             now: Cell::default(),
             draining: Cell::default(),
@@ -158,17 +172,13 @@ impl Worker {
         }
     }
 
-    /// Serves one connection to its end.
-    pub(crate) async fn serve<IO, S>(self: Rc<Self>, stream: IO, service: Rc<S>)
-    where
-        IO: Peer,
-        S: Service,
-    {
-        let slot = Slot::new(Rc::clone(&self));
+    /// A connection is there.
+    pub(crate) fn came(&self) {
         self.live.set(self.live.get() + 1);
-        if let Err(error) = Session::new(stream, service, slot).run().await {
-            tracing::debug!(%error, "a connection ended early");
-        }
+    }
+
+    /// A connection is no more.
+    pub(crate) fn left(&self) {
         self.live.set(self.live.get() - 1);
         self.ended.notify_one();
     }
@@ -177,7 +187,7 @@ impl Worker {
     pub(crate) async fn run<S: Service>(
         self: Rc<Self>,
         service: S,
-        mut arrivals: mpsc::Receiver<(StdTcpStream, Permit)>,
+        mut arrivals: mpsc::Receiver<Arrival>,
         mut orders: watch::Receiver<Order>,
     ) {
         let service = Rc::new(service);
@@ -186,7 +196,7 @@ impl Worker {
         sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !(self.is_draining() && self.live.get() == 0) {
             tokio::select! {
-                Some((stream, permit)) = arrivals.recv() => self.admit(stream, permit, &service),
+                Some(arrival) = arrivals.recv() => self.admit(arrival, &service),
                 _ = sweeps.tick() => self.sweep(started.elapsed()),
                 () = self.ended.notified() => {}
                 order = orders.changed() => {
@@ -198,22 +208,6 @@ impl Worker {
                     }
                 }
             }
-        }
-    }
-
-    fn admit<S: Service>(self: &Rc<Self>, stream: StdTcpStream, permit: Permit, service: &Rc<S>) {
-        if self.is_draining() {
-            return;
-        }
-        match TcpStream::from_std(stream) {
-            Ok(stream) => {
-                let (worker, service) = (Rc::clone(self), Rc::clone(service));
-                tokio::task::spawn_local(async move {
-                    worker.serve(stream, service).await;
-                    drop(permit);
-                });
-            }
-            Err(error) => tracing::warn!(%error, "a connection could not join its event loop"),
         }
     }
 }

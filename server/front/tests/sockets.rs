@@ -120,7 +120,7 @@ fn ipv6_is_served() {
 #[test]
 fn address_in_use_is_told() {
     let running = start("127.0.0.1:0", 1, 10);
-    let config = FrontConfig::new(vec![running.local_addrs()[0]], NonZeroUsize::MIN);
+    let config = FrontConfig::new(vec![running.local_addrs()[0].into()], NonZeroUsize::MIN);
     let error = Front::bind(config).unwrap_err().to_string();
     assert!(error.contains(&running.local_addrs()[0].to_string()), "{error}");
 }

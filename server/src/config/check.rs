@@ -9,6 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use evanesce_front::Listen;
 use evanesce_topology::{NameKind, check_name};
 
 use crate::config::fault::{ConfigError, Fault};
@@ -205,17 +206,35 @@ impl Checker {
         })
     }
 
+    /// A file that is read later.
+    pub(crate) fn file(&mut self, name: &'static str) -> Option<PathBuf> {
+        self.parse(name, None, |text| {
+            if text.is_empty() { Err("name a file".to_owned()) } else { Ok(PathBuf::from(text)) }
+        })
+    }
+
+    /// The operator allows anybody who can reach an address.
+    pub(crate) fn is_insecure(&self) -> bool {
+        self.insecure
+    }
+
     /// The discoveries' addresses.
     pub(crate) fn peers(&mut self, name: &'static str) -> Option<Vec<String>> {
         self.parse(name, None, |text| text.split(',').map(peer).collect())
     }
 
-    /// Addresses to listen on: at least one, loopback unless `insecure`, each taken once.
-    pub(crate) fn listen_many(&mut self, name: &'static str) -> Option<Vec<SocketAddr>> {
-        let addresses: Vec<SocketAddr> =
-            self.parse(name, None, |text| text.split(',').map(|part| address(part.trim())).collect())?;
-        addresses.iter().for_each(|address| self.take(name, *address));
-        Some(addresses)
+    /// Places to listen at: at least one, each taken once.
+    pub(crate) fn listen_many(&mut self, name: &'static str) -> Option<Vec<Listen>> {
+        let place = |part: &str| part.trim().parse::<Listen>().map_err(|error| error.to_string());
+        let places: Vec<Listen> = self.parse(name, None, |text| text.split(',').map(place).collect())?;
+        for (index, place) in places.iter().enumerate() {
+            place.address().into_iter().for_each(|address| self.take(name, address));
+            if place.path().is_some_and(|path| places[..index].iter().any(|other| other.path() == Some(path)))
+            {
+                self.fault(format!("{name} = {place} is there twice: give each its own path"));
+            }
+        }
+        Some(places)
     }
 
     /// One address to listen on; `Some(None)` where it is off.
@@ -229,17 +248,19 @@ impl Checker {
             OFF => Ok(None),
             text => address(text).map(Some),
         })?;
-        listen.into_iter().for_each(|address| self.take(name, address));
+        if let Some(address) = listen {
+            if !self.insecure && !is_loopback(address.ip()) {
+                self.fault(format!(
+                    "{name} = {address} is not loopback, and nobody has to say who he is there: listen on 127.0.0.1 or \
+                     ::1, or say --insecure if everyone who can reach the address may read and change everything"
+                ));
+            }
+            self.take(name, address);
+        }
         Some(listen)
     }
 
     fn take(&mut self, name: &'static str, address: SocketAddr) {
-        if !self.insecure && !is_loopback(address.ip()) {
-            self.fault(format!(
-                "{name} = {address} is not loopback, and there is no authentication yet: listen on 127.0.0.1 or ::1, or \
-                 say --insecure if everyone who can reach the address may read and change everything"
-            ));
-        }
         if address.port() == 0 {
             return;
         }
@@ -250,7 +271,7 @@ impl Checker {
 }
 
 /// Loopback of either family, an IPv4 one in IPv6 clothes included.
-fn is_loopback(ip: IpAddr) -> bool {
+pub(crate) fn is_loopback(ip: IpAddr) -> bool {
     ip.to_canonical().is_loopback()
 }
 

@@ -7,6 +7,7 @@
 //! ```
 
 mod check;
+mod face;
 mod fault;
 mod layers;
 mod namespaces;

@@ -1,7 +1,6 @@
 //! What each role's options must be, together.
 
-use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroUsize;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use evanesce_discovery::DiscoveryConfig;
@@ -10,6 +9,7 @@ use evanesce_node::NodeConfig;
 use evanesce_topology::{NameKind, RingHash, RingProfile, WEIGHT_MAX, evcache_ring_text};
 
 use crate::config::check::Checker;
+use crate::config::face::{Face, check_face};
 use crate::config::namespaces::check_namespaces;
 use crate::config::spec::RoleName;
 use crate::machine;
@@ -19,13 +19,13 @@ const MEMORY_MIN: usize = 8 << 20;
 /// Beyond any machine: a mistake in a unit.
 const MEMORY_MAX: usize = 1 << 44;
 /// The value of one item: from something useful to what memcached allows.
-const ITEM_BYTES: std::ops::RangeInclusive<usize> = (1 << 10)..=(128 << 20);
+pub(super) const ITEM_BYTES: std::ops::RangeInclusive<usize> = (1 << 10)..=(128 << 20);
 /// What the store asks for: an append holds the old item and the new one at once.
 const LARGEST_ITEMS_MIN: usize = 4;
 /// More threads than any machine has cores are a mistake.
-const THREADS: std::ops::RangeInclusive<usize> = 1..=1024;
+pub(super) const THREADS: std::ops::RangeInclusive<usize> = 1..=1024;
 /// What file descriptors can ever allow.
-const CONNECTIONS: std::ops::RangeInclusive<usize> = 1..=1_000_000;
+pub(super) const CONNECTIONS: std::ops::RangeInclusive<usize> = 1..=1_000_000;
 /// What a topology takes.
 const WEIGHT: std::ops::RangeInclusive<usize> = 1..=WEIGHT_MAX as usize;
 /// Shorter leases lapse by the scheduler's whim, longer ones hide a death.
@@ -34,7 +34,7 @@ const LEASE: std::ops::RangeInclusive<Duration> = Duration::from_millis(300)..=D
 const RENEW_EVERY: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(300);
 
 /// Shorter cuts clients off between two requests; longer is as good as off.
-const IDLE_TIMEOUT: std::ops::RangeInclusive<Duration> =
+pub(super) const IDLE_TIMEOUT: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(30 * 24 * 3600);
 /// A start that waits longer hides that there is nothing to wait for.
 const CONNECT_TIMEOUT: std::ops::RangeInclusive<Duration> =
@@ -53,7 +53,7 @@ pub(crate) enum RoleSettings {
     /// A discovery's.
     Discovery(DiscoveryConfig),
     /// A gateway's.
-    Gateway(GatewayConfig),
+    Gateway(Box<GatewayConfig>),
 }
 
 impl RoleSettings {
@@ -76,18 +76,6 @@ impl RoleSettings {
     }
 }
 
-/// Where and how a role speaks memcached, gRPC and HTTP.
-#[derive(Debug)]
-pub(crate) struct Face {
-    pub(crate) listen: Vec<SocketAddr>,
-    pub(crate) grpc: Option<SocketAddr>,
-    pub(crate) http: Option<SocketAddr>,
-    pub(crate) threads: NonZeroUsize,
-    pub(crate) connections_max: usize,
-    pub(crate) item_bytes_max: usize,
-    pub(crate) idle_timeout: Option<Duration>,
-}
-
 /// How long work in flight may take once told to end. To be read once: a fault is noted each time.
 pub(crate) fn drain_deadline(check: &mut Checker) -> Option<Duration> {
     check.time("drain_deadline", Duration::ZERO..=DRAIN_DEADLINE_MAX)
@@ -103,7 +91,9 @@ pub(crate) fn check_role(
             check_node(check, drain_deadline).map(|config| RoleSettings::Node(Box::new(config)))
         }
         RoleName::Discovery => check_discovery(check).map(RoleSettings::Discovery),
-        RoleName::Gateway => check_gateway(check, drain_deadline).map(RoleSettings::Gateway),
+        RoleName::Gateway => {
+            check_gateway(check, drain_deadline).map(|config| RoleSettings::Gateway(Box::new(config)))
+        }
     }
 }
 
@@ -120,14 +110,24 @@ fn check_node(check: &mut Checker, drain_deadline: Option<Duration>) -> Option<N
     let namespaces = check_namespaces(check, memory_bytes);
     let hash_seed = check.other("hash_seed", None, parse_seed);
     let name = check.name("name", NameKind::Node, standalone.then(|| STANDALONE.to_owned()));
+    let shutdown_command = check.switch("shutdown_command");
+    let config_get_cluster = check.switch("config_get_cluster");
     let membership = check_membership(check, standalone);
     if !standalone {
         check.needed("name", name.as_ref(), "a node takes its place on the ring by name");
+        if face.as_ref().is_some_and(|face| !face.is_open_to_cluster()) {
+            check.fault(
+                "no listener takes gateways and clients of the cluster, which speak neither TLS nor passwords yet: add one \
+                 to listen, such as 127.0.0.1:11211?auth=off",
+            );
+        }
     }
     let advertise = check_advertise(check, standalone, face.as_ref());
     let (face, advertise, membership) = (face?, advertise?, membership?);
     let (name, profile) = (name?, membership.profile);
-    let told = advertise.map_or(face.listen[0].ip(), |told| told);
+    let memcached = face.told();
+    // Where there are Unix sockets only, nobody is told anything.
+    let told = advertise.or(memcached.map(|told| told.ip())).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     let advertised = |address: SocketAddr| advertise.map(|ip| SocketAddr::new(ip, address.port()));
     Some(NodeConfig {
         ring_text: (profile.hash == RingHash::Evcache).then(|| evcache_ring_text(&name, told)),
@@ -138,10 +138,12 @@ fn check_node(check: &mut Checker, drain_deadline: Option<Duration>) -> Option<N
         weight: membership.weight,
         profile,
         discoveries: membership.discoveries,
-        advertise_memcached: advertised(face.listen[0]),
+        advertise_memcached: memcached.and_then(advertised),
         advertise_grpc: face.grpc.and_then(advertised),
         advertise_http: face.http.and_then(advertised),
         listen: face.listen,
+        tls: face.tls,
+        auth_file: face.auth_file,
         grpc: face.grpc,
         http: face.http,
         threads: face.threads,
@@ -149,10 +151,21 @@ fn check_node(check: &mut Checker, drain_deadline: Option<Duration>) -> Option<N
         item_bytes_max: face.item_bytes_max,
         namespaces: namespaces?,
         hash_seed,
+        shutdown_command,
+        config_get_cluster,
         connections_max: face.connections_max,
         idle_timeout: face.idle_timeout,
         drain_deadline: drain_deadline?,
     })
+}
+
+/// Addresses that clients can go to, with commas between them.
+fn parse_gateways(text: &str) -> Result<Vec<SocketAddr>, String> {
+    let parse = |part: &str| {
+        part.trim().parse().ok().filter(|a: &SocketAddr| !a.ip().is_unspecified() && a.port() > 0)
+    };
+    let parsed: Option<Vec<SocketAddr>> = text.split(',').map(parse).collect();
+    parsed.ok_or_else(|| "write ip:port of each gateway, such as 10.0.0.5:11211,10.0.0.6:11211".to_owned())
 }
 
 /// 64 bits, hexadecimal behind `0x`.
@@ -212,7 +225,7 @@ fn check_advertise(check: &mut Checker, standalone: bool, face: Option<&Face>) -
     let advertise: Option<IpAddr> =
         check.other("advertise", None, |text| text.parse().map_err(|_| "write an IP address".to_owned()));
     let face = face?;
-    let listened = [Some(face.listen[0]), face.grpc, face.http];
+    let listened = [face.told(), face.grpc, face.http];
     let mut listened = listened.into_iter().flatten();
     match advertise {
         Some(_) if listened.any(|address| address.port() == 0) => {
@@ -228,28 +241,6 @@ fn check_advertise(check: &mut Checker, standalone: bool, face: Option<&Face>) -
         _ => {}
     }
     Some(advertise)
-}
-
-/// `quiet`: gRPC and HTTP are off unless given.
-fn check_face(check: &mut Checker, quiet: bool) -> Option<Face> {
-    let listen = check.listen_many("listen");
-    let beside = listen.as_ref().filter(|_| !quiet).and_then(|listen| listen.first()).copied();
-    let port = |port| beside.map(|address| SocketAddr::new(address.ip(), port));
-    let grpc = check.listen("grpc", port(11212));
-    let http = check.listen("http", port(11213));
-    let threads = check.number("threads", THREADS, Some(machine::cores()));
-    let connections_max = check.number("connections_max", CONNECTIONS, None);
-    let item_bytes_max = check.size("item_bytes_max", ITEM_BYTES, None);
-    let idle_timeout = check.time_or_off("idle_timeout", IDLE_TIMEOUT);
-    Some(Face {
-        listen: listen?,
-        grpc: grpc?,
-        http: http?,
-        threads: NonZeroUsize::new(threads?).expect("the bounds start at 1"),
-        connections_max: connections_max?,
-        item_bytes_max: item_bytes_max?,
-        idle_timeout: idle_timeout?,
-    })
 }
 
 fn check_discovery(check: &mut Checker) -> Option<DiscoveryConfig> {
@@ -289,12 +280,16 @@ fn check_gateway(check: &mut Checker, drain_deadline: Option<Duration>) -> Optio
     let discoveries = check.peers("discovery");
     let discoveries = check.needed("discovery", discoveries, "a gateway finds the nodes through it");
     let connect_timeout = check.time("connect_timeout", CONNECT_TIMEOUT);
+    let gateways = check.other("gateways", None, parse_gateways);
     let face = face?;
     Some(GatewayConfig {
         cluster: cluster?,
         zone: zone?,
         discoveries: discoveries?,
+        gateways: gateways.unwrap_or_default(),
         listen: face.listen,
+        tls: face.tls,
+        auth_file: face.auth_file,
         grpc: face.grpc,
         http: face.http,
         threads: face.threads,

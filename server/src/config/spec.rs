@@ -157,16 +157,54 @@ const OPTIONS: &[Spec] = &[
         name: "listen",
         form: Form::Many("ADDR"),
         roles: &[(Node, Unset::Text("127.0.0.1:11211")), (Gateway, Unset::Text("127.0.0.1:11211"))],
-        doc: "Where to speak memcached, as ip:port; port 0 lets the kernel choose. The first is the one a node \
-              registers.",
+        doc: "Where to speak memcached, with commas between places: ip:port, tls://ip:port, or unix:/path?mode=0660. Port 0 \
+              lets the kernel choose. `?auth=off` behind a place asks nobody for a password there. A node registers the \
+              first ip:port without a password.",
+    },
+    Spec {
+        name: "tls_cert",
+        form: Form::One("FILE"),
+        roles: &[(Node, Unset::Nothing), (Gateway, Unset::Nothing)],
+        doc: "The certificate that tls:// listeners show, and those between it and a root, in PEM form. Read again when it \
+              changes, within seconds or at SIGHUP.",
+    },
+    Spec {
+        name: "tls_key",
+        form: Form::One("FILE"),
+        roles: &[(Node, Unset::Nothing), (Gateway, Unset::Nothing)],
+        doc: "The private key of the certificate, in PEM form.",
+    },
+    Spec {
+        name: "tls_client_ca",
+        form: Form::One("FILE"),
+        roles: &[(Node, Unset::Nothing), (Gateway, Unset::Nothing)],
+        doc: "Authorities, in PEM form, one of which must have signed the certificate of whoever connects by TLS. Without \
+              it no certificate is asked for.",
+    },
+    Spec {
+        name: "auth_file",
+        form: Form::One("FILE"),
+        roles: &[(Node, Unset::Nothing), (Gateway, Unset::Nothing)],
+        doc: "Users and passwords, one user:password a line, as memcached's -Y has them; memcached clients must give one, by \
+              a first `set` or by SASL PLAIN. Read again when it changes, within seconds or at SIGHUP.",
     },
     Spec {
         name: "grpc",
         form: Form::One("ADDR"),
         roles: &[
-            (Node, Unset::Computed("port 11212 of the first listen address")),
+            (
+                Node,
+                Unset::Computed(
+                    "port 11212 beside memcached; of loopback if that is off it and not insecure",
+                ),
+            ),
             (Discovery, Unset::Text("127.0.0.1:11300")),
-            (Gateway, Unset::Computed("port 11212 of the first listen address")),
+            (
+                Gateway,
+                Unset::Computed(
+                    "port 11212 beside memcached; of loopback if that is off it and not insecure",
+                ),
+            ),
         ],
         doc: "Where to speak gRPC: admin, health, reflection, and a discovery's registry. `off` turns it off, but \
               for a discovery.",
@@ -175,9 +213,19 @@ const OPTIONS: &[Spec] = &[
         name: "http",
         form: Form::One("ADDR"),
         roles: &[
-            (Node, Unset::Computed("port 11213 of the first listen address")),
+            (
+                Node,
+                Unset::Computed(
+                    "port 11213 beside memcached; of loopback if that is off it and not insecure",
+                ),
+            ),
             (Discovery, Unset::Computed("port 11301 of the gRPC address")),
-            (Gateway, Unset::Computed("port 11213 of the first listen address")),
+            (
+                Gateway,
+                Unset::Computed(
+                    "port 11213 beside memcached; of loopback if that is off it and not insecure",
+                ),
+            ),
         ],
         doc: "Where to speak HTTP: /metrics, /health/live, /health/ready. `off` turns it off.",
     },
@@ -196,8 +244,8 @@ const OPTIONS: &[Spec] = &[
             (Discovery, Unset::Text("false")),
             (Gateway, Unset::Text("false")),
         ],
-        doc: "Allow listening off loopback. There is no authentication yet: whoever reaches the address can read and \
-              change everything.",
+        doc: "Allow listening off loopback without asking who comes: whoever reaches the address can read and change \
+              everything. gRPC and HTTP never ask.",
     },
     Spec {
         name: "ring",
@@ -263,6 +311,26 @@ const OPTIONS: &[Spec] = &[
         form: Form::One("TIME"),
         roles: &[(Node, Unset::Text("off")), (Gateway, Unset::Text("off"))],
         doc: "Close memcached connections that sent nothing for so long, 1s to 30days. `off` never does.",
+    },
+    Spec {
+        name: "shutdown_command",
+        form: Form::Switch,
+        roles: &[(Node, Unset::Text("false"))],
+        doc: "Whether any client may end the node with memcached's `shutdown`.",
+    },
+    Spec {
+        name: "config_get_cluster",
+        form: Form::Switch,
+        roles: &[(Node, Unset::Text("false"))],
+        doc: "Whether `config get cluster` names this node, alone, to clients of ElastiCache's auto discovery. Such clients \
+              belong to gateways, which always answer it.",
+    },
+    Spec {
+        name: "gateways",
+        form: Form::Many("ADDR"),
+        roles: &[(Gateway, Unset::Computed("as listened on"))],
+        doc: "The gateways that `config get cluster` lists, as ip:port with commas between them, this one's own address \
+              included. A gateway knows of others by this list alone: write the same one for all.",
     },
     Spec {
         name: "connect_timeout",

@@ -39,7 +39,7 @@ impl Service for Rc<Fake> {
                 Request::Set(set) => {
                     out.buf().extend_from_slice(format!("STORED {}\r\n", set.value.len()).as_bytes());
                 }
-                Request::TooLarge(refused) => error_line(out.buf(), refused.line),
+                Request::TooLarge(refused) => refused.refusal.encode(out.buf()),
                 Request::Get(get) => {
                     for key in get.keys.iter() {
                         answer(key, out);
@@ -82,13 +82,13 @@ impl Bench {
         change(&mut config);
         let (input, output) = (Budget::new(config.input_bytes_max), Budget::new(config.output_bytes_max));
         let counters = Arc::new(Counters::new(1, config.connections_max, input, output));
-        Self { worker: Worker::new(Arc::new(config), counters, 0), service: Rc::default() }
+        Self { worker: Worker::new(Arc::new(config), counters, Arc::default(), 0), service: Rc::default() }
     }
 
     fn connect(&self, room: usize) -> (DuplexStream, JoinHandle<()>) {
         let (near, far) = duplex(room);
         let (worker, service) = (Rc::clone(&self.worker), Rc::new(Rc::clone(&self.service)));
-        (far, spawn_local(worker.serve(near, service)))
+        (far, spawn_local(worker.serve(near, service, false)))
     }
 
     /// Sends all, closes this side, and returns all that comes back.
@@ -211,11 +211,13 @@ fn half_closed_peer_gets_its_answers_and_half_a_request_gets_none() {
 }
 
 #[test]
-fn binary_protocol_is_closed_and_counted() {
+fn binary_quit_is_answered_and_a_quiet_one_is_not() {
     run(async || {
         let bench = Bench::new(|_| {});
-        assert_eq!(bench.exchange(&[0x80, 0, 0, 1], 100).await, b"");
-        assert_eq!(bench.stats().binary_connections, 1);
+        let request = |opcode| [&[0x80, opcode][..], &[0; 10], b"opaq", &[0; 8]].concat();
+        let reply = [&[0x81, 0x07][..], &[0; 10], b"opaq", &[0; 8]].concat();
+        assert_eq!(bench.exchange(&request(0x07), 100).await, reply);
+        assert_eq!(bench.exchange(&request(0x17), 100).await, b"");
     });
 }
 
@@ -444,7 +446,7 @@ fn idle_connections_own_no_buffers() {
 fn future_of_an_idle_connection_is_small() {
     let bench = Bench::new(|_| {});
     let (near, _far) = duplex(1024);
-    let future = Rc::clone(&bench.worker).serve(near, Rc::new(Rc::clone(&bench.service)));
+    let future = Rc::clone(&bench.worker).serve(near, Rc::new(Rc::clone(&bench.service)), false);
     let bytes = size_of_val(&future);
     assert!(bytes <= IDLE_FUTURE_BYTES_MAX, "{bytes} bytes");
 }

@@ -1,0 +1,88 @@
+//! Why a TLS handshake came to nothing, by what an operator would do about it.
+
+use std::io;
+
+use rustls::{CertificateError, Error as TlsError, InvalidMessage};
+
+/// Why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HandshakeRefusal {
+    PlainText,
+    NoCertificate,
+    ExpiredCertificate,
+    ForeignCertificate,
+    PeerRefused,
+    Protocol,
+    TimedOut,
+    Gone,
+}
+
+impl HandshakeRefusal {
+    /// All of them, in the order in which they are counted.
+    pub(crate) const ALL: [Self; 8] = [
+        Self::PlainText,
+        Self::NoCertificate,
+        Self::ExpiredCertificate,
+        Self::ForeignCertificate,
+        Self::PeerRefused,
+        Self::Protocol,
+        Self::TimedOut,
+        Self::Gone,
+    ];
+
+    /// From what tokio-rustls, or the deadline, says.
+    pub(crate) fn of(error: &io::Error) -> Self {
+        if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>()) {
+            return Self::of_tls(error);
+        }
+        if error.kind() == io::ErrorKind::TimedOut { Self::TimedOut } else { Self::Gone }
+    }
+
+    fn of_tls(error: &TlsError) -> Self {
+        match error {
+            TlsError::InvalidMessage(InvalidMessage::InvalidContentType) => Self::PlainText,
+            TlsError::NoCertificatesPresented => Self::NoCertificate,
+            TlsError::InvalidCertificate(
+                CertificateError::Expired
+                | CertificateError::ExpiredContext { .. }
+                | CertificateError::NotValidYet
+                | CertificateError::NotValidYetContext { .. },
+            ) => Self::ExpiredCertificate,
+            TlsError::InvalidCertificate(_) => Self::ForeignCertificate,
+            TlsError::AlertReceived(_) => Self::PeerRefused,
+            _ => Self::Protocol,
+        }
+    }
+
+    /// Its label in metrics.
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Self::PlainText => "plain_text",
+            Self::NoCertificate => "no_certificate",
+            Self::ExpiredCertificate => "expired_certificate",
+            Self::ForeignCertificate => "foreign_certificate",
+            Self::PeerRefused => "peer_refused",
+            Self::Protocol => "protocol",
+            Self::TimedOut => "timed_out",
+            Self::Gone => "gone",
+        }
+    }
+
+    /// What is the matter, for a log.
+    pub(crate) const fn text(self) -> &'static str {
+        match self {
+            Self::PlainText => {
+                "the peer does not speak TLS, which this port wants: turn TLS on in the client"
+            }
+            Self::NoCertificate => "the peer shows no certificate, and this port asks for one",
+            Self::ExpiredCertificate => "the peer's certificate is expired or not valid yet: renew it",
+            Self::ForeignCertificate => "the peer's certificate is not from an authority of tls_client_ca",
+            Self::PeerRefused => "the peer does not trust this server's certificate: give it the authority's",
+            Self::Protocol => {
+                "peer and server have no version or cipher of TLS in common, or the peer is broken"
+            }
+            Self::TimedOut => "the peer did not finish the handshake in time",
+            Self::Gone => "the peer went away during the handshake",
+        }
+    }
+}

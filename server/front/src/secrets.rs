@@ -1,0 +1,201 @@
+//! What a front proves itself with and asks of its peers: certificates and users, read from files again as they change.
+
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use rustls::ServerConfig;
+
+use crate::stats::Counters;
+use crate::tls::{TlsFiles, server_config};
+use crate::users::{Users, UsersError};
+
+/// Bytes of one such file: more is not what it is taken for.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Why certificates or users cannot be taken from their files. The operator's to mend.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SecretsError {
+    /// A file cannot be read.
+    #[error("cannot read {path}: {source}; name a file that this process may read", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file is no PEM file, or has nothing of the kind.
+    #[error("{path} holds no {what} in PEM form: give it one", path = path.display())]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// What was looked for.
+        what: &'static str,
+    },
+    /// Certificate and key do not work, or not together.
+    #[error("certificate {cert} and key {key} cannot be used: {why}", cert = cert.display(), key = key.display())]
+    Certificate {
+        /// The certificate's file.
+        cert: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The certificates of the authorities that clients are to be signed by do not work.
+    #[error("{path} cannot vouch for clients: {why}", path = path.display())]
+    ClientCa {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The authentication file is wrong.
+    #[error("authentication file {path}: {source}", path = path.display())]
+    Users {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: UsersError,
+    },
+}
+
+/// What is in force, and where it comes from.
+#[derive(Debug, Default)]
+pub(crate) struct Secrets {
+    tls: Option<Watched<TlsFiles, ServerConfig>>,
+    users: Option<Watched<UsersFile, Users>>,
+}
+
+/// Something made from files.
+#[derive(Debug)]
+struct Watched<F, T> {
+    files: F,
+    inforce: ArcSwap<T>,
+    /// Of what the files held when they were last looked at, good or bad.
+    print: Mutex<u64>,
+    hasher: RandomState,
+}
+
+impl Secrets {
+    /// Reads the files.
+    pub(crate) fn load(tls: Option<TlsFiles>, users: Option<PathBuf>) -> Result<Self, SecretsError> {
+        Ok(Self {
+            tls: tls.map(|files| Watched::load(files, server_config)).transpose()?,
+            users: users.map(|path| Watched::load(UsersFile(path), read_users)).transpose()?,
+        })
+    }
+
+    /// What the next handshake goes by.
+    pub(crate) fn tls(&self) -> Option<Arc<ServerConfig>> {
+        self.tls.as_ref().map(|tls| tls.inforce.load_full())
+    }
+
+    /// Who may come in now.
+    pub(crate) fn users(&self) -> Option<Arc<Users>> {
+        self.users.as_ref().map(|users| users.inforce.load_full())
+    }
+
+    /// There is nothing that could change.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tls.is_none() && self.users.is_none()
+    }
+
+    /// Takes over what changed in the files. What is wrong is logged once and leaves in force what is.
+    pub(crate) fn reload(&self, counters: &Counters) {
+        if let Some(tls) = &self.tls {
+            note("TLS files", tls.reload(server_config), counters);
+        }
+        if let Some(users) = &self.users {
+            note("authentication file", users.reload(read_users), counters);
+        }
+    }
+}
+
+fn note(what: &str, outcome: Option<Result<(), SecretsError>>, counters: &Counters) {
+    match outcome {
+        None => {}
+        Some(Ok(())) => {
+            counters.reloads.fetch_add(1, Ordering::Relaxed);
+            tracing::info!("took over the changed {what}; connections that are open go on");
+        }
+        Some(Err(error)) => {
+            counters.reload_errors.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(%error, "the changed {what} cannot be used: what was read before stays in force");
+        }
+    }
+}
+
+/// What a file holds, or why it cannot be told.
+pub(crate) type Text = Result<Vec<u8>, SecretsError>;
+
+/// Files that are read together.
+pub(crate) trait Files {
+    /// Each of them.
+    fn paths(&self) -> Vec<&Path>;
+}
+
+/// The authentication file.
+#[derive(Debug)]
+struct UsersFile(PathBuf);
+
+impl Files for UsersFile {
+    fn paths(&self) -> Vec<&Path> {
+        vec![&self.0]
+    }
+}
+
+impl<F: Files, T> Watched<F, T> {
+    fn load(files: F, make: impl Fn(&F, Vec<Text>) -> Result<T, SecretsError>) -> Result<Self, SecretsError> {
+        let hasher = RandomState::new();
+        let texts = read(&files);
+        let print = Mutex::new(print(&hasher, &texts));
+        let inforce = ArcSwap::from_pointee(make(&files, texts)?);
+        Ok(Self { files, inforce, print, hasher })
+    }
+
+    /// `None` when nothing changed since the last look.
+    fn reload(
+        &self,
+        make: impl Fn(&F, Vec<Text>) -> Result<T, SecretsError>,
+    ) -> Option<Result<(), SecretsError>> {
+        // Held to the end: of two that reload, the later one must not be undone.
+        let mut known = self.print.lock();
+        let texts = read(&self.files);
+        let print = print(&self.hasher, &texts);
+        if std::mem::replace(&mut *known, print) == print {
+            return None;
+        }
+        Some(make(&self.files, texts).map(|made| self.inforce.store(Arc::new(made))))
+    }
+}
+
+fn read(files: &impl Files) -> Vec<Text> {
+    files.paths().into_iter().map(read_one).collect()
+}
+
+fn read_one(path: &Path) -> Text {
+    let failed = |source| SecretsError::Read { path: path.to_owned(), source };
+    let size = std::fs::metadata(path).map_err(failed)?.len();
+    if size > FILE_BYTES_MAX {
+        let wrong = io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 1MiB");
+        return Err(failed(wrong));
+    }
+    std::fs::read(path).map_err(failed)
+}
+
+/// Tells contents apart without keeping them: times and sizes of files may stay as they were.
+fn print(hasher: &RandomState, texts: &[Text]) -> u64 {
+    let told: Vec<_> = texts.iter().map(|text| text.as_ref().map_err(ToString::to_string)).collect();
+    hasher.hash_one(told)
+}
+
+fn read_users(file: &UsersFile, texts: Vec<Text>) -> Result<Users, SecretsError> {
+    let text = texts.into_iter().next().expect("one file has one text")?;
+    Users::parse(&text).map_err(|source| SecretsError::Users { path: file.0.clone(), source })
+}
