@@ -75,13 +75,17 @@ impl Cluster {
 
 /// Sends all of `input`, closes that direction, and returns all that came back.
 async fn talk(addr: SocketAddr, input: &[u8]) -> String {
+    String::from_utf8_lossy(&talk_bytes(addr, input).await).into_owned()
+}
+
+async fn talk_bytes(addr: SocketAddr, input: &[u8]) -> Vec<u8> {
     let exchange = async {
         let mut stream = TcpStream::connect(addr).await.expect("it listens");
         stream.write_all(input).await.expect("it reads");
         stream.shutdown().await.expect("half a close");
         let mut replies = Vec::new();
         stream.read_to_end(&mut replies).await.expect("it answers");
-        String::from_utf8_lossy(&replies).into_owned()
+        replies
     };
     tokio::time::timeout(PATIENCE, exchange).await.expect("an answer in time")
 }
@@ -212,4 +216,74 @@ async fn a_gateway_without_a_cluster_is_alive_and_not_ready() {
     tokio::time::timeout(PATIENCE, alive).await.expect("it is alive before it has a cluster");
     assert_eq!(status("/health/ready").await.as_deref(), Some("503"));
     gateway.abort();
+}
+
+/// A request of the binary protocol; what follows the header, and the lengths of extras, key and body.
+fn binary(opcode: u8, extras: &[u8], key: &[u8], value: &[u8], cas: u8) -> Vec<u8> {
+    let body = (extras.len() + key.len() + value.len()) as u8;
+    let mut request = vec![0x80, opcode, 0, key.len() as u8, extras.len() as u8, 0, 0, 0, 0, 0, 0, body];
+    request.extend_from_slice(b"mark\0\0\0\0\0\0\0");
+    request.push(cas);
+    [&request[..], extras, key, value].concat()
+}
+
+/// Opcode, status and body of each reply. Whether there is a token is left out.
+fn binary_replies(mut bytes: &[u8]) -> Vec<(u8, u8, &[u8])> {
+    let mut replies = Vec::new();
+    while let [0x81, opcode, _, _, _, 0, 0, status, 0, 0, high, low, b'm', b'a', b'r', b'k', ..] = bytes {
+        let (body, rest) = bytes[24..].split_at(usize::from(*high) << 8 | usize::from(*low));
+        replies.push((*opcode, *status, body));
+        bytes = rest;
+    }
+    assert_eq!(bytes, b"", "whole replies and nothing else");
+    replies
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn binary_protocol_offers_what_text_does_and_refuses_the_rest() {
+    let cluster = Cluster::start().await;
+    let (set, expiry) = (&[0, 0, 0, 7, 0, 0, 0, 60][..], &[0, 0, 0, 60][..]);
+    let requests = [
+        // A key that no text command can name.
+        binary(0x01, set, b"a b", b"value", 0),
+        binary(0x0c, b"", b"a b", b"", 0),
+        binary(0x11, set, b"k", b"v", 0),
+        binary(0x12, set, b"k", b"w", 0),
+        binary(0x1d, expiry, b"k", b"", 0),
+        binary(0x1c, expiry, b"k", b"", 0),
+        binary(0x09, b"", b"none", b"", 0),
+        binary(0x24, expiry, b"none", b"", 0),
+        binary(0x0c, b"", b"none", b"", 0),
+        binary(0x14, b"", b"k", b"", 0),
+        binary(0x04, b"", b"k", b"", 0),
+        binary(0x01, set, b"k", b"v", 9),
+        binary(0x0e, b"", b"k", b"v", 0),
+        binary(0x15, &[0; 20], b"n", b"", 0),
+        binary(0x08, b"", b"", b"", 0),
+        binary(0x0b, b"", b"", b"", 0),
+        binary(0x0a, b"", b"", b"", 0),
+        binary(0x07, b"", b"", b"", 0),
+    ];
+    let bytes = talk_bytes(cluster.gateway.memcached_addr(), &requests.concat()).await;
+    let not_offered = &b"the gateway does not offer this command yet, ask a node"[..];
+    let expected = [
+        (0x01, 0x00, &b""[..]),
+        (0x0c, 0x00, b"\0\0\0\x07a bvalue"),
+        (0x12, 0x02, b"Data exists for key."),
+        (0x1d, 0x00, b"\0\0\0\x07v"),
+        (0x1c, 0x00, b""),
+        (0x0c, 0x01, b"none"),
+        (0x04, 0x01, b"Not found"),
+        (0x01, 0x83, not_offered),
+        (0x0e, 0x83, not_offered),
+        (0x15, 0x83, not_offered),
+        (0x08, 0x83, not_offered),
+        (0x0b, 0x00, b"1.6.18"),
+        (0x0a, 0x00, b""),
+        (0x07, 0x00, b""),
+    ];
+    assert_eq!(binary_replies(&bytes), expected);
+    let in_text = talk(cluster.nodes[1].memcached_addr(), b"mg YSBi b v f\r\n").await;
+    assert_eq!(in_text, "VA 5 f7\r\nvalue\r\n", "the other zone has it too");
+    cluster.end().await;
 }

@@ -149,7 +149,8 @@ fn link_to_nothing_is_refused() {
 
 #[test]
 fn opcode_without_its_line_in_the_contract_is_refused() {
-    let numbers = "/// `get`.\npub const GET: u8 = 0x00;\npub const SET: u8 = 0x01;\nconst SIZE: u8 = 0x02;\n";
+    let numbers =
+        "/// `get`.\npub const GET: u8 = 0x00;\npub const SET: u8 = 0x01;\nconst SIZE: u8 = 0x02;\n";
     let files = [File::new(OPCODES, numbers), File::new(CONTRACT, "| `0x00` | `get` |\n0x01 is set\n")];
     let found: Vec<String> = commands(&files).iter().map(ToString::to_string).collect();
     assert_eq!(found, [format!("{OPCODES}:3: command 0x01 is not in {CONTRACT}")]);
