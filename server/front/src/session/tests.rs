@@ -1,5 +1,7 @@
 //! Sessions over streams in memory, with time moved by hand.
 
+mod binary;
+
 use std::cell::{Cell, RefCell};
 use std::num::NonZeroUsize;
 use std::rc::Rc;
@@ -207,17 +209,6 @@ fn half_closed_peer_gets_its_answers_and_half_a_request_gets_none() {
     run(async || {
         let bench = Bench::new(|_| {});
         assert_eq!(bench.exchange(b"version\r\nset k 0 0 10\r\nabc", 100).await, b"OK\r\n");
-    });
-}
-
-#[test]
-fn binary_quit_is_answered_and_a_quiet_one_is_not() {
-    run(async || {
-        let bench = Bench::new(|_| {});
-        let request = |opcode| [&[0x80, opcode][..], &[0; 10], b"opaq", &[0; 8]].concat();
-        let reply = [&[0x81, 0x07][..], &[0; 10], b"opaq", &[0; 8]].concat();
-        assert_eq!(bench.exchange(&request(0x07), 100).await, reply);
-        assert_eq!(bench.exchange(&request(0x17), 100).await, b"");
     });
 }
 
