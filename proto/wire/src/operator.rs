@@ -7,8 +7,8 @@ use crate::error_lines::{BAD_CLASS, BAD_FORMAT, Refusal, SLEEP_TOO_LONG, UNKNOWN
 use crate::request::Request;
 use crate::token;
 
-/// The size classes that memcached has; one beyond them is no class.
-const CLASSES: std::ops::RangeInclusive<u64> = 1..=62;
+/// The size classes that memcached may have; one beyond them is no class.
+const CLASSES: std::ops::RangeInclusive<u64> = 1..=63;
 
 /// The longest rest that `lru_crawler sleep` may ask for, in microseconds.
 const SLEEP_MICROS_MAX: u64 = 1_000_000;
@@ -158,9 +158,9 @@ fn scope(word: &[u8]) -> Result<Scope<'_>, Refusal> {
     Scope::of(word).ok_or(Refusal::loud(BAD_CLASS))
 }
 
+/// A number, cut to 32 bits as memcached 1.6.18 cuts it.
 fn short(word: &[u8]) -> Result<u32, Refusal> {
-    let number = token::u64(word).and_then(|number| u32::try_from(number).ok());
-    number.ok_or(Refusal::loud(BAD_FORMAT))
+    token::u64(word).map(|number| number as u32).ok_or(Refusal::loud(BAD_FORMAT))
 }
 
 fn sleep(word: &[u8]) -> Result<u32, Refusal> {
@@ -270,8 +270,8 @@ mod tests {
         let metadump = |scope| Ok(Request::LruCrawler(LruCrawler::Metadump(scope)));
         assert_eq!(crawler("metadump all"), metadump(Scope::All));
         assert_eq!(crawler(" metadump  hash "), metadump(Scope::Hash));
-        assert_eq!(crawler("metadump 1,7,62"), metadump(Scope::Classes(b"1,7,62")));
-        for bad in ["metadump 0", "metadump 63", "metadump x", "mgdump 1,x", "crawl ALL"] {
+        assert_eq!(crawler("metadump 1,7,63"), metadump(Scope::Classes(b"1,7,63")));
+        for bad in ["metadump 0", "metadump 64", "metadump x", "mgdump 1,x", "crawl ALL"] {
             assert_eq!(crawler(bad), Err(BAD_CLASS), "{bad}");
         }
         assert!(Scope::Classes(b"3,1").has(1) && !Scope::Classes(b"3,2").has(1) && Scope::All.has(1));

@@ -321,6 +321,8 @@ pub struct TooLarge<'a> {
     pub key: MetaKey<'a>,
     /// Drop the item that is there: for `set` and `ms`, as memcached does.
     pub drop_item: bool,
+    /// `V` of `ms`: the item is dropped if it is not newer than this version.
+    pub version: Option<u64>,
     /// The answer: [`TOO_LARGE`](crate::error_lines::TOO_LARGE) from the decoder, another line from a server that had
     /// no memory for the value. Silent for `noreply`, but never for `ms`, whose `q` does not silence errors.
     pub refusal: Refusal,

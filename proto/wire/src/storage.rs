@@ -101,11 +101,15 @@ pub(crate) fn too_large(request: Request<'_>) -> Request<'_> {
         Request::Set(set) => Request::TooLarge(TooLarge {
             key: MetaKey { bytes: Cow::Borrowed(set.key), base64: false },
             drop_item: set.mode == SetMode::Set && set.compare.is_none(),
+            version: None,
             refusal: Refusal::text(TOO_LARGE, set.noreply),
         }),
-        Request::MetaSet(set) => {
-            Request::TooLarge(TooLarge { key: set.key, drop_item: true, refusal: Refusal::loud(TOO_LARGE) })
-        }
+        Request::MetaSet(set) => Request::TooLarge(TooLarge {
+            key: set.key,
+            drop_item: true,
+            version: set.version,
+            refusal: Refusal::loud(TOO_LARGE),
+        }),
         other => other,
     }
 }

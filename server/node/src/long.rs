@@ -20,7 +20,7 @@ const LISTING_STEPS_MAX: usize = 8;
 /// Whether a request is answered here.
 pub(crate) fn is_long(request: &Request<'_>) -> bool {
     match request {
-        Request::Stats(argument) => argument.starts_with(b"conns"),
+        Request::Stats(argument) => argument.split(|byte| *byte == b' ').next() == Some(b"conns"),
         Request::Watch(_) => true,
         request => Listing::of(request).is_some(),
     }
@@ -120,8 +120,8 @@ impl NodeService {
     }
 }
 
-/// One connection's lines, with memcached's names of states.
-fn tell_connection(connection: &Connection, silent: Duration, out: &mut Vec<u8>) {
+/// One connection's lines of `stats conns`, with memcached's names of states.
+pub(crate) fn tell_connection(connection: &Connection, silent: Duration, out: &mut Vec<u8>) {
     let id = connection.id();
     let address = |address: Option<SocketAddr>| match address {
         Some(address @ SocketAddr::V4(_)) => format!("tcp:{address}"),

@@ -142,6 +142,33 @@ const TOTALS: &[Total] = &[
         },
     },
     Total {
+        name: "evanesce_node_tls_handshakes_total",
+        help: "TLS handshakes that came to their end.",
+        label: "",
+        read: |c| vec![("", c.front.tls_handshakes)],
+    },
+    Total {
+        name: "evanesce_node_tls_refused_total",
+        help: "TLS handshakes that were refused or given up, by reason.",
+        label: "reason",
+        read: |c| c.front.tls_refusals().collect(),
+    },
+    Total {
+        name: "evanesce_node_authentications_total",
+        help: "Names and passwords looked at, by outcome.",
+        label: "outcome",
+        read: |c| {
+            let (all, refused) = (c.front.auth_cmds, c.front.auth_errors);
+            vec![("admitted", all.saturating_sub(refused)), ("refused", refused)]
+        },
+    },
+    Total {
+        name: "evanesce_node_reloads_total",
+        help: "Changed files of certificates or users, by what became of them.",
+        label: "outcome",
+        read: |c| vec![("in_force", c.front.reloads), ("unusable", c.front.reload_errors)],
+    },
+    Total {
         name: "evanesce_node_accept_errors_total",
         help: "Failures to accept a connection, such as too few file descriptors.",
         label: "",

@@ -21,7 +21,7 @@ use crate::metrics;
 use crate::pace::{Pace, Round, step_rest};
 use crate::role::NodeRole;
 use crate::service::NodeService;
-use crate::settings::Facts;
+use crate::settings::{Facts, Protection};
 use crate::shared::Shared;
 
 /// Items that one step of expiry looks at, to the end of their segment: some hundred microseconds of a shard's lock.
@@ -99,6 +99,7 @@ impl Node {
             item_bytes_max: config.item_bytes_max,
             connections_max: config.connections_max,
             idle_timeout: config.idle_timeout,
+            protection: Protection::of(&config),
             shutdown_command: config.shutdown_command,
             configuration: config.configuration(addresses),
         };

@@ -1,8 +1,12 @@
 //! What `stats settings` tells: memcached's names, wherever they mean something here.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
+use evanesce_front::Listen;
+
+use crate::config::NodeConfig;
 use crate::shared::Shared;
 use crate::watch::QUEUE_BYTES_MAX;
 
@@ -13,10 +17,34 @@ pub(crate) struct Facts {
     pub(crate) item_bytes_max: usize,
     pub(crate) connections_max: usize,
     pub(crate) idle_timeout: Option<Duration>,
+    /// What peers must prove.
+    pub(crate) protection: Protection,
     /// `shutdown` is allowed.
     pub(crate) shutdown_command: bool,
     /// What `config get cluster` tells, where it is to be answered.
     pub(crate) configuration: Option<String>,
+}
+
+/// What peers must prove before they are served.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Protection {
+    /// Somewhere TLS is spoken.
+    pub(crate) tls: bool,
+    /// The file of users, where there is one.
+    pub(crate) auth_file: Option<String>,
+    /// The first Unix socket.
+    pub(crate) socket: Option<String>,
+}
+
+impl Protection {
+    pub(crate) fn of(config: &NodeConfig) -> Self {
+        let shown = |path: &Path| path.display().to_string();
+        Self {
+            tls: config.listen.iter().any(Listen::is_tls),
+            auth_file: config.auth_file.as_deref().map(shown),
+            socket: config.listen.iter().find_map(Listen::path).map(shown),
+        }
+    }
 }
 
 impl Shared {
@@ -32,6 +60,7 @@ impl Shared {
             ("udpport", word("0")),
             ("inter", facts.memcached.ip().to_string()),
             ("verbosity", word("0")),
+            ("domain_socket", facts.protection.socket.clone().unwrap_or_else(|| word("NULL"))),
             ("evictions", word("on")),
             ("shutdown_command", yes(facts.shutdown_command)),
             ("num_threads", self.commands.len().to_string()),
@@ -52,6 +81,9 @@ impl Shared {
             ("lru_segmented", word("no")),
             ("temp_lru", word("no")),
             ("binding_protocol", word("auto-negotiate")),
+            ("auth_enabled_sasl", yes(facts.protection.auth_file.is_some())),
+            ("auth_enabled_ascii", facts.protection.auth_file.clone().unwrap_or_else(|| word("no"))),
+            ("ssl_enabled", yes(facts.protection.tls)),
             ("idle_timeout", facts.idle_timeout.map_or(0, |timeout| timeout.as_secs()).to_string()),
             ("watcher_logbuf_size", QUEUE_BYTES_MAX.to_string()),
             ("worker_logbuf_size", word("0")),

@@ -147,6 +147,8 @@ impl Shared {
         stats.extend(numbers(&watch_stats(self.watchers.counts())));
         stats.extend(numbers(&item_stats(&counts.store, &before.store)));
         stats.extend(numbers(&own_stats(&counts.front, &before.front)));
+        let protection = counts.front.protection_since(&before.front);
+        stats.extend(protection.map(|(name, number)| (name, number.to_string())));
         stats.extend(numbers(&version_stats(&counts.commands.since(&before.commands))));
         stats.push(("evanesce_capabilities", CAPABILITY_VERSIONS.to_owned()));
         stats.push(("evanesce_expiry_steps", self.expiry_steps.load(Ordering::Relaxed).to_string()));
@@ -265,8 +267,10 @@ fn command_stats(counts: &CommandSums) -> [(&'static str, u64); 20] {
     ]
 }
 
-fn traffic_stats(now: &FrontStats, before: &FrontStats, limit_bytes: u64) -> [(&'static str, u64); 5] {
+fn traffic_stats(now: &FrontStats, before: &FrontStats, limit_bytes: u64) -> [(&'static str, u64); 7] {
     [
+        ("auth_cmds", now.auth_cmds.saturating_sub(before.auth_cmds)),
+        ("auth_errors", now.auth_errors.saturating_sub(before.auth_errors)),
         ("bytes_read", now.bytes_read.saturating_sub(before.bytes_read)),
         ("bytes_written", now.bytes_written.saturating_sub(before.bytes_written)),
         ("limit_maxbytes", limit_bytes),

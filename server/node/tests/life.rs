@@ -79,7 +79,7 @@ async fn node_without_its_discovery_serves_but_is_not_ready() {
 #[tokio::test]
 async fn what_cannot_work_is_told_at_the_start() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let listen = vec![taken.local_addr().unwrap()];
+    let listen = vec![taken.local_addr().unwrap().into()];
     let error = Node::start(NodeConfig { listen, ..NodeConfig::default() }).await.err();
     assert!(matches!(error, Some(StartError::Front(_))), "{error:?}");
     let error = Node::start(NodeConfig { memory_bytes: 1000, ..NodeConfig::default() }).await.err();

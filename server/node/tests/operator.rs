@@ -8,11 +8,14 @@ use std::time::Duration;
 
 use evanesce_node::{Node, NodeConfig, RunningNode};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 /// Longest that any step may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a reader of lines has room for in the kernel.
+const RECEIVE_BYTES: u32 = 4096;
 
 async fn start(config: NodeConfig) -> RunningNode {
     Node::start(config).await.unwrap()
@@ -40,7 +43,10 @@ struct Lines(BufReader<TcpStream>);
 
 impl Lines {
     async fn ask(address: SocketAddr, request: &str) -> Lines {
-        let mut stream = TcpStream::connect(address).await.unwrap();
+        // Little room, so that one that does not read is soon known for it.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(RECEIVE_BYTES).unwrap();
+        let mut stream = socket.connect(address).await.unwrap();
         stream.write_all(format!("{request}\r\n").as_bytes()).await.unwrap();
         Lines(BufReader::new(stream))
     }

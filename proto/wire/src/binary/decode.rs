@@ -144,6 +144,7 @@ impl Header {
         let request = Request::TooLarge(TooLarge {
             key: MetaKey { bytes: Cow::Borrowed(key), base64: false },
             drop_item: matches!(self.head.opcode, opcode::SET | opcode::SETQ),
+            version: None,
             refusal,
         });
         Decoded::Request { request, consumed: HEADER_BYTES + self.extras_bytes + self.key_bytes }

@@ -275,6 +275,7 @@ fn refusal_for_want_of_memory_keeps_its_protocol() {
     let refused = TooLarge {
         key: evanesce_wire::request::MetaKey::new(set.key).unwrap(),
         drop_item: true,
+        version: None,
         refusal: Refusal::text("x", true),
     };
     assert!(Request::TooLarge(refused).is_noreply());

@@ -176,7 +176,7 @@ fn value_beyond_the_limit_is_swallowed_and_drops_the_item_of_set_only() {
     let key = MetaKey { bytes: Cow::Borrowed(b"k"), base64: false };
     let expected = |drop_item, silent| {
         let refusal = Refusal::text("SERVER_ERROR object too large for cache", silent);
-        TooLarge { key: key.clone(), drop_item, refusal }
+        TooLarge { key: key.clone(), drop_item, version: None, refusal }
     };
     assert_eq!(refused("set k 0 0 100\r\n"), expected(true, false));
     assert_eq!(refused("add k 0 0 100 noreply\r\n"), expected(false, true));

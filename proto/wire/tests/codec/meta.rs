@@ -269,3 +269,59 @@ fn flag_that_would_end_the_line_is_never_written() {
     }
     assert!(std::panic::catch_unwind(|| MetaFlagsBuf::new().token(b'O', b"x\r\nflush_all")).is_err());
 }
+
+#[test]
+fn versions_are_understood_where_they_mean_something() {
+    let versioned = set("ms k 2 V77 r q\r\nhi\r\n");
+    assert_eq!((versioned.version, versioned.repair, versioned.quiet), (Some(77), true, true));
+    let asks = set("ms k 2 V\r\nhi\r\n");
+    assert_eq!((asks.version, asks.repair), (None, false));
+    assert_eq!((delete("md k V5\r\n").version, delete("md k\r\n").version), (Some(5), None));
+    assert!(get("mg k V v\r\n").value && get("mg k v V9 r\r\n").value);
+    for (input, expected) in [
+        ("ms k 1 Vx\r\nx\r\n", "CLIENT_ERROR bad token in command line format"),
+        ("md k V-1\r\n", "CLIENT_ERROR bad token in command line format"),
+        ("mg k V V1\r\n", "CLIENT_ERROR duplicate flag"),
+        ("ma k Vx\r\n", "CLIENT_ERROR invalid or duplicate flag"),
+        ("mn V\r\nmn  V x\r\nmn Vx\r\n", "<MetaNoopVersions>|<MetaNoopVersions>|<MetaNoop>"),
+    ] {
+        assert_eq!(answers(input.as_bytes()), expected, "{input:?}");
+    }
+    let Request::MetaDebug(debug) = only(b"me Zm9v b V\r\n") else { panic!("no me") };
+    assert!(debug.version && debug.key.base64);
+}
+
+#[test]
+fn versions_are_told_and_read_back() {
+    use evanesce_wire::encode::VersionTold;
+    use evanesce_wire::{Expect, Reply, ReplyDecoder};
+
+    let told = |line: &str, status, told| {
+        let set = set(line);
+        written(|out| encode::meta_versioned(out, status, &set.key, &set.flags, Some(&facts()), told))
+    };
+    let read = |line: &str| match ReplyDecoder::new().decode(&mut BytesMut::from(line), Expect::Meta) {
+        Ok(Some(Reply::Meta(reply))) => (reply.status, reply.version(), reply.clock_ms()),
+        other => panic!("no meta reply: {other:?}"),
+    };
+    let stored = told("ms k 1 O1 V7 c\r\nx\r\n", MetaStatus::Done, VersionTold::Version(7));
+    assert_eq!(stored, "HD O1 V7 c9\r\n");
+    assert_eq!(read(&stored), (MetaStatus::Done, Some(7), None));
+    let superseded = told("ms k 1 V7 k q\r\nx\r\n", MetaStatus::NotStored, VersionTold::Version(8));
+    assert_eq!(superseded, "NS V8 kk\r\n");
+    assert_eq!(read(&superseded), (MetaStatus::NotStored, Some(8), None));
+    let ahead = told("ms k 1 V7 O2\r\nx\r\n", MetaStatus::NotStored, VersionTold::Clock(1234));
+    assert_eq!(ahead, "NS K1234 O2\r\n");
+    assert_eq!(read(&ahead), (MetaStatus::NotStored, None, Some(1234)));
+    assert_eq!(told("ms k 1 V7 ME\r\nx\r\n", MetaStatus::NotStored, VersionTold::Nothing), "NS\r\n");
+    assert_eq!(told("ms k 1 V7 q\r\nx\r\n", MetaStatus::Done, VersionTold::Version(7)), "");
+    let noop = written(|out| encode::meta_noop_versions(out, 99));
+    assert_eq!(noop, "MN V K99\r\n");
+    assert_eq!(read(&noop), (MetaStatus::Noop, None, Some(99)));
+    let mut versioned = facts();
+    versioned.version = 5;
+    assert_eq!(
+        written(|out| _ = encode::meta_hit_header(out, &get("mg k f V\r\n"), &versioned)),
+        "HD f5 V5\r\n"
+    );
+}

@@ -36,6 +36,23 @@ fn storage() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
+/// What operators and their tools ask.
+fn operator() -> impl Strategy<Value = String> {
+    let classes =
+        vec(1..64_u32, 1..9).prop_map(|ids| ids.iter().map(u32::to_string).collect::<Vec<_>>().join(","));
+    let scope = prop_oneof![Just("all".to_owned()), Just("hash".to_owned()), classes];
+    let list = prop_oneof![Just("metadump"), Just("mgdump"), Just("crawl")];
+    prop_oneof![
+        (list, scope).prop_map(|(what, scope)| format!("lru_crawler {what} {scope}\r\n")),
+        prop_oneof![Just("enable"), Just("disable")].prop_map(|what| format!("lru_crawler {what}\r\n")),
+        (0..=1_000_000_u32).prop_map(|micros| format!("lru_crawler sleep {micros}\r\n")),
+        any::<u32>().prop_map(|items| format!("lru_crawler tocrawl {items}\r\n")),
+        Just("watch fetchers mutations evictions connevents deletions rawcmds\r\n".to_owned()),
+        prop_oneof![Just("shutdown\r\n"), Just("shutdown graceful\r\n"), Just("config get cluster\r\n")]
+            .prop_map(str::to_owned),
+    ]
+}
+
 fn one_line() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         vec(key(), 1..20).prop_map(|keys| format!("get {}\r\n", keys.join(" "))),
@@ -50,6 +67,10 @@ fn one_line() -> impl Strategy<Value = Vec<u8>> {
         (key(), noreply()).prop_map(|(key, noreply)| format!("delete {key}{noreply}\r\n")),
         (1..i64::MAX, noreply()).prop_map(|(delay, noreply)| format!("flush_all {delay}{noreply}\r\n")),
         Just("mn\r\n".to_owned()),
+        Just("mn V\r\n".to_owned()),
+        (key(), prop_oneof![Just(""), Just(" V")])
+            .prop_map(|(key, version)| format!("me {key}{version}\r\n")),
+        operator(),
     ]
     .prop_map(String::into_bytes)
 }
@@ -65,8 +86,10 @@ fn flags() -> impl Strategy<Value = String> {
         any::<u64>().prop_map(|number| format!("E{number}")).boxed(),
         any::<u32>().prop_map(|number| format!("F{number}")).boxed(),
         string_regex("O[!-~]{0,31}").expect("a regular expression").boxed(),
+        prop_oneof![Just("V".to_owned()), any::<u64>().prop_map(|number| format!("V{number}"))].boxed(),
+        Just("r".to_owned()).boxed(),
     ];
-    (all, vec(any::<bool>(), 8), any::<usize>()).prop_map(|(mut flags, kept, turn)| {
+    (all, vec(any::<bool>(), 10), any::<usize>()).prop_map(|(mut flags, kept, turn)| {
         let turn = turn % flags.len();
         flags.rotate_left(turn);
         flags.iter().zip(kept).filter(|(_, kept)| *kept).map(|(flag, _)| format!(" {flag}")).collect()

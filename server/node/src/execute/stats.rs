@@ -5,6 +5,7 @@ use evanesce_wire::error_lines::{STATS_DETAIL_USAGE, UNKNOWN_COMMAND};
 use evanesce_wire::reply::Status;
 
 use super::Context;
+use crate::long::tell_connection;
 
 /// memcached's answer where dumping keys is off: with us it always is.
 const CACHEDUMP_NOT_ALLOWED: &str = "CLIENT_ERROR stats cachedump not allowed";
@@ -24,6 +25,13 @@ pub(super) fn execute(argument: &[u8], context: &Context<'_>, out: &mut Vec<u8>)
         }
         b"items" => list(&context.shared.item_stats(), out),
         b"slabs" => list(&context.shared.slab_stats(), out),
+        // In text the service answers it, with back-pressure.
+        b"conns" => {
+            for (connection, silent) in context.shared.connections() {
+                tell_connection(&connection, silent, out);
+            }
+            encode::end(out);
+        }
         b"sizes" => list(&[("sizes_status", "disabled".to_owned())], out),
         b"cachedump" => encode::error_line(out, CACHEDUMP_NOT_ALLOWED),
         b"detail" if words.next().is_none() => encode::error_line(out, STATS_DETAIL_USAGE),

@@ -12,7 +12,7 @@ use evanesce_store::{Store, StoreConfig, Time};
 use evanesce_wire::{Decoded, Limits, RequestDecoder};
 
 use super::{Context, READS_MAX, execute};
-use crate::settings::Facts;
+use crate::settings::{Facts, Protection};
 use crate::shared::Shared;
 
 const START: Time = Time(1_700_000_000_250);
@@ -29,6 +29,7 @@ impl Bench {
         let config =
             StoreConfig { memory_bytes: 16 << 20, shards: NonZeroUsize::MIN, ..StoreConfig::default() };
         let facts = Facts {
+            protection: Protection::default(),
             memcached: "127.0.0.1:11211".parse().unwrap(),
             item_bytes_max: 1 << 20,
             connections_max: 10,

@@ -82,6 +82,20 @@ fn conditions_are_told_apart_from_versions() {
     assert_eq!(bench.text(&format!("ms b 1 C1 V{}\ny\n", version(2))), "NF\n");
 }
 
+#[test]
+fn value_too_large_drops_what_is_older_than_its_version() {
+    let bench = bench();
+    let (first, second, third) = (version(1), version(2), version(3));
+    let large = |version: u64| {
+        [format!("ms a 2000000 V{version}\r\n").as_bytes(), &[b'v'; 2_000_000], b"\r\n"].concat()
+    };
+    bench.text(&format!("ms a 1 V{second}\nx\n"));
+    for (version, there) in [(first, true), (version(60_000), true), (third, false)] {
+        assert_eq!(bench.send(&large(version)), b"SERVER_ERROR object too large for cache\r\n");
+        assert_eq!(bench.text("mg a\n"), if there { "HD\n" } else { "EN\n" });
+    }
+}
+
 /// Numbers that look random, the same for a seed.
 struct Random(u64);
 
