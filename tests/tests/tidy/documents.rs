@@ -120,10 +120,11 @@ fn dispatched(source: &str) -> Vec<(usize, &str)> {
 
 /// Public constants of one byte: `pub const GET: u8 = 0x00;`.
 fn opcodes(source: &str) -> Vec<(usize, &str)> {
-    let number = |line: &'_ str| -> Option<&'_ str> {
-        line.strip_prefix("pub const ")?.split_once(": u8 = ")?.1.strip_suffix(';')
-    };
-    source.lines().enumerate().filter_map(|(at, line)| Some((at + 1, number(line)?))).collect()
+    let constants = source.lines().enumerate().filter_map(|(at, line)| {
+        let (_, number) = line.strip_prefix("pub const ")?.split_once(": u8 = ")?;
+        Some((at + 1, number.strip_suffix(';')?))
+    });
+    constants.collect()
 }
 
 /// Whether the text has the word in code type: in backticks, alone or first or within.

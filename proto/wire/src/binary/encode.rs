@@ -99,7 +99,7 @@ fn append_stat(out: &mut impl Append, head: BinaryHead, name: &[u8], value: &[u8
 }
 
 /// Lengths of the parts of a body.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Body {
     extras: u8,
     key: usize,
