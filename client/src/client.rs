@@ -12,7 +12,7 @@ use crate::builder::ClientBuilder;
 use crate::core::{Core, HOME_WRITES_MAX};
 use crate::key::KeyError;
 use crate::namespace::Namespace;
-use crate::op::{Delete, Get, GetAndTouch, GetMany, Set, Store, Touch};
+use crate::op::{Arithmetic, CompareAndSet, Delete, Get, GetAndTouch, GetForCas, GetMany, Set, Store, Touch};
 use crate::ttl::Ttl;
 use crate::view::{Raw, Whole};
 
@@ -134,6 +134,41 @@ impl Client {
     /// Stores a value if the key is present. The key's home zone decides.
     pub fn replace(&self, key: impl AsRef<[u8]>, value: impl Into<Bytes>) -> Store<'_> {
         self.root.replace(key, value)
+    }
+
+    /// Puts bytes behind the value that is there. The key's home zone decides.
+    pub fn append(&self, key: impl AsRef<[u8]>, value: impl Into<Bytes>) -> Store<'_> {
+        self.root.append(key, value)
+    }
+
+    /// Puts bytes before the value that is there. The key's home zone decides.
+    pub fn prepend(&self, key: impl AsRef<[u8]>, value: impl Into<Bytes>) -> Store<'_> {
+        self.root.prepend(key, value)
+    }
+
+    /// Adds to a number, as decimal digits; wraps at 64 bits. The key's home zone counts.
+    pub fn incr(&self, key: impl AsRef<[u8]>, delta: u64) -> Arithmetic<'_> {
+        self.root.incr(key, delta)
+    }
+
+    /// Takes from a number, as decimal digits; stops at 0. The key's home zone counts.
+    pub fn decr(&self, key: impl AsRef<[u8]>, delta: u64) -> Arithmetic<'_> {
+        self.root.decr(key, delta)
+    }
+
+    /// Reads an item with the CAS token that [`compare_and_set`](Self::compare_and_set) wants, from the key's home zone.
+    pub fn get_for_cas(&self, key: impl AsRef<[u8]>) -> GetForCas<'_> {
+        self.root.get_for_cas(key)
+    }
+
+    /// Stores a value if nobody changed the item since its token was read. The key's home zone decides.
+    pub fn compare_and_set(
+        &self,
+        key: impl AsRef<[u8]>,
+        cas: u64,
+        value: impl Into<Bytes>,
+    ) -> CompareAndSet<'_> {
+        self.root.compare_and_set(key, cas, value)
     }
 
     /// Deletes a key in every zone.

@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 use crate::policy::{LatchPolicy, MissFallback};
 use crate::ttl::Ttl;
 
-/// `add` and `replace` that may be under way at once: each is a task with a key and a value, so this bounds what
+/// Changes decided at home that may be under way at once: each is a task with a key and a value, so this bounds what
 /// callers that give up can leave behind.
 pub(crate) const HOME_WRITES_MAX: usize = 1024;
 

@@ -1,4 +1,11 @@
-//! `add` and `replace`: the key's home zone decides, the others follow.
+//! What one place must decide: conditional stores, appends and arithmetic. The key's home zone does, the others follow.
+//!
+//! ```text
+//!   change ──> home zone ── refused ──> that is the answer
+//!                 │ done
+//!                 ├── a store: the others get the same value as a set
+//!                 └── an append, a number: the home zone's item is read back, and the others get it as a set
+//! ```
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,15 +16,21 @@ use tokio::time::Instant;
 
 use crate::cluster::Cluster;
 use crate::core::{Core, TIMEOUT_MAX};
-use crate::error::{Attempt, NodeError, WriteError};
+use crate::error::{Attempt, NodeError, ReadError, WriteError};
+use crate::item::Item;
 use crate::key::Key;
 use crate::member::Member;
-use crate::outcome::{StoreOutcome, Written};
+use crate::outcome::Written;
 use crate::policy::LatchPolicy;
-use crate::request::{Change, Done, read_done, with_change};
+use crate::read::ReadPlan;
+use crate::request::{Change, Done, Want, read_done, with_change};
 use crate::spread::{SpreadPlan, spread};
+use crate::ttl::Ttl;
 
-/// A conditional store, owned: it outlives a caller that goes away.
+/// What a node says of arithmetic on a value that is no number.
+const NON_NUMERIC: &str = "cannot increment or decrement non-numeric value";
+
+/// A change for the home zone to decide, owned: it outlives a caller that goes away.
 pub(crate) struct HomeWrite {
     pub(crate) key: Key,
     pub(crate) change: Change,
@@ -25,8 +38,24 @@ pub(crate) struct HomeWrite {
     pub(crate) timeout: Duration,
 }
 
+/// What the home zone decided, and how far that came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Decided {
+    pub(crate) done: Done,
+    /// What arithmetic came to.
+    pub(crate) number: Option<u64>,
+    pub(crate) written: Written,
+}
+
+/// What a node answered to a change.
+#[derive(Debug, Clone, Copy)]
+struct Verdict {
+    done: Done,
+    number: Option<u64>,
+}
+
 /// Runs to its end even when the caller goes away in the middle: a result that one zone has is owed to the others.
-pub(crate) async fn store_at_home(core: &Arc<Core>, write: HomeWrite) -> Result<StoreOutcome, WriteError> {
+pub(crate) async fn change_at_home(core: &Arc<Core>, write: HomeWrite) -> Result<Decided, WriteError> {
     let cluster = core.cluster().ok_or(WriteError::Closed)?;
     let Ok(permit) = Arc::clone(&core.home_writes).try_acquire_owned() else {
         return Err(WriteError::Busy);
@@ -40,21 +69,89 @@ pub(crate) async fn store_at_home(core: &Arc<Core>, write: HomeWrite) -> Result<
     task.await.unwrap_or(Err(WriteError::Closed))
 }
 
+/// Reads what the home zone has, and nobody else: what a CAS token is good for.
+pub(crate) async fn read_at_home(
+    core: &Core,
+    cluster: &Cluster,
+    key: &Key,
+    plan: &ReadPlan,
+) -> Result<Option<Item>, ReadError> {
+    core.count_reads(1);
+    let found = ask_home(cluster, key, plan).await;
+    match &found {
+        Ok(Some(_)) => core.metrics.hits.increment(1),
+        Ok(None) => core.metrics.misses.increment(1),
+        Err(_) => core.metrics.read_errors.increment(1),
+    }
+    found
+}
+
+async fn ask_home(cluster: &Cluster, key: &Key, plan: &ReadPlan) -> Result<Option<Item>, ReadError> {
+    let deadline = Instant::now() + plan.timeout;
+    let hash = cluster.placement().key_hash(key.as_bytes());
+    let mut attempts = Vec::new();
+    for group in cluster.placement().home_order(hash) {
+        let Some(member) = cluster.owner(group, hash) else { continue };
+        match member.get(key, plan, deadline.min(Instant::now() + plan.attempt_timeout)).await {
+            Ok(found) => return Ok(found),
+            Err(cause) => attempts.push(member.attempt(cause)),
+        }
+        if Instant::now() >= deadline {
+            break;
+        }
+    }
+    Err(ReadError::Unanswered { attempts })
+}
+
 async fn decide_and_spread(
     core: &Arc<Core>,
     cluster: &Cluster,
     write: HomeWrite,
-) -> Result<StoreOutcome, WriteError> {
+) -> Result<Decided, WriteError> {
     let deadline = Instant::now() + write.timeout.min(TIMEOUT_MAX);
-    let (home, done) = decide(core, cluster, &write, deadline).await?;
+    let (home, verdict) = decide(core, cluster, &write, deadline).await?;
+    let Verdict { done, number } = verdict;
     if done != Done::Yes {
-        return Ok(StoreOutcome::NotStored);
+        return Ok(Decided { done, number, written: Written::default() });
     }
-    let change = as_set(write.change);
+    let Some(change) = result(core, cluster, home, &write, deadline).await? else {
+        // It is gone again: whoever deleted it told the others.
+        let written = Written { acked: 1, ..Written::default() };
+        return Ok(Decided { done, number, written });
+    };
     let plan =
         SpreadPlan { key: &write.key, change: &change, latch: write.latch, deadline, done_in: Some(home) };
-    let spread = spread(core, cluster, plan).await?;
-    Ok(StoreOutcome::Stored(spread.written))
+    let written = spread(core, cluster, plan).await?.written;
+    Ok(Decided { done, number, written })
+}
+
+/// What the other server groups get after the home zone has carried the change out; `None` when it has no item any
+/// more.
+async fn result(
+    core: &Core,
+    cluster: &Cluster,
+    home: usize,
+    write: &HomeWrite,
+    deadline: Instant,
+) -> Result<Option<Change>, WriteError> {
+    if let Change::Store { mode: SetMode::Set | SetMode::Add | SetMode::Replace, .. } = &write.change {
+        return Ok(Some(as_set(write.change.clone())));
+    }
+    let hash = cluster.placement().key_hash(write.key.as_bytes());
+    let member = cluster.owner(home, hash).expect("the home zone has just answered from this topology");
+    let plan = ReadPlan::new(core, Want::Item, deadline.saturating_duration_since(Instant::now()));
+    match member.get(&write.key, &plan, deadline).await {
+        Ok(found) => Ok(found.map(|item| {
+            let exptime = item.ttl.map_or(Ttl::Never, Ttl::After).exptime(Core::now());
+            let Item { value, flags, .. } = item;
+            Change::Store { mode: SetMode::Set, value, flags, exptime, compare: None }
+        })),
+        Err(cause) => {
+            core.metrics.write_failures.increment(1);
+            // The home zone has it, and the others have not.
+            Err(WriteError::MaybeApplied { attempt: member.attempt(cause) })
+        }
+    }
 }
 
 /// Asks the home zone; the next in order only while the one before certainly did not execute it. A home zone that is
@@ -64,13 +161,13 @@ async fn decide(
     cluster: &Cluster,
     write: &HomeWrite,
     deadline: Instant,
-) -> Result<(usize, Done), WriteError> {
+) -> Result<(usize, Verdict), WriteError> {
     let hash = cluster.placement().key_hash(write.key.as_bytes());
     let mut attempts: Vec<Attempt> = Vec::new();
     for group in cluster.placement().home_order(hash) {
         let Some(member) = cluster.owner(group, hash) else { continue };
         match member.change(write, deadline).await {
-            Ok(done) => return Ok((group, done)),
+            Ok(verdict) => return Ok((group, verdict)),
             Err(cause) if cause.maybe_applied() => {
                 core.metrics.write_failures.increment(1);
                 return Err(WriteError::MaybeApplied { attempt: member.attempt(cause) });
@@ -91,13 +188,21 @@ async fn decide(
 }
 
 impl Member {
-    async fn change(&self, write: &HomeWrite, deadline: Instant) -> Result<Done, NodeError> {
+    async fn change(&self, write: &HomeWrite, deadline: Instant) -> Result<Verdict, NodeError> {
         let opaque = self.link.next_opaque();
         let connection = &self.link.connection;
         let outcome = with_change(&write.key, &write.change, opaque, |request| {
             connection.start_call(request, deadline)
         });
-        read_done(&self.link.judge(outcome.await)?)
+        let reply = match self.link.judge(outcome.await) {
+            Err(NodeError::Refused(line)) if line == NON_NUMERIC => {
+                return Ok(Verdict { done: Done::NotANumber, number: None });
+            }
+            reply => reply?,
+        };
+        let digits = reply.value.as_deref().and_then(|value| std::str::from_utf8(value).ok());
+        let number = digits.and_then(|digits| digits.trim_ascii_end().parse().ok());
+        Ok(Verdict { done: read_done(&reply)?, number })
     }
 }
 
@@ -111,7 +216,7 @@ fn not_applied(latch: LatchPolicy, attempts: Vec<Attempt>) -> WriteError {
 fn as_set(change: Change) -> Change {
     match change {
         Change::Store { value, flags, exptime, .. } => {
-            Change::Store { mode: SetMode::Set, value, flags, exptime }
+            Change::Store { mode: SetMode::Set, value, flags, exptime, compare: None }
         }
         other => other,
     }

@@ -127,7 +127,7 @@ pub use evanesce_transport::{ConnectionOptions, ConnectionState};
 pub use item::{GetMany, Item};
 pub use key::KeyError;
 pub use namespace::Namespace;
-pub use outcome::{Deleted, StoreOutcome, Touched, Written};
+pub use outcome::{ArithmeticOutcome, CompareAndSetOutcome, Deleted, StoreOutcome, Touched, Written};
 pub use policy::{LatchPolicy, LatchPolicyError};
 pub use static_nodes::{StaticNodes, StaticNodesError};
 pub use ttl::Ttl;

@@ -4,11 +4,12 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use evanesce_wire::request::Direction;
 
 use crate::codec::Postcard;
 use crate::core::Core;
 use crate::key::{Key, KeyError, namespace_prefix};
-use crate::op::{Delete, Get, GetAndTouch, GetMany, Set, Store, Touch};
+use crate::op::{Arithmetic, CompareAndSet, Delete, Get, GetAndTouch, GetForCas, GetMany, Set, Store, Touch};
 use crate::policy::LatchPolicy;
 use crate::ttl::Ttl;
 use crate::typed::Typed;
@@ -100,6 +101,41 @@ impl Namespace {
     /// Stores a value if the key is present. The key's home zone decides.
     pub fn replace(&self, key: impl AsRef<[u8]>, value: impl Into<Bytes>) -> Store<'_> {
         Store::replace(self, key.as_ref(), Ok(value.into()))
+    }
+
+    /// Puts bytes behind the value that is there. The key's home zone decides.
+    pub fn append(&self, key: impl AsRef<[u8]>, value: impl Into<Bytes>) -> Store<'_> {
+        Store::append(self, key.as_ref(), value.into())
+    }
+
+    /// Puts bytes before the value that is there. The key's home zone decides.
+    pub fn prepend(&self, key: impl AsRef<[u8]>, value: impl Into<Bytes>) -> Store<'_> {
+        Store::prepend(self, key.as_ref(), value.into())
+    }
+
+    /// Adds to a number, as decimal digits; wraps at 64 bits. The key's home zone counts.
+    pub fn incr(&self, key: impl AsRef<[u8]>, delta: u64) -> Arithmetic<'_> {
+        Arithmetic::new(self, key.as_ref(), Direction::Increment, delta)
+    }
+
+    /// Takes from a number, as decimal digits; stops at 0. The key's home zone counts.
+    pub fn decr(&self, key: impl AsRef<[u8]>, delta: u64) -> Arithmetic<'_> {
+        Arithmetic::new(self, key.as_ref(), Direction::Decrement, delta)
+    }
+
+    /// Reads an item with the CAS token that [`compare_and_set`](Self::compare_and_set) wants, from the key's home zone.
+    pub fn get_for_cas(&self, key: impl AsRef<[u8]>) -> GetForCas<'_> {
+        GetForCas::new(self, key.as_ref())
+    }
+
+    /// Stores a value if nobody changed the item since its token was read. The key's home zone decides.
+    pub fn compare_and_set(
+        &self,
+        key: impl AsRef<[u8]>,
+        cas: u64,
+        value: impl Into<Bytes>,
+    ) -> CompareAndSet<'_> {
+        CompareAndSet::new(self, key.as_ref(), cas, value.into())
     }
 
     /// Deletes a key in every zone.

@@ -1,8 +1,11 @@
 //! Operations: each a builder that is awaited. Nothing happens before.
 
+mod arithmetic;
+mod compare_and_set;
 mod delete;
 mod get;
 mod get_and_touch;
+mod get_for_cas;
 mod get_many;
 mod set;
 mod store;
@@ -11,9 +14,12 @@ mod touch;
 use std::future::Future;
 use std::pin::Pin;
 
+pub use arithmetic::Arithmetic;
+pub use compare_and_set::CompareAndSet;
 pub use delete::Delete;
 pub use get::Get;
 pub use get_and_touch::GetAndTouch;
+pub use get_for_cas::GetForCas;
 pub use get_many::GetMany;
 pub use set::Set;
 pub use store::Store;

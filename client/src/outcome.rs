@@ -12,12 +12,12 @@ pub struct Written {
     pub pending: usize,
 }
 
-/// What `add` and `replace` came to.
+/// What `add`, `replace`, `append` and `prepend` came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StoreOutcome {
     /// The home zone stored it, and it went to the other server groups as a set.
     Stored(Written),
-    /// The home zone did not: the key is there (`add`), or is not (`replace`).
+    /// The home zone did not: the key is there (`add`), or is not (the others).
     NotStored,
 }
 
@@ -26,6 +26,44 @@ impl StoreOutcome {
     #[must_use]
     pub fn is_stored(&self) -> bool {
         matches!(self, Self::Stored(_))
+    }
+}
+
+/// What `compare_and_set` came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CompareAndSetOutcome {
+    /// The home zone stored it, and it went to the other server groups as a set.
+    Stored(Written),
+    /// Somebody changed the item since its token was read.
+    Exists,
+    /// There is no such item any more.
+    NotFound,
+}
+
+/// What `incr` and `decr` came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ArithmeticOutcome {
+    /// The home zone counted, and what it has went to the other server groups as a set.
+    Counted {
+        /// The number now.
+        number: u64,
+        /// How far it came.
+        written: Written,
+    },
+    /// There is no such item, and none was to be made.
+    NotFound,
+    /// The item's value is no number of 64 bits.
+    NotANumber,
+}
+
+impl ArithmeticOutcome {
+    /// The number now, if it was counted.
+    #[must_use]
+    pub fn number(self) -> Option<u64> {
+        match self {
+            Self::Counted { number, .. } => Some(number),
+            Self::NotFound | Self::NotANumber => None,
+        }
     }
 }
 

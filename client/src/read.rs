@@ -97,7 +97,12 @@ async fn fall_back_on_miss(
 
 impl Member {
     /// Asks this node for `key`; once more when this process was held up and had no answer for that reason alone.
-    async fn get(&self, key: &Key, plan: &ReadPlan, due: Instant) -> Result<Option<Item>, NodeError> {
+    pub(crate) async fn get(
+        &self,
+        key: &Key,
+        plan: &ReadPlan,
+        due: Instant,
+    ) -> Result<Option<Item>, NodeError> {
         let mut outcome = self.call(key, plan, due).await;
         let now = Instant::now();
         if matches!(outcome, Err(TransportError::Timeout { .. })) && held_up(due, now).is_some() {

@@ -5,7 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use evanesce_wire::MetaFlagsBuf;
 use evanesce_wire::reply::{MetaReply, MetaStatus, RemainingTtl};
-use evanesce_wire::request::{Exptime, MetaDelete, MetaFlags, MetaGet, MetaSet, Request, SetMode};
+use evanesce_wire::request::{
+    Direction, Exptime, MetaArithmetic, MetaDelete, MetaFlags, MetaGet, MetaSet, Request, SetMode,
+};
 
 use crate::error::NodeError;
 use crate::item::Item;
@@ -25,8 +27,10 @@ pub enum Want {
 /// What a write does.
 #[derive(Debug, Clone)]
 pub(crate) enum Change {
-    /// Stores a value.
-    Store { mode: SetMode, value: Bytes, flags: u32, exptime: Exptime },
+    /// Stores a value; with `compare` only over the item of this CAS token.
+    Store { mode: SetMode, value: Bytes, flags: u32, exptime: Exptime, compare: Option<u64> },
+    /// Adds to a number, or takes from it; with `initial` an absent one is made.
+    Arithmetic { direction: Direction, delta: u64, initial: Option<(u64, Exptime)> },
     /// Deletes.
     Delete,
     /// Sets the expiry.
@@ -42,6 +46,10 @@ pub(crate) enum Done {
     NotFound,
     /// Its condition did not hold.
     NotStored,
+    /// The item has another CAS token.
+    Exists,
+    /// The item's value is no number.
+    NotANumber,
 }
 
 /// Flags of an `mg` for `want`; with `touch` it gets a new expiry.
@@ -84,9 +92,22 @@ pub(crate) fn with_change<R>(
 ) -> R {
     let flags = MetaFlagsBuf::for_key(&key.meta()).number(b'O', opaque);
     match change {
-        Change::Store { mode, value, flags: client_flags, exptime } => {
+        Change::Store { mode, value, flags: client_flags, exptime, compare } => {
             let flags = store_flags(flags, *mode, *client_flags, *exptime);
-            send(&store_request(key, flags.as_flags(), *mode, *client_flags, *exptime, value))
+            let flags = compare.iter().fold(flags, |flags, token| flags.number(b'C', *token));
+            let set = store_request(key, flags.as_flags(), *mode, *client_flags, *exptime, value);
+            send(&Request::MetaSet(MetaSet { compare: *compare, ..set }))
+        }
+        Change::Arithmetic { direction, delta, initial } => {
+            let flags = flags.flag(b'v').number(b'D', *delta);
+            let flags = match direction {
+                Direction::Increment => flags,
+                Direction::Decrement => flags.token(b'M', b"D"),
+            };
+            let flags = initial
+                .iter()
+                .fold(flags, |flags, (number, exptime)| flags.number(b'J', *number).number(b'N', exptime.0));
+            send(&arithmetic_request(key, flags.as_flags(), *direction, *delta, *initial))
         }
         Change::Delete => send(&delete_request(key, flags.as_flags())),
         Change::Touch { exptime } => {
@@ -115,8 +136,8 @@ fn store_request<'a>(
     client_flags: u32,
     exptime: Exptime,
     value: &'a [u8],
-) -> Request<'a> {
-    Request::MetaSet(MetaSet {
+) -> MetaSet<'a> {
+    MetaSet {
         key: key.meta(),
         flags,
         mode,
@@ -130,6 +151,28 @@ fn store_request<'a>(
         repair: false,
         quiet: false,
         value,
+    }
+}
+
+fn arithmetic_request<'a>(
+    key: &'a Key,
+    flags: MetaFlags<'a>,
+    direction: Direction,
+    delta: u64,
+    initial: Option<(u64, Exptime)>,
+) -> Request<'a> {
+    Request::MetaArithmetic(MetaArithmetic {
+        key: key.meta(),
+        flags,
+        direction,
+        delta,
+        initial: initial.map_or(0, |(number, _)| number),
+        vivify: initial.map(|(_, exptime)| exptime),
+        touch: None,
+        compare: None,
+        cas_override: None,
+        value: true,
+        quiet: false,
     })
 }
 
@@ -176,9 +219,10 @@ pub(crate) fn read_hit(reply: &MetaReply) -> Result<Option<Item>, NodeError> {
 /// What a change came to.
 pub(crate) fn read_done(reply: &MetaReply) -> Result<Done, NodeError> {
     match reply.status {
-        MetaStatus::Done => Ok(Done::Yes),
+        MetaStatus::Done | MetaStatus::Value => Ok(Done::Yes),
         MetaStatus::NotFound | MetaStatus::Miss => Ok(Done::NotFound),
         MetaStatus::NotStored => Ok(Done::NotStored),
+        MetaStatus::Exists => Ok(Done::Exists),
         _ => Err(NodeError::Unexpected),
     }
 }

@@ -42,9 +42,15 @@ impl Scene {
     }
 
     async fn add(&self, timeout: Duration) -> WriteError {
-        let change = Change::Store { mode: SetMode::Add, value: "v".into(), flags: 0, exptime: Exptime(0) };
+        let change = Change::Store {
+            mode: SetMode::Add,
+            value: "v".into(),
+            flags: 0,
+            exptime: Exptime(0),
+            compare: None,
+        };
         let write = HomeWrite { key: key(), change, latch: LatchPolicy::Local, timeout };
-        store_at_home(&self.core, write).await.expect_err("nobody answers")
+        change_at_home(&self.core, write).await.expect_err("nobody answers")
     }
 }
 

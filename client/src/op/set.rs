@@ -73,7 +73,8 @@ impl<'a> Set<'a> {
         let core = &self.namespace.core;
         let cluster = core.cluster().ok_or(WriteError::Closed)?;
         let exptime = self.ttl.exptime(Core::now());
-        let change = Change::Store { mode: SetMode::Set, value: self.value?, flags: self.flags, exptime };
+        let (value, flags) = (self.value?, self.flags);
+        let change = Change::Store { mode: SetMode::Set, value, flags, exptime, compare: None };
         let deadline = Instant::now() + self.timeout.min(TIMEOUT_MAX);
         let plan =
             SpreadPlan { key: &self.key?, change: &change, latch: self.latch, deadline, done_in: None };

@@ -1,4 +1,4 @@
-//! `add` and `replace`: the home zone decides.
+//! `add`, `replace`, `append`, `prepend`: the home zone decides.
 
 use std::time::Duration;
 
@@ -9,19 +9,20 @@ use super::OpFuture;
 use crate::codec::CodecError;
 use crate::core::Core;
 use crate::error::WriteError;
-use crate::home::{HomeWrite, store_at_home};
+use crate::home::{HomeWrite, change_at_home};
 use crate::key::{Key, KeyError};
 use crate::namespace::Namespace;
 use crate::outcome::StoreOutcome;
 use crate::policy::LatchPolicy;
-use crate::request::Change;
+use crate::request::{Change, Done};
 use crate::ttl::Ttl;
 
-/// Stores one value if its key is absent (`add`) or present (`replace`).
+/// Stores one value if its key is absent (`add`) or present (`replace`), or puts it behind (`append`) or before
+/// (`prepend`) the value that is there.
 ///
 /// The key's home zone decides, or the next in its order while that cannot be reached; what it stored goes to the
 /// other server groups as a set, and counts as the first acknowledgement. Cancel-safe: once polled, it runs to its
-/// end.
+/// end. Appends keep the flags and the TTL of the item.
 #[must_use = "an operation does nothing until it is awaited"]
 pub struct Store<'a> {
     namespace: &'a Namespace,
@@ -41,6 +42,14 @@ impl<'a> Store<'a> {
 
     pub(crate) fn replace(namespace: &'a Namespace, key: &[u8], value: Result<Bytes, CodecError>) -> Self {
         Self::new(namespace, key, SetMode::Replace, value)
+    }
+
+    pub(crate) fn append(namespace: &'a Namespace, key: &[u8], value: Bytes) -> Self {
+        Self::new(namespace, key, SetMode::Append, Ok(value))
+    }
+
+    pub(crate) fn prepend(namespace: &'a Namespace, key: &[u8], value: Bytes) -> Self {
+        Self::new(namespace, key, SetMode::Prepend, Ok(value))
     }
 
     fn new(namespace: &'a Namespace, key: &[u8], mode: SetMode, value: Result<Bytes, CodecError>) -> Self {
@@ -80,9 +89,14 @@ impl<'a> Store<'a> {
     /// [`WriteError`]; [`WriteError::MaybeApplied`] when the home zone did not say whether it stored the value.
     pub async fn run(self) -> Result<StoreOutcome, WriteError> {
         let exptime = self.ttl.exptime(Core::now());
-        let change = Change::Store { mode: self.mode, value: self.value?, flags: self.flags, exptime };
+        let (mode, value, flags) = (self.mode, self.value?, self.flags);
+        let change = Change::Store { mode, value, flags, exptime, compare: None };
         let write = HomeWrite { key: self.key?, change, latch: self.latch, timeout: self.timeout };
-        store_at_home(&self.namespace.core, write).await
+        let decided = change_at_home(&self.namespace.core, write).await?;
+        Ok(match decided.done {
+            Done::Yes => StoreOutcome::Stored(decided.written),
+            _ => StoreOutcome::NotStored,
+        })
     }
 }
 

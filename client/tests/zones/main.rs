@@ -3,5 +3,6 @@
 mod cluster;
 mod discovered;
 mod faults;
+mod home;
 mod reads;
 mod writes;

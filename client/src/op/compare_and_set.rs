@@ -1,0 +1,94 @@
+//! `cas`: the home zone decides.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::OpFuture;
+use crate::core::Core;
+use crate::error::WriteError;
+use crate::home::{HomeWrite, change_at_home};
+use crate::key::{Key, KeyError};
+use crate::namespace::Namespace;
+use crate::outcome::CompareAndSetOutcome;
+use crate::policy::LatchPolicy;
+use crate::request::{Change, Done};
+use crate::ttl::Ttl;
+use evanesce_wire::request::SetMode;
+
+/// Stores one value if nobody changed the item since its CAS token was read with
+/// [`Namespace::get_for_cas`](crate::Namespace::get_for_cas).
+///
+/// The key's home zone decides; what it stored goes to the other server groups as a set. While the home zone cannot be
+/// reached the next one decides, whose tokens are others: the answer is [`CompareAndSetOutcome::Exists`] then, and to
+/// read again helps. Cancel-safe: once polled, it runs to its end.
+#[must_use = "an operation does nothing until it is awaited"]
+pub struct CompareAndSet<'a> {
+    namespace: &'a Namespace,
+    key: Result<Key, KeyError>,
+    cas: u64,
+    value: Bytes,
+    flags: u32,
+    ttl: Ttl,
+    latch: LatchPolicy,
+    timeout: Duration,
+}
+
+impl<'a> CompareAndSet<'a> {
+    pub(crate) fn new(namespace: &'a Namespace, key: &[u8], cas: u64, value: Bytes) -> Self {
+        let (ttl, latch) = (namespace.ttl, namespace.latch);
+        let timeout = namespace.core.settings.write_timeout;
+        Self { namespace, key: namespace.key(key), cas, value, flags: 0, ttl, latch, timeout }
+    }
+
+    /// How long the item lives. Default the namespace's.
+    pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
+        self.ttl = ttl.into();
+        self
+    }
+
+    /// The item's flags. Default 0.
+    pub fn flags(mut self, flags: u32) -> Self {
+        self.flags = flags;
+        self
+    }
+
+    /// How many acknowledgements to wait for. Default the namespace's.
+    pub fn latch(mut self, latch: LatchPolicy) -> Self {
+        self.latch = latch;
+        self
+    }
+
+    /// How long all of it may take. Default the client's, 500 ms.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Runs it; awaiting the operation does the same.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`]; [`WriteError::MaybeApplied`] when the home zone did not say whether it stored the value.
+    pub async fn run(self) -> Result<CompareAndSetOutcome, WriteError> {
+        let exptime = self.ttl.exptime(Core::now());
+        let (value, flags, compare) = (self.value, self.flags, Some(self.cas));
+        let change = Change::Store { mode: SetMode::Set, value, flags, exptime, compare };
+        let write = HomeWrite { key: self.key?, change, latch: self.latch, timeout: self.timeout };
+        let decided = change_at_home(&self.namespace.core, write).await?;
+        Ok(match decided.done {
+            Done::Yes => CompareAndSetOutcome::Stored(decided.written),
+            Done::NotFound => CompareAndSetOutcome::NotFound,
+            _ => CompareAndSetOutcome::Exists,
+        })
+    }
+}
+
+impl<'a> IntoFuture for CompareAndSet<'a> {
+    type Output = Result<CompareAndSetOutcome, WriteError>;
+    type IntoFuture = OpFuture<'a, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}

@@ -1,0 +1,58 @@
+//! `gets`: from the home zone.
+
+use std::time::Duration;
+
+use super::OpFuture;
+use crate::error::ReadError;
+use crate::home::read_at_home;
+use crate::item::Item;
+use crate::key::{Key, KeyError};
+use crate::namespace::Namespace;
+use crate::read::ReadPlan;
+use crate::request::Want;
+
+/// Reads an item from its key's home zone, with the CAS token that
+/// [`Namespace::compare_and_set`](crate::Namespace::compare_and_set) wants: each zone has its own.
+///
+/// The next zone in the key's order is asked only while the home zone cannot answer. A miss there is a miss.
+/// Cancel-safe.
+#[must_use = "an operation does nothing until it is awaited"]
+pub struct GetForCas<'a> {
+    namespace: &'a Namespace,
+    key: Result<Key, KeyError>,
+    timeout: Duration,
+}
+
+impl<'a> GetForCas<'a> {
+    pub(crate) fn new(namespace: &'a Namespace, key: &[u8]) -> Self {
+        let timeout = namespace.core.settings.read_timeout;
+        Self { namespace, key: namespace.key(key), timeout }
+    }
+
+    /// How long all attempts together may take. Default the client's, 50 ms.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Runs it; awaiting the operation does the same.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`], when the key is wrong or no zone could answer.
+    pub async fn run(self) -> Result<Option<Item>, ReadError> {
+        let core = &self.namespace.core;
+        let cluster = core.cluster().ok_or(ReadError::Closed)?;
+        let plan = ReadPlan::new(core, Want::Item, self.timeout);
+        read_at_home(core, &cluster, &self.key?, &plan).await
+    }
+}
+
+impl<'a> IntoFuture for GetForCas<'a> {
+    type Output = Result<Option<Item>, ReadError>;
+    type IntoFuture = OpFuture<'a, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}
