@@ -1,16 +1,18 @@
 //! Runs one role until it is told to end, and ends it in order.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use evanesce_discovery::{Discovery, RunningDiscovery};
+use evanesce_front::Listen;
 use evanesce_gateway::{Gateway, RunningGateway};
 use evanesce_node::{Node, RunningNode};
 
 use crate::config::{RoleSettings, Settings};
-use crate::stop::{Stop, Stops};
+use crate::stop::{Hangup, Stop, Stops};
 
 /// Without a parent there is nobody to wait for: what is in flight gets a moment, no more.
 const ORPHAN_DEADLINE: Duration = Duration::from_secs(1);
@@ -47,6 +49,7 @@ pub(crate) fn main(settings: Settings) -> ExitCode {
 
 async fn run(settings: Settings) -> anyhow::Result<()> {
     let mut stops = Stops::listen()?;
+    let mut hangup = if settings.role.reads_files() { stops.take_hangup() } else { Hangup::NEVER };
     let running = tokio::select! {
         running = Running::start(settings.role) => running?,
         stop = stops.next() => {
@@ -55,6 +58,7 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
         }
     };
     let deadline = tokio::select! {
+        never = reload_at(&mut hangup, &running) => match never {},
         told = running.drain_requested() => match told {
             Some(deadline) => deadline,
             None => return Ok(()),
@@ -80,6 +84,19 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
     }
 }
 
+/// Looks at the files of certificates and users at each SIGHUP, to the end.
+async fn reload_at(hangup: &mut Hangup, running: &Running) -> Infallible {
+    loop {
+        hangup.next().await;
+        tracing::info!("SIGHUP: looking at the files of certificates and users");
+        match running {
+            Running::Node(node) => node.reload(),
+            Running::Gateway(gateway) => gateway.reload(),
+            Running::Discovery(_) => {}
+        }
+    }
+}
+
 /// A role at work.
 enum Running {
     Node(Box<RunningNode>),
@@ -94,7 +111,8 @@ impl Running {
                 let name = config.name.clone();
                 let node = Node::start(*config).await?;
                 let (memcached, grpc, http) = (node.memcached_addr(), node.grpc_addr(), node.http_addr());
-                tracing::info!(name, %memcached, grpc = shown(grpc), http = shown(http), "node serves");
+                let listen = listed(node.listening());
+                tracing::info!(name, listen, %memcached, grpc = shown(grpc), http = shown(http), "node serves");
                 Ok(Self::Node(Box::new(node)))
             }
             RoleSettings::Discovery(config) => {
@@ -107,7 +125,8 @@ impl Running {
                 let gateway = Gateway::start(*config).await?;
                 let (memcached, grpc, http) =
                     (gateway.memcached_addr(), gateway.grpc_addr(), gateway.http_addr());
-                tracing::info!(%memcached, grpc = shown(grpc), http = shown(http), "gateway serves");
+                let listen = listed(gateway.listening());
+                tracing::info!(listen, %memcached, grpc = shown(grpc), http = shown(http), "gateway serves");
                 Ok(Self::Gateway(Box::new(gateway)))
             }
         }
@@ -138,6 +157,11 @@ impl Running {
             Self::Discovery(discovery) => discovery.drain(deadline).await,
         }
     }
+}
+
+/// Everywhere a role listens.
+fn listed(listening: &[Listen]) -> String {
+    listening.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
 /// An address, or that the side is off.

@@ -46,6 +46,11 @@ impl Stops {
         })
     }
 
+    /// Takes SIGHUP out of what tells to end: for a process that reads files again at it, as daemons do.
+    pub(crate) fn take_hangup(&mut self) -> Hangup {
+        Hangup(self.hangup.take())
+    }
+
     /// Waits for the next reason to end. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Stop {
         tokio::select! {
@@ -65,6 +70,19 @@ impl Stops {
                 return stop;
             }
         }
+    }
+}
+
+/// SIGHUP as something else than an end.
+pub(crate) struct Hangup(Option<Signal>);
+
+impl Hangup {
+    /// SIGHUP that nobody hears.
+    pub(crate) const NEVER: Self = Self(None);
+
+    /// Waits for the next one. Cancel-safe.
+    pub(crate) async fn next(&mut self) {
+        hung_up(&mut self.0).await;
     }
 }
 

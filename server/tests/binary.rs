@@ -6,3 +6,4 @@ mod ctl;
 mod roles;
 mod support;
 mod up;
+mod ways;

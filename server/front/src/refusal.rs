@@ -68,6 +68,20 @@ impl HandshakeRefusal {
         }
     }
 
+    /// Its name in `stats`.
+    pub(crate) const fn stat(self) -> &'static str {
+        match self {
+            Self::PlainText => "evanesce_tls_refused_plain_text",
+            Self::NoCertificate => "evanesce_tls_refused_no_certificate",
+            Self::ExpiredCertificate => "evanesce_tls_refused_expired_certificate",
+            Self::ForeignCertificate => "evanesce_tls_refused_foreign_certificate",
+            Self::PeerRefused => "evanesce_tls_refused_peer_refused",
+            Self::Protocol => "evanesce_tls_refused_protocol",
+            Self::TimedOut => "evanesce_tls_refused_timed_out",
+            Self::Gone => "evanesce_tls_refused_gone",
+        }
+    }
+
     /// What is the matter, for a log.
     pub(crate) const fn text(self) -> &'static str {
         match self {
@@ -83,6 +97,19 @@ impl HandshakeRefusal {
             }
             Self::TimedOut => "the peer did not finish the handshake in time",
             Self::Gone => "the peer went away during the handshake",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_is_counted_in_its_place_and_named_once() {
+        for (index, reason) in HandshakeRefusal::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, index);
+            assert_eq!(reason.stat(), format!("evanesce_tls_refused_{}", reason.label()));
         }
     }
 }

@@ -66,6 +66,19 @@ impl FrontStats {
     pub fn tls_refusals(&self) -> impl Iterator<Item = (&'static str, u64)> {
         HandshakeRefusal::ALL.into_iter().map(HandshakeRefusal::label).zip(self.tls_refused)
     }
+
+    /// What `stats` tells of who was let in since `before` and who was not, beside `auth_cmds` and `auth_errors`.
+    pub fn protection_since(&self, before: &Self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
+        let counts = [
+            ("evanesce_tls_handshakes", self.tls_handshakes, before.tls_handshakes),
+            ("evanesce_reloads", self.reloads, before.reloads),
+            ("evanesce_reload_errors", self.reload_errors, before.reload_errors),
+        ];
+        let stats = HandshakeRefusal::ALL.into_iter().map(HandshakeRefusal::stat);
+        let refused = stats.zip(self.tls_refused).zip(before.tls_refused);
+        let refused = refused.map(|((name, now), before)| (name, now, before));
+        counts.into_iter().chain(refused).map(|(name, now, before)| (name, now.saturating_sub(before)))
+    }
 }
 
 /// Reads a front's counters from anywhere, before and after its start.

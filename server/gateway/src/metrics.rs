@@ -1,5 +1,6 @@
 //! The gateway's metrics, published at each scrape.
 
+use evanesce_front::FrontStats;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 
 use crate::counts::sums;
@@ -31,6 +32,16 @@ pub(crate) fn describe() {
     for (_, name, help) in TOTALS {
         describe_counter!(*name, *help);
     }
+    describe_counter!("evanesce_gateway_tls_handshakes_total", "TLS handshakes that came to their end.");
+    describe_counter!(
+        "evanesce_gateway_tls_refused_total",
+        "TLS handshakes that were refused or given up, by reason."
+    );
+    describe_counter!("evanesce_gateway_authentications_total", "Names and passwords looked at, by outcome.");
+    describe_counter!(
+        "evanesce_gateway_reloads_total",
+        "Changed files of certificates or users, by what became of them."
+    );
     describe_gauge!("evanesce_gateway_connections", "Connections open.");
     describe_gauge!("evanesce_gateway_epoch", "Epoch of the topology in force; 0 for none.");
 }
@@ -42,9 +53,26 @@ pub(crate) fn publish(shared: &Shared) {
         let total = sums.iter().find(|(known, _)| known == count).map_or(0, |(_, total)| *total);
         counter!(*name).absolute(total);
     }
-    gauge!("evanesce_gateway_connections").set(shared.front.stats().curr_connections as f64);
+    let front = shared.front.stats();
+    publish_protection(&front);
+    gauge!("evanesce_gateway_connections").set(front.curr_connections as f64);
     let epoch = shared.client.topology().map_or(0, |topology| topology.epoch.0);
     gauge!("evanesce_gateway_epoch").set(epoch as f64);
+}
+
+/// Who was let in, and who was not.
+fn publish_protection(front: &FrontStats) {
+    counter!("evanesce_gateway_tls_handshakes_total").absolute(front.tls_handshakes);
+    for (reason, count) in front.tls_refusals() {
+        counter!("evanesce_gateway_tls_refused_total", "reason" => reason).absolute(count);
+    }
+    let admitted = front.auth_cmds.saturating_sub(front.auth_errors);
+    for (outcome, count) in [("admitted", admitted), ("refused", front.auth_errors)] {
+        counter!("evanesce_gateway_authentications_total", "outcome" => outcome).absolute(count);
+    }
+    for (outcome, count) in [("in_force", front.reloads), ("unusable", front.reload_errors)] {
+        counter!("evanesce_gateway_reloads_total", "outcome" => outcome).absolute(count);
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use evanesce_client::{Client, Namespace};
-use evanesce_front::{Flow, Output, Service, StatsHandle};
+use evanesce_front::{Flow, FrontStats, Output, Service, StatsHandle};
 use evanesce_wire::request::{Get, Request};
 use futures_util::future::join_all;
 use tokio::sync::Semaphore;
@@ -68,10 +68,13 @@ impl Shared {
             ("curr_connections", front.curr_connections),
             ("total_connections", front.total_connections),
             ("rejected_connections", front.rejected_connections),
+            ("auth_cmds", front.auth_cmds),
+            ("auth_errors", front.auth_errors),
             ("bytes_read", front.bytes_read),
             ("bytes_written", front.bytes_written),
         ];
         let numbers = connections.into_iter().chain(sums(&self.counts));
+        let numbers = numbers.chain(front.protection_since(&FrontStats::default()));
         stats.extend(numbers.map(|(name, number)| (name.to_owned(), number.to_string())));
         let epoch = self.client.topology().map_or(0, |topology| topology.epoch.0);
         stats.push(("evanesce_epoch".to_owned(), epoch.to_string()));

@@ -66,6 +66,15 @@ impl RoleSettings {
         }
     }
 
+    /// Whether there are files that are read again as they change.
+    pub(crate) fn reads_files(&self) -> bool {
+        match self {
+            Self::Node(node) => node.tls.is_some() || node.auth_file.is_some(),
+            Self::Discovery(_) => false,
+            Self::Gateway(gateway) => gateway.tls.is_some() || gateway.auth_file.is_some(),
+        }
+    }
+
     /// Memcached connections at once, where the role has any.
     pub(crate) fn connections_max(&self) -> Option<usize> {
         match self {

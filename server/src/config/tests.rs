@@ -111,6 +111,91 @@ fn off_loopback_is_refused_unless_insecure() {
 }
 
 #[test]
+fn off_loopback_is_allowed_where_peers_must_say_who_they_are() {
+    let tls = ["--tls-cert", "c", "--tls-key", "k", "--tls-client-ca", "a"];
+    for (flags, faults) in [
+        (&["--listen", "0.0.0.0:1", "--auth-file", "u"][..], None),
+        (&["--listen", "tls://0.0.0.0:1", tls[0], "c", tls[2], "k", tls[4], "a"], None),
+        (&["--listen", "tls://[::]:1", "--auth-file", "u", tls[0], "c", tls[2], "k"], None),
+        (&["--listen", "unix:/run/e.sock?mode=0666"], None),
+        (&["--listen", "tls://0.0.0.0:1", tls[0], "c", tls[2], "k"], Some("or tls_client_ca")),
+        (
+            &["--listen", "127.0.0.1:1,10.0.0.1:1?auth=off", "--auth-file", "u"],
+            Some("10.0.0.1:1?auth=off is not loopback"),
+        ),
+        (
+            &["--listen", "tls://0.0.0.0:1,0.0.0.0:2", tls[0], "c", tls[2], "k", tls[4], "a"],
+            Some("listen = 0.0.0.0:2 is not loopback"),
+        ),
+    ] {
+        match (settings(RoleName::Node, "", &[&["--standalone"], flags].concat()), faults) {
+            (Ok(_), None) => {}
+            (Err(said), Some(part)) => {
+                assert!(said.contains("1 fault:") && said.contains(part), "{flags:?}: {said}");
+                assert!(said.contains("set auth_file"), "it says what to do: {said}");
+            }
+            (other, _) => panic!("{flags:?}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn every_kind_of_listener_may_stand_in_the_file() {
+    let file = r#"
+        [node]
+        standalone = true
+        listen = ["127.0.0.1:11211", "unix:/run/evanesce.sock?mode=0660", "tls://0.0.0.0:11311"]
+        tls_cert = "/etc/evanesce/cert.pem"
+        tls_key = "/etc/evanesce/key.pem"
+        tls_client_ca = "/etc/evanesce/clients.pem"
+        auth_file = "/etc/evanesce/users"
+    "#;
+    let node = node(file, &[]);
+    let listen: Vec<String> = node.listen.iter().map(ToString::to_string).collect();
+    assert_eq!(listen, ["127.0.0.1:11211", "unix:/run/evanesce.sock?mode=0660", "tls://0.0.0.0:11311"]);
+    assert_eq!(node.tls.unwrap().client_ca, Some("/etc/evanesce/clients.pem".into()));
+    assert_eq!(node.auth_file, Some("/etc/evanesce/users".into()));
+}
+
+#[test]
+fn tls_and_passwords_that_cannot_work_are_told_what_to_write() {
+    for (flags, part) in [
+        (&["--listen", "tls://127.0.0.1:1"][..], "tls_cert is not set: listen has tls://"),
+        (&["--listen", "tls://127.0.0.1:1", "--tls-cert", "c"], "tls_key is not set"),
+        (&["--tls-cert", "c", "--tls-key", "k"], "nothing speaks TLS: write tls://ip:port"),
+        (&["--listen", "127.0.0.1:1?auth=off", "--auth-file", "u"], "every listener says auth=off"),
+        (&["--listen", "unix:e.sock"], "an absolute path"),
+        (&["--listen", "unix:/e,unix:/e?mode=0600"], "is there twice"),
+        (&["--listen", "tls://127.0.0.1:1,127.0.0.1:1"], "already taken by listen"),
+    ] {
+        let said = settings(RoleName::Node, "", &[&["--standalone"], flags].concat()).unwrap_err();
+        assert!(said.contains(part), "{flags:?}: {said}");
+    }
+}
+
+#[test]
+fn node_of_a_cluster_keeps_a_way_in_for_the_cluster_and_tells_that_one() {
+    let tls = ["--tls-cert", "c", "--tls-key", "k", "--auth-file", "u", "--listen"];
+    let with = |listen: &'static str| [&tls[..], &[listen]].concat();
+    let said = settings(RoleName::Node, CLUSTERED, &with("tls://127.0.0.1:1,127.0.0.1:2")).unwrap_err();
+    assert!(said.contains("1 fault:") && said.contains("?auth=off"), "{said}");
+    let listen = "tls://127.0.0.1:1,127.0.0.1:2,127.0.0.3:3?auth=off";
+    let node = node(CLUSTERED, &[&with(listen)[..], &["--ring", "evcache"]].concat());
+    assert_eq!(node.ring_text.unwrap(), "n1/127.0.0.3:11211");
+    assert_eq!(node.grpc, Some("127.0.0.3:11212".parse().unwrap()));
+}
+
+#[test]
+fn grpc_and_http_stay_on_loopback_where_memcached_asks_for_passwords() {
+    let flags =
+        ["--cluster", "C", "--zone", "z", "--discovery", "d:1", "--auth-file", "u", "--listen", "0.0.0.0:1"];
+    let settings = settings(RoleName::Gateway, "", &flags).unwrap();
+    let RoleSettings::Gateway(gateway) = settings.role else { panic!("a gateway") };
+    assert_eq!(gateway.grpc, Some("127.0.0.1:11212".parse().unwrap()));
+    assert_eq!(gateway.http, Some("127.0.0.1:11213".parse().unwrap()));
+}
+
+#[test]
 fn address_taken_twice_is_refused() {
     let flags = ["--standalone", "--listen", "127.0.0.1:5000", "--http", "127.0.0.1:5000"];
     let faults = settings(RoleName::Node, "", &flags).unwrap_err();

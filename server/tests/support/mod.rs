@@ -98,6 +98,8 @@ pub(crate) struct Standalone {
     pub(crate) process: Process,
     /// Where it speaks memcached.
     pub(crate) memcached: SocketAddr,
+    /// Everywhere it listens, with commas between.
+    listen: String,
     log: BufReader<ChildStderr>,
 }
 
@@ -118,7 +120,14 @@ impl Standalone {
         let line =
             log.by_ref().lines().map(Result::unwrap).find(|line| line.contains("node serves")).unwrap();
         let line: Value = serde_json::from_str(&line).unwrap();
-        Self { process, memcached: address(&line["fields"]["memcached"]), log }
+        let listen = line["fields"]["listen"].as_str().unwrap_or_default().to_owned();
+        Self { process, memcached: address(&line["fields"]["memcached"]), listen, log }
+    }
+
+    /// Where it speaks TLS.
+    pub(crate) fn tls(&self) -> SocketAddr {
+        let tls = self.listen.split(',').find_map(|place| place.strip_prefix("tls://"));
+        tls.unwrap_or_else(|| panic!("no TLS in {}", self.listen)).parse().unwrap()
     }
 
     /// What it logged since it serves, to its end.
