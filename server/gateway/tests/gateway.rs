@@ -287,3 +287,28 @@ async fn binary_protocol_offers_what_text_does_and_refuses_the_rest() {
     assert_eq!(in_text, "VA 5 f7\r\nvalue\r\n", "the other zone has it too");
     cluster.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_of_one_node_says_where_to_ask_and_gateways_are_listed() {
+    let cluster = Cluster::start().await;
+    let replies =
+        cluster.ask(b"lru_crawler metadump all\r\nwatch\r\nshutdown\r\nmn V\r\nconfig get other\r\n").await;
+    let lines: Vec<&str> = replies.split_terminator("\r\n").collect();
+    assert!(lines[0].starts_with("SERVER_ERROR keys are listed by each node"), "{replies}");
+    assert!(lines[1].starts_with("SERVER_ERROR events are told by each node"), "{replies}");
+    assert_eq!(lines[2..], ["ERROR: shutdown not enabled", "MN", "ERROR"]);
+    let replies = cluster.ask(b"ms k 1 V5\r\nx\r\nmd k V5\r\nmg k V\r\n").await;
+    assert_eq!(
+        replies.matches("SERVER_ERROR the gateway does not offer this flag yet").count(),
+        3,
+        "{replies}"
+    );
+    let replies = cluster.ask(b"config get cluster\r\n").await;
+    let members = format!("\n127.0.0.1|127.0.0.1|{}\n\r\nEND\r\n", cluster.gateway.memcached_addr().port());
+    assert!(replies.starts_with("CONFIG cluster 0 ") && replies.ends_with(&members), "{replies}");
+    let (head, payload) = replies.strip_suffix("\r\nEND\r\n").unwrap().split_once("\r\n").unwrap();
+    assert_eq!(head, format!("CONFIG cluster 0 {}", payload.len()));
+    let version: u64 = payload.lines().next().unwrap().parse().unwrap();
+    assert!(version > 1_700_000_000, "{version}");
+    cluster.end().await;
+}

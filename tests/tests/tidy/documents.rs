@@ -7,6 +7,8 @@ use crate::tree::{File, Violation};
 
 /// The wire contract.
 const CONTRACT: &str = "proto/PROTOCOL.md";
+/// The first of its sections that shows no requests.
+const BEHIND_COMMANDS: &str = "## 5.";
 /// Where the codec tells commands apart.
 const CODEC: &str = "proto/wire/src/";
 /// Where the numbers of the binary protocol's commands are.
@@ -99,6 +101,45 @@ pub(crate) fn commands(files: &[File]) -> Vec<Violation> {
     found
 }
 
+/// Requests that the contract shows and the codec's dispatch does not know.
+pub(crate) fn promises(files: &[File]) -> Vec<Violation> {
+    let Some(contract) = files.iter().find(|file| file.path == CONTRACT) else { return Vec::new() };
+    let codec = files.iter().filter(|file| file.path.starts_with(CODEC) && !file.is_test());
+    let known: BTreeSet<&str> =
+        codec.flat_map(|file| dispatched(&file.text)).map(|(_, command)| command).collect();
+    let unknown = promised(&contract.text).into_iter().filter(|(_, command)| !known.contains(command));
+    let say = |(line, command)| Violation::at(contract, line, format!("no command {command} is in {CODEC}"));
+    unknown.map(say).collect()
+}
+
+/// The first words of requests in the contract's sections on text: in headings, in fences, and in tables of requests.
+fn promised(contract: &str) -> Vec<(usize, &str)> {
+    let (mut found, mut fenced, mut of_requests) = (Vec::new(), false, false);
+    for (at, line) in contract.lines().enumerate().take_while(|(_, line)| !line.starts_with(BEHIND_COMMANDS))
+    {
+        if line.starts_with("```") {
+            fenced = !fenced;
+            continue;
+        }
+        of_requests = line.starts_with('|') && (of_requests || line.starts_with("| request |"));
+        let shown: Vec<&str> = match line {
+            _ if fenced => vec![line],
+            _ if line.starts_with("### `") => line.split('`').skip(1).step_by(2).collect(),
+            _ if of_requests => line.split('`').nth(1).into_iter().collect(),
+            _ => Vec::new(),
+        };
+        let first = |text: &'_ str| {
+            text.len() - text.trim_start_matches(|c: char| c.is_ascii_lowercase() || c == '_').len()
+        };
+        let words = shown
+            .into_iter()
+            .map(|text| (first(text), text))
+            .filter(|(end, text)| *end > 0 && matches!(text.as_bytes().get(*end), None | Some(b' ')));
+        found.extend(words.map(|(end, text)| (at + 1, &text[..end])));
+    }
+    found
+}
+
 /// Byte strings of lower-case letters that are patterns of a `match`: `b"get" =>`, `b"get" | b"gets" =>`.
 fn dispatched(source: &str) -> Vec<(usize, &str)> {
     let code = code_only(source);
@@ -155,6 +196,18 @@ fn opcode_without_its_line_in_the_contract_is_refused() {
     let files = [File::new(OPCODES, numbers), File::new(CONTRACT, "| `0x00` | `get` |\n0x01 is set\n")];
     let found: Vec<String> = commands(&files).iter().map(ToString::to_string).collect();
     assert_eq!(found, [format!("{OPCODES}:3: command 0x01 is not in {CONTRACT}")]);
+}
+
+#[test]
+fn request_that_no_codec_knows_is_refused() {
+    let codec = "match word {\n    b\"get\" | b\"mg\" => get(),\n}\n";
+    let contract = "```\nget <key>*\ngone <key>\nVALUE <key>\nkey=<key> x\n```\n### `mg <key>`, `me <key>`\n\n\
+        | request | replies |\n|---|---|\n| `touch <key>` | `TOUCHED`, `gut` |\n\n| `x` | y |\n## 5. Rest\n```\nlate <key>\n```\n";
+    let files = [File::new("proto/wire/src/decode.rs", codec), File::new(CONTRACT, contract)];
+    let found: Vec<String> = promises(&files).iter().map(ToString::to_string).collect();
+    let expected = [(3, "gone"), (7, "me"), (11, "touch")]
+        .map(|(line, word)| format!("{CONTRACT}:{line}: no command {word} is in {CODEC}"));
+    assert_eq!(found, expected);
 }
 
 #[test]

@@ -33,6 +33,7 @@ fn the_tree_is_tidy() {
     }
     found.extend(documents::links(&files));
     found.extend(documents::commands(&files));
+    found.extend(documents::promises(&files));
     let text: Vec<String> = found.iter().map(ToString::to_string).collect();
     assert!(text.is_empty(), "{} violations:\n{}", text.len(), text.join("\n"));
 }
