@@ -119,11 +119,11 @@ async fn pipelined_requests_are_answered_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn meta_commands_pass_and_tokens_are_refused() {
+async fn meta_commands_pass_and_wins_are_refused() {
     let cluster = Cluster::start().await;
     let input =
         b"ms m 2 F7 T60 O1\r\nhi\r\nmg m v f t s k Omark\r\nmg none v\r\nmg none v q\r\nmg bWV0YQ== b v\r\n\
-                  ms m 2 ME\r\nno\r\nmd m q\r\nmd m\r\nma n\r\nmg m v N30\r\nms m 1 C5\r\nx\r\n";
+                  ms m 2 ME\r\nno\r\nmd m q\r\nmd m\r\nma n t\r\nmg m v N30\r\nms m 1 E5\r\nx\r\n";
     let replies = cluster.ask(input).await;
     // Expiry is rounded up to a whole second: a second more may be left.
     let replies = replies.replace("t61", "t60");
@@ -135,14 +135,45 @@ async fn meta_commands_pass_and_tokens_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_needs_one_place_is_refused_and_noreply_is_silent() {
+async fn what_needs_one_place_is_decided_at_home_and_is_in_every_zone() {
     let cluster = Cluster::start().await;
-    let input = b"incr n 1\r\nappend k 0 0 1\r\nx\r\ncas k 0 0 1 9\r\nx\r\nflush_all\r\n\
-                  incr n 1 noreply\r\nset q 0 0 1 noreply\r\nz\r\nget q\r\nversion\r\nbogus\r\n";
+    let input = b"incr n 1\r\nappend k 0 0 1\r\nx\r\ncas k 0 0 1 9\r\nx\r\nset k 7 0 1\r\nb\r\n\
+                  append k 0 0 1\r\nc\r\nprepend k 0 0 1 noreply\r\na\r\nincr k 1\r\nget k\r\n\
+                  ma n N60 J40 v\r\nma n D2 v\r\nincr n 3\r\ndecr n 1 noreply\r\nma none q\r\nget n\r\n\
+                  ms k 1 MA\r\nd\r\n";
+    let replies = cluster.ask(input).await;
+    assert_eq!(
+        replies,
+        "NOT_FOUND\r\nNOT_STORED\r\nNOT_FOUND\r\nSTORED\r\nSTORED\r\n\
+         CLIENT_ERROR cannot increment or decrement non-numeric value\r\nVALUE k 7 3\r\nabc\r\nEND\r\n\
+         VA 2\r\n40\r\nVA 2\r\n42\r\n45\r\nNF\r\nVALUE n 0 2\r\n44\r\nEND\r\nHD\r\n"
+    );
+    let replies = cluster.ask(b"gets k\r\nmg k c\r\ngats 60 k\r\n").await;
+    let lines: Vec<&str> = replies.split("\r\n").collect();
+    let token = lines[0].strip_prefix("VALUE k 7 4 ").expect("the token of the home zone");
+    assert_eq!(lines[3], format!("HD c{token}"), "{replies}");
+    let input = format!(
+        "cas k 0 0 1 1{token}\r\nx\r\ncas k 8 0 1 {token}\r\ny\r\ncas k 8 0 1 {token}\r\nz\r\nms k 1 C{token}\r\nx\r\n"
+    );
+    assert_eq!(cluster.ask(input.as_bytes()).await, "EXISTS\r\nSTORED\r\nEXISTS\r\nEX\r\n");
+    for node in &cluster.nodes {
+        let in_zone = async || talk(node.memcached_addr(), b"get k n\r\n").await;
+        while in_zone().await != "VALUE k 8 1\r\ny\r\nVALUE n 0 2\r\n44\r\nEND\r\n" {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn flush_of_all_is_refused_and_noreply_is_silent() {
+    let cluster = Cluster::start().await;
+    let input =
+        b"flush_all\r\nflush_all noreply\r\nset q 0 0 1 noreply\r\nz\r\nget q\r\nversion\r\nbogus\r\n";
     let replies = cluster.ask(input).await;
     let lines: Vec<&str> = replies.split("\r\n").collect();
-    assert!(lines[..4].iter().all(|line| line.starts_with("SERVER_ERROR ")), "{replies}");
-    assert_eq!(lines[4..], ["VALUE q 0 1", "z", "END", "VERSION 1.6.18", "ERROR", ""], "{replies}");
+    assert!(lines[0].starts_with("SERVER_ERROR "), "{replies}");
+    assert_eq!(lines[1..], ["VALUE q 0 1", "z", "END", "VERSION 1.6.18", "ERROR", ""], "{replies}");
     cluster.end().await;
 }
 
@@ -243,6 +274,7 @@ fn binary_replies(mut bytes: &[u8]) -> Vec<(u8, u8, &[u8])> {
 async fn binary_protocol_offers_what_text_does_and_refuses_the_rest() {
     let cluster = Cluster::start().await;
     let (set, expiry) = (&[0, 0, 0, 7, 0, 0, 0, 60][..], &[0, 0, 0, 60][..]);
+    let from_40 = [0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 40, 0, 0, 0, 60];
     let requests = [
         // A key that no text command can name.
         binary(0x01, set, b"a b", b"value", 0),
@@ -257,8 +289,10 @@ async fn binary_protocol_offers_what_text_does_and_refuses_the_rest() {
         binary(0x14, b"", b"k", b"", 0),
         binary(0x04, b"", b"k", b"", 0),
         binary(0x01, set, b"k", b"v", 9),
-        binary(0x0e, b"", b"k", b"v", 0),
-        binary(0x15, &[0; 20], b"n", b"", 0),
+        binary(0x19, b"", b"k", b"w", 0),
+        binary(0x15, &from_40, b"n", b"", 0),
+        binary(0x05, &from_40, b"n", b"", 0),
+        binary(0x06, &from_40, b"a b", b"", 0),
         binary(0x08, b"", b"", b"", 0),
         binary(0x0b, b"", b"", b"", 0),
         binary(0x0a, b"", b"", b"", 0),
@@ -275,8 +309,9 @@ async fn binary_protocol_offers_what_text_does_and_refuses_the_rest() {
         (0x0c, 0x01, b"none"),
         (0x04, 0x01, b"Not found"),
         (0x01, 0x83, not_offered),
-        (0x0e, 0x83, not_offered),
-        (0x15, 0x83, not_offered),
+        (0x19, 0x05, b"Not stored."),
+        (0x05, 0x00, b"\0\0\0\0\0\0\0\x29"),
+        (0x06, 0x06, b"Non-numeric server-side value for incr or decr"),
         (0x08, 0x83, not_offered),
         (0x0b, 0x00, b"1.6.18"),
         (0x0a, 0x00, b""),

@@ -1,10 +1,13 @@
 //! Requests of the binary protocol: what the text protocols are offered here, in the other form.
 
+use evanesce_client::{ArithmeticOutcome, WriteError};
 use evanesce_wire::binary::encode;
+use evanesce_wire::reply::Status;
 use evanesce_wire::request::SetMode;
 use evanesce_wire::{BinaryCommand, BinaryHead, BinaryRequest, BinarySet, BinaryStatus, Exptime};
 
-use super::{Answer, refusal, store, ttl};
+use super::store::Store;
+use super::{Answer, arithmetic, refusal, store, ttl};
 use crate::service::Context;
 
 /// How many keys a request asks the cluster about.
@@ -22,7 +25,11 @@ pub(super) async fn answer(context: Context<'_>, request: &BinaryRequest<'_>) ->
         BinaryCommand::Set(_) | BinaryCommand::Delete { .. } if request.compare.is_some() => {
             refusal::binary_unsupported(context, head)
         }
-        BinaryCommand::Set(ref set) if store::is_offered(set.mode) => self::set(context, head, set).await,
+        BinaryCommand::Set(ref set) => self::set(context, head, set).await,
+        BinaryCommand::Arithmetic { key, direction, delta, initial } => {
+            let counted = arithmetic::count(context, key, direction, delta, initial).await;
+            self::counted(context, head, counted)
+        }
         BinaryCommand::Delete { key } => delete(context, head, key).await,
         _ => local(context, request),
     }
@@ -35,7 +42,7 @@ async fn get(
     with_key: bool,
     touch: Option<Exptime>,
 ) -> Answer {
-    let item = match super::get::read(context, key, touch).await {
+    let item = match super::get::read(context, key, touch, false).await {
         Ok(item) => item,
         Err(error) => return refusal::binary_read(context, head, &error),
     };
@@ -70,10 +77,33 @@ async fn touch(context: Context<'_>, head: BinaryHead, key: &[u8], exptime: Expt
 }
 
 async fn set(context: Context<'_>, head: BinaryHead, set: &BinarySet<'_>) -> Answer {
-    match store::store(context, set.key, set.mode, set.value, set.flags, set.exptime).await {
-        Ok(true) => done(head),
-        Ok(false) if set.mode == SetMode::Add => error(head, BinaryStatus::Exists),
-        Ok(false) => error(head, BinaryStatus::NotFound),
+    let BinarySet { key, mode, value, flags, exptime, .. } = *set;
+    match store::store(context, Store { key, mode, compare: None, value, flags, exptime }).await {
+        Ok(Status::Stored) => done(head),
+        Ok(_) => error(head, refused(mode)),
+        Err(error) => refusal::binary_write(context, head, &error),
+    }
+}
+
+/// The status for a mode's demand that was not met.
+fn refused(mode: SetMode) -> BinaryStatus {
+    match mode {
+        SetMode::Add => BinaryStatus::Exists,
+        SetMode::Append | SetMode::Prepend => BinaryStatus::NotStored,
+        SetMode::Set | SetMode::Replace => BinaryStatus::NotFound,
+    }
+}
+
+fn counted(context: Context<'_>, head: BinaryHead, counted: Result<ArithmeticOutcome, WriteError>) -> Answer {
+    match counted {
+        Ok(ArithmeticOutcome::Counted { .. }) if head.is_quiet() => Answer::default(),
+        Ok(ArithmeticOutcome::Counted { number, .. }) => {
+            let mut answer = Answer::default();
+            encode::number(answer.buf(), head, number, 0);
+            answer
+        }
+        Ok(ArithmeticOutcome::NotFound) => error(head, BinaryStatus::NotFound),
+        Ok(ArithmeticOutcome::NotANumber) => error(head, BinaryStatus::NotANumber),
         Err(error) => refusal::binary_write(context, head, &error),
     }
 }

@@ -21,7 +21,7 @@ pub(crate) async fn answer(context: Context<'_>, get: &Get<'_>) -> Answer {
 /// Answers some of a retrieval's keys, in order, without `END`. A key that no zone could answer for makes it one
 /// error line instead, and true: a client must not take it for a miss.
 pub(crate) async fn part(context: Context<'_>, get: &Get<'_>, keys: &[&[u8]]) -> (Answer, bool) {
-    let items = join_all(keys.iter().map(|key| read(context, key, get.touch))).await;
+    let items = join_all(keys.iter().map(|key| read(context, key, get.touch, get.with_cas))).await;
     let mut answer = Answer::default();
     for (key, item) in keys.iter().zip(items) {
         match item {
@@ -33,20 +33,25 @@ pub(crate) async fn part(context: Context<'_>, get: &Get<'_>, keys: &[&[u8]]) ->
     (answer, false)
 }
 
-/// Reads one key, with a new expiry where one is given.
+/// Reads one key, with a new expiry where one is given; from the home zone where the token is wanted, which only that
+/// zone compares.
 pub(super) async fn read(
     context: Context<'_>,
     key: &[u8],
     touch: Option<Exptime>,
+    with_cas: bool,
 ) -> Result<Option<Item>, ReadError> {
     let keys = &context.shared.keys;
     context.counts.cmd_get.add(1);
-    match touch {
-        Some(exptime) => {
-            context.counts.cmd_touch.add(1);
-            keys.get_item_and_touch(key, ttl::ttl(exptime)).run().await
-        }
-        None => keys.get_item(key).run().await,
+    context.counts.cmd_touch.add(usize::from(touch.is_some()));
+    let touched = match touch {
+        Some(exptime) => Some(keys.get_item_and_touch(key, ttl::ttl(exptime)).run().await?),
+        None => None,
+    };
+    match touched {
+        Some(touched) if !with_cas || touched.is_none() => Ok(touched),
+        _ if with_cas => keys.get_for_cas(key).run().await,
+        _ => keys.get_item(key).run().await,
     }
 }
 

@@ -4,19 +4,16 @@ use evanesce_client::Item;
 use evanesce_wire::encode::{self, ItemFacts};
 use evanesce_wire::request::MetaGet;
 
-use super::{Answer, refusal, ttl};
+use super::{Answer, refusal};
 use crate::service::Context;
 
 pub(super) async fn answer(context: Context<'_>, get: &MetaGet<'_>) -> Answer {
     if needs_one_node(get) {
         return refusal::unsupported_flag(context);
     }
-    context.counts.cmd_get.add(1);
-    let keys = &context.shared.keys;
-    let read = match get.touch {
-        Some(exptime) => keys.get_item_and_touch(&*get.key.bytes, ttl::ttl(exptime)).run().await,
-        None => keys.get_item(&*get.key.bytes).run().await,
-    };
+    let read =
+        super::get::read(context, &get.key.bytes, get.touch, get.flags.has(b'c') || get.compare.is_some())
+            .await;
     let mut answer = Answer::default();
     match read {
         Ok(Some(item)) => {

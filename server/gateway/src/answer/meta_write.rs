@@ -1,29 +1,40 @@
-//! `ms` and `md`, without tokens.
+//! `ms` and `md`.
 
 use evanesce_wire::encode::{self, ItemFacts};
-use evanesce_wire::reply::MetaStatus;
-use evanesce_wire::request::{Exptime, MetaDelete, MetaSet};
+use evanesce_wire::reply::{MetaStatus, Status};
+use evanesce_wire::request::{Exptime, MetaDelete, MetaSet, SetMode};
 
-use super::store::{is_offered, store};
+use super::store::{Store, store};
 use super::{Answer, refusal};
 use crate::service::Context;
 
 pub(super) async fn set(context: Context<'_>, set: &MetaSet<'_>) -> Answer {
-    let with_token = set.compare.is_some() || set.cas_override.is_some() || set.flags.has(b'c');
-    // The gateway's own client stamps versions.
+    // A token is the home zone's, and is told by `mg`. A compare is of a plain set, and the gateway's own client stamps
+    // versions.
+    let with_token = set.cas_override.is_some() || set.flags.has(b'c');
     let with_version = set.flags.has(b'V') || set.repair;
-    if with_version || with_token || set.invalidate || !is_offered(set.mode) {
+    let compares = set.compare.is_some() && set.mode != SetMode::Set;
+    if with_version || with_token || compares || set.invalidate || set.vivify.is_some() {
         return refusal::unsupported_flag(context);
     }
-    let exptime = set.exptime.unwrap_or(Exptime(0));
-    let stored = store(context, &set.key.bytes, set.mode, set.value, set.client_flags, exptime).await;
-    let mut answer = Answer::default();
+    let wanted = Store {
+        key: &set.key.bytes,
+        mode: set.mode,
+        compare: set.compare,
+        value: set.value,
+        flags: set.client_flags,
+        exptime: set.exptime.unwrap_or(Exptime(0)),
+    };
     let facts = ItemFacts { value_bytes: set.value.len(), ..ItemFacts::default() };
-    match stored {
-        Ok(true) => encode::meta_stored(answer.buf(), MetaStatus::Done, set, Some(&facts)),
-        Ok(false) => encode::meta_stored(answer.buf(), MetaStatus::NotStored, set, None),
+    let (status, facts) = match store(context, wanted).await {
+        Ok(Status::Stored) => (MetaStatus::Done, Some(&facts)),
+        Ok(Status::Exists) => (MetaStatus::Exists, None),
+        Ok(Status::NotFound) => (MetaStatus::NotFound, None),
+        Ok(_) => (MetaStatus::NotStored, None),
         Err(error) => return refusal::write(context, &error, false),
-    }
+    };
+    let mut answer = Answer::default();
+    encode::meta_stored(answer.buf(), status, set, facts);
     answer
 }
 

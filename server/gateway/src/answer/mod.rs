@@ -2,6 +2,7 @@
 
 pub(crate) mod get;
 
+mod arithmetic;
 mod binary;
 mod delete;
 mod meta_get;
@@ -85,11 +86,13 @@ pub(crate) async fn answer(context: Context<'_>, request: &Request<'_>) -> Answe
     match request {
         Request::Get(get) => get::answer(context, get).await,
         Request::Set(set) => store::answer(context, set).await,
+        Request::Arithmetic(request) => arithmetic::answer(context, request).await,
         Request::Touch(touch) => touch::answer(context, touch).await,
         Request::Delete(delete) => delete::answer(context, delete).await,
         Request::MetaGet(get) => meta_get::answer(context, get).await,
         Request::MetaSet(set) => meta_write::set(context, set).await,
         Request::MetaDelete(delete) => meta_write::delete(context, delete).await,
+        Request::MetaArithmetic(request) => arithmetic::meta(context, request).await,
         Request::TooLarge(refused) => delete::too_large(context, refused).await,
         Request::Binary(request) => binary::answer(context, request).await,
         other => local(context, other),

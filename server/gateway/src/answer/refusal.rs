@@ -8,10 +8,10 @@ use evanesce_wire::{BinaryHead, BinaryStatus};
 use super::Answer;
 use crate::service::Context;
 
-/// The answer to a command that needs one place to decide and a version to carry its result.
+/// The answer to a command that means something on one node only, or would do harm to all of them.
 const UNSUPPORTED: &str = "SERVER_ERROR the gateway does not offer this command yet, ask a node";
 
-/// The answer to a meta flag that means something on one node only, or needs one place to decide.
+/// The answer to a meta flag that means something on one node only, or is not decided at home yet.
 const UNSUPPORTED_FLAG: &str = "SERVER_ERROR the gateway does not offer this flag yet, ask a node";
 
 /// The answer to `lru_crawler`: keys are where they are stored.

@@ -1,57 +1,58 @@
-//! `set`, `add`, `replace`. The others need one place to decide.
+//! `set`, `add`, `replace`, `append`, `prepend`, `cas`. All but the first are decided by the key's home zone.
 
 use bytes::Bytes;
-use evanesce_client::{StoreOutcome, WriteError};
+use evanesce_client::{CompareAndSetOutcome, StoreOutcome, WriteError};
 use evanesce_wire::encode;
 use evanesce_wire::reply::Status;
-use evanesce_wire::request::{Exptime, Request, Set, SetMode};
+use evanesce_wire::request::{Exptime, Set, SetMode};
 
 use super::{Answer, refusal, ttl};
 use crate::service::Context;
 
+/// What a store command is to do.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Store<'a> {
+    pub(super) key: &'a [u8],
+    pub(super) mode: SetMode,
+    pub(super) compare: Option<u64>,
+    pub(super) value: &'a [u8],
+    pub(super) flags: u32,
+    pub(super) exptime: Exptime,
+}
+
 pub(super) async fn answer(context: Context<'_>, set: &Set<'_>) -> Answer {
-    if set.compare.is_some() || !is_offered(set.mode) {
-        return refusal::unsupported(context, &Request::Set(set.clone()));
-    }
-    match store(context, set.key, set.mode, set.value, set.flags, set.exptime).await {
-        Ok(stored) if set.noreply => drop_reply(stored),
-        Ok(true) => status(Status::Stored),
-        Ok(false) => status(Status::NotStored),
-        Err(error) => refusal::write(context, &error, set.noreply),
+    let Set { key, mode, compare, value, flags, exptime, noreply } = *set;
+    match store(context, Store { key, mode, compare, value, flags, exptime }).await {
+        Ok(_) if noreply => Answer::default(),
+        Ok(status) => {
+            let mut answer = Answer::default();
+            encode::status(answer.buf(), status);
+            answer
+        }
+        Err(error) => refusal::write(context, &error, noreply),
     }
 }
 
-/// Whether the gateway offers a mode.
-pub(super) fn is_offered(mode: SetMode) -> bool {
-    matches!(mode, SetMode::Set | SetMode::Add | SetMode::Replace)
-}
-
-/// Stores in every zone; false when the mode's demand was not met.
-pub(super) async fn store(
-    context: Context<'_>,
-    key: &[u8],
-    mode: SetMode,
-    value: &[u8],
-    flags: u32,
-    exptime: Exptime,
-) -> Result<bool, WriteError> {
+/// Stores in every zone: `Stored`, or what the home zone has against it.
+pub(super) async fn store(context: Context<'_>, store: Store<'_>) -> Result<Status, WriteError> {
     context.counts.cmd_set.add(1);
+    let Store { key, mode, compare, value, flags, exptime } = store;
     let (keys, ttl) = (&context.shared.keys, ttl::ttl(exptime));
     let value = Bytes::copy_from_slice(value);
+    if let Some(token) = compare {
+        let set = keys.compare_and_set(key, token, value).flags(flags).ttl(ttl);
+        return Ok(match set.run().await? {
+            CompareAndSetOutcome::Stored(_) => Status::Stored,
+            CompareAndSetOutcome::Exists => Status::Exists,
+            CompareAndSetOutcome::NotFound => Status::NotFound,
+        });
+    }
     let outcome = match mode {
+        SetMode::Set => StoreOutcome::Stored(keys.set(key, value).flags(flags).ttl(ttl).run().await?),
         SetMode::Add => keys.add(key, value).flags(flags).ttl(ttl).run().await?,
         SetMode::Replace => keys.replace(key, value).flags(flags).ttl(ttl).run().await?,
-        _ => StoreOutcome::Stored(keys.set(key, value).flags(flags).ttl(ttl).run().await?),
+        SetMode::Append => keys.append(key, value).run().await?,
+        SetMode::Prepend => keys.prepend(key, value).run().await?,
     };
-    Ok(outcome.is_stored())
-}
-
-fn status(status: Status) -> Answer {
-    let mut answer = Answer::default();
-    encode::status(answer.buf(), status);
-    answer
-}
-
-fn drop_reply(_stored: bool) -> Answer {
-    Answer::default()
+    Ok(if outcome.is_stored() { Status::Stored } else { Status::NotStored })
 }
