@@ -21,8 +21,10 @@ pub(super) async fn answer(context: Context<'_>, request: &BinaryRequest<'_>) ->
     match request.command {
         BinaryCommand::Get { key, with_key, touch } => get(context, head, key, with_key, touch).await,
         BinaryCommand::Touch { key, exptime } => self::touch(context, head, key, exptime).await,
-        // A token is a node's, and there is one in every zone.
-        BinaryCommand::Set(_) | BinaryCommand::Delete { .. } if request.compare.is_some() => {
+        // Every retrieval shows a token, of the zone that answered; only the home zone's could be compared.
+        BinaryCommand::Set(_) | BinaryCommand::Delete { .. } | BinaryCommand::Arithmetic { .. }
+            if request.compare.is_some() =>
+        {
             refusal::binary_unsupported(context, head)
         }
         BinaryCommand::Set(ref set) => self::set(context, head, set).await,
