@@ -192,6 +192,7 @@ pub(crate) fn encode_crawler(crawler: &LruCrawler<'_>, out: &mut BytesMut) {
 
 /// `watch [<kind>]*`; `fetchers` when none is named.
 pub(crate) fn decode_watch(mut text: &[u8]) -> Result<Request<'_>, Refusal> {
+    let asks_for_silence = token::trim(text).rsplit(|byte| *byte == b' ').next() == Some(b"noreply");
     let mut kinds = WatchKinds::none();
     loop {
         let word = token::next_short(&mut text);
@@ -200,11 +201,8 @@ pub(crate) fn decode_watch(mut text: &[u8]) -> Result<Request<'_>, Refusal> {
         }
         match WatchKinds::named().find(|(name, _)| *name == word) {
             Some((_, kind)) => kinds = kinds.and(kind),
-            // memcached says nothing either when the word that it does not know asks for that.
-            None => {
-                let silent = token::trim(text).is_empty() && word == b"noreply";
-                return Err(Refusal::text(UNKNOWN_COMMAND, silent));
-            }
+            // memcached says nothing either when the last word asks for that.
+            None => return Err(Refusal::text(UNKNOWN_COMMAND, asks_for_silence)),
         }
     }
     let default = kinds == WatchKinds::none();
@@ -295,7 +293,9 @@ mod tests {
         let both = WatchKinds::MUTATIONS.and(WatchKinds::DELETIONS);
         assert_eq!(watch(" deletions  mutations "), Ok(Request::Watch(both)));
         assert_eq!(watch("fetchers nonsense"), Err(Refusal::loud(UNKNOWN_COMMAND)));
-        assert!(watch("fetchers noreply").is_err_and(|refusal| refusal.silent));
+        for silent in ["fetchers noreply", "noreply", "foo noreply "] {
+            assert!(watch(silent).is_err_and(|refusal| refusal.silent), "{silent}");
+        }
     }
 
     #[test]
