@@ -55,6 +55,12 @@ const TOTALS: &[Total] = &[
         read: |c| vec![("superseded", c.commands.superseded), ("clock", c.commands.clock_refused)],
     },
     Total {
+        name: "evanesce_node_watch_lines_total",
+        help: "Lines for those who watch events, by what became of them; what a watcher is too slow for is dropped.",
+        label: "outcome",
+        read: |c| vec![("sent", c.watch.sent), ("dropped", c.watch.skipped)],
+    },
+    Total {
         name: "evanesce_node_compares_total",
         help: "Writes and deletes that demanded a CAS token, by outcome.",
         label: "outcome",

@@ -46,6 +46,7 @@ pub(crate) struct Counts {
     pub(crate) commands: CommandSums,
     pub(crate) front: FrontStats,
     pub(crate) store: StoreStats,
+    pub(crate) watch: WatchCounts,
 }
 
 /// What `stats` counts from.
@@ -87,7 +88,7 @@ impl Shared {
         self.commands.iter().for_each(|worker| commands.add(worker));
         commands.cmd_flush += self.flushes.load(Ordering::Relaxed);
         let front = self.front.as_ref().map(StatsHandle::stats).unwrap_or_default();
-        Counts { commands, front, store: self.store.stats() }
+        Counts { commands, front, store: self.store.stats(), watch: self.watchers.counts() }
     }
 
     /// The open connections, each with how long its peer has been silent.
@@ -144,7 +145,7 @@ impl Shared {
         stats.extend(numbers(&connection_stats(&counts.front, &before.front)));
         stats.extend(numbers(&command_stats(&counts.commands.since(&before.commands))));
         stats.extend(numbers(&traffic_stats(&counts.front, &before.front, counts.store.limit_bytes)));
-        stats.extend(numbers(&watch_stats(self.watchers.counts())));
+        stats.extend(numbers(&watch_stats(counts.watch)));
         stats.extend(numbers(&item_stats(&counts.store, &before.store)));
         stats.extend(numbers(&own_stats(&counts.front, &before.front)));
         let protection = counts.front.protection_since(&before.front);

@@ -37,7 +37,7 @@ pub(crate) struct Watchers {
 }
 
 /// What `stats` tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct WatchCounts {
     pub(crate) watchers: u64,
     pub(crate) sent: u64,
