@@ -58,9 +58,10 @@ pub(crate) struct Fifo {
     pub(crate) units: VecDeque<u32>,
     /// The segments that new items and pieces go to; not among the units.
     pub(crate) open: [Option<u32>; 2],
-    /// The segment of items that was open before, until one more is full: what still fits goes there, so that little is
-    /// left unused at its end.
+    /// A segment of items that was open before: what still fits goes there, so that little is left unused at its end.
     pub(crate) filling: Option<u32>,
+    /// Segments that were opened while `filling` stayed the same.
+    pub(crate) filling_rounds: u8,
     /// Segments, the open ones too.
     pub(crate) segments: usize,
 }
@@ -131,13 +132,15 @@ impl Shard {
         true
     }
 
-    /// The space to evict from: of those that hold more than their guarantee, the one whose next segment is oldest.
+    /// The space to evict from: of those that hold more than their guarantee, the one whose next segment is oldest, or
+    /// else the largest, whose open segments end then.
     fn victim_space(&self) -> usize {
         let age = |space: &Space| space.next().and_then(|id| self.segments.get(id).sealed);
         let all = || self.spaces.iter().enumerate();
-        let above = all().filter(|(_, space)| space.segments() > space.guarantee);
-        let oldest = above.filter_map(|(index, space)| Some((age(space)?, index))).min();
-        let largest = || all().max_by_key(|(_, space)| space.segments()).map(|(index, _)| index);
+        let above = || all().filter(|(_, space)| space.segments() > space.guarantee);
+        let oldest = above().filter_map(|(index, space)| Some((age(space)?, index))).min();
+        let size = |(_, space): &(usize, &Space)| space.segments();
+        let largest = || above().max_by_key(size).or_else(|| all().max_by_key(size)).map(|(index, _)| index);
         oldest.map(|(_, index)| index).or_else(largest).expect("there is always the shared space")
     }
 

@@ -18,6 +18,12 @@ const ROUNDS_MAX: usize = 8;
 /// A space may hold this many segments whatever its limit: two open ones of each kind.
 const SEGMENTS_MIN: usize = 4;
 
+/// A space of fewer segments keeps none that goes on being filled: it would be too large a part of what it may evict.
+const FILLING_SEGMENTS_MIN: usize = 16;
+/// Segments that may be opened before one that goes on being filled is ended all the same: its items are to have their
+/// turn.
+const FILLING_ROUNDS_MAX: u8 = 4;
+
 /// The operation needs so many segments that this shard does not have and should not make alone. Nothing was changed; the
 /// store frees them, in whatever shard, and asks again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -193,26 +199,35 @@ impl Shard {
         open.into_iter().flatten().find(|id| self.segments.get(*id).room() >= footprint)
     }
 
-    /// Opens a segment. Of those of items that were open before, the one with more room goes on being filled. One of
-    /// pieces ends at once: a large item's pieces should lie, and be evicted, one after the other.
+    /// Opens a segment. Of those of items that were open before, the one with more room goes on being filled, for a
+    /// while. One of pieces ends at once: a large item's pieces should lie, and be evicted, one after the other.
     fn open(&mut self, home: Home, kind: Kind, buffer: Buffer, header: &Header, now: Time) {
         let id = self.segments.insert(Segment::new(kind, home, buffer, header.version, now));
         let fifo = self.fifo(home);
         fifo.segments += 1;
         let before = fifo.open[kind as usize].replace(id);
-        let ended = match (kind, fifo.filling) {
-            (Kind::Pieces, _) => before,
-            (Kind::Items, filling) => {
-                let room = |id: &Option<u32>| id.map_or(0, |id| self.segments.get(id).room());
-                let (emptier, fuller) = match room(&before) > room(&filling) {
-                    true => (before, filling),
-                    false => (filling, before),
-                };
-                self.fifo(home).filling = emptier;
-                fuller
-            }
+        let ended = match kind {
+            Kind::Pieces => before,
+            Kind::Items => self.keep_filling(home, before),
         };
         ended.into_iter().for_each(|ended| self.seal(home, ended));
+    }
+
+    /// Chooses between the segment that is being filled and the one that was open before. Answers which is to end.
+    fn keep_filling(&mut self, home: Home, before: Option<u32>) -> Option<u32> {
+        let filling = self.fifo(home).filling.take();
+        if self.spaces[usize::from(home.space)].segments() < FILLING_SEGMENTS_MIN {
+            filling.into_iter().for_each(|filling| self.seal(home, filling));
+            return before;
+        }
+        let rounds = self.fifo(home).filling_rounds;
+        let room = |id: &Option<u32>| id.map_or(0, |id| self.segments.get(id).room());
+        let stays = rounds < FILLING_ROUNDS_MAX && room(&filling) >= room(&before);
+        let (emptier, fuller) = if stays { (filling, before) } else { (before, filling) };
+        let fifo = self.fifo(home);
+        fifo.filling = emptier;
+        fifo.filling_rounds = if stays { rounds + 1 } else { 0 };
+        fuller
     }
 
     /// Ends an open segment of a queue.

@@ -55,7 +55,7 @@ struct Slot {
 }
 
 impl Slot {
-    /// Locks the shard. Whoever holds it is done within a microsecond or two, so looking again for about as long comes
+    /// Locks the shard. Whoever holds it is most often done within a microsecond, so looking again for about as long comes
     /// before what costs as much: giving the processor away, and going to sleep.
     fn lock(&self) -> MutexGuard<'_, Shard> {
         for _ in 0..SPINS_MAX {

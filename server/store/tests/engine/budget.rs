@@ -89,6 +89,16 @@ fn small_items_fill_what_large_ones_leave_of_segments() {
     assert!(share > 0.97, "{share}");
 }
 
+/// What was seen in review: a segment with room for none of what came was kept open for ever, and its items with it.
+#[test]
+fn segment_that_goes_on_being_filled_is_evicted_in_its_turn() {
+    let store = store(8 * MIB, MIB / 2, 1);
+    // They leave some 4,500 bytes of the first segment, each later one fewer.
+    (0..60).for_each(|n| set(&store, &format!("old{n}"), &[1; 1_000]));
+    (0..20_000).for_each(|n| set(&store, &format!("{n:08}"), &[2; 5_080]));
+    assert_eq!((0..60).filter(|n| is_there(&store, &format!("old{n}"))).count(), 0);
+}
+
 #[test]
 fn nothing_is_evicted_while_all_fits() {
     // 90 % of the budget in items, over uneven shards.

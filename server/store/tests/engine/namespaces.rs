@@ -165,3 +165,39 @@ fn flush_of_a_namespace_touches_no_other() {
     store.flush(NOW);
     assert_eq!(there(&store), [false; 5]);
 }
+
+/// What was seen in review: others that held nothing but open segments were passed over, and who kept within its
+/// guarantee lost items.
+#[test]
+fn guarantee_holds_against_many_small_namespaces() {
+    for others in [12, 24] {
+        let memory = 8 * MIB;
+        let mut names = vec![named("g", memory / 10 * 7, None)];
+        names.extend((0..others).map(|n| named(&format!("n{n}"), 0, Some(memory / 4))));
+        let store = with(names, memory, 1);
+        (0..memory / 10 * 6 / 1_040).for_each(|n| set(&store, &format!("g:{n}"), &[1; 1_000]));
+        let mut random = Random(5);
+        for n in 0..20_000 {
+            // One more than there are is in the default namespace.
+            let key = format!("n{}:{n}", random.below(others + 1));
+            set(&store, &key, &vec![2; random.below(400) as usize]);
+            if n % 3 == 0 {
+                get(&store, &key);
+            }
+        }
+        assert_eq!(stats(&store, "g").evictions, 0, "{others} others");
+    }
+}
+
+/// What was seen in review: idle namespaces kept two segments each, none of which was ever evicted.
+#[test]
+fn idle_namespaces_keep_one_segment_at_most() {
+    let names = (0..40).map(|n| named(&format!("n{n}"), 0, Some(2 * MIB))).collect();
+    let store = with(names, 8 * MIB, 1);
+    for n in 0..40 {
+        (0..130).for_each(|i| set(&store, &format!("n{n}:{i}"), &[1; 1_000]));
+    }
+    (0..30_000).for_each(|n| set(&store, &format!("d{n}"), &[2; 1_000]));
+    let idle: u64 = store.namespace_stats()[1..].iter().map(|stats| stats.segment_bytes).sum();
+    assert!(idle <= 40 * (64 << 10), "idle ones hold {idle}");
+}
