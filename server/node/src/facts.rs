@@ -135,6 +135,7 @@ mod tests {
         let config = NodeConfig { advertise_memcached: Some(advertised), ..NodeConfig::default() };
         let facts = config.facts(bound()).unwrap();
         assert_eq!((facts.node.ring_text.as_str(), facts.node.memcached), ("node", advertised));
+        assert_eq!(facts.node.capabilities, [CAPABILITY_VERSIONS]);
     }
 
     #[test]
