@@ -158,3 +158,6 @@ fn refuse(slot: &Slot, refusal: HandshakeRefusal) {
         tracing::warn!(peer, reason, unsaid, "refused a TLS connection: {}", refusal.text());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! TLS below memcached's protocol: what it goes by, how a connection begins, and what a session reads and writes.
 //!
-//! An idle connection keeps what rustls keeps: its state, some 5 KiB with both ciphers, and the 4 KiB it reads into. While
-//! its peer does not read, [`OUT_BYTES_MAX`] on top.
+//! An idle connection keeps what rustls keeps: its state, some 5 KiB with both ciphers, and the 4 KiB it reads into. 2,000
+//! idle ones took 11.6 KB each where plain TCP took 2.5 KB. While its peer does not read, [`OUT_BYTES_MAX`] on top.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};

@@ -1,0 +1,183 @@
+//! Deadlines of what comes before the first request, with time moved by hand.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::task::{spawn_local, yield_now};
+
+use super::*;
+use crate::budget::Budget;
+use crate::config::FrontConfig;
+use crate::output::Output;
+use crate::secrets::Secrets;
+use crate::service::Flow;
+use crate::session::PROOF_MAX;
+use crate::slot::HANDSHAKE_MAX;
+use crate::stats::{Counters, StatsHandle};
+use crate::tls::{HANDSHAKES_MAX, TlsFiles};
+use evanesce_wire::request::Request;
+
+/// Turns of the event loop after which something that should have happened did not.
+const TURNS_MAX: usize = 1_000_000;
+
+struct Silent;
+
+impl Service for Silent {
+    async fn call(&self, _batch: &[Request<'_>], _out: &mut Output<'_>) -> io::Result<Flow> {
+        Ok(Flow::Continue)
+    }
+}
+
+/// A worker that has a certificate and users, and where its peers connect.
+struct Bench {
+    worker: Rc<Worker>,
+    listener: TcpListener,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let cert = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        write_pem(&path("cert"), "CERTIFICATE", cert.self_signed(&key).unwrap().der());
+        write_pem(&path("key"), "PRIVATE KEY", &key.serialize_der());
+        std::fs::write(path("users"), "ann:secret\n").unwrap();
+        let files = TlsFiles { cert: path("cert"), key: path("key"), client_ca: None };
+        let secrets = Arc::new(Secrets::load(Some(files), Some(path("users"))).unwrap());
+        let config = FrontConfig::new(Vec::new(), NonZeroUsize::MIN);
+        let counters = Arc::new(Counters::new(1, 10_000, Budget::new(1 << 20), Budget::new(1 << 20)));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self { worker: Worker::new(Arc::new(config), counters, secrets, 0), listener }
+    }
+
+    /// A peer, and its connection as it was accepted.
+    async fn pair(&self) -> (TcpStream, TcpStream) {
+        let peer = TcpStream::connect(self.listener.local_addr().unwrap()).await.unwrap();
+        (peer, self.listener.accept().await.unwrap().0)
+    }
+
+    async fn tls(&self) -> TcpStream {
+        let (peer, accepted) = self.pair().await;
+        spawn_local(Rc::clone(&self.worker).serve_tls(accepted, Rc::new(Silent), false));
+        peer
+    }
+
+    async fn with_password(&self) -> TcpStream {
+        let (peer, accepted) = self.pair().await;
+        spawn_local(Rc::clone(&self.worker).serve(accepted, Rc::new(Silent), true));
+        peer
+    }
+
+    /// Moves time, and waits until so many connections are left.
+    async fn sweep(&self, now: Duration, left: usize) {
+        self.worker.sweep(now);
+        self.until(|bench| bench.worker.counters.connections.all().len() == left).await;
+    }
+
+    /// Waits until there are so many connections, and all wait in this phase.
+    async fn wait_for(&self, phase: Phase, connections: usize) {
+        self.until(|bench| {
+            let phases = bench.worker.phases();
+            phases.len() == connections && phases.iter().all(|found| *found == phase)
+        })
+        .await;
+    }
+
+    async fn until(&self, holds: impl Fn(&Self) -> bool) {
+        for _ in 0..TURNS_MAX {
+            if holds(self) {
+                return;
+            }
+            yield_now().await;
+        }
+        panic!("it does not come true: {:?}", self.worker.phases());
+    }
+
+    fn timed_out(&self) -> u64 {
+        let stats = StatsHandle(Arc::clone(&self.worker.counters)).stats();
+        stats.tls_refusals().find(|(reason, _)| *reason == "timed_out").unwrap().1
+    }
+}
+
+fn write_pem(path: &std::path::Path, kind: &str, der: &[u8]) {
+    use base64::Engine;
+    let text = base64::prelude::BASE64_STANDARD.encode(der);
+    std::fs::write(path, format!("-----BEGIN {kind}-----\n{text}\n-----END {kind}-----\n")).unwrap();
+}
+
+fn run(test: impl AsyncFnOnce(Bench)) {
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).unwrap();
+    runtime.block_on(async { test(Bench::new().await).await });
+}
+
+#[test]
+fn handshake_that_does_not_end_is_given_up() {
+    run(async |bench| {
+        let mut silent = bench.tls().await;
+        let mut drips = bench.tls().await;
+        bench.wait_for(Phase::Handshaking, 2).await;
+        bench.sweep(HANDSHAKE_MAX / 2, 2).await;
+        // The beginning of a record of 512 bytes, which is no progress.
+        drips.write_all(&[0x16, 3, 1, 2]).await.unwrap();
+        bench.sweep(HANDSHAKE_MAX, 2).await;
+        assert_eq!(bench.timed_out(), 0);
+        bench.sweep(HANDSHAKE_MAX + Duration::from_secs(1), 0).await;
+        assert_eq!(bench.timed_out(), 2);
+        assert_eq!(silent.read(&mut [0; 1]).await.unwrap_or(0), 0);
+    });
+}
+
+#[test]
+fn handshakes_too_many_wait_their_turn_within_their_deadline() {
+    run(async |bench| {
+        let mut silent = Vec::new();
+        for _ in 0..=HANDSHAKES_MAX {
+            silent.push(bench.tls().await);
+        }
+        bench.wait_for(Phase::Handshaking, HANDSHAKES_MAX + 1).await;
+        assert_eq!(bench.worker.handshakes.available_permits(), 0);
+        bench.sweep(HANDSHAKE_MAX * 2, 0).await;
+        assert_eq!(bench.timed_out() as usize, HANDSHAKES_MAX + 1);
+        assert_eq!(bench.worker.handshakes.available_permits(), HANDSHAKES_MAX);
+    });
+}
+
+#[test]
+fn stranger_who_only_tries_is_closed_in_time() {
+    run(async |bench| {
+        let mut silent = bench.with_password().await;
+        let mut tries = bench.with_password().await;
+        bench.wait_for(Phase::Proving, 2).await;
+        bench.sweep(PROOF_MAX, 2).await;
+        tries.write_all(b"version\r\n").await.unwrap();
+        let mut reply = [0; 30];
+        tries.read_exact(&mut reply).await.unwrap();
+        assert_eq!(&reply, b"CLIENT_ERROR unauthenticated\r\n");
+        // One is silent for too long; the other is told so at its next attempt.
+        bench.sweep(PROOF_MAX + Duration::from_secs(1), 1).await;
+        assert_eq!(silent.read(&mut [0; 1]).await.unwrap(), 0);
+        tries.write_all(b"version\r\n").await.unwrap();
+        bench.until(|bench| bench.worker.counters.connections.all().is_empty()).await;
+    });
+}
+
+#[test]
+fn drain_waits_for_no_stranger() {
+    run(async |bench| {
+        let peers = (bench.tls().await, bench.with_password().await);
+        bench
+            .until(|bench| {
+                let phases = bench.worker.phases();
+                phases.len() == 2 && phases.contains(&Phase::Handshaking) && phases.contains(&Phase::Proving)
+            })
+            .await;
+        bench.worker.drain();
+        bench.sweep(Duration::from_secs(1), 0).await;
+        assert_eq!(bench.timed_out(), 0);
+        drop(peers);
+    });
+}
