@@ -14,8 +14,8 @@ use crate::output::Output;
 pub trait Service: 'static {
     /// Answers the requests of `batch` in order, appending to `out`.
     ///
-    /// A batch holds 1 to [`crate::BATCH_REQUESTS_MAX`] requests of one connection. [`Request::Quit`] is never among
-    /// them: the front closes by itself. Between the items of a long reply, call [`Output::flush`] when
+    /// A batch holds 1 to [`crate::BATCH_REQUESTS_MAX`] requests of one connection. No `quit` is ever among
+    /// them, of any protocol: the front closes by itself. Between the items of a long reply, call [`Output::flush`] when
     /// [`Output::is_full`].
     ///
     /// # Errors
