@@ -41,11 +41,11 @@ impl Worker {
         let (worker, service) = (Rc::clone(self), Rc::clone(service));
         let joined = match stream {
             Stream::Tcp(stream) if terms.tls => TcpStream::from_std(stream)
-                .map(|stream| spawn(worker.serve_tls(stream, service, terms.auth), permit)),
+                .map(|stream| spawn(move || worker.serve_tls(stream, service, terms.auth), permit)),
             Stream::Tcp(stream) => TcpStream::from_std(stream)
-                .map(|stream| spawn(worker.serve(stream, service, terms.auth), permit)),
+                .map(|stream| spawn(move || worker.serve(stream, service, terms.auth), permit)),
             Stream::Unix(stream) => UnixStream::from_std(stream)
-                .map(|stream| spawn(worker.serve(stream, service, terms.auth), permit)),
+                .map(|stream| spawn(move || worker.serve(stream, service, terms.auth), permit)),
         };
         if let Err(error) = joined {
             tracing::warn!(%error, "a connection could not join its event loop");
@@ -88,9 +88,10 @@ impl Worker {
     }
 }
 
-fn spawn(connection: impl Future<Output = ()> + 'static, permit: Permit) {
+/// The future is made where it is awaited: one that is moved there takes its room twice, for as long as it lives.
+fn spawn<F: Future<Output = ()>>(connection: impl FnOnce() -> F + 'static, permit: Permit) {
     tokio::task::spawn_local(async move {
-        connection.await;
+        connection().await;
         drop(permit);
     });
 }
