@@ -186,6 +186,16 @@ impl Draw {
 
     /// A line without a value that has too few words, too many, or a byte changed.
     fn crooked_line(&mut self) -> Command {
+        loop {
+            let bytes = self.crooked_bytes();
+            if !bytes.split(|byte| *byte == b'\n').any(differs_as_stated) {
+                // Any key of it may have been changed: it waits for all that came before and nothing waits with it.
+                return Command { alone: true, reads: self.keys.clone(), ..Command::of(bytes) };
+            }
+        }
+    }
+
+    fn crooked_bytes(&mut self) -> Vec<u8> {
         let name = pick(&mut self.random, &LINES);
         let count = self.random.random_range(0..7);
         let mut words = vec![name.as_bytes().to_vec()];
@@ -203,8 +213,7 @@ impl Draw {
             // A zero byte is a stated difference.
             bytes[at] = self.random.random_range(1..=255);
         }
-        // Any key of it may have been changed: it waits for all that came before and nothing waits with it.
-        Command { alone: true, reads: self.keys.clone(), ..Command::of(bytes) }
+        bytes
     }
 
     /// A store command whose line or value is wrong.
@@ -307,6 +316,32 @@ impl Draw {
     }
 }
 
+/// Whether a line of drawn words shows a stated difference: an expiry above 32 bits, or a key too long behind `gat`.
+fn differs_as_stated(line: &[u8]) -> bool {
+    let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').filter(|word| !word.is_empty()).collect();
+    match words[..] {
+        [b"touch", _, expiry, ..] => is_beyond_32_bits(expiry),
+        [b"gat" | b"gats", expiry, ref keys @ ..] => {
+            is_beyond_32_bits(expiry) || keys.iter().any(|key| key.len() > KEY_BYTES_MAX)
+        }
+        _ => false,
+    }
+}
+
+/// Whether a word is read as a number that 32 bits do not hold.
+fn is_beyond_32_bits(word: &[u8]) -> bool {
+    let word = word.trim_ascii_start();
+    let (sign, digits) = match word.first() {
+        Some(b'-') => (-1, &word[1..]),
+        Some(b'+') => (1, &word[1..]),
+        _ => (1, word),
+    };
+    let digits = digits.iter().take_while(|byte| byte.is_ascii_digit());
+    let number = digits
+        .fold(0_i128, |number, digit| number.saturating_mul(10).saturating_add(i128::from(digit - b'0')));
+    i32::try_from(sign * number).is_err()
+}
+
 /// A line and its value.
 fn with_value(mut line: Vec<u8>, value: &[u8]) -> Command {
     line.extend_from_slice(value);
@@ -332,13 +367,31 @@ fn long_key(random: &mut SmallRng, length: usize) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::{KEY_BYTES_MAX, stream};
+    use super::{KEY_BYTES_MAX, differs_as_stated, stream};
 
     #[test]
     fn a_seed_and_a_number_always_give_the_same_stream() {
         assert_eq!(stream(7, 3, 500), stream(7, 3, 500));
         assert_ne!(stream(7, 3, 500), stream(7, 4, 500));
         assert_eq!(stream(7, 3, 500)[..100], stream(7, 3, 100));
+    }
+
+    #[test]
+    fn lines_that_show_a_stated_difference_are_told() {
+        let long = format!("gat 0 a {}", "k".repeat(KEY_BYTES_MAX + 1));
+        for line in [
+            "touch k5 184467440737095",
+            "gat 00000000000000000400000000000012 k",
+            "gats -2147483649 k",
+            &long,
+        ] {
+            assert!(differs_as_stated(line.as_bytes()), "{line}");
+        }
+        for line in
+            ["touch k5 2147483647", "gat -1 k", "gats x k", "gat", "touch", "incr k 99999999999", "gat 1x k"]
+        {
+            assert!(!differs_as_stated(line.as_bytes()), "{line}");
+        }
     }
 
     #[test]
