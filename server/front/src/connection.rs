@@ -90,7 +90,9 @@ impl Connection {
     pub fn state(&self) -> ConnectionState {
         match self.phase() {
             Phase::Idle => ConnectionState::Idle,
-            Phase::Partial | Phase::Handshaking | Phase::Proving => ConnectionState::Partial,
+            Phase::Partial | Phase::Greeting | Phase::Handshaking | Phase::Proving => {
+                ConnectionState::Partial
+            }
             Phase::Serving => ConnectionState::Serving,
             Phase::Writing => ConnectionState::Writing,
             Phase::Lingering => ConnectionState::Closing,
@@ -104,7 +106,8 @@ impl Connection {
             2 => Phase::Serving,
             3 => Phase::Writing,
             4 => Phase::Lingering,
-            5 => Phase::Handshaking,
+            5 => Phase::Greeting,
+            6 => Phase::Handshaking,
             _ => Phase::Proving,
         }
     }

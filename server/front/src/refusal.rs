@@ -2,7 +2,7 @@
 
 use std::io;
 
-use rustls::{CertificateError, Error as TlsError, InvalidMessage};
+use rustls::{CertificateError, Error as TlsError};
 
 /// Why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,6 @@ impl HandshakeRefusal {
 
     fn of_tls(error: &TlsError) -> Self {
         match error {
-            TlsError::InvalidMessage(InvalidMessage::InvalidContentType) => Self::PlainText,
             TlsError::NoCertificatesPresented => Self::NoCertificate,
             TlsError::InvalidCertificate(
                 CertificateError::Expired

@@ -1,12 +1,12 @@
 //! One connection of a worker, from its arrival to its end.
 
 use std::future::poll_fn;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
+use tokio::io::ReadBuf;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::SemaphorePermit;
 
@@ -17,8 +17,14 @@ use crate::refusal::HandshakeRefusal;
 use crate::service::Service;
 use crate::session::{Session, linger};
 use crate::slot::{Phase, Slot};
-use crate::tls::{Tls, handshake};
+use crate::tls::{Tls, Unshaken, handshake};
 use crate::worker::{Permit, Worker};
+
+/// The first byte of whoever speaks TLS: a record of the handshake.
+const HANDSHAKE_RECORD: u8 = 0x16;
+
+/// What somebody is told who does not speak TLS where that is wanted.
+const SPEAKS_TLS: &[u8] = b"CLIENT_ERROR this port speaks TLS only\r\n";
 
 /// A connection that is there; no more when dropped.
 struct Present(Rc<Slot>);
@@ -112,23 +118,12 @@ async fn talk<IO: Peer, S: Service>(present: Present, stream: IO, service: Rc<S>
 
 /// `None` for a peer that was refused, and told so as well as can be.
 async fn shake_hands(slot: &Slot, stream: TcpStream) -> Option<Tls> {
-    let worker = &slot.worker;
-    // There is no listener for TLS without a certificate.
-    let config = worker.secrets.tls()?;
-    let turn = match my_turn(slot).await {
-        Ok(turn) => turn?,
-        Err(error) => {
-            refuse(slot, HandshakeRefusal::of(&error));
-            return None;
-        }
-    };
-    match handshake(slot, Arc::clone(&config), stream).await {
+    match try_to_shake_hands(slot, stream).await {
         Ok(stream) => {
-            worker.mine().tls_handshakes.add(1);
+            slot.worker.mine().tls_handshakes.add(1);
             Some(stream)
         }
         Err((refusal, stream)) => {
-            drop(turn);
             refuse(slot, refusal?);
             // An error means that the peer is gone.
             let _ = linger(&mut stream?, slot).await;
@@ -137,18 +132,67 @@ async fn shake_hands(slot: &Slot, stream: TcpStream) -> Option<Tls> {
     }
 }
 
-/// Waits until not too many others shake hands. `None` when the worker drains.
-async fn my_turn(slot: &Slot) -> io::Result<Option<SemaphorePermit<'_>>> {
+async fn try_to_shake_hands(slot: &Slot, stream: TcpStream) -> Result<Tls, Unshaken> {
+    // Somebody silent takes nobody's turn.
+    match poll_fn(|cx| poll_begin(slot, &stream, cx)).await {
+        Ok(()) => {}
+        Err(Some(HandshakeRefusal::PlainText)) => {
+            // What does not fit at once is for a peer that does not read.
+            let _ = stream.try_write(SPEAKS_TLS);
+            return Err((Some(HandshakeRefusal::PlainText), Some(stream)));
+        }
+        Err(refusal) => return Err((refusal, None)),
+    }
+    let _turn = my_turn(slot).await.map_err(|refusal| (refusal, None))?;
+    // There is no listener for TLS without a certificate.
+    let config = slot.worker.secrets.tls().ok_or((None, None))?;
+    handshake(slot, config, stream).await
+}
+
+/// Waits for the peer's first byte, and leaves it where it is.
+fn poll_begin(
+    slot: &Slot,
+    stream: &TcpStream,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), Option<HandshakeRefusal>>> {
+    let mut first = [0; 1];
+    let mut first = ReadBuf::new(&mut first);
+    let peeked = match stream.poll_peek(cx, &mut first) {
+        Poll::Pending => return poll_on(slot, Phase::Greeting, cx),
+        Poll::Ready(peeked) => peeked.map(|_| first.filled().first()),
+    };
+    Poll::Ready(match peeked {
+        Ok(Some(&HANDSHAKE_RECORD)) => Ok(()),
+        Ok(Some(_)) => Err(Some(HandshakeRefusal::PlainText)),
+        Ok(None) => Err(Some(HandshakeRefusal::Gone)),
+        Err(error) => Err(Some(HandshakeRefusal::of(&error))),
+    })
+}
+
+/// Waits until not too many others shake hands.
+async fn my_turn(slot: &Slot) -> Result<SemaphorePermit<'_>, Option<HandshakeRefusal>> {
     let mut acquire = pin!(slot.worker.handshakes.acquire());
     poll_fn(|cx| match acquire.as_mut().poll(cx) {
-        Poll::Ready(permit) => Poll::Ready(Ok(permit.ok())),
-        Poll::Pending if slot.worker.is_draining() => Poll::Ready(Ok(None)),
-        Poll::Pending => match slot.wait(Phase::Handshaking, cx.waker()) {
-            Ok(()) => Poll::Pending,
-            Err(error) => Poll::Ready(Err(error)),
-        },
+        // The semaphore is never closed.
+        Poll::Ready(permit) => Poll::Ready(permit.map_err(|_| None)),
+        Poll::Pending => poll_on(slot, Phase::Greeting, cx),
     })
     .await
+}
+
+/// Goes on waiting, unless that takes too long, or the worker drains, for which there is no reason to tell.
+pub(crate) fn poll_on<T>(
+    slot: &Slot,
+    phase: Phase,
+    cx: &mut Context<'_>,
+) -> Poll<Result<T, Option<HandshakeRefusal>>> {
+    if slot.worker.is_draining() {
+        return Poll::Ready(Err(None));
+    }
+    match slot.wait(phase, cx.waker()) {
+        Ok(()) => Poll::Pending,
+        Err(error) => Poll::Ready(Err(Some(HandshakeRefusal::of(&error)))),
+    }
 }
 
 fn refuse(slot: &Slot, refusal: HandshakeRefusal) {

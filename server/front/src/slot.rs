@@ -17,13 +17,17 @@ use crate::worker::Worker;
 /// read why.
 const LINGER_MAX: Duration = Duration::from_secs(2);
 
-/// How long a handshake of TLS may take: some round trips on the worst of links.
+/// How long a peer may take to begin a handshake of TLS, and then to end it: some round trips on the worst of links.
 pub(crate) const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+
+/// The same while others wait for their turn: some round trips on most links, so that a few who never end keep nobody
+/// waiting for long.
+pub(crate) const HANDSHAKE_CROWDED_MAX: Duration = Duration::from_secs(2);
 
 /// What a connection does.
 ///
 /// ```text
-///   Handshaking ──▶ Proving ──▶ Serving: what a listener asks for, before all else
+///   Greeting ──▶ Handshaking ──▶ Proving ──▶ Serving: what a listener asks for, before all else
 ///
 ///            readable                 replies unread
 ///   Idle ───────────────▶ Serving ◀──────────────────▶ Writing
@@ -42,6 +46,8 @@ pub(crate) enum Phase {
     Writing,
     /// Refused for good or ended by a drain; waits for its peer to close.
     Lingering,
+    /// Waits for its peer to begin the handshake of TLS, or for its turn.
+    Greeting,
     /// Waits for what its peer has to say in the handshake of TLS.
     Handshaking,
     /// Waits for its peer to authenticate.
@@ -214,7 +220,10 @@ impl Slot {
             Phase::Partial => Some(config.read_stall),
             Phase::Writing => Some(config.write_stall),
             Phase::Lingering => Some(LINGER_MAX),
-            Phase::Handshaking => Some(HANDSHAKE_MAX),
+            Phase::Handshaking if self.worker.handshakes.available_permits() == 0 => {
+                Some(HANDSHAKE_CROWDED_MAX)
+            }
+            Phase::Greeting | Phase::Handshaking => Some(HANDSHAKE_MAX),
             Phase::Proving => Some(PROOF_MAX),
         };
         let waited = now.saturating_sub(self.since.get());
@@ -225,7 +234,7 @@ impl Slot {
             Phase::Idle => self.worker.mine().idle_connections.add(1),
             Phase::Partial | Phase::Writing | Phase::Proving => self.worker.mine().stalled_connections.add(1),
             // A handshake's end is counted by its reason.
-            Phase::Serving | Phase::Lingering | Phase::Handshaking => {}
+            Phase::Serving | Phase::Lingering | Phase::Greeting | Phase::Handshaking => {}
         }
         self.wake();
     }

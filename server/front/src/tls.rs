@@ -23,13 +23,14 @@ use crate::connection::Endpoints;
 use crate::peer::Peer;
 use crate::refusal::HandshakeRefusal;
 use crate::secrets::{Files, SecretsError, Text};
+use crate::serve::poll_on;
 use crate::slot::{Phase, Slot};
 
 /// Bytes that TLS keeps of replies its peer does not take: two records, so that one is made while one is sent.
 pub(crate) const OUT_BYTES_MAX: usize = 32 << 10;
 
-/// Handshakes of one thread under way at once; others wait their turn within their deadline. rustls puts up with 64 KiB
-/// of a handshake, so that strangers hold 8 MiB of a thread at most.
+/// Handshakes of one thread under way at once; others wait their turn. rustls puts up with 64 KiB of a handshake, so that
+/// strangers hold 8 MiB of a thread at most.
 pub(crate) const HANDSHAKES_MAX: usize = 128;
 
 /// Where a front's certificate comes from, and who vouches for its clients.
@@ -93,16 +94,19 @@ fn certificates(text: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
 /// A connection in TLS.
 pub(crate) struct Tls(Box<TlsStream<TcpStream>>);
 
-/// Shakes hands within the deadline that the slot keeps. A refused connection comes back to be closed decently.
+/// Why there is no connection in TLS, `None` when the worker drains; and what is left of it, to be closed decently.
+pub(crate) type Unshaken = (Option<HandshakeRefusal>, Option<TcpStream>);
+
+/// Shakes hands within the deadline that the slot keeps.
 ///
 /// # Errors
 ///
-/// Why the peer was refused; `None` when the worker drains.
+/// Why the peer was refused.
 pub(crate) async fn handshake(
     slot: &Slot,
     config: Arc<ServerConfig>,
     stream: TcpStream,
-) -> Result<Tls, (Option<HandshakeRefusal>, Option<TcpStream>)> {
+) -> Result<Tls, Unshaken> {
     let acceptor = TlsAcceptor::from(config);
     let accept = acceptor.accept_with(stream, |tls| tls.set_buffer_limit(Some(OUT_BYTES_MAX)));
     let mut accept = Box::pin(accept.into_fallible());
@@ -111,11 +115,7 @@ pub(crate) async fn handshake(
         Poll::Ready(Err((error, stream))) => {
             Poll::Ready(Err((Some(HandshakeRefusal::of(&error)), Some(stream))))
         }
-        Poll::Pending if slot.worker.is_draining() => Poll::Ready(Err((None, None))),
-        Poll::Pending => match slot.wait(Phase::Handshaking, cx.waker()) {
-            Ok(()) => Poll::Pending,
-            Err(error) => Poll::Ready(Err((Some(HandshakeRefusal::of(&error)), None))),
-        },
+        Poll::Pending => poll_on(slot, Phase::Handshaking, cx).map_err(|refusal| (refusal, None)),
     })
     .await
 }
