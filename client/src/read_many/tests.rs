@@ -13,11 +13,14 @@ use crate::request::Want;
 /// How long an attempt may last; long, since the first answer must come in time on a busy machine.
 const ATTEMPT: Duration = Duration::from_millis(300);
 
-/// Answers the first of two requests, and nothing after that.
+/// Answers the greeting and the first of two requests, and nothing after that.
 async fn answer_one(listener: TcpListener) {
     let (stream, _) = listener.accept().await.expect("the client connects");
     let mut stream = BufReader::new(stream);
     let mut line = String::new();
+    stream.read_line(&mut line).await.expect("the client greets");
+    stream.write_all(b"MN\r\n").await.expect("the client reads");
+    line.clear();
     stream.read_line(&mut line).await.expect("the client asks");
     let opaque = line.trim_end().rsplit(' ').next().expect("it has words");
     let reply = format!("VA 3 {opaque}\r\none\r\n");

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use evanesce_client::{Client, ClientBuilder, ConnectionOptions, StaticNodes};
 use evanesce_node::{Node, NodeConfig, RunningNode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
@@ -16,13 +17,12 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Cluster {
     nodes: BTreeMap<(String, String), RunningNode>,
     addresses: BTreeMap<(String, String), SocketAddr>,
-    frozen: Vec<TcpListener>,
 }
 
 impl Cluster {
     /// Two nodes in each of the zones.
     pub(crate) async fn start(zones: &[&str]) -> Self {
-        let mut cluster = Self { nodes: BTreeMap::new(), addresses: BTreeMap::new(), frozen: Vec::new() };
+        let mut cluster = Self { nodes: BTreeMap::new(), addresses: BTreeMap::new() };
         for zone in zones {
             for name in ["n1", "n2"] {
                 cluster.start_node(zone, name, "127.0.0.1:0".parse().expect("an address")).await;
@@ -63,13 +63,13 @@ impl Cluster {
         }
     }
 
-    /// Adds a zone whose nodes accept connections and never answer.
+    /// Adds a zone whose nodes greet and answer nothing more.
     pub(crate) async fn add_frozen(&mut self, zone: &str) {
         for name in ["n1", "n2"] {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports");
             let address = listener.local_addr().expect("it is bound");
             self.addresses.insert((zone.to_owned(), name.to_owned()), address);
-            self.frozen.push(listener);
+            tokio::spawn(greet_all(listener));
         }
     }
 
@@ -101,6 +101,17 @@ impl Cluster {
     /// A client that sees one zone only.
     pub(crate) async fn inside(&self, zone: &str) -> Client {
         patient(self.only(zone)).zone(zone).connect().await.expect("a list needs no discovery")
+    }
+}
+
+/// Answers the greeting of every connection, and nothing after it.
+async fn greet_all(listener: TcpListener) {
+    let mut frozen = Vec::new();
+    while let Ok((mut stream, _)) = listener.accept().await {
+        while stream.read_u8().await.is_ok_and(|byte| byte != b'\n') {}
+        if stream.write_all(b"MN\r\n").await.is_ok() {
+            frozen.push(stream);
+        }
     }
 }
 

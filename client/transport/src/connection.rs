@@ -4,14 +4,17 @@ use std::fmt;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use evanesce_wire::reply::Reply;
 use evanesce_wire::request::Request;
 use tokio::time::{Instant, timeout_at};
 
+use crate::cause::Failure;
 use crate::completion::{BatchCell, CallCell, Completion, Target};
 use crate::driver::drive;
 use crate::error::TransportError;
+use crate::greeting::Greeting;
 use crate::options::ConnectionOptions;
 use crate::queue::{ConnectionState, Shared};
 
@@ -129,6 +132,35 @@ impl Connection {
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.state() == ConnectionState::Up
+    }
+
+    /// Resolves once the first attempt to connect is over, however it ended. Any number may wait; dropping the future
+    /// is free, and it keeps no handle.
+    pub fn settled(&self) -> impl Future<Output = ()> + Send + use<> {
+        let shared = Arc::clone(&self.handle.shared);
+        async move { shared.settled().await }
+    }
+
+    /// What the node told of itself when the present connection began; `None` while there is none.
+    #[must_use]
+    pub fn greeting(&self) -> Option<Greeting> {
+        self.handle.shared.inner.lock().greeting
+    }
+
+    /// Whether requests may carry versions: there is a connection, and its node keeps them. One load of an atomic.
+    ///
+    /// The connection may end, and the next one lead to another kind of server, before the request is sent: that one
+    /// answers with an error line, and does nothing.
+    #[must_use]
+    pub fn speaks_versions(&self) -> bool {
+        self.handle.shared.versions.load(Ordering::Acquire)
+    }
+
+    /// Why there is no connection, in more words than [`state`](Self::state) has. `None` while there is one, and during
+    /// the first attempt.
+    #[must_use]
+    pub fn failure(&self) -> Option<Failure> {
+        self.handle.shared.inner.lock().failure.clone()
     }
 
     /// Requests that have no outcome yet.

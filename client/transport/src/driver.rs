@@ -1,71 +1,106 @@
 //! The task behind a connection: connects, serves, connects again, while handles live.
 
-use std::io;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
+use crate::arrival::arrive;
+use crate::cause::{Cause, Failure};
 use crate::error::TransportError;
+use crate::greeting::Greeting;
 use crate::queue::{Abandoned, Shared};
 use crate::session::{Loss, Session, fail};
 
 /// Runs until the last handle is gone. Whatever ends it, its runtime's end included, no request stays unanswered.
-pub(crate) async fn drive(shared: Arc<Shared>) {
-    let _end = EndOfDriver { shared: &shared };
-    let mut delays = shared.options.delays();
-    while !shared.inner.lock().retired {
-        if serve_once(&shared).await {
-            delays = shared.options.delays();
-            continue;
+pub(crate) fn drive(shared: Arc<Shared>) -> impl Future<Output = ()> {
+    // Made here, since a runtime that ends may drop the future before its first step.
+    let mut driver = Driver { shared, told: None };
+    async move { driver.run().await }
+}
+
+struct Driver {
+    shared: Arc<Shared>,
+    /// The misconfiguration that was logged since the last connection: once is enough, and it stays for long.
+    told: Option<Cause>,
+}
+
+impl Driver {
+    async fn run(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let mut delays = shared.options.delays();
+        while !shared.inner.lock().retired {
+            if self.serve_once().await {
+                delays = shared.options.delays();
+                continue;
+            }
+            let delay = delays.next().unwrap_or(shared.options.backoff_max);
+            tokio::select! {
+                () = shared.retire.notified() => {}
+                () = sleep(delay) => {}
+            }
         }
-        let delay = delays.next().unwrap_or(shared.options.backoff_max);
-        tokio::select! {
-            () = shared.retire.notified() => {}
-            () = sleep(delay) => {}
+    }
+
+    /// One attempt and, when it succeeds, the life of its connection. True when the node has answered any request.
+    async fn serve_once(&mut self) -> bool {
+        let shared = Arc::clone(&self.shared);
+        let arrival = tokio::select! {
+            () = shared.retire.notified() => return false,
+            arrival = arrive(&shared) => arrival,
+        };
+        match arrival {
+            Ok((stream, greeting)) => {
+                self.told = None;
+                metrics::counter!("evanesce_transport_connections_opened_total").increment(1);
+                serve(&shared, stream, greeting).await
+            }
+            Err(failure) => {
+                self.report(&failure);
+                let (address, cause) = (shared.address, failure.cause);
+                // There was nothing to write to.
+                let abandoned = shared.set_down(Instant::now(), failure);
+                fail(abandoned.unwritten, TransportError::Unreachable { address, cause });
+                false
+            }
+        }
+    }
+
+    fn report(&mut self, failure: &Failure) {
+        let (address, cause) = (self.shared.address, failure.cause);
+        let reason = cause.label();
+        metrics::counter!("evanesce_transport_connects_failed_total", "reason" => reason).increment(1);
+        if cause.is_misconfiguration() && self.told != Some(cause) {
+            self.told = Some(cause);
+            warn!(%address, reason, "cannot connect: {failure}");
+        } else {
+            debug!(%address, reason, "cannot connect: {failure}");
         }
     }
 }
 
-/// One attempt and, when it succeeds, the life of its connection. True when the node has answered anything.
-async fn serve_once(shared: &Shared) -> bool {
-    let attempt = tokio::select! {
-        () = shared.retire.notified() => return false,
-        attempt = timeout(shared.options.connect_timeout, connect(shared)) => attempt,
-    };
-    match attempt.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-        Ok(stream) => serve(shared, stream).await,
-        Err(error) => {
-            debug!(address = %shared.address, %error, "cannot connect");
-            let (address, kind) = (shared.address, error.kind());
-            // There was no socket to write to.
-            let abandoned = shared.set_down(Instant::now(), kind);
-            fail(abandoned.unwritten, TransportError::Unreachable { address, kind });
-            false
-        }
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.shared.retire();
+        let ended = Cause::Io(std::io::ErrorKind::ConnectionAborted);
+        let abandoned = self.shared.set_down(Instant::now(), ended.into());
+        fail_abandoned(abandoned, &self.shared);
     }
 }
 
-async fn connect(shared: &Shared) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(shared.address).await?;
-    stream.set_nodelay(true)?;
-    metrics::counter!("evanesce_transport_connections_opened_total").increment(1);
-    Ok(stream)
-}
-
-async fn serve(shared: &Shared, stream: TcpStream) -> bool {
-    let mut session = Session::new(shared, stream);
+async fn serve(shared: &Shared, stream: TcpStream, greeting: Greeting) -> bool {
+    let mut session = Session::new(shared, stream, greeting);
     let loss = session.run().await;
     let answered = session.has_answered();
-    report(shared, loss);
-    let abandoned = shared.set_down(Instant::now(), loss.kind());
+    report_loss(shared, loss);
+    let abandoned = shared.set_down(Instant::now(), loss.cause().into());
     fail(session.take_unanswered(), loss.error(shared));
     fail_abandoned(abandoned, shared);
     answered
 }
 
-fn report(shared: &Shared, loss: Loss) {
+fn report_loss(shared: &Shared, loss: Loss) {
     let reason = match loss {
         Loss::Retired => return,
         Loss::EndOfFile => "closed",
@@ -75,19 +110,6 @@ fn report(shared: &Shared, loss: Loss) {
     };
     metrics::counter!("evanesce_transport_connections_lost_total", "reason" => reason).increment(1);
     warn!(address = %shared.address, ?loss, "connection lost");
-}
-
-/// Runs when the driver ends, or is dropped with its runtime.
-struct EndOfDriver<'a> {
-    shared: &'a Shared,
-}
-
-impl Drop for EndOfDriver<'_> {
-    fn drop(&mut self) {
-        self.shared.retire();
-        let abandoned = self.shared.set_down(Instant::now(), io::ErrorKind::ConnectionAborted);
-        fail_abandoned(abandoned, self.shared);
-    }
 }
 
 fn fail_abandoned(abandoned: Abandoned, shared: &Shared) {

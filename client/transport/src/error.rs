@@ -1,9 +1,10 @@
 //! What can go wrong between a request and its reply.
 
-use std::io;
 use std::net::SocketAddr;
 
 use thiserror::Error;
+
+use crate::cause::Cause;
 
 /// Why a request got no reply.
 ///
@@ -12,12 +13,12 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum TransportError {
     /// There is no connection to the node. The request was never sent; ask another node at once.
-    #[error("{address} cannot be reached ({kind}): check that the node runs and listens there")]
+    #[error("no connection to {address}: {cause}")]
     Unreachable {
         /// The node.
         address: SocketAddr,
-        /// What the last attempt to connect ended with.
-        kind: io::ErrorKind,
+        /// What the last attempt to connect, or the last connection, ended with.
+        cause: Cause,
     },
     /// Too many requests wait for this node. The request was never sent.
     #[error("the queue to {address} is full: send less, or add nodes")]

@@ -43,18 +43,25 @@
 //! # }
 //! ```
 
+mod arrival;
+mod cause;
 mod completion;
 mod connection;
+mod credentials;
 mod driver;
 mod error;
+mod greeting;
 mod opaque;
 mod options;
 mod queue;
 mod session;
 mod stall;
 
+pub use cause::{Cause, Failure, Stage};
 pub use completion::Completion;
 pub use connection::Connection;
+pub use credentials::{Credentials, InvalidCredentials};
 pub use error::{Fault, TransportError, Unsupported, Violation};
+pub use greeting::Greeting;
 pub use options::ConnectionOptions;
 pub use queue::ConnectionState;

@@ -3,6 +3,9 @@
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use tokio::time::Instant;
+
+use crate::credentials::Credentials;
 
 /// A loopback or same-zone handshake takes well under a millisecond; a second leaves room for one lost SYN.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -28,10 +31,13 @@ const BACKOFF_MIN: Duration = Duration::from_millis(15);
 /// Long enough that thousands of clients do not hammer a node that is away.
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
+/// Stands for times beyond the clock's end, which some set to have no limit: longer than any process runs.
+const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
 /// Limits and times of one connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionOptions {
-    /// How long one attempt to connect may take. Default 1 s.
+    /// How long one attempt to connect may take, TLS, authentication and greeting included. Default 1 s.
     pub connect_timeout: Duration,
     /// Requests that may wait to be written; one more fails with `QueueFull`. Default 4096.
     pub queue_max: usize,
@@ -48,6 +54,8 @@ pub struct ConnectionOptions {
     pub backoff_min: Duration,
     /// The largest delay, before jitter. Default 1 s.
     pub backoff_max: Duration,
+    /// Who we are, for nodes that want a password. Default none.
+    pub credentials: Option<Credentials>,
 }
 
 impl Default for ConnectionOptions {
@@ -61,6 +69,7 @@ impl Default for ConnectionOptions {
             reply_bytes_max: REPLY_BYTES_MAX,
             backoff_min: BACKOFF_MIN,
             backoff_max: BACKOFF_MAX,
+            credentials: None,
         }
     }
 }
@@ -75,4 +84,9 @@ impl ConnectionOptions {
             .without_max_times()
             .build()
     }
+}
+
+/// The instant `duration` after `now`, or one that never comes.
+pub(crate) fn after(now: Instant, duration: Duration) -> Instant {
+    now.checked_add(duration).unwrap_or_else(|| now + NEVER)
 }

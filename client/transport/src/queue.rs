@@ -1,10 +1,11 @@
 //! What callers and the driver of a connection share.
 
 use std::collections::VecDeque;
-use std::io;
 use std::mem;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 
 use bytes::{Buf, BytesMut};
@@ -15,15 +16,17 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::cause::{Cause, Failure};
 use crate::completion::Target;
 use crate::error::{TransportError, Unsupported};
+use crate::greeting::Greeting;
 use crate::opaque::Opaque;
 use crate::options::ConnectionOptions;
 
 /// A write buffer that grew beyond this for large items is given back once it is empty.
 pub(crate) const WRITE_BUFFER_KEPT_BYTES_MAX: usize = 256 << 10;
 
-/// Where a connection is in its life.
+/// Where a connection is in its life. An attempt succeeds with the node's greeting.
 ///
 /// ```text
 ///              first attempt succeeds
@@ -43,7 +46,7 @@ pub enum ConnectionState {
         /// Since when.
         since: Instant,
         /// What the last attempt, or the last connection, ended with.
-        kind: io::ErrorKind,
+        cause: Cause,
     },
 }
 
@@ -69,12 +72,20 @@ pub(crate) struct Shared {
     pub(crate) options: ConnectionOptions,
     /// Tells a driver that sleeps between attempts that no handle is left.
     pub(crate) retire: Notify,
+    /// Tells who waits for the end of the first attempt.
+    pub(crate) settle: Notify,
+    /// Whether the present connection's node keeps versions.
+    pub(crate) versions: AtomicBool,
     /// The only lock of a connection. Completions are called after its release.
     pub(crate) inner: Mutex<Inner>,
 }
 
 pub(crate) struct Inner {
     pub(crate) state: ConnectionState,
+    /// Of the present connection.
+    pub(crate) greeting: Option<Greeting>,
+    /// Why there is no connection.
+    pub(crate) failure: Option<Failure>,
     /// Encoded requests that are not yet the session's.
     pub(crate) out: BytesMut,
     /// Requests that the session does not know yet. Those written inline have no bytes in `out` any more.
@@ -97,6 +108,8 @@ impl Shared {
     pub(crate) fn new(address: SocketAddr, options: ConnectionOptions) -> Self {
         let inner = Inner {
             state: ConnectionState::Connecting,
+            greeting: None,
+            failure: None,
             out: BytesMut::new(),
             queued: VecDeque::new(),
             outstanding: 0,
@@ -106,7 +119,14 @@ impl Shared {
             session: None,
             retired: false,
         };
-        Self { address, options, retire: Notify::new(), inner: Mutex::new(inner) }
+        Self {
+            address,
+            options,
+            retire: Notify::new(),
+            settle: Notify::new(),
+            versions: AtomicBool::new(false),
+            inner: Mutex::new(inner),
+        }
     }
 
     /// Accepts a request, or says why not. An accepted one is completed exactly once.
@@ -139,8 +159,8 @@ impl Shared {
         if inner.retired {
             return Err(TransportError::Closed { address, sent: false });
         }
-        if let ConnectionState::Down { kind, .. } = inner.state {
-            return Err(TransportError::Unreachable { address, kind });
+        if let ConnectionState::Down { cause, .. } = inner.state {
+            return Err(TransportError::Unreachable { address, cause });
         }
         if inner.queued.len() >= self.options.queue_max || inner.out.len() >= self.options.queued_bytes_max {
             return Err(TransportError::QueueFull { address });
@@ -148,30 +168,52 @@ impl Shared {
         Ok(())
     }
 
-    /// A connection is there: what waited for it and is still wanted goes first.
-    pub(crate) fn set_up(&self, writer: Arc<OwnedWriteHalf>) {
+    /// A connection is there: what waited for it and is still wanted goes first. Without a writer callers leave all
+    /// writing to the session.
+    pub(crate) fn set_up(&self, writer: Option<Arc<OwnedWriteHalf>>, greeting: Greeting) {
         let mut inner = self.inner.lock();
         inner.drop_unwanted();
         inner.state = ConnectionState::Up;
-        inner.writer = Some(writer);
+        inner.greeting = Some(greeting);
+        inner.failure = None;
+        inner.writer = writer;
         inner.write_blocked = false;
         inner.unwatched = false;
+        self.versions.store(greeting.versions, Ordering::Release);
+        drop(inner);
+        self.settle.notify_waiters();
     }
 
     /// There is no connection: takes what was queued, to be failed.
     #[must_use]
-    pub(crate) fn set_down(&self, since: Instant, kind: io::ErrorKind) -> Abandoned {
+    pub(crate) fn set_down(&self, since: Instant, failure: Failure) -> Abandoned {
         let mut inner = self.inner.lock();
         // An outage lasts from its first failure.
         let since = match inner.state {
             ConnectionState::Down { since, .. } => since,
             _ => since,
         };
-        inner.state = ConnectionState::Down { since, kind };
+        inner.state = ConnectionState::Down { since, cause: failure.cause };
+        inner.greeting = None;
+        inner.failure = Some(failure);
         inner.writer = None;
         inner.session = None;
         inner.outstanding = 0;
-        inner.abandon()
+        self.versions.store(false, Ordering::Release);
+        let abandoned = inner.abandon();
+        drop(inner);
+        self.settle.notify_waiters();
+        abandoned
+    }
+
+    /// Waits until the first attempt to connect is over.
+    pub(crate) async fn settled(&self) {
+        let mut told = pin!(self.settle.notified());
+        // Told of what happens from here on, though not polled yet.
+        told.as_mut().enable();
+        if self.inner.lock().state == ConnectionState::Connecting {
+            told.await;
+        }
     }
 
     /// Ends the connection for good.

@@ -7,7 +7,6 @@ use std::mem;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use evanesce_wire::ReplyDecoder;
@@ -17,15 +16,15 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::cause::Cause;
 use crate::error::{TransportError, Violation};
+use crate::greeting::Greeting;
+use crate::options::after;
 use crate::queue::{Pending, Shared, WRITE_BUFFER_KEPT_BYTES_MAX};
 use crate::stall::{LOOKS_PER_TIMEOUT, Look, StallWatch};
 
 /// One read takes up to this much: some dozens of small replies, one system call.
 const READ_BYTES: usize = 16 << 10;
-
-/// Stands for times beyond the clock's end, which some set to have no limit: longer than any process runs.
-const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 /// Why a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,10 +60,10 @@ pub(crate) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    pub(crate) fn new(shared: &'a Shared, stream: TcpStream) -> Self {
+    pub(crate) fn new(shared: &'a Shared, stream: TcpStream, greeting: Greeting) -> Self {
         let (reader, writer) = stream.into_split();
         let writer = Arc::new(writer);
-        shared.set_up(Arc::clone(&writer));
+        shared.set_up(Some(Arc::clone(&writer)), greeting);
         Self {
             shared,
             reader,
@@ -266,12 +265,12 @@ impl Loss {
     }
 
     /// What later requests are told while there is no connection.
-    pub(crate) fn kind(self) -> io::ErrorKind {
+    pub(crate) fn cause(self) -> Cause {
         match self {
-            Self::Io(kind) => kind,
-            Self::Stalled => io::ErrorKind::TimedOut,
-            Self::Violation(_) => io::ErrorKind::InvalidData,
-            Self::EndOfFile | Self::Retired => io::ErrorKind::ConnectionReset,
+            Self::Io(kind) => Cause::Io(kind),
+            Self::Stalled => Cause::Io(io::ErrorKind::TimedOut),
+            Self::Violation(violation) => Cause::Violation(violation),
+            Self::EndOfFile | Self::Retired => Cause::Io(io::ErrorKind::ConnectionReset),
         }
     }
 }
@@ -288,6 +287,5 @@ fn socket_of(writer: &OwnedWriteHalf) -> &TcpStream {
 }
 
 fn next_look(shared: &Shared) -> Instant {
-    let now = Instant::now();
-    now.checked_add(shared.options.stall_timeout / LOOKS_PER_TIMEOUT).unwrap_or_else(|| now + NEVER)
+    after(Instant::now(), shared.options.stall_timeout / LOOKS_PER_TIMEOUT)
 }

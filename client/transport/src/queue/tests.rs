@@ -1,3 +1,5 @@
+use std::io::ErrorKind;
+
 use evanesce_wire::MetaFlagsBuf;
 use evanesce_wire::reply::Reply;
 use evanesce_wire::request::{MetaDelete, MetaKey};
@@ -46,11 +48,13 @@ async fn request_written_inline_is_abandoned_as_written() {
     let (ours, theirs) = sockets().await;
     let shared = Shared::new(theirs.local_addr().expect("bound"), ConnectionOptions::default());
     let (_reader, writer) = ours.into_split();
-    shared.set_up(Arc::new(writer));
+    shared.set_up(Some(Arc::new(writer)), Greeting { versions: true, clock_ms: None });
+    assert!(shared.versions.load(Ordering::Acquire));
     submit(&shared, 7);
     submit(&shared, 8);
     assert_eq!(&shared.inner.lock().out[..], b"md k O1\r\n", "the second waits for the session");
-    let abandoned = shared.set_down(Instant::now(), io::ErrorKind::ConnectionReset);
+    let abandoned = shared.set_down(Instant::now(), Cause::Io(ErrorKind::ConnectionReset).into());
+    assert!(!shared.versions.load(Ordering::Acquire));
     assert_eq!(abandoned.written.map(|pending| pending.token), Some(7));
     assert_eq!(abandoned.unwritten.iter().map(|pending| pending.token).collect::<Vec<_>>(), [8]);
 }
@@ -60,7 +64,7 @@ async fn request_that_waited_for_a_connection_is_abandoned_as_unwritten() {
     let (_ours, theirs) = sockets().await;
     let shared = Shared::new(theirs.local_addr().expect("bound"), ConnectionOptions::default());
     submit(&shared, 7);
-    let abandoned = shared.set_down(Instant::now(), io::ErrorKind::ConnectionRefused);
+    let abandoned = shared.set_down(Instant::now(), Cause::Io(ErrorKind::ConnectionRefused).into());
     assert!(abandoned.written.is_none());
     assert_eq!(abandoned.unwritten.len(), 1);
 }

@@ -1,5 +1,6 @@
 //! What a connection does when its peer, or its caller, does the wrong thing.
 
+mod arrival;
 mod peer;
 
 use std::time::Duration;
@@ -11,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use peer::{PATIENCE, echo, eventually, get, listen, mg, ms, quick, read_line, value};
+use peer::{PATIENCE, echo, eventually, get, listen, mg, ms, quick, read_line, value, welcome};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn concurrent_calls_each_get_their_own_value() {
@@ -74,7 +75,7 @@ async fn wrong_opaque_closes_the_connection_and_fails_all_in_flight() {
     let (listener, address) = listen().await;
     let connection = Connection::spawn(address, quick());
     let peer = tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await.expect("the client connects");
+        let mut stream = welcome(&listener).await;
         read_line(&mut stream).await;
         read_line(&mut stream).await;
         stream.write_all(b"VA 5 O999\r\nwrong\r\n").await.expect("the client reads");
@@ -93,7 +94,7 @@ async fn wrong_opaque_closes_the_connection_and_fails_all_in_flight() {
 async fn reply_to_no_request_closes_the_connection() {
     let (listener, address) = listen().await;
     let _connection = Connection::spawn(address, quick());
-    let (mut stream, _) = listener.accept().await.expect("the client connects");
+    let mut stream = welcome(&listener).await;
     stream.write_all(b"HD\r\n").await.expect("the client reads");
     assert_eq!(stream.read(&mut [0]).await.expect("the client closes"), 0);
 }
@@ -103,13 +104,13 @@ async fn peer_that_closes_in_mid_reply_fails_the_call_and_is_connected_to_again(
     let (listener, address) = listen().await;
     let connection = Connection::spawn(address, quick());
     let script = async {
-        let (mut stream, _) = listener.accept().await.expect("the client connects");
+        let mut stream = welcome(&listener).await;
         read_line(&mut stream).await;
         stream.write_all(b"VA 10 O1\r\nhalf").await.expect("the client reads");
         drop(stream);
-        listener.accept().await.expect("the client connects again")
+        welcome(&listener).await
     };
-    let (outcome, (mut stream, _)) = tokio::join!(get(&connection, "k", 1, PATIENCE), script);
+    let (outcome, mut stream) = tokio::join!(get(&connection, "k", 1, PATIENCE), script);
     assert_eq!(outcome, Err(TransportError::Closed { address, sent: true }));
     eventually("it is up again", || connection.is_up()).await;
     let script = async {
@@ -124,7 +125,7 @@ async fn peer_that_closes_in_mid_reply_fails_the_call_and_is_connected_to_again(
 async fn silent_peer_is_left_after_the_stall_timeout() {
     let (listener, address) = listen().await;
     let connection = Connection::spawn(address, quick());
-    let (mut stream, _) = listener.accept().await.expect("the client connects");
+    let mut stream = welcome(&listener).await;
     let outcome = get(&connection, "k", 1, PATIENCE).await;
     assert_eq!(outcome, Err(TransportError::Closed { address, sent: true }));
     let mut rest = Vec::new();
@@ -135,7 +136,7 @@ async fn silent_peer_is_left_after_the_stall_timeout() {
 async fn idle_connection_outlives_the_stall_timeout() {
     let (listener, address) = listen().await;
     let connection = Connection::spawn(address, quick());
-    let (mut stream, _) = listener.accept().await.expect("the client connects");
+    let mut stream = welcome(&listener).await;
     eventually("it is up", || connection.is_up()).await;
     let idle = tokio::time::timeout(Duration::from_millis(300), stream.read_u8()).await;
     assert!(idle.is_err(), "the client closed an idle connection or sent something");
@@ -157,7 +158,7 @@ async fn idle_connection_outlives_the_stall_timeout() {
 async fn deadline_passes_and_the_late_reply_is_thrown_away() {
     let (listener, address) = listen().await;
     let connection = Connection::spawn(address, ConnectionOptions::default());
-    let (mut stream, _) = listener.accept().await.expect("the client connects");
+    let mut stream = welcome(&listener).await;
     eventually("it is up", || connection.is_up()).await;
     let outcome = get(&connection, "late", 1, Duration::from_millis(10)).await;
     assert_eq!(outcome, Err(TransportError::Timeout { address, sent: true }));
@@ -182,7 +183,7 @@ async fn node_away_fails_at_once_and_is_used_as_soon_as_it_is_back() {
     assert!(matches!(second, Err(TransportError::Unreachable { .. })), "{second:?}");
     assert!(begun.elapsed() < Duration::from_secs(1));
     let listener = tokio::net::TcpListener::bind(address).await.expect("the port is still free");
-    let (_stream, _) = listener.accept().await.expect("the client connects");
+    let _stream = welcome(&listener).await;
     eventually("it is up", || connection.is_up()).await;
 }
 
@@ -197,7 +198,7 @@ async fn call_given_up_before_the_first_connection_is_never_sent() {
         () = std::future::ready(()) => {}
     }
     let script = async {
-        let (mut stream, _) = listener.accept().await.expect("the client connects");
+        let mut stream = welcome(&listener).await;
         let line = read_line(&mut stream).await;
         stream.write_all(b"EN O2\r\n").await.expect("the client reads");
         line
@@ -219,7 +220,7 @@ async fn full_queue_refuses_and_the_connection_survives() {
     );
     assert!(matches!((one, two), (Err(TransportError::Timeout { .. }), Err(TransportError::Timeout { .. }))));
     assert_eq!(three, Err(TransportError::QueueFull { address }));
-    listener.accept().await.expect("the client connects");
+    welcome(&listener).await;
 }
 
 #[tokio::test]
@@ -244,7 +245,7 @@ async fn oversized_reply_closes_the_connection() {
     let (listener, address) = listen().await;
     let connection = Connection::spawn(address, ConnectionOptions { reply_bytes_max: 1 << 20, ..quick() });
     let script = async {
-        let (mut stream, _) = listener.accept().await.expect("the client connects");
+        let mut stream = welcome(&listener).await;
         read_line(&mut stream).await;
         stream.write_all(b"VA 9000000 O1\r\nxx").await.expect("the client reads");
         stream
@@ -283,7 +284,7 @@ async fn requests_without_replies_are_refused() {
 async fn last_handle_gone_closes_the_connection() {
     let (listener, address) = listen().await;
     let connection = Connection::spawn(address, quick());
-    let (mut stream, _) = listener.accept().await.expect("the client connects");
+    let mut stream = welcome(&listener).await;
     let clone = connection.clone();
     drop(connection);
     let script = async {
@@ -304,7 +305,7 @@ async fn request_queued_behind_a_blocked_write_is_sent() {
     // No timer of the session comes to help.
     let options = ConnectionOptions { stall_timeout: PATIENCE * 10, ..ConnectionOptions::default() };
     let connection = Connection::spawn(address, options);
-    let (mut stream, _) = listener.accept().await.expect("the client connects");
+    let mut stream = welcome(&listener).await;
     eventually("it is up", || connection.is_up()).await;
     // More than the kernel's buffers of both ends hold.
     let large = vec![b'x'; 16 << 20];
@@ -332,7 +333,7 @@ async fn large_values_pass_both_ways_in_pieces() {
     let connection = Connection::spawn(address, ConnectionOptions::default());
     let large = "x".repeat(3 << 20);
     let script = async {
-        let (mut stream, _) = listener.accept().await.expect("the client connects");
+        let mut stream = welcome(&listener).await;
         read_line(&mut stream).await;
         let reply = format!("VA {} O1\r\n{large}\r\n", large.len());
         stream.write_all(reply.as_bytes()).await.expect("the client reads");

@@ -51,6 +51,9 @@ async fn serve(mut stream: TcpStream) {
 }
 
 fn answer(request: &Request<'_>, output: &mut Vec<u8>) {
+    if matches!(request, Request::MetaNoopVersions) {
+        return output.extend_from_slice(b"MN\r\n");
+    }
     let Request::MetaGet(get) = request else { panic!("only mg is asked here: {request:?}") };
     let key = &get.key.bytes;
     let opaque = get.flags.get(b'O').expect("every mg has an opaque");
@@ -59,6 +62,19 @@ fn answer(request: &Request<'_>, output: &mut Vec<u8>) {
     output.extend_from_slice(b"\r\n");
     output.extend_from_slice(key);
     output.extend_from_slice(b"\r\n");
+}
+
+/// Takes the next connection and answers its greeting, as a memcached server would.
+pub(crate) async fn welcome(listener: &TcpListener) -> TcpStream {
+    welcome_with(listener, "MN\r\n").await
+}
+
+/// Takes the next connection and answers its greeting so.
+pub(crate) async fn welcome_with(listener: &TcpListener, answer: &str) -> TcpStream {
+    let (mut stream, _) = listener.accept().await.expect("the client connects");
+    assert_eq!(read_line(&mut stream).await, "mn V\r\n");
+    stream.write_all(answer.as_bytes()).await.expect("the client reads");
+    stream
 }
 
 /// Reads until a request line has come.
