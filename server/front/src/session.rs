@@ -9,7 +9,6 @@ use std::task::{Context, Poll};
 use evanesce_wire::encode::error_line;
 use evanesce_wire::request::Request;
 use evanesce_wire::{Refusal, binary};
-use tokio::io::AsyncWriteExt;
 use tokio_util::io::poll_read_buf;
 
 use crate::input::{Input, Need};
@@ -323,7 +322,11 @@ impl<IO: Peer, S: Service> Session<IO, S> {
 /// Tells the peer that nothing more will come, then discards what it still sends, within limits: closing with bytes
 /// unread would reset the connection, and the peer might never see the last line.
 pub(crate) async fn linger<IO: Peer>(stream: &mut IO, slot: &Slot) -> io::Result<()> {
-    stream.shutdown().await?;
+    poll_fn(|cx| match Pin::new(&mut *stream).poll_shutdown(cx) {
+        Poll::Pending => poll_linger(slot, cx),
+        told @ Poll::Ready(_) => told,
+    })
+    .await?;
     let mut discarded = 0;
     while discarded < LINGER_BYTES_MAX {
         match poll_fn(|cx| poll_discard(stream, slot, cx)).await? {
@@ -339,11 +342,13 @@ fn poll_discard<IO: Peer>(stream: &mut IO, slot: &Slot, cx: &mut Context<'_>) ->
     let read = poll_read_buf(Pin::new(stream), cx, kit.read_buffer());
     slot.worker.pool.take_back(kit);
     match read {
-        Poll::Pending => {
-            slot.wait(Phase::Lingering, cx.waker()).map_or_else(|e| Poll::Ready(Err(e)), |()| Poll::Pending)
-        }
+        Poll::Pending => poll_linger(slot, cx),
         ready @ Poll::Ready(_) => ready,
     }
+}
+
+fn poll_linger<T>(slot: &Slot, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+    slot.wait(Phase::Lingering, cx.waker()).map_or_else(|error| Poll::Ready(Err(error)), |()| Poll::Pending)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Sessions over streams in memory, with time moved by hand.
 
 mod binary;
+mod ends;
 
 use std::cell::{Cell, RefCell};
 use std::num::NonZeroUsize;
