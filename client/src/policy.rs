@@ -2,9 +2,13 @@
 
 mod allowance;
 mod breaker;
+#[cfg_attr(not(test), expect(dead_code, reason = "wired when reads hedge"))]
+mod hedge;
 mod held_up;
 mod latch;
 mod miss_fallback;
+#[cfg_attr(not(test), expect(dead_code, reason = "wired when reads hedge"))]
+mod round_trips;
 
 pub(crate) use breaker::Breaker;
 pub(crate) use held_up::held_up;

@@ -9,17 +9,23 @@ const TOKENS_MAX: f64 = 1000.0;
 pub(crate) struct TokenAllowance {
     share: f64,
     tokens: f64,
+    most: f64,
 }
 
 impl TokenAllowance {
     /// An allowance of `share` extra requests for each ordinary one; it starts full.
     pub(crate) fn new(share: f64) -> Self {
-        Self { share, tokens: if share > 0.0 { TOKENS_MAX } else { 0.0 } }
+        Self::with_most(share, TOKENS_MAX)
+    }
+
+    /// The same, with at most `most` extra requests at once after a quiet time.
+    pub(crate) fn with_most(share: f64, most: f64) -> Self {
+        Self { share, tokens: if share > 0.0 { most } else { 0.0 }, most }
     }
 
     /// This many ordinary requests were made.
     pub(crate) fn earn(&mut self, requests: u64) {
-        self.tokens = (self.tokens + self.share * requests as f64).min(TOKENS_MAX);
+        self.tokens = (self.tokens + self.share * requests as f64).min(self.most);
     }
 
     /// Whether one extra request may be made now.
