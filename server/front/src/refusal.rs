@@ -4,6 +4,12 @@ use std::io;
 
 use rustls::{CertificateError, Error as TlsError};
 
+/// The first byte of whoever speaks TLS: a record of the handshake.
+pub(crate) const HANDSHAKE_RECORD: u8 = 0x16;
+
+/// The first byte of what that record brings.
+const CLIENT_HELLO: u8 = 1;
+
 /// Why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HandshakeRefusal {
@@ -15,11 +21,12 @@ pub(crate) enum HandshakeRefusal {
     Protocol,
     TimedOut,
     Gone,
+    PlainPort,
 }
 
 impl HandshakeRefusal {
     /// All of them, in the order in which they are counted.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::PlainText,
         Self::NoCertificate,
         Self::ExpiredCertificate,
@@ -28,6 +35,7 @@ impl HandshakeRefusal {
         Self::Protocol,
         Self::TimedOut,
         Self::Gone,
+        Self::PlainPort,
     ];
 
     /// From what tokio-rustls, or the deadline, says.
@@ -64,6 +72,7 @@ impl HandshakeRefusal {
             Self::Protocol => "protocol",
             Self::TimedOut => "timed_out",
             Self::Gone => "gone",
+            Self::PlainPort => "plain_port",
         }
     }
 
@@ -78,6 +87,7 @@ impl HandshakeRefusal {
             Self::Protocol => "evanesce_tls_refused_protocol",
             Self::TimedOut => "evanesce_tls_refused_timed_out",
             Self::Gone => "evanesce_tls_refused_gone",
+            Self::PlainPort => "evanesce_tls_refused_plain_port",
         }
     }
 
@@ -96,8 +106,17 @@ impl HandshakeRefusal {
             }
             Self::TimedOut => "the peer did not finish the handshake in time",
             Self::Gone => "the peer went away during the handshake",
+            Self::PlainPort => {
+                "the peer speaks TLS, which this port does not: give it a tls:// place, or turn TLS off in the client"
+            }
         }
     }
+}
+
+/// Whether a connection that begins with these bytes speaks TLS: the head of a record, of the handshake and of any
+/// version, and in it the greeting of a client. No request of memcached's begins so.
+pub(crate) fn is_greeting(input: &[u8]) -> bool {
+    matches!(input, [HANDSHAKE_RECORD, 3, 0..=4, _, _, CLIENT_HELLO, ..])
 }
 
 #[cfg(test)]

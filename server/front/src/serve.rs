@@ -13,15 +13,12 @@ use tokio::sync::SemaphorePermit;
 use crate::accept::{Arrival, Stream};
 use crate::connection::{Ended, Endpoints};
 use crate::peer::Peer;
-use crate::refusal::HandshakeRefusal;
+use crate::refusal::{HANDSHAKE_RECORD, HandshakeRefusal};
 use crate::service::Service;
 use crate::session::{Session, linger};
 use crate::slot::{Phase, Slot};
 use crate::tls::{Tls, Unshaken, handshake};
 use crate::worker::{Permit, Worker};
-
-/// The first byte of whoever speaks TLS: a record of the handshake.
-const HANDSHAKE_RECORD: u8 = 0x16;
 
 /// What somebody is told who does not speak TLS where that is wanted.
 const SPEAKS_TLS: &[u8] = b"CLIENT_ERROR this port speaks TLS only\r\n";
@@ -195,7 +192,8 @@ pub(crate) fn poll_on<T>(
     }
 }
 
-fn refuse(slot: &Slot, refusal: HandshakeRefusal) {
+/// Counts and logs it.
+pub(crate) fn refuse(slot: &Slot, refusal: HandshakeRefusal) {
     let worker = &slot.worker;
     worker.mine().refused_handshake(refusal);
     if let Some(unsaid) = worker.hush.may_say(worker.now()) {

@@ -16,7 +16,9 @@ use crate::intake::{BatchEnd, INPUT_EXHAUSTED, Intake};
 use crate::output::Output;
 use crate::peer::Peer;
 use crate::pool::{Kit, READ_BUFFER_BYTES};
+use crate::refusal::{HandshakeRefusal, is_greeting};
 use crate::reply_buffer::ReplyBuffer;
+use crate::serve::refuse;
 use crate::service::{Flow, Service};
 use crate::slot::{Held, Phase, Slot};
 use crate::worker::Worker;
@@ -32,6 +34,9 @@ const TURNS_MAX: u32 = 8;
 /// Bytes discarded from a connection that was refused for good or ended by a drain, so that its peer can read what was
 /// sent before: more than the buffers of both ends' kernels hold.
 const LINGER_BYTES_MAX: usize = 16 << 20;
+
+/// What somebody is told who speaks TLS where plain text is wanted.
+const SPEAKS_NO_TLS: &str = "CLIENT_ERROR this port speaks no TLS";
 
 /// How often a connection that waits for memory to hold a request may make others close: each time some of it is free,
 /// unless others were faster.
@@ -89,7 +94,7 @@ impl<IO: Peer, S: Service> Session<IO, S> {
     ///
     /// The connection broke, stalled or exceeded a budget.
     pub(crate) async fn run(mut self, must_authenticate: bool) -> io::Result<()> {
-        let mut next = if must_authenticate { self.prove().await? } else { Next::Read { missing: 1 } };
+        let mut next = self.begin(must_authenticate).await?;
         loop {
             match next {
                 Next::Read { .. } if poll_fn(|cx| self.poll_fill(cx)).await? == Filled::End => break,
@@ -110,6 +115,30 @@ impl<IO: Peer, S: Service> Session<IO, S> {
         }
         poll_fn(|cx| self.poll_part(cx)).await;
         Ok(())
+    }
+
+    /// Waits for the first bytes, and for a peer that must authenticate to have done so.
+    async fn begin(&mut self, must_authenticate: bool) -> io::Result<Next> {
+        self.is_proving = must_authenticate;
+        let since = self.worker().now();
+        if poll_fn(|cx| self.poll_fill(cx)).await? == Filled::End {
+            return Ok(Next::Close);
+        }
+        if IO::KEEPS_BYTES_MAX == 0 && self.kit.as_ref().is_some_and(|kit| is_greeting(&kit.read)) {
+            return self.refuse_tls().await;
+        }
+        if must_authenticate { self.prove(since).await } else { Ok(Next::Again) }
+    }
+
+    /// Who speaks TLS here would wait for an answer that makes sense.
+    #[cold]
+    async fn refuse_tls(&mut self) -> io::Result<Next> {
+        refuse(&self.slot, HandshakeRefusal::PlainPort);
+        if let Some(kit) = &mut self.kit {
+            error_line(kit.replies.buf(), SPEAKS_NO_TLS);
+        }
+        poll_fn(|cx| self.poll_flush(cx)).await?;
+        Ok(Next::Linger)
     }
 
     /// Tells the peer that nothing more will come, where what lies between has a word for that. It is not waited for.

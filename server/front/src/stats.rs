@@ -62,7 +62,8 @@ pub struct FrontStats {
 
 impl FrontStats {
     /// Handshakes of TLS that were refused or given up, each by the label of its reason: `plain_text`,
-    /// `no_certificate`, `expired_certificate`, `foreign_certificate`, `peer_refused`, `protocol`, `timed_out`, `gone`.
+    /// `no_certificate`, `expired_certificate`, `foreign_certificate`, `peer_refused`, `protocol`, `timed_out`, `gone`,
+    /// and `plain_port` for TLS where plain text is spoken.
     pub fn tls_refusals(&self) -> impl Iterator<Item = (&'static str, u64)> {
         HandshakeRefusal::ALL.into_iter().map(HandshakeRefusal::label).zip(self.tls_refused)
     }

@@ -13,19 +13,14 @@ use crate::session::{Filled, Next, Session};
 pub(crate) const PROOF_MAX: Duration = Duration::from_secs(30);
 
 impl<IO: Peer, S: Service> Session<IO, S> {
-    /// Serves nothing until the peer has authenticated.
+    /// Serves nothing until the peer, which is there since then, has authenticated. Its first bytes have come.
     ///
     /// # Errors
     ///
     /// The connection broke, or its peer took too long.
-    pub(super) async fn prove(&mut self) -> io::Result<Next> {
-        let since = self.worker().now();
+    pub(super) async fn prove(&mut self, since: Duration) -> io::Result<Next> {
         let mut gate = Gate::default();
-        self.is_proving = true;
         loop {
-            if poll_fn(|cx| self.poll_fill(cx)).await? == Filled::End {
-                return Ok(Next::Close);
-            }
             let mut kit = self.kit.take().unwrap_or_else(|| self.slot.worker.pool.lend());
             let bytes = self.input.take(&mut kit);
             let (verdict, consumed) = self.judge(&mut gate, &bytes, kit.replies.buf());
@@ -50,6 +45,9 @@ impl<IO: Peer, S: Service> Session<IO, S> {
                     return Err(io::ErrorKind::TimedOut.into());
                 }
                 Verdict::Waits { .. } => {}
+            }
+            if poll_fn(|cx| self.poll_fill(cx)).await? == Filled::End {
+                return Ok(Next::Close);
             }
         }
     }

@@ -91,6 +91,24 @@ fn certificate_of_the_authority_comes_in_and_all_others_are_refused_by_reason() 
 }
 
 #[test]
+fn tls_is_refused_and_counted_where_plain_text_is_spoken() {
+    let place = Place::new();
+    let running = place.with_passwords(&["127.0.0.1:0", "127.0.0.1:0?auth=off"]);
+    let mut count = 0;
+    for address in running.local_addrs() {
+        count += 2;
+        ask(&mut connect_tls(*address, &place.client(None)), b"mn\r\n", 4).unwrap_err();
+        eventually("it is counted", || refusals(&running.stats()) == [("plain_port", count - 1)]);
+        let mut peer = connect(*address);
+        peer.write_all(b"\x16\x03\x01\x02\x00\x01\x00").unwrap();
+        assert_eq!(rest(&mut peer), "CLIENT_ERROR this port speaks no TLS\r\n");
+        eventually("it is counted", || refusals(&running.stats()) == [("plain_port", count)]);
+    }
+    assert_eq!((running.stats().requests, running.stats().refused_requests), (0, 0));
+    eventually("none", || running.stats().curr_connections == 0);
+}
+
+#[test]
 fn refused_handshakes_leave_nothing_behind() {
     let place = Place::new();
     let running = place.mutual();
