@@ -9,11 +9,13 @@
 //!                     -> Process       one child, ended with its guard; RSS, signals
 //!                     -> servers       memcached, a node, `evanesce up`, each waited for
 //!                     -> Raw           bytes in, bytes out over TCP
+//!                     -> golden        transcripts of another server, recorded and replayed
 //!                     -> eventually    the one bounded wait
 //! ```
 //!
 //! The suites, each with a script `run` that builds what it needs (`--short` for CI): `tests/conformance`,
-//! `tests/hostile`, `tests/cluster`. `tests/tests/tidy` holds the style of the tree and runs under `cargo test`.
+//! `tests/hostile`, `tests/cluster`. `tests/tests/tidy` holds the style of the tree and `tests/tests/golden` the node to what the
+//! newest memcached was recorded to answer; both run under `cargo test`.
 //!
 //! ```
 //! use evanesce_tests::{Deadline, eventually};
@@ -27,6 +29,8 @@
 //! assert_eq!(found.expect("it takes three tries"), 3);
 //! ```
 
+mod bytes;
+pub mod golden;
 mod process;
 mod programs;
 mod raw;
@@ -34,6 +38,7 @@ mod servers;
 mod up;
 mod wait;
 
+pub use bytes::{bytes_of, shown};
 pub use process::{Process, kill_reported, rss_bytes};
 pub use programs::Programs;
 pub use raw::{Raw, Received};

@@ -49,8 +49,6 @@ pub const INVALID_OR_DUPLICATE_FLAG: &str = "CLIENT_ERROR invalid or duplicate f
 pub const TOO_MANY_FLAGS: &str = "CLIENT_ERROR options flags are too long";
 /// A meta flag whose number is none.
 pub const BAD_TOKEN: &str = "CLIENT_ERROR bad token in command line format";
-/// A mode of more or less than one letter.
-pub const MODE_LENGTH: &str = "CLIENT_ERROR incorrect length for M token";
 /// A mode that `ms` does not know.
 pub const INVALID_MS_MODE: &str = "CLIENT_ERROR invalid mode for ms M token";
 /// A mode that `ma` does not know.

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 
 use crate::encode;
 use crate::error_lines::{
-    BAD_FORMAT, BAD_TOKEN, DUPLICATE_FLAG, INVALID_FLAG, INVALID_INITIAL, INVALID_META_DELTA, MODE_LENGTH,
+    BAD_FORMAT, BAD_TOKEN, DUPLICATE_FLAG, INVALID_FLAG, INVALID_INITIAL, INVALID_META_DELTA,
     OPAQUE_TOO_LONG, TOO_MANY_FLAGS,
 };
 use crate::exptime::Exptime;
@@ -175,19 +175,32 @@ impl Meaning {
             if count == words_max {
                 return Err(TOO_MANY_FLAGS);
             }
-            // Below the letters there is no flag: it is told as such.
-            let bit = if letter < 64 { 0 } else { 1 << (letter & 63) };
-            if letter >= 127 || seen & bit != 0 {
-                return Err(DUPLICATE_FLAG);
+            if let Err(fault) = meaning.see(&mut seen, letter, token) {
+                let too_many = flags.iter().nth(words_max).is_some();
+                return Err(if too_many { TOO_MANY_FLAGS } else { fault });
             }
-            seen |= bit;
-            meaning.take(letter, token)?;
         }
         match meaning.fault {
             Some(fault) => Err(fault),
             None if meaning.opaque_too_long => Err(OPAQUE_TOO_LONG),
             None => Ok(meaning),
         }
+    }
+
+    #[inline]
+    fn see(&mut self, seen: &mut u64, letter: u8, token: &[u8]) -> Result<(), &'static str> {
+        match letter {
+            // What memcached's splitting into words takes for flags.
+            b'A'..=b'z' => {}
+            b'0'..=b'9' => return Err(INVALID_FLAG),
+            _ => return Err(BAD_FORMAT),
+        }
+        let bit = 1 << (letter & 63);
+        if *seen & bit != 0 {
+            return Err(DUPLICATE_FLAG);
+        }
+        *seen |= bit;
+        self.take(letter, token)
     }
 
     #[inline]
@@ -202,25 +215,26 @@ impl Meaning {
             b'O' if token.len() > OPAQUE_BYTES_MAX => self.opaque_too_long = true,
             // Asked for in the answer, or a hint to a proxy: nothing to understand.
             b'k' | b'O' | b's' | b't' | b'c' | b'f' | b'h' | b'l' | b'P' | b'L' => {}
-            b'T' => self.touch = self.checked(token::i64(token), BAD_TOKEN).map(Exptime),
-            b'N' => self.vivify = self.checked(token::i64(token), BAD_TOKEN).map(Exptime),
-            b'R' => self.recache_below = self.checked(token::i64(token), BAD_TOKEN),
-            b'C' => self.compare = self.checked(token::u64(token), BAD_TOKEN),
-            b'E' => self.cas_override = self.checked(token::u64(token), BAD_TOKEN),
-            b'F' => match token::client_flags(token) {
+            b'T' => self.touch = self.checked(token::plain_i64(token), BAD_TOKEN).map(Exptime),
+            b'N' => self.vivify = self.checked(token::plain_i64(token), BAD_TOKEN).map(Exptime),
+            b'R' => self.recache_below = self.checked(token::plain_i64(token), BAD_TOKEN),
+            b'C' => self.compare = self.checked(token::plain_u64(token), BAD_TOKEN),
+            // 0 is none, as in memcached: the item gets a token of the server's.
+            b'E' => {
+                self.cas_override = self.checked(token::plain_u64(token), BAD_TOKEN).filter(|&cas| cas != 0);
+            }
+            b'F' => match token::plain_u64(token).and_then(|flags| u32::try_from(flags).ok()) {
                 Some(flags) => self.client_flags = flags,
                 None => _ = self.fault.get_or_insert(BAD_FORMAT),
             },
-            b'J' => self.initial = self.checked(token::u64(token), INVALID_INITIAL).unwrap_or(0),
-            b'D' => self.delta = self.checked(token::u64(token), INVALID_META_DELTA),
+            b'J' => self.initial = self.checked(token::plain_u64(token), INVALID_INITIAL).unwrap_or(0),
+            b'D' => self.delta = self.checked(token::plain_u64(token), INVALID_META_DELTA),
             // Ours: with a token the version of a write, without one a question.
             b'V' if token.is_empty() => {}
             b'V' => self.version = self.checked(token::u64(token), BAD_TOKEN),
             b'r' => self.repair = true,
-            b'M' => match token {
-                [mode] => self.mode = Some(*mode),
-                _ => self.fault = Some(MODE_LENGTH),
-            },
+            // Further bytes are not looked at; none at all is no mode, which the command tells.
+            b'M' => self.mode = Some(token.first().copied().unwrap_or(b' ')),
             _ => return Err(INVALID_FLAG),
         }
         Ok(())

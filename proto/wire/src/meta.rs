@@ -7,7 +7,8 @@ use bytes::BytesMut;
 use crate::decoder::{Line, ValueHeader};
 use crate::encode;
 use crate::error_lines::{
-    BAD_FORMAT, ERROR_DECODING_KEY, INVALID_MA_MODE, INVALID_MS_MODE, INVALID_OR_DUPLICATE_FLAG, Refusal,
+    BAD_FORMAT, ERROR_DECODING_KEY, INVALID_MA_MODE, INVALID_MS_MODE, INVALID_OR_DUPLICATE_FLAG,
+    OPAQUE_TOO_LONG, Refusal,
 };
 use crate::flags::Meaning;
 use crate::limits::{KEY_BYTES_MAX, META_WORDS_MAX};
@@ -230,10 +231,12 @@ pub(crate) fn decode_delete(text: &[u8]) -> Result<Request<'_>, Refusal> {
 
 /// `ma <key> <flags>*`
 pub(crate) fn decode_arithmetic(text: &[u8]) -> Result<Request<'_>, Refusal> {
-    let (key, flags) = key_and_flags(text)?;
-    // memcached tells any fault here by one line.
+    // memcached tells any fault of a key and its flags by one line, but for an opaque.
     let fault = Refusal::loud(INVALID_OR_DUPLICATE_FLAG);
-    let meaning = Meaning::read(flags, FLAGS_MAX).map_err(|_| fault)?;
+    let told = |told| if told == OPAQUE_TOO_LONG { Refusal::loud(told) } else { fault };
+    let too_long = |text: &[u8]| token::word_end(token::trim(text)) > KEY_BYTES_MAX;
+    let (key, flags) = key_and_flags(text).map_err(|none| if too_long(text) { fault } else { none })?;
+    let meaning = Meaning::read(flags, FLAGS_MAX).map_err(told)?;
     let key = read_key(key, meaning.base64).map_err(|_| fault)?;
     MetaArithmetic::understood(key, flags, &meaning).map(Request::MetaArithmetic)
 }
@@ -242,7 +245,7 @@ pub(crate) fn decode_arithmetic(text: &[u8]) -> Result<Request<'_>, Refusal> {
 #[inline]
 pub(crate) fn decode_set(mut text: &[u8]) -> Line<'_> {
     let key = token::next(&mut text);
-    let Some(bytes) = storage::value_bytes(token::next(&mut text)) else {
+    let Some(bytes) = storage::meta_value_bytes(token::next(&mut text)) else {
         return Refusal::loud(BAD_FORMAT).into();
     };
     match read_set(key, MetaFlags(token::trim(text))) {

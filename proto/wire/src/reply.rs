@@ -255,6 +255,6 @@ impl MetaReply {
     }
 
     fn number(&self, letter: u8) -> Option<u64> {
-        token::written(self.token(letter)?)
+        token::plain_u64(self.token(letter)?)
     }
 }

@@ -136,7 +136,7 @@ impl ReplyDecoder {
         if !(3..=4).contains(&count) {
             return Err(unexpected(&input[..end]));
         }
-        let header = (token::written(words[1]), token::written(words[2]), token::written(words[3]));
+        let header = (token::plain_u64(words[1]), token::plain_u64(words[2]), token::plain_u64(words[3]));
         let (key_bytes, with_cas) = (words[0].len(), count == 4);
         let (Some(flags), Some(bytes), cas) = header else { return Err(unexpected(&input[..end])) };
         if with_cas && cas.is_none() {
@@ -188,7 +188,7 @@ impl ReplyDecoder {
         let mut rest = &line[2..];
         let word = token::next(&mut rest);
         let flags_start = line.len() - rest.len();
-        let Some(bytes) = token::written(word) else { return Err(unexpected(line)) };
+        let Some(bytes) = token::plain_u64(word) else { return Err(unexpected(line)) };
         let Some((line, data)) = self.take_value(input, end, bytes)? else { return Ok(Step::Short) };
         let flags = rest_of(&line, flags_start);
         Ok(Step::Done(Reply::Meta(MetaReply { status, value: Some(data), flags })))
@@ -243,7 +243,7 @@ fn line_reply(line: &Bytes) -> Result<Reply, ReplyError> {
     if line.starts_with(b"VERSION ") {
         return Ok(Reply::Version(line.slice(8..)));
     }
-    if let Some(number) = token::written(token::trim(line)) {
+    if let Some(number) = token::plain_u64(token::trim(line)) {
         return Ok(Reply::Number(number));
     }
     error_reply(line).ok_or_else(|| unexpected(line))

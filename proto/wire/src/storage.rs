@@ -83,7 +83,17 @@ fn header<'a>(words: [&'a [u8]; 4], mode: SetMode, noreply: bool) -> Option<Valu
 /// The length of a value, when it may be announced at all.
 #[inline]
 pub(crate) fn value_bytes(word: &[u8]) -> Option<usize> {
-    let bytes = token::i64(word)?;
+    announced(token::i64(word)?)
+}
+
+/// The same of `ms`.
+#[inline]
+pub(crate) fn meta_value_bytes(word: &[u8]) -> Option<usize> {
+    announced(token::plain_i64(word)?)
+}
+
+#[inline]
+fn announced(bytes: i64) -> Option<usize> {
     if bytes > VALUE_BYTES_ANNOUNCED_MAX {
         return None;
     }

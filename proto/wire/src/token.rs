@@ -105,10 +105,17 @@ pub(crate) fn u64(word: &[u8]) -> Option<u64> {
     }
 }
 
-/// Reads an unsigned number of 64 bits as a server writes it: digits and nothing else.
+/// Reads an unsigned number of 64 bits of digits and nothing else: as a server writes it, and as newer memcached reads
+/// those of meta commands.
 #[inline]
-pub(crate) fn written(word: &[u8]) -> Option<u64> {
+pub(crate) fn plain_u64(word: &[u8]) -> Option<u64> {
     if word.iter().all(u8::is_ascii_digit) { u64(word) } else { None }
+}
+
+/// Reads a signed number of 64 bits of digits, perhaps a minus, and nothing else.
+#[inline]
+pub(crate) fn plain_i64(word: &[u8]) -> Option<i64> {
+    if word.strip_prefix(b"-").unwrap_or(word).iter().all(u8::is_ascii_digit) { i64(word) } else { None }
 }
 
 /// Reads client flags. What is above 32 bits is cut off, as memcached 1.6.18 does.
@@ -193,6 +200,14 @@ mod tests {
         assert_eq!(i64(b"9223372036854775807"), Some(i64::MAX));
         assert_eq!(i64(b"9223372036854775808"), None);
         assert_eq!(client_flags(b"4294967296"), Some(0));
+    }
+
+    #[test]
+    fn numbers_of_meta_commands_have_digits_alone() {
+        assert_eq!((plain_u64(b"05"), plain_i64(b"-5"), plain_i64(b"05")), (Some(5), Some(-5), Some(5)));
+        for other in [&b""[..], b"+5", b"5\t", b"\t5", b"0x5", b"-"] {
+            assert_eq!((plain_u64(other), plain_i64(other)), (None, None), "{other:?}");
+        }
     }
 
     #[test]

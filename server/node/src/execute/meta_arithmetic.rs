@@ -15,7 +15,8 @@ pub(super) fn execute(request: &MetaArithmetic<'_>, context: &Context<'_>, out: 
         key: &request.key.bytes,
         direction: arithmetic::direction(request.direction),
         delta: request.delta,
-        initial: request.vivify.map(|exptime| (request.initial, resolve(exptime))),
+        // The item is made, then touched.
+        initial: request.vivify.map(|exptime| (request.initial, resolve(request.touch.unwrap_or(exptime)))),
         touch: request.touch.map(resolve),
         compare: request.compare,
         cas_override: request.cas_override,

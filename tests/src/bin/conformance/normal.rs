@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use evanesce_tests::shown;
+
 /// The CAS tokens that one server showed in one case, numbered by first sight.
 #[derive(Debug, Default)]
 pub(crate) struct Tokens {
@@ -96,19 +98,6 @@ fn debug_field(word: &str, tokens: &mut Tokens) -> Option<String> {
         "exp" | "la" | "cls" | "size" => Some(format!("{name}=~")),
         _ => None,
     }
-}
-
-/// Longest run shown whole: values of a megabyte are named by length and ends.
-const SHOWN_BYTES_MAX: usize = 400;
-
-/// Bytes as one printable text.
-pub(crate) fn shown(bytes: &[u8]) -> String {
-    if bytes.len() > SHOWN_BYTES_MAX {
-        let (start, end) = (&bytes[..40], &bytes[bytes.len() - 40..]);
-        let sum = bytes.iter().fold(0_u64, |sum, &byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
-        return format!("{}...({} bytes, sum {sum:x})...{}", shown(start), bytes.len(), shown(end));
-    }
-    bytes.escape_ascii().to_string()
 }
 
 #[cfg(test)]

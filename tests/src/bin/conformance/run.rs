@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::net::{Shutdown, SocketAddr};
 
-use evanesce_tests::{Raw, Received, pause};
+use evanesce_tests::{Raw, Received, bytes_of, pause, shown};
 
-use crate::normal::{Tokens, normal, shown};
-use crate::script::{Case, Script, Step, bytes_of};
+use crate::normal::{Tokens, normal};
+use crate::script::{Case, Script, Step};
 
 /// A server and its name in `applies`.
 #[derive(Debug, Clone)]
