@@ -2,6 +2,8 @@
 
 mod allowance;
 mod breaker;
+#[cfg_attr(not(test), expect(dead_code, reason = "wired when requests are limited"))]
+mod concurrency;
 #[cfg_attr(not(test), expect(dead_code, reason = "wired when reads hedge"))]
 mod hedge;
 mod held_up;
