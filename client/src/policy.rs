@@ -11,6 +11,8 @@ mod latch;
 mod miss_fallback;
 #[cfg_attr(not(test), expect(dead_code, reason = "wired when reads hedge"))]
 mod round_trips;
+#[cfg_attr(not(test), expect(dead_code, reason = "wired when fallbacks go by latency"))]
+mod zone_order;
 
 pub(crate) use breaker::Breaker;
 pub(crate) use held_up::held_up;
