@@ -1,5 +1,6 @@
-//! The way to a connection: TCP, authentication, greeting.
+//! The way to a connection: TCP, TLS, authentication, greeting.
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
@@ -7,20 +8,46 @@ use crate::cause::{Cause, Failure, Stage};
 use crate::greeting::{Greeting, authenticate, greet};
 use crate::options::after;
 use crate::queue::Shared;
+use crate::stream::Plain;
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
+
+/// A stream that may carry requests, and what the node said.
+pub(crate) enum Arrival {
+    /// In TCP alone.
+    Plain(Plain, Greeting),
+    /// In TLS.
+    #[cfg(feature = "tls")]
+    Tls(Tls, Greeting),
+}
 
 /// Connects, and does all that comes before the first request, within the time to connect.
 ///
 /// # Errors
 ///
 /// What failed.
-pub(crate) async fn arrive(shared: &Shared) -> Result<(TcpStream, Greeting), Failure> {
+pub(crate) async fn arrive(shared: &Shared) -> Result<Arrival, Failure> {
     let due = after(Instant::now(), shared.options.connect_timeout);
     let mut stream = within(due, Stage::Connect, connect(shared)).await?;
-    if let Some(credentials) = &shared.options.credentials {
-        within(due, Stage::Authentication, authenticate(&mut stream, credentials)).await?;
+    #[cfg(feature = "tls")]
+    if let Some(handshake) = &shared.handshake {
+        let mut tls = within(due, Stage::Tls, handshake.shake(stream)).await?;
+        let greeting = introduce(shared, &mut tls.stream, due).await?;
+        return Ok(Arrival::Tls(tls, greeting));
     }
-    let greeting = within(due, Stage::Greeting, greet(&mut stream)).await?;
-    Ok((stream, greeting))
+    let greeting = introduce(shared, &mut stream, due).await?;
+    Ok(Arrival::Plain(Plain::new(stream), greeting))
+}
+
+/// What is the same inside of TLS and outside.
+async fn introduce<S>(shared: &Shared, stream: &mut S, due: Instant) -> Result<Greeting, Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    if let Some(credentials) = &shared.options.credentials {
+        within(due, Stage::Authentication, authenticate(stream, credentials)).await?;
+    }
+    within(due, Stage::Greeting, greet(stream)).await
 }
 
 async fn connect(shared: &Shared) -> Result<TcpStream, Failure> {

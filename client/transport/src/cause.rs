@@ -19,7 +19,7 @@ pub enum Cause {
     #[error("{0}; check that the node runs and listens there")]
     Io(io::ErrorKind),
     /// [`ConnectionOptions::connect_timeout`](crate::ConnectionOptions::connect_timeout) passed first.
-    #[error("{0} took too long; check whether the node is frozen or overloaded")]
+    #[error("{0} took too long; check whether the node is frozen, overloaded, or speaks something else")]
     TimedOut(Stage),
     /// The node closed the connection before it could be used.
     #[error("the node closed the connection at {0}; check whether TLS is wanted there, or a certificate")]
@@ -71,7 +71,7 @@ pub struct Failure {
 }
 
 impl Cause {
-    /// The nearest kind of the standard library.
+    /// The nearest kind of error of the standard library.
     #[must_use]
     pub fn kind(self) -> io::ErrorKind {
         match self {
@@ -120,6 +120,10 @@ impl Failure {
 
     /// What an error of the stream at this stage means.
     pub(crate) fn of_io(stage: Stage, error: &io::Error) -> Self {
+        #[cfg(feature = "tls")]
+        if let Some(cause) = crate::tls::cause_of(error) {
+            return Self::new(cause, &error.to_string());
+        }
         let cause = match error.kind() {
             io::ErrorKind::UnexpectedEof => Cause::Closed(stage),
             kind => Cause::Io(kind),

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
-use crate::arrival::arrive;
+use crate::arrival::{Arrival, arrive};
 use crate::cause::{Cause, Failure};
 use crate::error::TransportError;
 use crate::greeting::Greeting;
 use crate::queue::{Abandoned, Shared};
 use crate::session::{Loss, Session, fail};
+use crate::stream::Stream;
 
 /// Runs until the last handle is gone. Whatever ends it, its runtime's end included, no request stays unanswered.
 pub(crate) fn drive(shared: Arc<Shared>) -> impl Future<Output = ()> {
@@ -51,10 +51,14 @@ impl Driver {
             arrival = arrive(&shared) => arrival,
         };
         match arrival {
-            Ok((stream, greeting)) => {
+            Ok(arrival) => {
                 self.told = None;
                 metrics::counter!("evanesce_transport_connections_opened_total").increment(1);
-                serve(&shared, stream, greeting).await
+                match arrival {
+                    Arrival::Plain(stream, greeting) => serve(&shared, stream, greeting).await,
+                    #[cfg(feature = "tls")]
+                    Arrival::Tls(stream, greeting) => serve(&shared, stream, greeting).await,
+                }
             }
             Err(failure) => {
                 self.report(&failure);
@@ -89,7 +93,7 @@ impl Drop for Driver {
     }
 }
 
-async fn serve(shared: &Shared, stream: TcpStream, greeting: Greeting) -> bool {
+async fn serve(shared: &Shared, stream: impl Stream, greeting: Greeting) -> bool {
     let mut session = Session::new(shared, stream, greeting);
     let loss = session.run().await;
     let answered = session.has_answered();

@@ -59,8 +59,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let io = |error: std::io::Error| Failure::of_io(stage, &error);
-    stream.write_all(request).await.map_err(io)?;
-    stream.flush().await.map_err(io)?;
+    // A node that lets us go before it was asked may have said why, so an error here is not the last word.
+    let _ = write(stream, request).await;
     let mut decoder = ReplyDecoder::new();
     let mut input = BytesMut::with_capacity(READ_BYTES);
     loop {
@@ -74,6 +74,11 @@ where
             None => {}
         }
     }
+}
+
+async fn write<S: AsyncWrite + Unpin>(stream: &mut S, request: &[u8]) -> std::io::Result<()> {
+    stream.write_all(request).await?;
+    stream.flush().await
 }
 
 fn admitted(reply: &Reply) -> Result<(), Failure> {

@@ -56,6 +56,9 @@ mod options;
 mod queue;
 mod session;
 mod stall;
+mod stream;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub use cause::{Cause, Failure, Stage};
 pub use completion::Completion;
@@ -65,3 +68,7 @@ pub use error::{Fault, TransportError, Unsupported, Violation};
 pub use greeting::Greeting;
 pub use options::ConnectionOptions;
 pub use queue::ConnectionState;
+#[cfg(feature = "tls")]
+pub use rustls::RootCertStore;
+#[cfg(feature = "tls")]
+pub use tls::{InvalidTls, TlsOptions};

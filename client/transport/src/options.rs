@@ -6,6 +6,8 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::time::Instant;
 
 use crate::credentials::Credentials;
+#[cfg(feature = "tls")]
+use crate::tls::TlsOptions;
 
 /// A loopback or same-zone handshake takes well under a millisecond; a second leaves room for one lost SYN.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -35,7 +37,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(1);
 const NEVER: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 /// Limits and times of one connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ConnectionOptions {
     /// How long one attempt to connect may take, TLS, authentication and greeting included. Default 1 s.
     pub connect_timeout: Duration,
@@ -54,6 +56,9 @@ pub struct ConnectionOptions {
     pub backoff_min: Duration,
     /// The largest delay, before jitter. Default 1 s.
     pub backoff_max: Duration,
+    /// How to speak TLS with the node. Default none: plain TCP.
+    #[cfg(feature = "tls")]
+    pub tls: Option<TlsOptions>,
     /// Who we are, for nodes that want a password. Default none.
     pub credentials: Option<Credentials>,
 }
@@ -69,6 +74,8 @@ impl Default for ConnectionOptions {
             reply_bytes_max: REPLY_BYTES_MAX,
             backoff_min: BACKOFF_MIN,
             backoff_max: BACKOFF_MAX,
+            #[cfg(feature = "tls")]
+            tls: None,
             credentials: None,
         }
     }

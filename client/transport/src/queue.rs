@@ -22,6 +22,8 @@ use crate::error::{TransportError, Unsupported};
 use crate::greeting::Greeting;
 use crate::opaque::Opaque;
 use crate::options::ConnectionOptions;
+#[cfg(feature = "tls")]
+use crate::tls::Handshake;
 
 /// A write buffer that grew beyond this for large items is given back once it is empty.
 pub(crate) const WRITE_BUFFER_KEPT_BYTES_MAX: usize = 256 << 10;
@@ -70,6 +72,9 @@ pub(crate) struct Abandoned {
 pub(crate) struct Shared {
     pub(crate) address: SocketAddr,
     pub(crate) options: ConnectionOptions,
+    /// With nodes that speak TLS.
+    #[cfg(feature = "tls")]
+    pub(crate) handshake: Option<Handshake>,
     /// Tells a driver that sleeps between attempts that no handle is left.
     pub(crate) retire: Notify,
     /// Tells who waits for the end of the first attempt.
@@ -121,6 +126,8 @@ impl Shared {
         };
         Self {
             address,
+            #[cfg(feature = "tls")]
+            handshake: options.tls.as_ref().map(|tls| Handshake::new(tls, address)),
             options,
             retire: Notify::new(),
             settle: Notify::new(),

@@ -1,19 +1,15 @@
-//! One TCP connection while it lasts: writes what callers queued, matches replies with requests.
+//! One connection while it lasts: writes what callers queued, matches replies with requests.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::mem;
-use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use evanesce_wire::ReplyDecoder;
 use evanesce_wire::reply::Reply;
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::cause::Cause;
@@ -22,6 +18,7 @@ use crate::greeting::Greeting;
 use crate::options::after;
 use crate::queue::{Pending, Shared, WRITE_BUFFER_KEPT_BYTES_MAX};
 use crate::stall::{LOOKS_PER_TIMEOUT, Look, StallWatch};
+use crate::stream::Stream;
 
 /// One read takes up to this much: some dozens of small replies, one system call.
 const READ_BYTES: usize = 16 << 10;
@@ -41,11 +38,10 @@ pub(crate) enum Loss {
     Violation(Violation),
 }
 
-pub(crate) struct Session<'a> {
+pub(crate) struct Session<'a, S> {
     shared: &'a Shared,
-    reader: OwnedReadHalf,
-    writer: Arc<OwnedWriteHalf>,
-    /// Bytes taken from the queue, not yet taken by the socket.
+    stream: S,
+    /// Bytes taken from the queue, not yet taken by the stream.
     unwritten: BytesMut,
     write_blocked: bool,
     input: BytesMut,
@@ -59,15 +55,12 @@ pub(crate) struct Session<'a> {
     watching: bool,
 }
 
-impl<'a> Session<'a> {
-    pub(crate) fn new(shared: &'a Shared, stream: TcpStream, greeting: Greeting) -> Self {
-        let (reader, writer) = stream.into_split();
-        let writer = Arc::new(writer);
-        shared.set_up(Some(Arc::clone(&writer)), greeting);
+impl<'a, S: Stream> Session<'a, S> {
+    pub(crate) fn new(shared: &'a Shared, stream: S, greeting: Greeting) -> Self {
+        shared.set_up(stream.inline_writer(), greeting);
         Self {
             shared,
-            reader,
-            writer,
+            stream,
             unwritten: BytesMut::new(),
             write_blocked: false,
             input: BytesMut::new(),
@@ -89,11 +82,6 @@ impl<'a> Session<'a> {
     /// Whether the peer has answered anything: only then it counts as back.
     pub(crate) fn has_answered(&self) -> bool {
         self.replies > 0
-    }
-
-    /// What waits for a reply that will not come.
-    pub(crate) fn take_unanswered(&mut self) -> VecDeque<Pending> {
-        mem::take(&mut self.in_flight)
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Loss> {
@@ -138,18 +126,9 @@ impl<'a> Session<'a> {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.unwritten.is_empty() {
-            let socket: &TcpStream = self.writer.as_ref().as_ref();
-            match socket.try_write(&self.unwritten) {
-                Ok(written) => self.unwritten.advance(written),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.set_write_blocked(true);
-                    ready!(socket_of(&self.writer).poll_write_ready(cx))?;
-                }
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
-        self.set_write_blocked(false);
+        let written = self.stream.poll_write_all(cx, &mut self.unwritten);
+        self.set_write_blocked(written.is_pending());
+        ready!(written)?;
         if self.unwritten.capacity() > WRITE_BUFFER_KEPT_BYTES_MAX {
             self.unwritten = BytesMut::new();
         }
@@ -168,8 +147,7 @@ impl<'a> Session<'a> {
         loop {
             self.input
                 .reserve(self.decoder.missing().min(self.shared.options.reply_bytes_max).max(READ_BYTES));
-            let read = pin!(self.reader.read_buf(&mut self.input)).poll(cx);
-            match ready!(read) {
+            match ready!(self.stream.poll_read(cx, &mut self.input)) {
                 Ok(0) => return Poll::Ready(Loss::EndOfFile),
                 Ok(_) => {}
                 Err(error) => return Poll::Ready(Loss::Io(error.kind())),
@@ -247,8 +225,15 @@ impl<'a> Session<'a> {
     }
 }
 
+impl<S> Session<'_, S> {
+    /// What waits for a reply that will not come.
+    pub(crate) fn take_unanswered(&mut self) -> VecDeque<Pending> {
+        mem::take(&mut self.in_flight)
+    }
+}
+
 /// Runs when the session's runtime goes away in the middle.
-impl Drop for Session<'_> {
+impl<S> Drop for Session<'_, S> {
     fn drop(&mut self) {
         fail(self.take_unanswered(), TransportError::Closed { address: self.shared.address, sent: true });
     }
@@ -280,10 +265,6 @@ pub(crate) fn fail(requests: impl IntoIterator<Item = Pending>, error: Transport
     for pending in requests {
         pending.target.complete(pending.token, Err(error));
     }
-}
-
-fn socket_of(writer: &OwnedWriteHalf) -> &TcpStream {
-    writer.as_ref()
 }
 
 fn next_look(shared: &Shared) -> Instant {
