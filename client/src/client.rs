@@ -7,12 +7,14 @@ use bytes::Bytes;
 use evanesce_topology::Topology;
 use evanesce_transport::ConnectionState;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::builder::ClientBuilder;
-use crate::core::{Core, HOME_WRITES_MAX};
+use crate::core::{Core, HOME_WRITES_MAX, TIMEOUT_MAX};
 use crate::key::KeyError;
 use crate::namespace::Namespace;
 use crate::op::{Arithmetic, CompareAndSet, Delete, Get, GetAndTouch, GetForCas, GetMany, Set, Store, Touch};
+use crate::repair::{RepairsDropped, drain_all};
 use crate::ttl::Ttl;
 use crate::view::{Raw, Whole};
 
@@ -93,12 +95,32 @@ impl Client {
     }
 
     /// Closes the client and all its clones: new operations fail, those under way end, connections close with them.
-    pub async fn close(&self) {
+    ///
+    /// Replicas that have missed writes are given them first, for as long as a write may take. Returns how many are
+    /// left, which such a replica will not have until something is read or written again, or nodes reconcile.
+    pub async fn close(&self) -> usize {
         let core = &self.root.core;
-        core.close();
+        let cluster = core.close();
         #[cfg(feature = "discovery")]
         drop(core.watch.lock().take());
         wait_for_home_writes(&core.home_writes).await;
+        let deadline = Instant::now() + core.settings.write_timeout.min(TIMEOUT_MAX);
+        match cluster {
+            Some(cluster) => drain_all(core, &cluster, deadline).await,
+            None => core.repairs.lock().len(),
+        }
+    }
+
+    /// Writes that some replica has missed and does not have yet; they are sent when it is back.
+    #[must_use]
+    pub fn repairs_pending(&self) -> usize {
+        self.root.core.repairs.lock().len()
+    }
+
+    /// Missed writes given up for lack of room since the client was made, by node.
+    #[must_use]
+    pub fn repairs_dropped(&self) -> Vec<RepairsDropped> {
+        self.root.core.repairs.lock().dropped()
     }
 
     /// Reads a value. A miss is `None`.

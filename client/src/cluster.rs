@@ -9,6 +9,7 @@ use evanesce_transport::ConnectionOptions;
 use tokio::time::Instant;
 
 use crate::member::{Link, Member};
+use crate::repair::NodeId;
 
 /// One epoch.
 pub(crate) struct Cluster {
@@ -77,6 +78,21 @@ impl Cluster {
     pub(crate) fn owner(&self, group: usize, hash: KeyHash) -> Option<&Arc<Member>> {
         let owner = self.placement.owner(group, hash)?;
         self.members[owner.group].get(owner.node)
+    }
+
+    /// The node of this name, if it is there.
+    pub(crate) fn member(&self, id: &NodeId) -> Option<&Arc<Member>> {
+        self.members[self.group(&id.group)?].iter().find(|member| member.name == id.node)
+    }
+
+    /// The position of the server group of this name.
+    pub(crate) fn group(&self, name: &str) -> Option<usize> {
+        self.placement.topology().groups.iter().position(|group| group.name == name)
+    }
+
+    /// All nodes.
+    pub(crate) fn members(&self) -> impl Iterator<Item = &Arc<Member>> {
+        self.members.iter().flatten()
     }
 
     fn links(&self) -> HashMap<SocketAddr, Arc<Link>> {

@@ -1,20 +1,25 @@
 //! What all handles of a client share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
-use evanesce_topology::Topology;
+use evanesce_topology::{PlacementError, Topology};
 use evanesce_transport::ConnectionOptions;
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::cluster::Cluster;
 use crate::metrics::Metrics;
 use crate::policy::{LatchPolicy, MissFallback};
+use crate::repair::{NodeId, Repair, RepairQueue, wake};
+use crate::skew::align_clock;
 use crate::ttl::Ttl;
+use crate::version::VersionClock;
 
 /// Changes decided at home that may be under way at once: each is a task with a key and a value, so this bounds what
 /// callers that give up can leave behind.
@@ -34,6 +39,7 @@ pub(crate) struct Settings {
     pub(crate) latch: LatchPolicy,
     pub(crate) ttl: Ttl,
     pub(crate) miss_fallback_share: f64,
+    pub(crate) repair_bytes_max: usize,
     pub(crate) connection: ConnectionOptions,
 }
 
@@ -43,12 +49,18 @@ pub(crate) struct Core {
     pub(crate) home_writes: Arc<Semaphore>,
     /// `None` once closed.
     cluster: ArcSwapOption<Cluster>,
+    /// Stamps writes.
+    pub(crate) clock: VersionClock,
+    /// What replicas have missed. Lock order: alone.
+    pub(crate) repairs: Mutex<RepairQueue>,
+    /// Whether a task sees to the repairs.
+    pub(crate) repairing: AtomicBool,
     /// Lock order: alone.
     miss_fallback: Mutex<MissFallback>,
     /// Reads that `miss_fallback` does not know of yet: counted apart, so that hits take no lock.
     reads: AtomicU64,
     /// Held while a topology is put in force, and by `close`.
-    swap: Mutex<bool>,
+    closed: Mutex<bool>,
     /// Follows the topology while the client lives.
     #[cfg(feature = "discovery")]
     pub(crate) watch: Mutex<Option<evanesce_membership::TopologyWatch>>,
@@ -60,9 +72,12 @@ impl Core {
             metrics: Metrics::register(&settings.cluster),
             home_writes: Arc::new(Semaphore::new(HOME_WRITES_MAX)),
             cluster: ArcSwapOption::empty(),
+            clock: VersionClock::new(rand::random()),
+            repairs: Mutex::new(RepairQueue::new(settings.repair_bytes_max)),
+            repairing: AtomicBool::new(false),
             miss_fallback: Mutex::new(MissFallback::new(settings.miss_fallback_share)),
             reads: AtomicU64::new(0),
-            swap: Mutex::new(false),
+            closed: Mutex::new(false),
             settings,
             #[cfg(feature = "discovery")]
             watch: Mutex::new(None),
@@ -74,31 +89,67 @@ impl Core {
         self.cluster.load_full()
     }
 
-    /// Puts a topology in force. One that breaks its rules, or has no node, is refused and the present one stays.
-    pub(crate) fn put(&self, topology: Arc<Topology>) -> Result<(), evanesce_topology::PlacementError> {
-        let closed = self.swap.lock();
-        if *closed {
-            return Ok(());
-        }
-        let before = self.cluster.load_full();
-        if topology.groups.iter().all(|group| group.nodes.is_empty()) && before.is_some() {
-            warn!(cluster = %topology.cluster, epoch = topology.epoch.0, "refused a topology without nodes");
-            return Ok(());
-        }
-        let epoch = topology.epoch;
-        let zone = &self.settings.zone;
-        let cluster = Cluster::new(topology, zone, &self.settings.connection, before.as_deref())?;
-        info!(cluster = %self.settings.cluster, epoch = epoch.0, groups = cluster.groups(), "topology in force");
-        self.metrics.epoch.set(epoch.0 as f64);
-        self.cluster.store(Some(Arc::new(cluster)));
+    /// Puts a topology in force, once its new nodes are connected or known to be away, since what a node is sent depends
+    /// on what it says first. One that breaks its rules, or has no node, is refused and the present one stays.
+    pub(crate) async fn adopt(&self, topology: Arc<Topology>) -> Result<(), PlacementError> {
+        let Some(cluster) = self.prepare(topology)? else { return Ok(()) };
+        join_all(cluster.members().map(|member| member.link.connection.settled())).await;
+        self.install(&cluster);
+        align_clock(self, &cluster, Instant::now() + TIMEOUT_MAX).await;
         Ok(())
     }
 
+    /// Starts to connect to the nodes that are new; `None` when the topology is not to be used.
+    fn prepare(&self, topology: Arc<Topology>) -> Result<Option<Arc<Cluster>>, PlacementError> {
+        let before = self.cluster.load_full();
+        if *self.closed.lock() {
+            return Ok(None);
+        }
+        if topology.groups.iter().all(|group| group.nodes.is_empty()) && before.is_some() {
+            warn!(cluster = %topology.cluster, epoch = topology.epoch.0, "refused a topology without nodes");
+            return Ok(None);
+        }
+        let zone = &self.settings.zone;
+        let cluster = Cluster::new(topology, zone, &self.settings.connection, before.as_deref())?;
+        Ok(Some(Arc::new(cluster)))
+    }
+
+    fn install(&self, cluster: &Arc<Cluster>) {
+        let closed = self.closed.lock();
+        if *closed {
+            return;
+        }
+        for member in cluster.members() {
+            member.link.note_greeting();
+        }
+        let epoch = cluster.placement().topology().epoch.0;
+        info!(cluster = %self.settings.cluster, epoch, groups = cluster.groups(), "topology in force");
+        self.metrics.epoch.set(epoch as f64);
+        self.cluster.store(Some(Arc::clone(cluster)));
+    }
+
     /// Ends it. Operations under way hold their cluster and finish.
-    pub(crate) fn close(&self) {
-        let mut closed = self.swap.lock();
+    pub(crate) fn close(&self) -> Option<Arc<Cluster>> {
+        let mut closed = self.closed.lock();
         *closed = true;
-        self.cluster.store(None);
+        self.cluster.swap(None)
+    }
+
+    /// `node` has missed this write: it gets it once it is back.
+    pub(crate) fn missed(self: &Arc<Self>, node: NodeId, repair: Repair) {
+        let given_up = self.repairs.lock().put(node, repair);
+        self.metrics.repairs_dropped.increment(given_up);
+        wake(self);
+    }
+
+    /// Publishes how many writes are missing somewhere. Returns whether any is.
+    pub(crate) fn show_repairs(&self) -> bool {
+        let repairs = self.repairs.lock();
+        let (pending, bytes) = (repairs.len(), repairs.bytes());
+        drop(repairs);
+        self.metrics.repairs_pending.set(pending as f64);
+        self.metrics.repair_bytes.set(bytes as f64);
+        pending > 0
     }
 
     pub(crate) fn count_reads(&self, reads: u64) {

@@ -100,6 +100,9 @@ pub enum NodeError {
     /// The node could not: its `SERVER_ERROR`.
     #[error("it could not: {0}")]
     Failed(String),
+    /// The write's version is too far ahead of the node's clock.
+    #[error("its clock is more than 5 s behind the write's: check the clocks of both machines")]
+    ClockRefused,
     /// A reply that does not fit the request.
     #[error("it sent a reply that does not fit")]
     Unexpected,
@@ -166,7 +169,7 @@ impl NodeError {
             Self::Transport(error) => error.maybe_applied(),
             // "out of memory" and the like come after the old item was dropped.
             Self::Failed(_) | Self::Unexpected => true,
-            Self::Refused(_) | Self::NoNode => false,
+            Self::Refused(_) | Self::ClockRefused | Self::NoNode => false,
         }
     }
 
@@ -176,6 +179,7 @@ impl NodeError {
         match self {
             Self::Transport(error) => error.fault(),
             Self::Refused(_) => Fault::Caller,
+            Self::ClockRefused => Fault::Us,
             Self::Failed(_) | Self::Unexpected | Self::NoNode => Fault::Peer,
         }
     }

@@ -28,7 +28,7 @@ pub(crate) async fn follow(
         let tried = tried(discoveries, &watch);
         return Err(ConnectError::NoTopology { cluster: cluster.clone(), timeout: patience, tried });
     };
-    core.put(first)?;
+    core.adopt(first).await?;
     *core.watch.lock() = Some(watch);
     tokio::spawn(put_each(Arc::downgrade(core), topologies));
     Ok(())
@@ -39,7 +39,7 @@ async fn put_each(core: Weak<Core>, mut topologies: Receiver<Option<Arc<Topology
     while topologies.changed().await.is_ok() {
         let topology = topologies.borrow_and_update().clone();
         let (Some(core), Some(topology)) = (core.upgrade(), topology) else { continue };
-        if let Err(fault) = core.put(topology) {
+        if let Err(fault) = core.adopt(topology).await {
             error!(cluster = %core.settings.cluster, %fault, "refused a topology that breaks its rules");
         }
     }

@@ -23,9 +23,10 @@ use crate::member::Member;
 use crate::outcome::Written;
 use crate::policy::LatchPolicy;
 use crate::read::ReadPlan;
-use crate::request::{Change, Done, Want, read_done, with_change};
+use crate::request::{Change, Done, Stamp, Want, with_change};
 use crate::spread::{SpreadPlan, spread};
 use crate::ttl::Ttl;
+use crate::version::Version;
 
 /// What a node says of arithmetic on a value that is no number.
 const NON_NUMERIC: &str = "cannot increment or decrement non-numeric value";
@@ -52,6 +53,14 @@ pub(crate) struct Decided {
 struct Verdict {
     done: Done,
     number: Option<u64>,
+    /// What it stamped the change with; `None` when it keeps no versions.
+    version: Option<Version>,
+}
+
+/// What the other server groups get, and its version.
+struct Outcome {
+    change: Change,
+    version: Option<Version>,
 }
 
 /// Runs to its end even when the caller goes away in the middle: a result that one zone has is owed to the others.
@@ -105,22 +114,23 @@ async fn ask_home(cluster: &Cluster, key: &Key, plan: &ReadPlan) -> Result<Optio
 
 async fn decide_and_spread(
     core: &Arc<Core>,
-    cluster: &Cluster,
+    cluster: &Arc<Cluster>,
     write: HomeWrite,
 ) -> Result<Decided, WriteError> {
     let deadline = Instant::now() + write.timeout.min(TIMEOUT_MAX);
     let (home, verdict) = decide(core, cluster, &write, deadline).await?;
-    let Verdict { done, number } = verdict;
+    let Verdict { done, number, version } = verdict;
     if done != Done::Yes {
         return Ok(Decided { done, number, written: Written::default() });
     }
-    let Some(change) = result(core, cluster, home, &write, deadline).await? else {
+    let Some(outcome) = result(core, cluster, home, &write, version, deadline).await? else {
         // It is gone again: whoever deleted it told the others.
-        let written = Written { acked: 1, ..Written::default() };
+        let written = Written { acked: 1, version, ..Written::default() };
         return Ok(Decided { done, number, written });
     };
-    let plan =
-        SpreadPlan { key: &write.key, change: &change, latch: write.latch, deadline, done_in: Some(home) };
+    let Outcome { change, version } = outcome;
+    let HomeWrite { key, latch, .. } = write;
+    let plan = SpreadPlan { key, change, version, latch, deadline, done_in: Some(home) };
     let written = spread(core, cluster, plan).await?.written;
     Ok(Decided { done, number, written })
 }
@@ -132,19 +142,19 @@ async fn result(
     cluster: &Cluster,
     home: usize,
     write: &HomeWrite,
+    version: Option<Version>,
     deadline: Instant,
-) -> Result<Option<Change>, WriteError> {
+) -> Result<Option<Outcome>, WriteError> {
     if let Change::Store { mode: SetMode::Set | SetMode::Add | SetMode::Replace, .. } = &write.change {
-        return Ok(Some(as_set(write.change.clone())));
+        return Ok(Some(Outcome { change: as_set(write.change.clone()), version }));
     }
     let hash = cluster.placement().key_hash(write.key.as_bytes());
     let member = cluster.owner(home, hash).expect("the home zone has just answered from this topology");
     let plan = ReadPlan::new(core, Want::Item, deadline.saturating_duration_since(Instant::now()));
     match member.get(&write.key, &plan, deadline).await {
         Ok(found) => Ok(found.map(|item| {
-            let exptime = item.ttl.map_or(Ttl::Never, Ttl::After).exptime(Core::now());
-            let Item { value, flags, .. } = item;
-            Change::Store { mode: SetMode::Set, value, flags, exptime, compare: None }
+            let version = item.version;
+            Outcome { change: as_it_is(item), version }
         })),
         Err(cause) => {
             core.metrics.write_failures.increment(1);
@@ -191,18 +201,19 @@ impl Member {
     async fn change(&self, write: &HomeWrite, deadline: Instant) -> Result<Verdict, NodeError> {
         let opaque = self.link.next_opaque();
         let connection = &self.link.connection;
-        let outcome = with_change(&write.key, &write.change, opaque, |request| {
+        let stamp = if connection.speaks_versions() { Stamp::Told } else { Stamp::Without };
+        let outcome = with_change(&write.key, &write.change, stamp, opaque, |request| {
             connection.start_call(request, deadline)
         });
         let reply = match self.link.judge(outcome.await) {
             Err(NodeError::Refused(line)) if line == NON_NUMERIC => {
-                return Ok(Verdict { done: Done::NotANumber, number: None });
+                return Ok(Verdict { done: Done::NotANumber, number: None, version: None });
             }
             reply => reply?,
         };
         let digits = reply.value.as_deref().and_then(|value| std::str::from_utf8(value).ok());
         let number = digits.and_then(|digits| digits.trim_ascii_end().parse().ok());
-        Ok(Verdict { done: read_done(&reply)?, number })
+        Ok(Verdict { done: Done::of(&reply)?, number, version: reply.version().map(Version) })
     }
 }
 
@@ -220,6 +231,13 @@ fn as_set(change: Change) -> Change {
         }
         other => other,
     }
+}
+
+/// A set of the item as a node has it, which expires when it does.
+pub(crate) fn as_it_is(item: Item) -> Change {
+    let exptime = item.ttl.map_or(Ttl::Never, Ttl::remaining).exptime(Core::now());
+    let Item { value, flags, .. } = item;
+    Change::Store { mode: SetMode::Set, value, flags, exptime, compare: None }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::error::ReadError;
+use crate::version::Version;
 
 /// A hit, whole.
 ///
@@ -17,10 +18,12 @@ pub struct Item {
     pub value: Bytes,
     /// The writer's flags.
     pub flags: u32,
-    /// The CAS token of the replica that answered. Other replicas have their own.
+    /// The CAS token of the replica that answered. Where versions are kept it is the version, and the same everywhere.
     pub cas: u64,
     /// What remains of its life; `None` when it does not expire.
     pub ttl: Option<Duration>,
+    /// The version, from a node that keeps them.
+    pub version: Option<Version>,
 }
 
 /// What a bulk read found. Each key asked for is in exactly one of the three, in the order asked, as often as asked.

@@ -34,7 +34,7 @@ pub enum KeyError {
 }
 
 /// A checked key with its namespace.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Key {
     wire: Bytes,
     prefix_bytes: usize,

@@ -20,7 +20,7 @@
 //!     |
 //!  op/*                                  one operation a file, each a builder
 //!     |
-//!  read, read_many, spread, home         who is asked, in which order, and when it is enough
+//!  read, read_many, spread, home, repair who is asked, in which order, and when it is enough
 //!     |            \
 //!  cluster, member  policy/*             nodes of the present epoch; pure decisions
 //!     |
@@ -62,10 +62,20 @@
 //! | latch | `Local` | [`ClientBuilder::latch`], namespace, operation |
 //! | TTL | 15 min | [`ClientBuilder::ttl`], namespace, operation |
 //! | reads that fall back after a miss | up to 20 %, while at least 5 % of them find something | [`ClientBuilder::miss_fallback`] |
+//! | writes kept for replicas that missed them | 64 MiB; sets are given up before deletes | [`ClientBuilder::repair_queue_bytes`] |
 //! | breaker of a node | opens at 5 errors in 1 s; probes after 100 ms, doubling to 5 s | |
 //! | waiting for the first topology | 5 s | [`ClientBuilder::connect_timeout`] |
 //! | connecting, stall of a connection | 1 s each | [`ClientBuilder::connection`] |
 //! | requests queued, in flight, for each node | 4096 each | [`ClientBuilder::connection`] |
+//!
+//! # Versions and repair
+//!
+//! Every set and delete is stamped with a [`Version`] that all replicas share: of two writes of a key the larger stays,
+//! in whatever order they arrive. A write that lost says so ([`Written::superseded_by`]), and that is no error. A replica
+//! that missed a write gets it once it is back, from a queue of this client; [`Client::close`] empties it as far as it
+//! can. A replica that misses a read is given the item of the zone that had it. When this machine's clock differs by more than
+//! half a second from most nodes', theirs is used. Servers that keep no versions, such as memcached, get plain
+//! writes, and nothing is repaired.
 //!
 //! # Expiry
 //!
@@ -88,7 +98,9 @@
 //! Through the `metrics` facade, each with the label `cluster`: `evanesce_client_reads_total` (`outcome`: `hit`,
 //! `miss`, `error`), `evanesce_client_fallbacks_total` (`reason`: `error`, `miss`),
 //! `evanesce_client_miss_fallback_hits_total`, `evanesce_client_replica_writes_total` (`outcome`: `acked`, `failed`),
-//! `evanesce_client_write_failures_total`, `evanesce_client_topology_epoch`.
+//! `evanesce_client_write_failures_total`, `evanesce_client_superseded_total`, `evanesce_client_repairs_total`
+//! (`outcome`: `done`, `superseded`, `refused`, `dropped`), `evanesce_client_repairs_pending`,
+//! `evanesce_client_repair_bytes`, `evanesce_client_read_repairs_total`, `evanesce_client_topology_epoch`.
 
 mod builder;
 mod client;
@@ -109,11 +121,14 @@ mod outcome;
 mod policy;
 mod read;
 mod read_many;
+mod repair;
 mod request;
+mod skew;
 mod spread;
 mod static_nodes;
 mod ttl;
 mod typed;
+mod version;
 mod view;
 
 pub use builder::ClientBuilder;
@@ -129,7 +144,9 @@ pub use key::KeyError;
 pub use namespace::Namespace;
 pub use outcome::{ArithmeticOutcome, CompareAndSetOutcome, Deleted, StoreOutcome, Touched, Written};
 pub use policy::{LatchPolicy, LatchPolicyError};
+pub use repair::RepairsDropped;
 pub use static_nodes::{StaticNodes, StaticNodesError};
 pub use ttl::Ttl;
 pub use typed::Typed;
+pub use version::Version;
 pub use view::{Decoded, Raw, View, Whole};

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::error::{Attempt, NodeError};
 use crate::policy::Breaker;
+use crate::repair::NodeId;
 
 /// A node in its place.
 #[derive(Debug)]
@@ -27,9 +28,16 @@ pub(crate) struct Link {
     pub(crate) connection: Connection,
     health: Health,
     opaque: AtomicU64,
+    /// It was seen to keep no versions.
+    no_versions: AtomicBool,
 }
 
 impl Member {
+    /// Which node it is, whatever its address.
+    pub(crate) fn id(&self) -> NodeId {
+        NodeId { group: self.group.clone(), node: self.name.clone() }
+    }
+
     /// An attempt at this node that failed.
     pub(crate) fn attempt(&self, cause: NodeError) -> Attempt {
         Attempt { zone: self.zone.clone(), node: self.name.clone(), cause }
@@ -42,6 +50,7 @@ impl Link {
             connection: Connection::spawn(address, options),
             health: Health::default(),
             opaque: AtomicU64::new(0),
+            no_versions: AtomicBool::new(false),
         }
     }
 
@@ -53,6 +62,19 @@ impl Link {
     /// Whether a read may go to the node. While it is ill, true once for each probe.
     pub(crate) fn admit(&self, now: Instant) -> bool {
         self.health.calm.load(Ordering::Relaxed) || self.health.breaker.lock().admit(now)
+    }
+
+    /// Whether the node keeps versions, as far as is known: while it is away, whether it did.
+    pub(crate) fn keeps_versions(&self) -> bool {
+        self.note_greeting();
+        !self.no_versions.load(Ordering::Relaxed)
+    }
+
+    /// Remembers what the node said when it was connected to.
+    pub(crate) fn note_greeting(&self) {
+        if let Some(greeting) = self.connection.greeting() {
+            self.no_versions.store(!greeting.versions, Ordering::Relaxed);
+        }
     }
 
     /// Whether nobody should wait for this node in particular: it is away, or does not answer.

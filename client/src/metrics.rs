@@ -10,6 +10,17 @@ const FALLBACKS: &str = "evanesce_client_fallbacks_total";
 const MISS_FALLBACK_HITS: &str = "evanesce_client_miss_fallback_hits_total";
 /// Replica writes, by `outcome`: `acked`, `failed`.
 const REPLICA_WRITES: &str = "evanesce_client_replica_writes_total";
+/// Writes that a replica had missed, by `outcome`: `done`, `superseded` by something newer there, `refused` by the node,
+/// `dropped` for lack of room.
+const REPAIRS: &str = "evanesce_client_repairs_total";
+/// Writes that some replica has missed and does not have yet.
+const REPAIRS_PENDING: &str = "evanesce_client_repairs_pending";
+/// Bytes that they take.
+const REPAIR_BYTES: &str = "evanesce_client_repair_bytes";
+/// Items copied to a replica that missed a read, from the one that had it.
+const READ_REPAIRS: &str = "evanesce_client_read_repairs_total";
+/// Writes that a replica knew something newer for.
+const SUPERSEDED: &str = "evanesce_client_superseded_total";
 /// Writes that did not meet their latch policy.
 const WRITE_FAILURES: &str = "evanesce_client_write_failures_total";
 /// The epoch in force.
@@ -26,6 +37,14 @@ pub(crate) struct Metrics {
     pub(crate) replica_acks: Counter,
     pub(crate) replica_failures: Counter,
     pub(crate) write_failures: Counter,
+    pub(crate) repairs_done: Counter,
+    pub(crate) repairs_superseded: Counter,
+    pub(crate) repairs_refused: Counter,
+    pub(crate) repairs_dropped: Counter,
+    pub(crate) repairs_pending: Gauge,
+    pub(crate) repair_bytes: Gauge,
+    pub(crate) read_repairs: Counter,
+    pub(crate) superseded: Counter,
     pub(crate) epoch: Gauge,
 }
 
@@ -44,6 +63,14 @@ impl Metrics {
             replica_acks: labelled(REPLICA_WRITES, "outcome", "acked"),
             replica_failures: labelled(REPLICA_WRITES, "outcome", "failed"),
             write_failures: plain(WRITE_FAILURES),
+            repairs_done: labelled(REPAIRS, "outcome", "done"),
+            repairs_superseded: labelled(REPAIRS, "outcome", "superseded"),
+            repairs_refused: labelled(REPAIRS, "outcome", "refused"),
+            repairs_dropped: labelled(REPAIRS, "outcome", "dropped"),
+            repairs_pending: gauge!(REPAIRS_PENDING, "cluster" => cluster.to_owned()),
+            repair_bytes: gauge!(REPAIR_BYTES, "cluster" => cluster.to_owned()),
+            read_repairs: plain(READ_REPAIRS),
+            superseded: plain(SUPERSEDED),
             epoch: gauge!(EPOCH, "cluster" => cluster.to_owned()),
         }
     }
@@ -55,5 +82,13 @@ fn describe() {
     describe_counter!(MISS_FALLBACK_HITS, "fallbacks after a miss that found the item");
     describe_counter!(REPLICA_WRITES, "writes to single replicas, by outcome: acked, failed");
     describe_counter!(WRITE_FAILURES, "writes that did not meet their latch policy");
+    describe_counter!(
+        REPAIRS,
+        "writes that a replica had missed, by outcome: done, superseded, refused, dropped"
+    );
+    describe_gauge!(REPAIRS_PENDING, "writes that some replica has missed and does not have yet");
+    describe_gauge!(REPAIR_BYTES, "bytes that the writes which some replica has missed take");
+    describe_counter!(READ_REPAIRS, "items copied to a replica that missed a read");
+    describe_counter!(SUPERSEDED, "writes that a replica knew something newer for");
     describe_gauge!(EPOCH, "epoch of the topology in force");
 }

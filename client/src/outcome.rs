@@ -1,5 +1,7 @@
 //! What writes answer.
 
+use crate::version::Version;
+
 /// How far a write came by the time its latch policy was met. Counts server groups that are read and written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
@@ -10,6 +12,19 @@ pub struct Written {
     pub failed: usize,
     /// Replicas that have not answered yet. Their writes go on.
     pub pending: usize,
+    /// What it was stamped with; `None` where no replica keeps versions, and for a touch.
+    pub version: Option<Version>,
+    /// A replica knew of a newer write, delete or flush, which this one lost against, there and in the end everywhere.
+    /// An outcome, not an error: it is as if the other had come right after.
+    pub superseded_by: Option<Version>,
+}
+
+impl Written {
+    /// Whether something newer was known of the key.
+    #[must_use]
+    pub fn is_superseded(&self) -> bool {
+        self.superseded_by.is_some()
+    }
 }
 
 /// What `add`, `replace`, `append` and `prepend` came to.

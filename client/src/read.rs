@@ -1,8 +1,9 @@
 //! Reading one key: the nearest zone, and on through the others.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use evanesce_transport::TransportError;
+use evanesce_transport::{Completion, TransportError};
 use evanesce_wire::reply::Reply;
 use evanesce_wire::request::Exptime;
 use tokio::time::Instant;
@@ -10,11 +11,13 @@ use tokio::time::Instant;
 use crate::cluster::{Cluster, Walk};
 use crate::core::{Core, TIMEOUT_MAX};
 use crate::error::{NodeError, ReadError};
+use crate::home::as_it_is;
 use crate::item::Item;
 use crate::key::Key;
 use crate::member::Member;
 use crate::policy::held_up;
-use crate::request::{Want, get_flags, get_request, read_hit};
+use crate::repair::Repair;
+use crate::request::{Want, get_flags, get_request, read_hit, with_repair};
 
 /// How a read goes.
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +65,7 @@ async fn walk(core: &Core, cluster: &Cluster, key: &Key, plan: &ReadPlan) -> Res
         let due = deadline.min(now + plan.attempt_timeout);
         match member.get(key, plan, due).await {
             Ok(Some(item)) => return Ok(Some(item)),
-            Ok(None) => return fall_back_on_miss(core, walk, key, plan, deadline).await,
+            Ok(None) => return fall_back_on_miss(core, walk, key, plan, deadline, member).await,
             Err(cause) => attempts.push(member.attempt(cause)),
         }
         now = Instant::now();
@@ -82,17 +85,46 @@ async fn fall_back_on_miss(
     key: &Key,
     plan: &ReadPlan,
     deadline: Instant,
+    missed: &Member,
 ) -> Result<Option<Item>, ReadError> {
     if !walk.has_more() || !core.falls_back_on_miss() {
         return Ok(None);
     }
     let now = Instant::now();
     let Some(member) = walk.next_well(now) else { return Ok(None) };
-    let Ok(found) = member.get(key, plan, deadline.min(now + plan.attempt_timeout)).await else {
+    let plan = ReadPlan { want: Want::Item, ..*plan };
+    let Ok(found) = member.get(key, &plan, deadline.min(now + plan.attempt_timeout)).await else {
         return Ok(None);
     };
     core.miss_fallback_answered(found.is_some());
+    if let Some(item) = &found {
+        copy(core, key, item, member, missed);
+    }
     Ok(found)
+}
+
+/// Gives a node that missed the item of one that had it, with its version and what is left of its life. Nobody waits
+/// for it. A node that has missed writes itself is no source.
+pub(crate) fn copy(core: &Core, key: &Key, item: &Item, from: &Member, to: &Member) {
+    let Some(version) = item.version else { return };
+    let link = &to.link;
+    if !link.connection.speaks_versions() || core.repairs.lock().misses_any(&from.id()) {
+        return;
+    }
+    let repair = Repair { key: key.clone(), change: as_it_is(item.clone()), version };
+    let nobody = Arc::new(Forgotten);
+    let sent = with_repair(&repair, link.next_opaque(), |request| link.connection.submit(request, nobody, 0));
+    // One that cannot be sent is copied after the next miss.
+    if sent.is_ok() {
+        core.metrics.read_repairs.increment(1);
+    }
+}
+
+/// Nobody asks what came of it.
+struct Forgotten;
+
+impl Completion for Forgotten {
+    fn complete(&self, _token: usize, _outcome: Result<Reply, TransportError>) {}
 }
 
 impl Member {
@@ -112,7 +144,8 @@ impl Member {
     }
 
     async fn call(&self, key: &Key, plan: &ReadPlan, due: Instant) -> Result<Reply, TransportError> {
-        let flags = get_flags(key, plan.want, plan.touch, self.link.next_opaque());
+        let versions = self.link.connection.speaks_versions();
+        let flags = get_flags(key, plan.want, plan.touch, versions, self.link.next_opaque());
         let request = get_request(key, flags.as_flags(), plan.touch);
         self.link.connection.call(&request, due).await
     }

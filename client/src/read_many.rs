@@ -15,8 +15,8 @@ use crate::item::Item;
 use crate::key::Key;
 use crate::member::Member;
 use crate::policy::held_up;
-use crate::read::ReadPlan;
-use crate::request::{get_flags, get_request, read_hit};
+use crate::read::{ReadPlan, copy};
+use crate::request::{Want, get_flags, get_request, read_hit};
 
 /// Requests sent to one node at once: well below what a connection's queue holds, so that bulk reads leave room for
 /// others, and enough to fill several round trips.
@@ -31,7 +31,9 @@ struct Search<'a> {
     key: &'a Key,
     walk: Walk<'a>,
     /// A node has said that it does not have it.
-    missed: bool,
+    missed: Option<&'a Member>,
+    /// Who is asked, or was asked last.
+    asked: Option<&'a Member>,
     attempts: Vec<Attempt>,
 }
 
@@ -54,7 +56,7 @@ pub(crate) async fn read_many(core: &Core, cluster: &Cluster, keys: &[Key], plan
         keys.iter().enumerate().map(|key| Search::new(cluster, key)).collect();
     while !searches.is_empty() {
         let batches = next_batches(core, std::mem::take(&mut searches), &mut found, deadline);
-        let answers = join_all(batches.into_iter().map(|batch| batch.ask(plan, deadline))).await;
+        let answers = join_all(batches.into_iter().map(|batch| batch.ask(core, plan, deadline))).await;
         // Time in which this process did not run is not the zones' time.
         deadline += answers.iter().map(|(_, late)| *late).max().unwrap_or_default();
         for (search, answer) in answers.into_iter().flat_map(|(answers, _)| answers) {
@@ -85,7 +87,7 @@ fn next_batches<'a>(
             found[index] = Some(search.end());
             continue;
         };
-        if !search.missed && !search.attempts.is_empty() {
+        if search.missed.is_none() && !search.attempts.is_empty() {
             core.metrics.error_fallbacks.increment(1);
         }
         match batches.iter_mut().find(|batch| std::ptr::eq(batch.member, member)) {
@@ -99,11 +101,12 @@ fn next_batches<'a>(
 impl<'a> Search<'a> {
     fn new(cluster: &'a Cluster, (index, key): (usize, &'a Key)) -> Self {
         let walk = Walk::new(cluster, cluster.placement().key_hash(key.as_bytes()));
-        Self { index, key, walk, missed: false, attempts: Vec::new() }
+        Self { index, key, walk, missed: None, asked: None, attempts: Vec::new() }
     }
 
     fn next_member(&mut self, now: Instant) -> Option<&'a Member> {
-        let member = if self.missed { self.walk.next_well(now) } else { self.walk.next(now) };
+        let member = if self.missed.is_some() { self.walk.next_well(now) } else { self.walk.next(now) };
+        self.asked = member.map(|member| &**member).or(self.asked);
         member.map(|member| &**member)
     }
 
@@ -114,7 +117,7 @@ impl<'a> Search<'a> {
         answer: Result<Option<Item>, Attempt>,
         found: &mut [Option<Found>],
     ) -> Option<Self> {
-        if self.missed {
+        if self.missed.is_some() {
             if let Ok(answer) = &answer {
                 core.miss_fallback_answered(answer.is_some());
             }
@@ -124,7 +127,7 @@ impl<'a> Search<'a> {
         match answer {
             Ok(Some(item)) => found[self.index] = Some(Ok(Some(item))),
             Ok(None) if self.walk.has_more() && core.falls_back_on_miss() => {
-                self.missed = true;
+                self.missed = self.asked;
                 return Some(self);
             }
             Ok(None) => found[self.index] = Some(Ok(None)),
@@ -138,13 +141,13 @@ impl<'a> Search<'a> {
 
     /// Nobody is left to ask.
     fn end(self) -> Found {
-        if self.missed { Ok(None) } else { Err(ReadError::Unanswered { attempts: self.attempts }) }
+        if self.missed.is_some() { Ok(None) } else { Err(ReadError::Unanswered { attempts: self.attempts }) }
     }
 }
 
 impl<'a> Batch<'a> {
     /// The answers, and for how long this process was held up meanwhile.
-    async fn ask(self, plan: &ReadPlan, deadline: Instant) -> (Vec<Answered<'a>>, Duration) {
+    async fn ask(self, core: &Core, plan: &ReadPlan, deadline: Instant) -> (Vec<Answered<'a>>, Duration) {
         let mut answers = Vec::with_capacity(self.searches.len());
         let mut late = Duration::ZERO;
         for part in self.searches.chunks(BATCH_KEYS_MAX) {
@@ -158,6 +161,11 @@ impl<'a> Batch<'a> {
             late += held_up(due, Instant::now()).unwrap_or_default();
         }
         let member = self.member;
+        for (search, answer) in self.searches.iter().zip(&answers) {
+            if let (Some(missed), Ok(Some(item))) = (search.missed, answer) {
+                copy(core, search.key, item, member, missed);
+            }
+        }
         let answers = answers.into_iter().map(|answer| answer.map_err(|cause| member.attempt(cause)));
         (self.searches.into_iter().zip(answers).collect(), late)
     }
@@ -177,10 +185,13 @@ impl Member {
         plan: &ReadPlan,
         due: Instant,
     ) -> Vec<Result<Option<Item>, NodeError>> {
-        let flags: Vec<_> = searches
-            .iter()
-            .map(|search| get_flags(search.key, plan.want, plan.touch, self.link.next_opaque()))
-            .collect();
+        let versions = self.link.connection.speaks_versions();
+        let flags = searches.iter().map(|search| {
+            // What is found after a miss is copied, and that takes all of it.
+            let want = if search.missed.is_some() { Want::Item } else { plan.want };
+            get_flags(search.key, want, plan.touch, versions, self.link.next_opaque())
+        });
+        let flags: Vec<_> = flags.collect();
         let requests: Vec<_> = searches
             .iter()
             .zip(&flags)

@@ -12,6 +12,8 @@ use evanesce_wire::request::{
 use crate::error::NodeError;
 use crate::item::Item;
 use crate::key::Key;
+use crate::repair::Repair;
+use crate::version::Version;
 
 /// What a read wants of a hit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,11 +39,35 @@ pub(crate) enum Change {
     Touch { exptime: Exptime },
 }
 
+impl Change {
+    /// Whether a replica that missed it can be given it later.
+    pub(crate) fn is_repairable(&self) -> bool {
+        match self {
+            Self::Store { mode, compare, .. } => *mode == SetMode::Set && compare.is_none(),
+            Self::Delete => true,
+            Self::Arithmetic { .. } | Self::Touch { .. } => false,
+        }
+    }
+}
+
+/// The flag that asks for a version, or carries one: a node's own, sent to nodes that keep versions only.
+const VERSION: u8 = b'V';
+
+/// The flag of a write that comes late, or from another node.
+const REPAIR: u8 = b'r';
+
 /// What a replica did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Done {
     /// Executed it.
     Yes,
+    /// It knows of something newer.
+    Superseded {
+        /// The newer one's.
+        by: Version,
+    },
+    /// Refused it: the version is too far ahead of its clock.
+    ClockAhead,
     /// There was no such item.
     NotFound,
     /// Its condition did not hold.
@@ -52,12 +78,19 @@ pub(crate) enum Done {
     NotANumber,
 }
 
-/// Flags of an `mg` for `want`; with `touch` it gets a new expiry.
-pub(crate) fn get_flags(key: &Key, want: Want, touch: Option<Exptime>, opaque: u64) -> MetaFlagsBuf {
+/// Flags of an `mg` for `want`; with `touch` it gets a new expiry. With `versions` a whole item comes with its version.
+pub(crate) fn get_flags(
+    key: &Key,
+    want: Want,
+    touch: Option<Exptime>,
+    versions: bool,
+    opaque: u64,
+) -> MetaFlagsBuf {
     let flags = MetaFlagsBuf::for_key(&key.meta()).flag(b'v');
     let flags = match want {
         Want::Value => flags,
         Want::Flags => flags.flag(b'f'),
+        Want::Item if versions => flags.flag(b'f').flag(b'c').flag(b't').flag(VERSION),
         Want::Item => flags.flag(b'f').flag(b'c').flag(b't'),
     };
     let flags = match touch {
@@ -83,20 +116,56 @@ pub(crate) fn get_request<'a>(key: &'a Key, flags: MetaFlags<'a>, touch: Option<
     })
 }
 
+/// How a change is stamped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stamp {
+    /// Not at all: the server keeps no versions, or the change has none.
+    Without,
+    /// By the node, which is to tell.
+    Told,
+    /// With this.
+    With(Version),
+}
+
+/// Hands the request of a write that a node has missed to `send`.
+pub(crate) fn with_repair<R>(repair: &Repair, opaque: u64, send: impl FnOnce(&Request<'_>) -> R) -> R {
+    let flags = MetaFlagsBuf::for_key(&repair.key.meta()).number(b'O', opaque);
+    let stamp = Stamp::With(repair.version);
+    let flags = if matches!(repair.change, Change::Delete) { flags } else { flags.flag(REPAIR) };
+    with_flags(&repair.key, &repair.change, stamp, flags, send)
+}
+
 /// Hands the request of a change to `send`.
 pub(crate) fn with_change<R>(
     key: &Key,
     change: &Change,
+    stamp: Stamp,
     opaque: u64,
     send: impl FnOnce(&Request<'_>) -> R,
 ) -> R {
-    let flags = MetaFlagsBuf::for_key(&key.meta()).number(b'O', opaque);
+    with_flags(key, change, stamp, MetaFlagsBuf::for_key(&key.meta()).number(b'O', opaque), send)
+}
+
+fn with_flags<R>(
+    key: &Key,
+    change: &Change,
+    stamp: Stamp,
+    flags: MetaFlagsBuf,
+    send: impl FnOnce(&Request<'_>) -> R,
+) -> R {
+    let flags = match (stamp, change) {
+        (Stamp::Without, _) | (_, Change::Touch { .. }) => flags,
+        (Stamp::Told, Change::Delete) => flags,
+        (Stamp::Told, _) => flags.flag(VERSION),
+        (Stamp::With(version), _) => flags.number(VERSION, version.0),
+    };
+    let version = if let Stamp::With(version) = stamp { Some(version.0) } else { None };
     match change {
         Change::Store { mode, value, flags: client_flags, exptime, compare } => {
             let flags = store_flags(flags, *mode, *client_flags, *exptime);
             let flags = compare.iter().fold(flags, |flags, token| flags.number(b'C', *token));
             let set = store_request(key, flags.as_flags(), *mode, *client_flags, *exptime, value);
-            send(&Request::MetaSet(MetaSet { compare: *compare, ..set }))
+            send(&Request::MetaSet(MetaSet { compare: *compare, version, ..set }))
         }
         Change::Arithmetic { direction, delta, initial } => {
             let flags = flags.flag(b'v').number(b'D', *delta);
@@ -109,7 +178,7 @@ pub(crate) fn with_change<R>(
                 .fold(flags, |flags, (number, exptime)| flags.number(b'J', *number).number(b'N', exptime.0));
             send(&arithmetic_request(key, flags.as_flags(), *direction, *delta, *initial))
         }
-        Change::Delete => send(&delete_request(key, flags.as_flags())),
+        Change::Delete => send(&delete_request(key, flags.as_flags(), version)),
         Change::Touch { exptime } => {
             let flags = flags.number(b'T', exptime.0);
             send(&touch_request(key, flags.as_flags(), *exptime))
@@ -176,7 +245,7 @@ fn arithmetic_request<'a>(
     })
 }
 
-fn delete_request<'a>(key: &'a Key, flags: MetaFlags<'a>) -> Request<'a> {
+fn delete_request<'a>(key: &'a Key, flags: MetaFlags<'a>, version: Option<u64>) -> Request<'a> {
     Request::MetaDelete(MetaDelete {
         key: key.meta(),
         flags,
@@ -185,7 +254,7 @@ fn delete_request<'a>(key: &'a Key, flags: MetaFlags<'a>) -> Request<'a> {
         invalidate: false,
         touch: None,
         drop_value: false,
-        version: None,
+        version,
         quiet: false,
     })
 }
@@ -211,18 +280,25 @@ pub(crate) fn read_hit(reply: &MetaReply) -> Result<Option<Item>, NodeError> {
                 Some(RemainingTtl::Secs(secs)) => Some(Duration::from_secs(secs)),
                 _ => None,
             },
+            version: reply.version().map(Version),
         })),
         _ => Err(NodeError::Unexpected),
     }
 }
 
-/// What a change came to.
-pub(crate) fn read_done(reply: &MetaReply) -> Result<Done, NodeError> {
-    match reply.status {
-        MetaStatus::Done | MetaStatus::Value => Ok(Done::Yes),
-        MetaStatus::NotFound | MetaStatus::Miss => Ok(Done::NotFound),
-        MetaStatus::NotStored => Ok(Done::NotStored),
-        MetaStatus::Exists => Ok(Done::Exists),
-        _ => Err(NodeError::Unexpected),
+impl Done {
+    /// What a change came to.
+    pub(crate) fn of(reply: &MetaReply) -> Result<Self, NodeError> {
+        match reply.status {
+            MetaStatus::Done | MetaStatus::Value => Ok(Self::Yes),
+            MetaStatus::NotFound | MetaStatus::Miss => Ok(Self::NotFound),
+            MetaStatus::NotStored => Ok(match (reply.version(), reply.clock_ms()) {
+                (Some(by), _) => Self::Superseded { by: Version(by) },
+                (None, Some(_)) => Self::ClockAhead,
+                (None, None) => Self::NotStored,
+            }),
+            MetaStatus::Exists => Ok(Self::Exists),
+            _ => Err(NodeError::Unexpected),
+        }
     }
 }

@@ -16,16 +16,28 @@ use crate::key::Key;
 use crate::member::Member;
 use crate::outcome::Written;
 use crate::policy::{Decision, Latch, LatchPolicy, Side};
-use crate::request::{Change, Done, read_done, with_change};
+use crate::repair::Repair;
+use crate::request::{Change, Done, Stamp, with_change};
+use crate::skew::align_clock;
+use crate::version::Version;
 
 /// A change, to whom it goes and how long the caller waits.
-pub(crate) struct SpreadPlan<'a> {
-    pub(crate) key: &'a Key,
-    pub(crate) change: &'a Change,
+pub(crate) struct SpreadPlan {
+    pub(crate) key: Key,
+    pub(crate) change: Change,
+    /// What somebody else has stamped it with; `None` to stamp it here.
+    pub(crate) version: Option<Version>,
     pub(crate) latch: LatchPolicy,
     pub(crate) deadline: Instant,
     /// A server group that has executed it already.
     pub(crate) done_in: Option<usize>,
+}
+
+impl SpreadPlan {
+    /// A change that all server groups get, stamped here.
+    pub(crate) fn of_all(key: Key, change: Change, latch: LatchPolicy, deadline: Instant) -> Self {
+        Self { key, change, version: None, latch, deadline, done_in: None }
+    }
 }
 
 /// How far a change came, and whether any replica held the item.
@@ -39,24 +51,39 @@ pub(crate) struct Spread {
 ///
 /// All is sent before the first await: dropping the future takes nothing back. Replicas that answer after the latch
 /// are counted by the connections' tasks; their number is bounded by the connections' queues. A node that is ill is
-/// sent the change all the same, since it would otherwise keep an older value; nobody waits for it.
+/// sent the change all the same, since it would otherwise keep an older value; nobody waits for it. What a replica
+/// has missed goes into the repair queue.
 pub(crate) async fn spread(
     core: &Arc<Core>,
-    cluster: &Cluster,
-    plan: SpreadPlan<'_>,
+    cluster: &Arc<Cluster>,
+    plan: SpreadPlan,
 ) -> Result<Spread, WriteError> {
     let race = Arc::new(Race::new(core, cluster, &plan));
-    race.start(plan.key, plan.change);
-    let decision = match timeout_at(plan.deadline, poll_fn(|cx| race.poll(cx))).await {
-        Ok(decision) => decision,
-        Err(_) => race.state.lock().latch.give_up(),
-    };
+    race.start();
+    let decision = race.decision(plan.deadline).await;
+    if plan.version.is_none() && race.is_refused_for_its_clock(decision) {
+        // This machine's clock jumped. Nobody has the write, and it is stamped anew, once.
+        if align_clock(core, cluster, plan.deadline).await {
+            let race = Arc::new(Race::new(core, cluster, &plan));
+            race.start();
+            let decision = race.decision(plan.deadline).await;
+            return race.conclude(decision);
+        }
+    }
     race.conclude(decision)
+}
+
+/// Whether the replica may have missed the write through no fault of the write's.
+fn is_repairable(cause: &NodeError) -> bool {
+    matches!(cause, NodeError::Transport(_) | NodeError::Failed(_))
 }
 
 /// One change on its way to all replicas.
 struct Race {
     core: Arc<Core>,
+    key: Key,
+    change: Change,
+    version: Version,
     legs: Vec<Leg>,
     state: Mutex<State>,
 }
@@ -71,14 +98,21 @@ struct Leg {
 struct State {
     latch: Latch,
     found: bool,
+    /// A node has said that it has this version, or knows it.
+    versioned: bool,
+    superseded_by: Option<Version>,
     /// Legs that certainly did not execute the change.
     not_applied: usize,
+    /// Legs that found the version too far ahead of their clock.
+    clock_refused: Vec<usize>,
+    /// Legs without an answer.
+    open: usize,
     attempts: Vec<Attempt>,
     waker: Option<Waker>,
 }
 
 impl Race {
-    fn new(core: &Arc<Core>, cluster: &Cluster, plan: &SpreadPlan<'_>) -> Self {
+    fn new(core: &Arc<Core>, cluster: &Cluster, plan: &SpreadPlan) -> Self {
         let hash = cluster.placement().key_hash(plan.key.as_bytes());
         let mut legs = Vec::with_capacity(cluster.groups());
         let mut home = None;
@@ -101,20 +135,49 @@ impl Race {
         if let Some(side) = home {
             latch.acked(side);
         }
-        let state = State { latch, found: false, not_applied: 0, attempts: Vec::new(), waker: None };
-        Self { core: Arc::clone(core), legs, state: Mutex::new(state) }
+        let state = State {
+            latch,
+            found: false,
+            versioned: plan.version.is_some(),
+            superseded_by: None,
+            not_applied: 0,
+            clock_refused: Vec::new(),
+            open: legs.len(),
+            attempts: Vec::new(),
+            waker: None,
+        };
+        Self {
+            core: Arc::clone(core),
+            key: plan.key.clone(),
+            change: plan.change.clone(),
+            version: plan.version.unwrap_or_else(|| core.clock.stamp(Core::now())),
+            legs,
+            state: Mutex::new(state),
+        }
     }
 
-    fn start(self: &Arc<Self>, key: &Key, change: &Change) {
+    fn start(self: &Arc<Self>) {
         for (token, leg) in self.legs.iter().enumerate() {
             let link = &leg.member.link;
             let completion = Arc::clone(self) as Arc<dyn Completion>;
-            let sent = with_change(key, change, link.next_opaque(), |request| {
+            let stamp = match self.change {
+                Change::Touch { .. } => Stamp::Without,
+                _ if link.connection.speaks_versions() => Stamp::With(self.version),
+                _ => Stamp::Without,
+            };
+            let sent = with_change(&self.key, &self.change, stamp, link.next_opaque(), |request| {
                 link.connection.submit(request, completion, token)
             });
             if let Err(error) = sent {
                 self.complete(token, Err(error));
             }
+        }
+    }
+
+    async fn decision(&self, deadline: Instant) -> Decision {
+        match timeout_at(deadline, poll_fn(|cx| self.poll(cx))).await {
+            Ok(decision) => decision,
+            Err(_) => self.state.lock().latch.give_up(),
         }
     }
 
@@ -129,19 +192,31 @@ impl Race {
         }
     }
 
+    /// Whether the write failed because its version was too far ahead of the nodes' clocks, and nobody has it.
+    fn is_refused_for_its_clock(&self, decision: Decision) -> bool {
+        let state = self.state.lock();
+        let refused = state.clock_refused.len();
+        decision == Decision::Impossible
+            && refused > 0
+            && state.open == 0
+            && state.not_applied + refused == self.legs.len()
+    }
+
     fn conclude(&self, decision: Decision) -> Result<Spread, WriteError> {
         let mut state = self.state.lock();
-        let written = state.latch.written();
+        let version = state.versioned.then_some(self.version);
+        let written = Written { version, superseded_by: state.superseded_by, ..state.latch.written() };
         if decision == Decision::Met {
             return Ok(Spread { written, found: state.found });
         }
         self.core.metrics.write_failures.increment(1);
+        let not_applied = state.not_applied + state.clock_refused.len();
         Err(WriteError::NotAcknowledged {
             latch: state.latch.policy(),
             acked: written.acked,
             failed: written.failed,
             pending: written.pending,
-            maybe_applied: written.acked > 0 || state.not_applied < self.legs.len(),
+            maybe_applied: written.acked > 0 || not_applied < self.legs.len(),
             attempts: std::mem::take(&mut state.attempts),
         })
     }
@@ -150,41 +225,79 @@ impl Race {
         self.core.metrics.replica_acks.increment(1);
         let mut state = self.state.lock();
         state.found |= done == Done::Yes;
+        state.versioned |= leg.member.link.connection.speaks_versions();
+        if let Done::Superseded { by } = done {
+            self.core.clock.observe(by, Core::now());
+            if state.superseded_by.is_none() {
+                self.core.metrics.superseded.increment(1);
+            }
+            state.superseded_by = state.superseded_by.max(Some(by));
+        }
         if let Some(side) = leg.side {
             state.latch.acked(side);
         }
-        wake(state);
+        self.settle(state);
     }
 
-    fn on_failed(&self, leg: &Leg, cause: NodeError) {
+    fn on_failed(&self, token: usize, cause: NodeError) {
+        let leg = &self.legs[token];
         self.core.metrics.replica_failures.increment(1);
+        let repairable = is_repairable(&cause);
         let mut state = self.state.lock();
-        state.not_applied += usize::from(!cause.maybe_applied());
+        if cause == NodeError::ClockRefused {
+            state.clock_refused.push(token);
+        } else {
+            state.not_applied += usize::from(!cause.maybe_applied());
+        }
         state.attempts.push(leg.member.attempt(cause));
         if let Some(side) = leg.side {
             state.latch.failed(side);
         }
-        wake(state);
+        self.settle(state);
+        if repairable {
+            self.repair(token);
+        }
+    }
+
+    /// One more leg has ended. Wakes the caller after the lock's release, when it waits and there is something to wake
+    /// for.
+    fn settle(&self, mut state: parking_lot::MutexGuard<'_, State>) {
+        state.open -= 1;
+        let late = if state.open == 0 && state.versioned {
+            // Others have the write: the nodes that found it early get it once their clocks are there.
+            std::mem::take(&mut state.clock_refused)
+        } else {
+            Vec::new()
+        };
+        let decided = state.latch.decide() != Decision::Waiting;
+        let waker = if decided { state.waker.take() } else { None };
+        drop(state);
+        for token in late {
+            self.repair(token);
+        }
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Sees to it that a replica which has missed the write gets it.
+    fn repair(&self, token: usize) {
+        let member = &self.legs[token].member;
+        if member.link.keeps_versions() && self.change.is_repairable() {
+            let (key, change) = (self.key.clone(), self.change.clone());
+            self.core.missed(member.id(), Repair { key, change, version: self.version });
+        }
     }
 }
 
 impl Completion for Race {
     fn complete(&self, token: usize, outcome: Result<Reply, TransportError>) {
         let leg = &self.legs[token];
-        match leg.member.link.judge(outcome).and_then(|reply| read_done(&reply)) {
+        match leg.member.link.judge(outcome).and_then(|reply| Done::of(&reply)) {
+            Ok(Done::ClockAhead) => self.on_failed(token, NodeError::ClockRefused),
             Ok(done) => self.on_done(leg, done),
-            Err(cause) => self.on_failed(leg, cause),
+            Err(cause) => self.on_failed(token, cause),
         }
-    }
-}
-
-/// Wakes the caller, when it waits and there is something to wake for; after the lock's release.
-fn wake(mut state: parking_lot::MutexGuard<'_, State>) {
-    let decided = state.latch.decide() != Decision::Waiting;
-    let waker = if decided { state.waker.take() } else { None };
-    drop(state);
-    if let Some(waker) = waker {
-        waker.wake();
     }
 }
 

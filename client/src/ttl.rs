@@ -25,6 +25,13 @@ pub enum Ttl {
 }
 
 impl Ttl {
+    /// What is left of a life, told by a node in whole seconds: the same instant again, and not a second later each time
+    /// that it is handed on.
+    pub(crate) fn remaining(left: Duration) -> Self {
+        let at = since_epoch(SystemTime::now()).checked_add(left);
+        at.map_or(Self::Never, |at| Self::At(at.as_secs().max(RELATIVE_EXPTIME_MAX + 1)))
+    }
+
     /// What is sent to every node: an instant, none, or a negative number for what has expired already.
     pub(crate) fn exptime(self, now: SystemTime) -> Exptime {
         let at_secs = match self {

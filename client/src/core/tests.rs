@@ -22,8 +22,19 @@ pub(crate) fn core_with(connection: ConnectionOptions) -> Core {
         latch: LatchPolicy::default(),
         ttl: Ttl::Never,
         miss_fallback_share: 0.0,
+        repair_bytes_max: 1 << 20,
         connection,
     })
+}
+
+impl Core {
+    /// Without waiting for connections.
+    pub(crate) fn put(&self, topology: Arc<Topology>) -> Result<(), PlacementError> {
+        if let Some(cluster) = self.prepare(topology)? {
+            self.install(&cluster);
+        }
+        Ok(())
+    }
 }
 
 pub(crate) fn topology(epoch: u64, nodes: &str) -> Arc<Topology> {

@@ -69,8 +69,9 @@ async fn full_queue_to_the_home_zone_lets_no_other_decide() {
     let scene = Scene::set(1).await;
     // Nothing else has run on this runtime yet: the node is still being connected to.
     let connection = &scene.home.link.connection;
-    let sent =
-        with_change(&key(), &Change::Delete, 0, |request| connection.submit(request, Arc::new(Nobody), 0));
+    let sent = with_change(&key(), &Change::Delete, Stamp::Without, 0, |request| {
+        connection.submit(request, Arc::new(Nobody), 0)
+    });
     sent.expect("there is room for one");
     assert_eq!(scene.add(Duration::from_millis(100)).await, WriteError::Busy);
 }

@@ -53,13 +53,7 @@ impl<'a> Delete<'a> {
         let core = &self.namespace.core;
         let cluster = core.cluster().ok_or(WriteError::Closed)?;
         let deadline = Instant::now() + self.timeout.min(TIMEOUT_MAX);
-        let plan = SpreadPlan {
-            key: &self.key?,
-            change: &Change::Delete,
-            latch: self.latch,
-            deadline,
-            done_in: None,
-        };
+        let plan = SpreadPlan::of_all(self.key?, Change::Delete, self.latch, deadline);
         let spread = spread(core, &cluster, plan).await?;
         Ok(Deleted { found: spread.found, written: spread.written })
     }

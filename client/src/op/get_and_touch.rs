@@ -55,8 +55,7 @@ impl<'a, V: View + 'a> GetAndTouch<'a, V> {
         let Some(item) = read(core, &cluster, &key, &plan).await? else { return Ok(None) };
         let change = Change::Touch { exptime };
         let deadline = Instant::now();
-        let plan =
-            SpreadPlan { key: &key, change: &change, latch: LatchPolicy::None, deadline, done_in: None };
+        let plan = SpreadPlan::of_all(key, change, LatchPolicy::None, deadline);
         // The replica that answered is touched twice, which costs less than telling them apart.
         let _ = spread(core, &cluster, plan).await;
         Ok(Some(self.view.show(item)?))

@@ -76,8 +76,7 @@ impl<'a> Set<'a> {
         let (value, flags) = (self.value?, self.flags);
         let change = Change::Store { mode: SetMode::Set, value, flags, exptime, compare: None };
         let deadline = Instant::now() + self.timeout.min(TIMEOUT_MAX);
-        let plan =
-            SpreadPlan { key: &self.key?, change: &change, latch: self.latch, deadline, done_in: None };
+        let plan = SpreadPlan::of_all(self.key?, change, self.latch, deadline);
         Ok(spread(core, &cluster, plan).await?.written)
     }
 }

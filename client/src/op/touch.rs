@@ -56,8 +56,7 @@ impl<'a> Touch<'a> {
         let cluster = core.cluster().ok_or(WriteError::Closed)?;
         let change = Change::Touch { exptime: self.ttl.exptime(Core::now()) };
         let deadline = Instant::now() + self.timeout.min(TIMEOUT_MAX);
-        let plan =
-            SpreadPlan { key: &self.key?, change: &change, latch: self.latch, deadline, done_in: None };
+        let plan = SpreadPlan::of_all(self.key?, change, self.latch, deadline);
         let spread = spread(core, &cluster, plan).await?;
         Ok(Touched { found: spread.found, written: spread.written })
     }

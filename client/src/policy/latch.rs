@@ -121,7 +121,7 @@ impl Latch {
 
     pub(crate) fn written(&self) -> Written {
         let (acked, failed) = (self.acked, self.failed);
-        Written { acked, failed, pending: self.groups - acked - failed }
+        Written { acked, failed, pending: self.groups - acked - failed, ..Written::default() }
     }
 
     pub(crate) fn policy(&self) -> LatchPolicy {
@@ -267,7 +267,7 @@ mod tests {
         latch.acked(Side::Remote);
         assert_eq!(latch.decide(), Decision::Waiting);
         assert_eq!(latch.give_up(), Decision::Met);
-        assert_eq!(latch.written(), Written { acked: 1, failed: 0, pending: 2 });
+        assert_eq!(latch.written(), Written { acked: 1, failed: 0, pending: 2, ..Written::default() });
     }
 
     /// What was seen in review: the local group's answer after the deadline was counted off once more, and the

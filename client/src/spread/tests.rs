@@ -22,13 +22,8 @@ async fn change_that_a_write_only_group_may_have_is_maybe_applied() {
     core.put(topology).expect("a good topology");
     let cluster = core.cluster().expect("it is open");
     let key = Key::new(b"", b"k").expect("a good key");
-    let plan = SpreadPlan {
-        key: &key,
-        change: &Change::Delete,
-        latch: LatchPolicy::Local,
-        deadline: Instant::now() + Duration::from_secs(10),
-        done_in: None,
-    };
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let plan = SpreadPlan::of_all(key, Change::Delete, LatchPolicy::Local, deadline);
     let error = spread(&core, &cluster, plan).await.expect_err("the only zone that counts is gone");
     let WriteError::NotAcknowledged { acked: 0, failed: 1, pending: 0, .. } = error else {
         panic!("{error}")

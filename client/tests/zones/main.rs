@@ -5,4 +5,5 @@ mod discovered;
 mod faults;
 mod home;
 mod reads;
+mod repair;
 mod writes;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use evanesce_client::{CodecError, LatchPolicy, ReadError};
 use tokio::task::JoinSet;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, eventually};
 
 #[tokio::test]
 async fn miss_is_none_and_hit_is_the_value() {
@@ -43,10 +43,29 @@ async fn item_has_flags_token_and_ttl() {
 #[tokio::test]
 async fn miss_finds_the_item_in_another_zone() {
     let cluster = Cluster::start(&["a", "b"]).await;
-    cluster.inside("b").await.set("k", "b").await.expect("the zone is well");
-    assert_eq!(cluster.client("a").await.get("k").await, Ok(Some("b".into())));
+    cluster.inside("b").await.set("k", "b").ttl(Duration::from_secs(100)).await.expect("the zone is well");
     let alone = cluster.builder("a").miss_fallback(0.0).connect().await.expect("a list needs no discovery");
     assert_eq!(alone.get("k").await, Ok(None), "no allowance, no fallback");
+    assert_eq!(cluster.client("a").await.get("k").await, Ok(Some("b".into())));
+}
+
+#[tokio::test]
+async fn item_found_in_another_zone_is_copied_with_its_version_and_ttl() {
+    let cluster = Cluster::start(&["a", "b"]).await;
+    let b = cluster.inside("b").await;
+    for key in ["k", "l"] {
+        b.set(key, "b").ttl(Duration::from_secs(100)).flags(7).await.expect("the zone is well");
+    }
+    let (cache, a) = (cluster.client("a").await, cluster.inside("a").await);
+    assert_eq!(cache.get("k").await, Ok(Some("b".into())));
+    assert_eq!(cache.get_many(["l"]).await.expect("good keys").hits.len(), 1);
+    for key in ["k", "l"] {
+        let copied = eventually("the copy", async || a.get_item(key).await.expect("it answers")).await;
+        let original = b.get_item(key).await.expect("it answers").expect("it is there");
+        assert_eq!((copied.version, copied.flags), (original.version, 7));
+        assert!(copied.version.is_some());
+        assert!(copied.ttl.is_some_and(|ttl| (95..=101).contains(&ttl.as_secs())), "{copied:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,243 @@
+//! Writes that a replica has missed, until it has them.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::key::Key;
+use crate::request::Change;
+use crate::version::Version;
+
+mod drain;
+
+pub(crate) use drain::{drain_all, wake};
+
+/// What an entry takes besides its key and value: two tree nodes and a map entry.
+const ENTRY_BYTES: usize = 256;
+
+/// A node, whatever its address: its server group and its ring name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct NodeId {
+    pub(crate) group: String,
+    pub(crate) node: String,
+}
+
+/// A write that a node has missed.
+#[derive(Debug, Clone)]
+pub(crate) struct Repair {
+    pub(crate) key: Key,
+    pub(crate) change: Change,
+    pub(crate) version: Version,
+}
+
+/// What was given up for lack of room: the node, and the lowest version it may lack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RepairsDropped {
+    /// The node's server group.
+    pub group: String,
+    /// Its ring name.
+    pub node: String,
+    /// How many.
+    pub count: u64,
+    /// The lowest version among them.
+    pub lowest: Version,
+}
+
+/// Missed writes by node, within a limit of bytes. Pure.
+///
+/// Of one key only the newest is kept. When there is no room the oldest set of the node with the most bytes goes; a
+/// delete only when no set is left, since what it would have removed may be served for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct RepairQueue {
+    bytes_max: usize,
+    /// Of all entries, those handed out included.
+    bytes: usize,
+    nodes: HashMap<NodeId, Missed>,
+    dropped: HashMap<NodeId, (u64, Version)>,
+}
+
+/// What one node has missed, oldest first.
+#[derive(Debug, Default)]
+struct Missed {
+    sets: BTreeMap<(Version, Key), Repair>,
+    deletes: BTreeMap<(Version, Key), Repair>,
+    newest: HashMap<Key, Version>,
+    /// Of the entries here.
+    bytes: usize,
+    /// Handed out and not settled.
+    in_flight: usize,
+}
+
+impl RepairQueue {
+    /// An empty queue of so many bytes, overhead included.
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self { bytes_max, bytes: 0, nodes: HashMap::new(), dropped: HashMap::new() }
+    }
+
+    /// `node` has missed this write. Returns how many were given up to make room.
+    pub(crate) fn put(&mut self, node: NodeId, repair: Repair) -> u64 {
+        self.bytes += repair.bytes();
+        let missed = self.nodes.entry(node).or_default();
+        self.bytes -= missed.put(repair);
+        self.make_room()
+    }
+
+    /// Up to `max` of the oldest writes that `node` has missed, counting those handed out and not settled.
+    pub(crate) fn take(&mut self, node: &NodeId, max: usize) -> Vec<Repair> {
+        let Some(missed) = self.nodes.get_mut(node) else { return Vec::new() };
+        let mut taken = Vec::new();
+        while missed.in_flight < max {
+            let Some(repair) = missed.pop() else { break };
+            missed.in_flight += 1;
+            taken.push(repair);
+        }
+        taken
+    }
+
+    /// A write handed out was executed, or is not needed any more.
+    pub(crate) fn settled(&mut self, node: &NodeId, repair: &Repair) {
+        self.bytes -= repair.bytes();
+        self.landed(node);
+    }
+
+    /// A write handed out failed once more. Returns how many were given up to make room.
+    pub(crate) fn put_back(&mut self, node: &NodeId, repair: Repair) -> u64 {
+        let missed = self.nodes.entry(node.clone()).or_default();
+        self.bytes -= missed.put(repair);
+        self.landed(node);
+        self.make_room()
+    }
+
+    /// Takes all that `node` has missed and is not handed out: it has gone, or keeps no versions.
+    pub(crate) fn forget(&mut self, node: &NodeId) -> Vec<Repair> {
+        let Some(missed) = self.nodes.get_mut(node) else { return Vec::new() };
+        let all: Vec<Repair> = std::iter::from_fn(|| missed.pop()).collect();
+        self.bytes -= all.iter().map(Repair::bytes).sum::<usize>();
+        self.tidy(node);
+        all
+    }
+
+    /// The nodes that have missed something.
+    pub(crate) fn nodes(&self) -> Vec<NodeId> {
+        self.nodes.keys().cloned().collect()
+    }
+
+    /// Whether `node` has missed something.
+    pub(crate) fn misses_any(&self, node: &NodeId) -> bool {
+        self.nodes.contains_key(node)
+    }
+
+    /// Writes that some node has missed, those handed out included.
+    pub(crate) fn len(&self) -> usize {
+        self.nodes.values().map(|missed| missed.newest.len() + missed.in_flight).sum()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// Bytes held.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// What was given up for lack of room since the client was made.
+    pub(crate) fn dropped(&self) -> Vec<RepairsDropped> {
+        let dropped = self.dropped.iter().map(|(id, (count, lowest))| RepairsDropped {
+            group: id.group.clone(),
+            node: id.node.clone(),
+            count: *count,
+            lowest: *lowest,
+        });
+        dropped.collect()
+    }
+
+    fn landed(&mut self, node: &NodeId) {
+        if let Some(missed) = self.nodes.get_mut(node) {
+            missed.in_flight = missed.in_flight.saturating_sub(1);
+        }
+        self.tidy(node);
+    }
+
+    fn tidy(&mut self, node: &NodeId) {
+        if self.nodes.get(node).is_some_and(|missed| missed.newest.is_empty() && missed.in_flight == 0) {
+            self.nodes.remove(node);
+        }
+    }
+
+    fn make_room(&mut self) -> u64 {
+        let mut given_up = 0;
+        while self.bytes > self.bytes_max {
+            let fullest = |missed: &&(&NodeId, &Missed)| (!missed.1.sets.is_empty(), missed.1.bytes);
+            let nodes: Vec<_> = self.nodes.iter().collect();
+            let Some(id) = nodes.iter().max_by_key(fullest).map(|(id, _)| (*id).clone()) else { break };
+            // All that is left is handed out.
+            let Some(repair) = self.nodes.get_mut(&id).and_then(Missed::drop_one) else { break };
+            self.bytes -= repair.bytes();
+            let dropped = self.dropped.entry(id.clone()).or_insert((0, repair.version));
+            *dropped = (dropped.0 + 1, dropped.1.min(repair.version));
+            self.tidy(&id);
+            given_up += 1;
+        }
+        given_up
+    }
+}
+
+impl Missed {
+    /// Keeps the newer of this and what is there of the key. Returns the bytes of the one that goes.
+    fn put(&mut self, repair: Repair) -> usize {
+        let known = self.newest.get(&repair.key).copied();
+        if known.is_some_and(|known| known >= repair.version) {
+            return repair.bytes();
+        }
+        let gone = known.and_then(|known| self.remove(known, &repair.key));
+        self.bytes += repair.bytes();
+        self.newest.insert(repair.key.clone(), repair.version);
+        let tree = if matches!(repair.change, Change::Delete) { &mut self.deletes } else { &mut self.sets };
+        tree.insert((repair.version, repair.key.clone()), repair);
+        gone.map_or(0, |gone| gone.bytes())
+    }
+
+    fn remove(&mut self, version: Version, key: &Key) -> Option<Repair> {
+        let place = (version, key.clone());
+        let gone = self.sets.remove(&place).or_else(|| self.deletes.remove(&place))?;
+        Some(self.gone(gone))
+    }
+
+    fn gone(&mut self, gone: Repair) -> Repair {
+        self.bytes -= gone.bytes();
+        self.newest.remove(&gone.key);
+        gone
+    }
+
+    /// The oldest.
+    fn pop(&mut self) -> Option<Repair> {
+        let set = self.sets.first_key_value().map(|(place, _)| place);
+        let delete = self.deletes.first_key_value().map(|(place, _)| place);
+        let from_sets = match (set, delete) {
+            (Some(set), Some(delete)) => set < delete,
+            (set, _) => set.is_some(),
+        };
+        let tree = if from_sets { &mut self.sets } else { &mut self.deletes };
+        let (_, oldest) = tree.pop_first()?;
+        Some(self.gone(oldest))
+    }
+
+    /// What is given up first.
+    fn drop_one(&mut self) -> Option<Repair> {
+        let (_, oldest) = self.sets.pop_first().or_else(|| self.deletes.pop_first())?;
+        Some(self.gone(oldest))
+    }
+}
+
+impl Repair {
+    fn bytes(&self) -> usize {
+        let value = match &self.change {
+            Change::Store { value, .. } => value.len(),
+            _ => 0,
+        };
+        ENTRY_BYTES + self.key.as_bytes().len() + value
+    }
+}
+
+#[cfg(test)]
+mod tests;

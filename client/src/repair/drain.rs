@@ -1,0 +1,149 @@
+//! Sends nodes what they have missed, once they are back.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use evanesce_transport::{Completion, TransportError};
+use evanesce_wire::reply::Reply;
+use tokio::time::{Instant, sleep};
+use tracing::{debug, warn};
+
+use crate::cluster::Cluster;
+use crate::core::Core;
+use crate::error::NodeError;
+use crate::member::Member;
+use crate::repair::{NodeId, Repair};
+use crate::request::{Done, with_repair};
+
+/// Between two looks at the nodes that have missed something: a node that is back has what it missed soon after, and
+/// looking costs nothing beside the writes that fail meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Repairs under way to one node: enough for some 10,000 a second at 20 ms between looks, few enough to leave the
+/// node's queue to callers.
+const IN_FLIGHT_MAX: usize = 256;
+
+/// Something was put into the queue: sees to it that someone looks.
+pub(crate) fn wake(core: &Arc<Core>) {
+    if !core.repairing.swap(true, Ordering::AcqRel) {
+        tokio::spawn(look_until_empty(Arc::downgrade(core)));
+    }
+}
+
+/// Ends when nothing is left, or the client has gone.
+async fn look_until_empty(core: Weak<Core>) {
+    loop {
+        sleep(LOOK_EVERY).await;
+        let Some(core) = core.upgrade() else { return };
+        let Some(cluster) = core.cluster() else { return };
+        if look(&core, &cluster) {
+            continue;
+        }
+        core.repairing.store(false, Ordering::Release);
+        // Something may have come in between; whoever put it saw that someone was looking.
+        if core.repairs.lock().is_empty() || core.repairing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+    }
+}
+
+/// Sends what can be sent until nothing is left or the time is up. Returns how many writes are left.
+pub(crate) async fn drain_all(core: &Arc<Core>, cluster: &Arc<Cluster>, deadline: Instant) -> usize {
+    while look(core, cluster) && Instant::now() < deadline {
+        sleep(LOOK_EVERY.min(deadline.saturating_duration_since(Instant::now()))).await;
+    }
+    core.repairs.lock().len()
+}
+
+/// Sends each node that is back its next ones. Returns whether anything is left.
+fn look(core: &Arc<Core>, cluster: &Arc<Cluster>) -> bool {
+    let nodes = core.repairs.lock().nodes();
+    for id in &nodes {
+        match cluster.member(id) {
+            Some(member) => send(core, member, id),
+            None => hand_on(core, cluster, id),
+        }
+    }
+    core.show_repairs()
+}
+
+fn send(core: &Arc<Core>, member: &Arc<Member>, id: &NodeId) {
+    if member.link.is_suspect() || !member.link.connection.is_up() {
+        return;
+    }
+    if !member.link.connection.speaks_versions() {
+        let gone = core.repairs.lock().forget(id).len();
+        core.metrics.repairs_refused.increment(gone as u64);
+        debug!(node = %id.node, count = gone, "the node keeps no versions: what it missed stays missed");
+        return;
+    }
+    let batch = core.repairs.lock().take(id, IN_FLIGHT_MAX);
+    if batch.is_empty() {
+        return;
+    }
+    let sent =
+        Arc::new(Sent { core: Arc::downgrade(core), member: Arc::clone(member), id: id.clone(), batch });
+    for (token, repair) in sent.batch.iter().enumerate() {
+        let completion = Arc::clone(&sent) as Arc<dyn Completion>;
+        let outcome = with_repair(repair, member.link.next_opaque(), |request| {
+            member.link.connection.submit(request, completion, token)
+        });
+        if let Err(error) = outcome {
+            sent.complete(token, Err(error));
+        }
+    }
+}
+
+/// The node has gone for good: what it missed belongs to whoever has its keys now.
+fn hand_on(core: &Arc<Core>, cluster: &Cluster, id: &NodeId) {
+    let missed = core.repairs.lock().forget(id);
+    let Some(group) = cluster.group(&id.group) else {
+        warn!(group = %id.group, count = missed.len(), "the server group has gone, and what it missed");
+        return;
+    };
+    for repair in missed {
+        let hash = cluster.placement().key_hash(repair.key.as_bytes());
+        if let Some(member) = cluster.owner(group, hash) {
+            let given_up = core.repairs.lock().put(member.id(), repair);
+            core.metrics.repairs_dropped.increment(given_up);
+        }
+    }
+}
+
+/// Repairs on their way to one node.
+struct Sent {
+    core: Weak<Core>,
+    member: Arc<Member>,
+    id: NodeId,
+    batch: Vec<Repair>,
+}
+
+impl Completion for Sent {
+    fn complete(&self, token: usize, outcome: Result<Reply, TransportError>) {
+        let Some(core) = self.core.upgrade() else { return };
+        let repair = &self.batch[token];
+        let outcome = self.member.link.judge(outcome).and_then(|reply| Done::of(&reply));
+        let mut repairs = core.repairs.lock();
+        match outcome {
+            Ok(Done::ClockAhead) => again(&core, repairs.put_back(&self.id, repair.clone())),
+            Ok(done) => {
+                repairs.settled(&self.id, repair);
+                if matches!(done, Done::Yes | Done::NotFound) {
+                    core.metrics.repairs_done.increment(1);
+                } else {
+                    core.metrics.repairs_superseded.increment(1);
+                }
+            }
+            Err(NodeError::Refused(_) | NodeError::Unexpected) => {
+                repairs.settled(&self.id, repair);
+                core.metrics.repairs_refused.increment(1);
+            }
+            Err(_) => again(&core, repairs.put_back(&self.id, repair.clone())),
+        }
+    }
+}
+
+fn again(core: &Core, given_up: u64) {
+    core.metrics.repairs_dropped.increment(given_up);
+}

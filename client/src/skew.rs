@@ -1,0 +1,47 @@
+//! Whether this machine's clock is right, by the nodes' clocks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use evanesce_wire::reply::Reply;
+use evanesce_wire::request::Request;
+use futures_util::future::join_all;
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::cluster::Cluster;
+use crate::core::Core;
+use crate::member::Link;
+use crate::version::unix_ms;
+
+/// A node that has not told its time within this is not asked: half of a write's time is left.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// Nodes asked: their median is right while most of so many clocks are.
+const NODES_MAX: usize = 15;
+
+/// Asks nodes for their time, and takes over that of most of them when this machine's is wrong. Returns whether
+/// anything changed.
+pub(crate) async fn align_clock(core: &Core, cluster: &Arc<Cluster>, deadline: Instant) -> bool {
+    let deadline = deadline.min(Instant::now() + ANSWER_TIMEOUT);
+    let links = cluster.members().map(|member| &member.link).filter(|link| link.connection.speaks_versions());
+    let answers = join_all(links.take(NODES_MAX).map(|link| ahead_ms(link, deadline))).await;
+    let mut ahead_ms: Vec<i64> = answers.into_iter().flatten().collect();
+    let nodes = ahead_ms.len();
+    let Some(correction_ms) = core.clock.correct(&mut ahead_ms, Core::now()) else { return false };
+    warn!(
+        cluster = %core.settings.cluster, correction_ms, nodes,
+        "this machine's clock is wrong by the nodes' clocks: writes are stamped with theirs"
+    );
+    true
+}
+
+/// How far the node's clock is ahead of ours, by the middle of the round trip.
+async fn ahead_ms(link: &Link, deadline: Instant) -> Option<i64> {
+    let before = unix_ms(Core::now());
+    let reply = link.connection.call(&Request::MetaNoopVersions, deadline).await.ok()?;
+    let after = unix_ms(Core::now());
+    let Reply::Meta(meta) = reply else { return None };
+    let ours = before.midpoint(after);
+    i64::try_from(i128::from(meta.clock_ms()?) - i128::from(ours)).ok()
+}

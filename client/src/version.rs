@@ -1,0 +1,196 @@
+//! The versions that writes are stamped with: a hybrid clock.
+
+use std::fmt;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+/// Milliseconds from the Unix epoch to the first instant of 2025, where versions begin to count.
+const EPOCH_UNIX_MS: u64 = 1_735_689_600_000;
+
+/// The lowest bits tell writers apart.
+const WRITER_BITS: u32 = 12;
+
+/// The bits above them count within a millisecond.
+const COUNTER_BITS: u32 = 10;
+
+/// The bits above those are milliseconds since 2025: they last until 2094.
+const MILLIS_MAX: u64 = (1 << 41) - 1;
+
+/// Nodes refuse a version further ahead of their clock than 5 s; what is learnt from others is taken up to a second
+/// less, so that clocks that differ a little refuse nothing.
+const AHEAD_MAX_MS: u64 = 4_000;
+
+/// Well-kept clocks agree better than this, and a difference below it loses nobody a write: each reply that tells of
+/// something newer puts the clock right.
+const SKEW_MIN_MS: u64 = 500;
+
+/// Orders the writes of one key: of two, the one with the larger version stays, in whatever order they come.
+///
+/// ```text
+///  62                     22 21        12 11         0
+/// +-------------------------+------------+------------+
+/// | milliseconds since 2025 |  counter   |   writer   |
+/// +-------------------------+------------+------------+
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(pub(crate) u64);
+
+impl Version {
+    /// As a number of 63 bits. On servers that keep versions it is also the item's CAS token.
+    #[must_use]
+    pub fn as_u64(self) -> u64 {
+        self.0
+    }
+
+    /// When it was stamped, by its writer's clock.
+    #[must_use]
+    pub fn stamped_at(self) -> SystemTime {
+        let ms = (self.0 >> (WRITER_BITS + COUNTER_BITS)) + EPOCH_UNIX_MS;
+        SystemTime::UNIX_EPOCH + Duration::from_millis(ms)
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Stamps versions that only grow: at least this client's clock, at least one more than the last, at least what other
+/// writers were seen to use. After Kulkarni et al., Logical Physical Clocks, 2014.
+#[derive(Debug)]
+pub(crate) struct VersionClock {
+    writer: u64,
+    /// The last stamp, without the writer.
+    last: AtomicU64,
+    /// What the nodes' clocks are ahead of ours.
+    correction_ms: AtomicI64,
+}
+
+impl VersionClock {
+    /// A clock of this writer; two of a cluster share a number once in 4096, and then only writes of the same key in
+    /// the same millisecond can have one version.
+    pub(crate) fn new(writer: u16) -> Self {
+        let writer = u64::from(writer) & ((1 << WRITER_BITS) - 1);
+        Self { writer, last: AtomicU64::new(0), correction_ms: AtomicI64::new(0) }
+    }
+
+    /// A version larger than all that this clock has stamped or seen.
+    pub(crate) fn stamp(&self, now: SystemTime) -> Version {
+        let now = self.ticks(now);
+        let next = |last: u64| now.max(last + 1);
+        let last = self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(next(last)));
+        let last = last.unwrap_or_else(|last| last);
+        Version(next(last) << WRITER_BITS | self.writer)
+    }
+
+    /// A version of another writer was seen: later stamps are larger, as far as nodes take them.
+    pub(crate) fn observe(&self, version: Version, now: SystemTime) {
+        let farthest = self.ticks(now) + (AHEAD_MAX_MS << COUNTER_BITS);
+        self.last.fetch_max((version.0 >> WRITER_BITS).min(farthest), Ordering::Relaxed);
+    }
+
+    /// Takes over the time of most nodes when this machine's clock is wrong. `ahead_ms` is what each node's clock is
+    /// ahead of ours. Returns the correction when it changes.
+    pub(crate) fn correct(&self, ahead_ms: &mut [i64], now: SystemTime) -> Option<i64> {
+        if ahead_ms.is_empty() {
+            return None;
+        }
+        ahead_ms.sort_unstable();
+        let median = ahead_ms[ahead_ms.len() / 2];
+        let wanted = if median.unsigned_abs() > SKEW_MIN_MS { median } else { 0 };
+        let before = self.correction_ms.load(Ordering::Relaxed);
+        if wanted.abs_diff(before) <= SKEW_MIN_MS {
+            return None;
+        }
+        self.correction_ms.store(wanted, Ordering::Relaxed);
+        // Stamps that nodes would refuse for being ahead were accepted by none of them.
+        let farthest = self.ticks(now) + (AHEAD_MAX_MS << COUNTER_BITS);
+        self.last.fetch_min(farthest, Ordering::Relaxed);
+        Some(wanted)
+    }
+
+    /// Time in units of the counter.
+    fn ticks(&self, now: SystemTime) -> u64 {
+        let unix_ms = unix_ms(now).saturating_add_signed(self.correction_ms.load(Ordering::Relaxed));
+        unix_ms.saturating_sub(EPOCH_UNIX_MS).min(MILLIS_MAX - AHEAD_MAX_MS) << COUNTER_BITS
+    }
+}
+
+/// A clock set before 1970 counts as 1970.
+pub(crate) fn unix_ms(now: SystemTime) -> u64 {
+    let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// So many milliseconds after some day of 2026.
+    fn at(ms: i64) -> SystemTime {
+        let unix_ms = 1_790_000_000_000_u64.saturating_add_signed(ms);
+        SystemTime::UNIX_EPOCH + Duration::from_millis(unix_ms)
+    }
+
+    #[test]
+    fn stamp_has_the_layout_of_the_wire() {
+        let first_of_2025 = SystemTime::UNIX_EPOCH + Duration::from_millis(EPOCH_UNIX_MS + 3);
+        let clock = VersionClock::new(0xabc);
+        assert_eq!(clock.stamp(first_of_2025), Version(3 << 22 | 0xabc));
+        assert_eq!(clock.stamp(first_of_2025), Version(3 << 22 | 1 << 12 | 0xabc));
+        assert_eq!(clock.stamp(at(0)).stamped_at(), at(0));
+    }
+
+    #[test]
+    fn clock_behind_goes_on_from_what_it_sees() {
+        let (behind, right) = (VersionClock::new(1), VersionClock::new(2));
+        let seen = right.stamp(at(3_000));
+        assert!(behind.stamp(at(0)) < seen);
+        behind.observe(seen, at(0));
+        assert!(behind.stamp(at(0)) > seen);
+    }
+
+    #[test]
+    fn version_from_far_ahead_does_not_take_the_clock_beyond_what_nodes_accept() {
+        let (clock, mad) = (VersionClock::new(1), VersionClock::new(2));
+        clock.observe(mad.stamp(at(3_600_000)), at(0));
+        assert!(clock.stamp(at(0)).stamped_at() <= at(5_000));
+    }
+
+    #[test]
+    fn clock_ten_seconds_ahead_takes_over_the_time_of_most_nodes() {
+        let clock = VersionClock::new(1);
+        clock.stamp(at(10_000));
+        assert_eq!(clock.correct(&mut [-10_002, 3_600_000, -9_998, -10_000], at(10_000)), Some(-9_998));
+        assert!(clock.stamp(at(10_000)).stamped_at() <= at(5_000));
+        assert_eq!(clock.correct(&mut [-10_000], at(10_000)), None);
+        // It is set right again.
+        assert_eq!(clock.correct(&mut [20, -3], at(0)), Some(0));
+    }
+
+    #[test]
+    fn small_differences_are_left_alone() {
+        let clock = VersionClock::new(1);
+        assert_eq!(clock.correct(&mut [400, -400, 499], at(0)), None);
+        assert_eq!(clock.correct(&mut [], at(0)), None);
+    }
+
+    proptest! {
+        #[test]
+        fn stamps_only_grow(steps in proptest::collection::vec((0..10_000_i64, any::<bool>()), 1..200)) {
+            let (clock, other) = (VersionClock::new(1), VersionClock::new(2));
+            let mut before = Version(0);
+            for (ms, sees) in steps {
+                if sees {
+                    clock.observe(other.stamp(at(ms)), at(ms));
+                }
+                let stamp = clock.stamp(at(ms));
+                prop_assert!(stamp > before);
+                before = stamp;
+            }
+        }
+    }
+}

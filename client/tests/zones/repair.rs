@@ -1,0 +1,116 @@
+//! What replicas that were away have missed, and which of two writes stays.
+
+use std::time::Duration;
+
+use evanesce_client::{Client, LatchPolicy};
+
+use crate::cluster::{Cluster, eventually};
+
+/// Until nothing is missing anywhere.
+async fn repaired(cache: &Client) {
+    eventually("all repairs", async || (cache.repairs_pending() == 0).then_some(())).await;
+}
+
+#[tokio::test]
+async fn zone_that_was_away_gets_what_it_missed() {
+    let mut cluster = Cluster::start(&["a", "b", "c"]).await;
+    let cache = cluster.client("a").await;
+    for key in 0..100 {
+        cache.set(key.to_string(), "old").latch(LatchPolicy::All).await.expect("all zones are well");
+    }
+    cluster.kill("b").await;
+    for key in 0..100 {
+        cache.set(key.to_string(), key.to_string()).await.expect("the local zone is well");
+    }
+    for key in 0..10 {
+        cache.delete(key.to_string()).await.expect("the local zone is well");
+    }
+    assert_eq!(cache.repairs_pending(), 100, "one for each key, the newest");
+    cluster.start_again("b").await;
+    repaired(&cache).await;
+    let (a, b) = (cluster.inside("a").await, cluster.inside("b").await);
+    for key in 0..100 {
+        let key = key.to_string();
+        let item = b.get_item(&key).await.expect("it answers");
+        assert_eq!(item, a.get_item(&key).await.expect("it answers"), "{key}");
+        assert_eq!(item.is_none(), key.len() == 1, "{key}");
+    }
+}
+
+#[tokio::test]
+async fn newer_write_of_another_client_outlives_a_repair() {
+    let mut cluster = Cluster::start(&["a", "b"]).await;
+    let (cache, other) = (cluster.client("a").await, cluster.client("a").await);
+    cluster.kill("b").await;
+    let old = cache.set("k", "old").await.expect("the local zone is well");
+    cluster.start_again("b").await;
+    let b = cluster.inside("b").await;
+    eventually("the zone is back", async || new_is_written(&other).await.then_some(())).await;
+    repaired(&cache).await;
+    let item = b.get_item("k").await.expect("it answers").expect("it is there");
+    assert_eq!(item.value, "new");
+    assert!(item.version > old.version);
+}
+
+async fn new_is_written(other: &Client) -> bool {
+    other.set("k", "new").latch(LatchPolicy::All).await.is_ok()
+}
+
+#[tokio::test]
+async fn delete_is_not_undone_by_an_older_write_that_comes_late() {
+    let mut cluster = Cluster::start(&["a", "b"]).await;
+    let (writer, deleter) = (cluster.client("a").await, cluster.client("a").await);
+    cluster.kill("b").await;
+    writer.set("k", "v").await.expect("the local zone is well");
+    deleter.delete("k").await.expect("the local zone is well");
+    cluster.start_again("b").await;
+    repaired(&writer).await;
+    repaired(&deleter).await;
+    for zone in ["a", "b"] {
+        assert_eq!(cluster.inside(zone).await.get("k").await, Ok(None), "{zone}");
+    }
+}
+
+#[tokio::test]
+async fn every_replica_has_the_writes_version_and_it_is_the_token() {
+    let cluster = Cluster::start(&["a", "b"]).await;
+    let cache = cluster.client("a").await;
+    let written = cache.set("k", "v").latch(LatchPolicy::All).await.expect("all zones are well");
+    assert!(written.version.is_some());
+    let added = cache.append("k", "w").latch(LatchPolicy::All).await.expect("all zones are well");
+    assert!(added.is_stored());
+    for zone in ["a", "b"] {
+        let item = cluster.inside(zone).await.get_item("k").await.expect("it answers").expect("a hit");
+        assert_eq!(item.value, "vw");
+        assert!(item.version > written.version);
+        assert_eq!(item.version.map(evanesce_client::Version::as_u64), Some(item.cas));
+        assert_eq!(cache.get_for_cas("k").await.expect("it answers").expect("a hit").cas, item.cas);
+    }
+}
+
+#[tokio::test]
+async fn close_gives_replicas_what_they_missed_or_says_how_much_is_left() {
+    let mut cluster = Cluster::start(&["a", "b"]).await;
+    let cache = cluster.builder("a").write_timeout(Duration::from_millis(200)).connect().await;
+    let cache = cache.expect("a list needs no discovery");
+    cluster.kill("b").await;
+    for key in 0..10 {
+        cache.set(key.to_string(), "v").await.expect("the local zone is well");
+    }
+    assert_eq!(cache.close().await, 10);
+}
+
+#[tokio::test]
+async fn queue_without_room_says_whom_it_gave_up_on() {
+    let mut cluster = Cluster::start(&["a", "b"]).await;
+    let cache = cluster.builder("a").repair_queue_bytes(1000).connect().await.expect("no discovery needed");
+    cluster.kill("b").await;
+    let first = cache.set("0", "v").await.expect("the local zone is well");
+    for key in 1..20 {
+        cache.set(key.to_string(), "v").await.expect("the local zone is well");
+    }
+    let dropped = cache.repairs_dropped();
+    assert_eq!(dropped.iter().map(|dropped| dropped.count).sum::<u64>(), 17, "{dropped:?}");
+    assert_eq!(dropped.iter().map(|dropped| Some(dropped.lowest)).min(), Some(first.version));
+    assert_eq!(cache.repairs_pending(), 3);
+}
