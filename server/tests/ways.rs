@@ -51,7 +51,9 @@ fn node_asks_for_passwords_and_takes_changed_ones_at_sighup() {
     for part in ["STORED\r\n", "auth_enabled_sasl yes", &format!("auth_enabled_ascii {}", users.display())] {
         assert!(told.contains(part), "{part} is not in {told}");
     }
-    assert!(told.contains("STAT auth_cmds 1\r\n") && told.contains("STAT auth_errors 0\r\n"), "{told}");
+    for count in ["auth_cmds 1", "auth_errors 0", "evanesce_auth_missing 1"] {
+        assert!(told.contains(&format!("STAT {count}\r\n")), "{count} is not in {told}");
+    }
 
     std::fs::write(&users, "ann:changed\n").unwrap();
     signal(node.process.0.id(), Signal::HUP);
@@ -67,6 +69,7 @@ fn node_asks_for_passwords_and_takes_changed_ones_at_sighup() {
     assert_eq!(node.process.exit_code(), Some(0));
     let log = node.rest_of_log();
     assert!(log.contains("SIGHUP") && log.contains("authentication file"), "{log}");
+    assert!(log.contains("without a name and password"), "{log}");
     assert!(!log.contains("hunter2"), "{log}");
 }
 

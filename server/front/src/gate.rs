@@ -55,6 +55,8 @@ pub(crate) struct Step {
     pub(crate) attempts: usize,
     /// Of these, wrong ones.
     pub(crate) failures: usize,
+    /// Requests refused for want of a name and password.
+    pub(crate) missing: usize,
 }
 
 /// How it goes on.
@@ -82,7 +84,13 @@ impl Gate {
                 _ => Self::Line,
             };
         }
-        let mut step = Step { consumed: 0, verdict: Verdict::Waits { missing: 1 }, attempts: 0, failures: 0 };
+        let mut step = Step {
+            consumed: 0,
+            verdict: Verdict::Waits { missing: 1 },
+            attempts: 0,
+            failures: 0,
+            missing: 0,
+        };
         if matches!(self, Self::Binary(_)) {
             self.take_binary(input, users, out, &mut step);
             return step;
@@ -125,7 +133,10 @@ impl Gate {
                 };
                 step.consumed += end + 1;
                 match announced(&input[..end]) {
-                    None => Some(UNAUTHENTICATED),
+                    None => {
+                        step.missing += 1;
+                        Some(UNAUTHENTICATED)
+                    }
                     Some(bytes) if bytes > CREDENTIALS_BYTES_MAX => {
                         step.verdict = Verdict::Close;
                         None
@@ -152,6 +163,7 @@ impl Gate {
                 if !is_for_strangers(head) {
                     // Nothing that follows could be told apart from what was refused.
                     binary::encode::error(out, head, BinaryStatus::AuthError);
+                    step.missing += 1;
                     step.verdict = Verdict::Close;
                     return;
                 }

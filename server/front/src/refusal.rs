@@ -24,6 +24,32 @@ pub(crate) enum HandshakeRefusal {
     PlainPort,
 }
 
+/// A handshake that came to nothing.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) reason: HandshakeRefusal,
+    /// What TLS says of it, for a log.
+    pub(crate) detail: Option<String>,
+}
+
+impl From<HandshakeRefusal> for Refused {
+    fn from(reason: HandshakeRefusal) -> Self {
+        Self { reason, detail: None }
+    }
+}
+
+impl From<io::Error> for Refused {
+    /// From what tokio-rustls, or the deadline, says.
+    fn from(error: io::Error) -> Self {
+        let of_tls = error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>());
+        match of_tls {
+            Some(tls) => Self { reason: HandshakeRefusal::of_tls(tls), detail: Some(tls.to_string()) },
+            None if error.kind() == io::ErrorKind::TimedOut => HandshakeRefusal::TimedOut.into(),
+            None => HandshakeRefusal::Gone.into(),
+        }
+    }
+}
+
 impl HandshakeRefusal {
     /// All of them, in the order in which they are counted.
     pub(crate) const ALL: [Self; 9] = [
@@ -37,14 +63,6 @@ impl HandshakeRefusal {
         Self::Gone,
         Self::PlainPort,
     ];
-
-    /// From what tokio-rustls, or the deadline, says.
-    pub(crate) fn of(error: &io::Error) -> Self {
-        if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>()) {
-            return Self::of_tls(error);
-        }
-        if error.kind() == io::ErrorKind::TimedOut { Self::TimedOut } else { Self::Gone }
-    }
 
     fn of_tls(error: &TlsError) -> Self {
         match error {
@@ -99,8 +117,12 @@ impl HandshakeRefusal {
             }
             Self::NoCertificate => "the peer shows no certificate, and this port asks for one",
             Self::ExpiredCertificate => "the peer's certificate is expired or not valid yet: renew it",
-            Self::ForeignCertificate => "the peer's certificate is not from an authority of tls_client_ca",
-            Self::PeerRefused => "the peer does not trust this server's certificate: give it the authority's",
+            Self::ForeignCertificate => {
+                "the peer's certificate is not one for clients from an authority of tls_client_ca"
+            }
+            Self::PeerRefused => {
+                "the peer does not take this server's certificate: give it the authority's, or renew ours"
+            }
             Self::Protocol => {
                 "peer and server have no version or cipher of TLS in common, or the peer is broken"
             }
@@ -121,6 +143,8 @@ pub(crate) fn is_greeting(input: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use rustls::AlertDescription;
+
     use super::*;
 
     #[test]
@@ -129,5 +153,21 @@ mod tests {
             assert_eq!(reason as usize, index);
             assert_eq!(reason.stat(), format!("evanesce_tls_refused_{}", reason.label()));
         }
+    }
+
+    #[test]
+    fn what_tls_says_is_told_beside_the_reason() {
+        let refused = |error| Refused::from(io::Error::new(io::ErrorKind::InvalidData, error));
+        let told = refused(TlsError::InvalidCertificate(CertificateError::InvalidPurpose));
+        assert_eq!(told.reason, HandshakeRefusal::ForeignCertificate);
+        assert!(told.detail.unwrap().contains("InvalidPurpose"));
+        let told = refused(TlsError::AlertReceived(AlertDescription::CertificateExpired));
+        assert_eq!(told.reason, HandshakeRefusal::PeerRefused);
+        assert!(told.detail.unwrap().contains("CertificateExpired"));
+        assert_eq!(
+            Refused::from(io::Error::from(io::ErrorKind::TimedOut)).reason,
+            HandshakeRefusal::TimedOut
+        );
+        assert_eq!(Refused::from(io::Error::from(io::ErrorKind::BrokenPipe)).reason, HandshakeRefusal::Gone);
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::SemaphorePermit;
 use crate::accept::{Arrival, Stream};
 use crate::connection::{Ended, Endpoints};
 use crate::peer::Peer;
-use crate::refusal::{HANDSHAKE_RECORD, HandshakeRefusal};
+use crate::refusal::{HANDSHAKE_RECORD, HandshakeRefusal, Refused};
 use crate::service::Service;
 use crate::session::{Session, linger};
 use crate::slot::{Phase, Slot};
@@ -120,8 +120,8 @@ async fn shake_hands(slot: &Slot, stream: TcpStream) -> Option<Tls> {
             slot.worker.mine().tls_handshakes.add(1);
             Some(stream)
         }
-        Err((refusal, stream)) => {
-            refuse(slot, refusal?);
+        Err((refused, stream)) => {
+            refuse(slot, refused?);
             // An error means that the peer is gone.
             let _ = linger(&mut stream?, slot).await;
             None
@@ -133,25 +133,22 @@ async fn try_to_shake_hands(slot: &Slot, stream: TcpStream) -> Result<Tls, Unsha
     // Somebody silent takes nobody's turn.
     match poll_fn(|cx| poll_begin(slot, &stream, cx)).await {
         Ok(()) => {}
-        Err(Some(HandshakeRefusal::PlainText)) => {
-            // What does not fit at once is for a peer that does not read.
-            let _ = stream.try_write(SPEAKS_TLS);
-            return Err((Some(HandshakeRefusal::PlainText), Some(stream)));
+        Err(refused) => {
+            if refused.as_ref().is_some_and(|refused| refused.reason == HandshakeRefusal::PlainText) {
+                // What does not fit at once is for a peer that does not read.
+                let _ = stream.try_write(SPEAKS_TLS);
+            }
+            return Err((refused, Some(stream)));
         }
-        Err(refusal) => return Err((refusal, None)),
     }
-    let _turn = my_turn(slot).await.map_err(|refusal| (refusal, None))?;
+    let _turn = my_turn(slot).await.map_err(|refused| (refused, None))?;
     // There is no listener for TLS without a certificate.
     let config = slot.worker.secrets.tls().ok_or((None, None))?;
     handshake(slot, config, stream).await
 }
 
 /// Waits for the peer's first byte, and leaves it where it is.
-fn poll_begin(
-    slot: &Slot,
-    stream: &TcpStream,
-    cx: &mut Context<'_>,
-) -> Poll<Result<(), Option<HandshakeRefusal>>> {
+fn poll_begin(slot: &Slot, stream: &TcpStream, cx: &mut Context<'_>) -> Poll<Result<(), Option<Refused>>> {
     let mut first = [0; 1];
     let mut first = ReadBuf::new(&mut first);
     let peeked = match stream.poll_peek(cx, &mut first) {
@@ -160,14 +157,14 @@ fn poll_begin(
     };
     Poll::Ready(match peeked {
         Ok(Some(&HANDSHAKE_RECORD)) => Ok(()),
-        Ok(Some(_)) => Err(Some(HandshakeRefusal::PlainText)),
-        Ok(None) => Err(Some(HandshakeRefusal::Gone)),
-        Err(error) => Err(Some(HandshakeRefusal::of(&error))),
+        Ok(Some(_)) => Err(Some(HandshakeRefusal::PlainText.into())),
+        Ok(None) => Err(Some(HandshakeRefusal::Gone.into())),
+        Err(error) => Err(Some(error.into())),
     })
 }
 
 /// Waits until not too many others shake hands.
-async fn my_turn(slot: &Slot) -> Result<SemaphorePermit<'_>, Option<HandshakeRefusal>> {
+async fn my_turn(slot: &Slot) -> Result<SemaphorePermit<'_>, Option<Refused>> {
     let mut acquire = pin!(slot.worker.handshakes.acquire());
     poll_fn(|cx| match acquire.as_mut().poll(cx) {
         // The semaphore is never closed.
@@ -182,23 +179,27 @@ pub(crate) fn poll_on<T>(
     slot: &Slot,
     phase: Phase,
     cx: &mut Context<'_>,
-) -> Poll<Result<T, Option<HandshakeRefusal>>> {
+) -> Poll<Result<T, Option<Refused>>> {
     if slot.worker.is_draining() {
         return Poll::Ready(Err(None));
     }
     match slot.wait(phase, cx.waker()) {
         Ok(()) => Poll::Pending,
-        Err(error) => Poll::Ready(Err(Some(HandshakeRefusal::of(&error)))),
+        Err(error) => Poll::Ready(Err(Some(error.into()))),
     }
 }
 
-/// Counts and logs it.
-pub(crate) fn refuse(slot: &Slot, refusal: HandshakeRefusal) {
+/// Counts and logs it. Somebody who comes and goes, as a probe of a load balancer does, is no news.
+pub(crate) fn refuse(slot: &Slot, Refused { reason, detail }: Refused) {
     let worker = &slot.worker;
-    worker.mine().refused_handshake(refusal);
+    worker.mine().refused_handshake(reason);
+    if reason == HandshakeRefusal::Gone {
+        return;
+    }
     if let Some(unsaid) = worker.hush.may_say(worker.now()) {
-        let (peer, reason) = (slot.connection.endpoints().name(), refusal.label());
-        tracing::warn!(peer, reason, unsaid, "refused a TLS connection: {}", refusal.text());
+        let peer = slot.connection.endpoints().name();
+        let (reason, text) = (reason.label(), reason.text());
+        tracing::warn!(peer, reason, detail, unsaid, "refused a TLS connection: {text}");
     }
 }
 

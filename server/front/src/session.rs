@@ -133,7 +133,7 @@ impl<IO: Peer, S: Service> Session<IO, S> {
     /// Who speaks TLS here would wait for an answer that makes sense.
     #[cold]
     async fn refuse_tls(&mut self) -> io::Result<Next> {
-        refuse(&self.slot, HandshakeRefusal::PlainPort);
+        refuse(&self.slot, HandshakeRefusal::PlainPort.into());
         if let Some(kit) = &mut self.kit {
             error_line(kit.replies.buf(), SPEAKS_NO_TLS);
         }

@@ -50,6 +50,8 @@ pub struct FrontStats {
     pub auth_cmds: u64,
     /// Of these, wrong ones.
     pub auth_errors: u64,
+    /// Requests refused for want of a name and password.
+    pub auth_missing: u64,
     /// Changed files of certificates or users that were taken over.
     pub reloads: u64,
     /// Changed files of certificates or users that could not be used.
@@ -71,6 +73,7 @@ impl FrontStats {
     /// What `stats` tells of who was let in since `before` and who was not, beside `auth_cmds` and `auth_errors`.
     pub fn protection_since(&self, before: &Self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
         let counts = [
+            ("evanesce_auth_missing", self.auth_missing, before.auth_missing),
             ("evanesce_tls_handshakes", self.tls_handshakes, before.tls_handshakes),
             ("evanesce_reloads", self.reloads, before.reloads),
             ("evanesce_reload_errors", self.reload_errors, before.reload_errors),
@@ -135,6 +138,7 @@ pub(crate) struct WorkerCounters {
     pub(crate) tls_refused: [Counter; HandshakeRefusal::ALL.len()],
     pub(crate) auth_cmds: Counter,
     pub(crate) auth_errors: Counter,
+    pub(crate) auth_missing: Counter,
 }
 
 impl WorkerCounters {
@@ -211,6 +215,7 @@ impl Counters {
             }),
             auth_cmds: sum(|w| &w.auth_cmds),
             auth_errors: sum(|w| &w.auth_errors),
+            auth_missing: sum(|w| &w.auth_missing),
             reloads: self.reloads.load(Ordering::Relaxed),
             reload_errors: self.reload_errors.load(Ordering::Relaxed),
             input_bytes: self.input.used() as u64,

@@ -21,7 +21,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::connection::Endpoints;
 use crate::peer::Peer;
-use crate::refusal::HandshakeRefusal;
+use crate::refusal::Refused;
 use crate::secrets::{Files, SecretsError, Text};
 use crate::serve::poll_on;
 use crate::slot::{Phase, Slot};
@@ -95,7 +95,7 @@ fn certificates(text: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
 pub(crate) struct Tls(Box<TlsStream<TcpStream>>);
 
 /// Why there is no connection in TLS, `None` when the worker drains; and what is left of it, to be closed decently.
-pub(crate) type Unshaken = (Option<HandshakeRefusal>, Option<TcpStream>);
+pub(crate) type Unshaken = (Option<Refused>, Option<TcpStream>);
 
 /// Shakes hands within the deadline that the slot keeps.
 ///
@@ -112,10 +112,8 @@ pub(crate) async fn handshake(
     let mut accept = Box::pin(accept.into_fallible());
     poll_fn(|cx| match accept.as_mut().poll(cx) {
         Poll::Ready(Ok(stream)) => Poll::Ready(Ok(Tls(Box::new(stream)))),
-        Poll::Ready(Err((error, stream))) => {
-            Poll::Ready(Err((Some(HandshakeRefusal::of(&error)), Some(stream))))
-        }
-        Poll::Pending => poll_on(slot, Phase::Handshaking, cx).map_err(|refusal| (refusal, None)),
+        Poll::Ready(Err((error, stream))) => Poll::Ready(Err((Some(error.into()), Some(stream)))),
+        Poll::Pending => poll_on(slot, Phase::Handshaking, cx).map_err(|refused| (refused, None)),
     })
     .await
 }

@@ -43,8 +43,10 @@ pub(crate) struct Worker {
     pub(crate) counters: Arc<Counters>,
     pub(crate) secrets: Arc<Secrets>,
     pub(crate) pool: Pool,
-    /// Limits what is logged of peers.
+    /// Limits what is logged of peers in TLS.
     pub(crate) hush: Hush,
+    /// Limits what is logged of passwords: those who knock at a TLS port must not hide who guesses.
+    pub(crate) hush_passwords: Hush,
     /// Handshakes that may be under way.
     pub(crate) handshakes: Semaphore,
     index: usize,
@@ -102,6 +104,7 @@ impl Worker {
             secrets,
             pool: Pool::default(),
             hush: Hush::default(),
+            hush_passwords: Hush::default(),
             handshakes: Semaphore::new(HANDSHAKES_MAX),
             index,
             now: Cell::default(),

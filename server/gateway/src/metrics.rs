@@ -38,7 +38,10 @@ pub(crate) fn describe() {
         "evanesce_gateway_tls_refused_total",
         "TLS handshakes that were refused or given up, by reason."
     );
-    describe_counter!("evanesce_gateway_authentications_total", "Names and passwords looked at, by outcome.");
+    describe_counter!(
+        "evanesce_gateway_authentications_total",
+        "Names and passwords looked at, by outcome; and requests that were missing them."
+    );
     describe_counter!(
         "evanesce_gateway_reloads_total",
         "Changed files of certificates or users, by what became of them."
@@ -68,7 +71,8 @@ fn publish_protection(front: &FrontStats) {
         counter!("evanesce_gateway_tls_refused_total", "reason" => reason).absolute(count);
     }
     let admitted = front.auth_cmds.saturating_sub(front.auth_errors);
-    for (outcome, count) in [("admitted", admitted), ("refused", front.auth_errors)] {
+    let outcomes = [("admitted", admitted), ("refused", front.auth_errors), ("missing", front.auth_missing)];
+    for (outcome, count) in outcomes {
         counter!("evanesce_gateway_authentications_total", "outcome" => outcome).absolute(count);
     }
     for (outcome, count) in [("in_force", front.reloads), ("unusable", front.reload_errors)] {

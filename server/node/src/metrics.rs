@@ -161,11 +161,12 @@ const TOTALS: &[Total] = &[
     },
     Total {
         name: "evanesce_node_authentications_total",
-        help: "Names and passwords looked at, by outcome.",
+        help: "Names and passwords looked at, by outcome; and requests that were missing them.",
         label: "outcome",
         read: |c| {
             let (all, refused) = (c.front.auth_cmds, c.front.auth_errors);
-            vec![("admitted", all.saturating_sub(refused)), ("refused", refused)]
+            let admitted = all.saturating_sub(refused);
+            vec![("admitted", admitted), ("refused", refused), ("missing", c.front.auth_missing)]
         },
     },
     Total {

@@ -172,8 +172,11 @@ fn binary_is_answered_as_memcached_does() {
 }
 
 #[test]
-fn attempts_and_failures_are_counted() {
+fn attempts_failures_and_requests_without_any_are_counted() {
     let (mut gate, mut out) = (Gate::default(), Vec::new());
     let step = gate.take(b"set a 0 0 3\r\nu x\r\nget a\r\nset a 0 0 3\r\nu p\r\n", &users(), &mut out);
-    assert_eq!((step.attempts, step.failures, step.verdict), (2, 1, Verdict::Admitted));
+    assert_eq!((step.attempts, step.failures, step.missing), (2, 1, 1));
+    assert_eq!(step.verdict, Verdict::Admitted);
+    let step = Gate::default().take(&request(opcode::GETQ, b"k", b""), &users(), &mut out);
+    assert_eq!((step.attempts, step.failures, step.missing), (0, 0, 1));
 }

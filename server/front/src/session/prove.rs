@@ -56,18 +56,23 @@ impl<IO: Peer, S: Service> Session<IO, S> {
         let worker = self.worker();
         let Some(users) = worker.secrets.users() else { return (Verdict::Close, 0) };
         let step = gate.take(bytes, &users, replies);
-        worker.mine().auth_cmds.add(step.attempts);
-        worker.mine().auth_errors.add(step.failures);
-        if step.failures > 0
-            && let Some(unsaid) = worker.hush.may_say(worker.now())
-        {
-            let peer = self.stream.endpoints().name();
-            tracing::warn!(
-                peer,
-                unsaid,
-                "refused a name and password that are not in the authentication file"
-            );
+        let mine = worker.mine();
+        mine.auth_cmds.add(step.attempts);
+        mine.auth_errors.add(step.failures);
+        mine.auth_missing.add(step.missing);
+        if step.failures > 0 {
+            self.tell("refused a name and password that are not in the authentication file");
+        } else if step.missing > 0 {
+            self.tell("refused a request without a name and password, which this port asks for");
         }
         (step.verdict, step.consumed)
+    }
+
+    fn tell(&self, what: &str) {
+        let worker = self.worker();
+        if let Some(unsaid) = worker.hush_passwords.may_say(worker.now()) {
+            let peer = self.stream.endpoints().name();
+            tracing::warn!(peer, unsaid, "{what}");
+        }
     }
 }

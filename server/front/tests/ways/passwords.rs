@@ -67,7 +67,7 @@ fn binary_protocol_authenticates_by_sasl_plain() {
     let refused = rest(&mut stranger);
     assert!(refused.ends_with("Auth failure."), "{refused:?}");
     let stats = running.stats();
-    assert_eq!((stats.auth_cmds, stats.auth_errors, stats.requests), (2, 1, 1));
+    assert_eq!((stats.auth_cmds, stats.auth_errors, stats.auth_missing, stats.requests), (2, 1, 1, 1));
 }
 
 #[test]
