@@ -49,11 +49,12 @@ struct Batch<'a> {
 /// Reads `keys`; the outcomes are in their order.
 pub(crate) async fn read_many(core: &Core, cluster: &Cluster, keys: &[Key], plan: &ReadPlan) -> Vec<Found> {
     core.count_reads(keys.len() as u64);
-    let mut deadline = Instant::now() + plan.timeout;
     let mut found: Vec<Option<Found>> = Vec::new();
     found.resize_with(keys.len(), || None);
     let mut searches: Vec<Search<'_>> =
         keys.iter().enumerate().map(|key| Search::new(cluster, key)).collect();
+    // Sorting out many keys takes its time, too, and is not the nodes' time.
+    let mut deadline = Instant::now() + plan.timeout;
     while !searches.is_empty() {
         let batches = next_batches(core, std::mem::take(&mut searches), &mut found, deadline);
         let answers = join_all(batches.into_iter().map(|batch| batch.ask(core, plan, deadline))).await;
