@@ -39,6 +39,7 @@ fn node_asks_for_passwords_and_takes_changed_ones_at_sighup() {
     let dir = tempfile::tempdir().unwrap();
     let users = dir.path().join("users");
     std::fs::write(&users, "ann:hunter2\n").unwrap();
+    std::fs::set_permissions(&users, std::fs::Permissions::from_mode(0o640)).unwrap();
     let flags = ["--listen", "127.0.0.1:0", "--auth-file", users.to_str().unwrap()];
     let mut node = Standalone::start(&flags, &[]);
     let unauthenticated = "CLIENT_ERROR unauthenticated\r\n";
@@ -56,6 +57,7 @@ fn node_asks_for_passwords_and_takes_changed_ones_at_sighup() {
     }
 
     std::fs::write(&users, "ann:changed\n").unwrap();
+    std::fs::set_permissions(&users, std::fs::Permissions::from_mode(0o644)).unwrap();
     signal(node.process.0.id(), Signal::HUP);
     let changed = "set auth 0 0 11\r\nann changed\r\n";
     eventually("the changed password", || {
@@ -70,6 +72,7 @@ fn node_asks_for_passwords_and_takes_changed_ones_at_sighup() {
     let log = node.rest_of_log();
     assert!(log.contains("SIGHUP") && log.contains("authentication file"), "{log}");
     assert!(log.contains("without a name and password"), "{log}");
+    assert!(log.contains("secret file") && log.contains("\"mode\":\"0644\""), "{log}");
     assert!(!log.contains("hunter2"), "{log}");
 }
 

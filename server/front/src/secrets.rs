@@ -1,7 +1,9 @@
 //! What a front proves itself with and asks of its peers: certificates and users, read from files again as they change.
 
+use std::fs;
 use std::hash::{BuildHasher, RandomState};
-use std::io;
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,6 +18,9 @@ use crate::users::{Users, UsersError};
 
 /// Bytes of one such file: more is not what it is taken for.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Permissions that a secret file should not give: to others to do anything, to its group to change it.
+const OTHERS_MODE: u32 = 0o027;
 
 /// Why certificates or users cannot be taken from their files. The operator's to mend.
 #[derive(Debug, thiserror::Error)]
@@ -138,6 +143,9 @@ pub(crate) type Text = Result<Vec<u8>, SecretsError>;
 pub(crate) trait Files {
     /// Each of them.
     fn paths(&self) -> Vec<&Path>;
+
+    /// The one that is nobody else's to read.
+    fn secret(&self) -> &Path;
 }
 
 /// The authentication file.
@@ -148,6 +156,10 @@ impl Files for UsersFile {
     fn paths(&self) -> Vec<&Path> {
         vec![&self.0]
     }
+
+    fn secret(&self) -> &Path {
+        &self.0
+    }
 }
 
 impl<F: Files, T> Watched<F, T> {
@@ -156,6 +168,7 @@ impl<F: Files, T> Watched<F, T> {
         let texts = read(&files);
         let print = Mutex::new(print(&hasher, &texts));
         let inforce = ArcSwap::from_pointee(make(&files, texts)?);
+        warn_of_readers(files.secret());
         Ok(Self { files, inforce, print, hasher })
     }
 
@@ -171,7 +184,9 @@ impl<F: Files, T> Watched<F, T> {
         if std::mem::replace(&mut *known, print) == print {
             return None;
         }
-        Some(make(&self.files, texts).map(|made| self.inforce.store(Arc::new(made))))
+        let made = make(&self.files, texts);
+        warn_of_readers(self.files.secret());
+        Some(made.map(|made| self.inforce.store(Arc::new(made))))
     }
 }
 
@@ -181,12 +196,29 @@ fn read(files: &impl Files) -> Vec<Text> {
 
 fn read_one(path: &Path) -> Text {
     let failed = |source| SecretsError::Read { path: path.to_owned(), source };
-    let size = std::fs::metadata(path).map_err(failed)?.len();
-    if size > FILE_BYTES_MAX {
-        let wrong = io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 1MiB");
-        return Err(failed(wrong));
+    let wrong = |kind, text| Err(failed(io::Error::new(kind, text)));
+    // A pipe can be read once, and may make whoever opens it wait.
+    if !fs::metadata(path).map_err(failed)?.is_file() {
+        return wrong(io::ErrorKind::InvalidInput, "it is no regular file, which could be read again");
     }
-    std::fs::read(path).map_err(failed)
+    let mut text = Vec::new();
+    let file = fs::File::open(path).map_err(failed)?;
+    // It may grow, or tell no size.
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(failed)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return wrong(io::ErrorKind::FileTooLarge, "it is larger than 1MiB");
+    }
+    Ok(text)
+}
+
+/// Says so where others than its owner and group may read a secret, or others than its owner change it.
+fn warn_of_readers(path: &Path) {
+    let Ok(found) = fs::metadata(path) else { return };
+    let mode = found.permissions().mode() & 0o777;
+    if mode & OTHERS_MODE != 0 {
+        let (path, mode) = (path.display(), format!("{mode:04o}"));
+        tracing::warn!(%path, mode, "others may read or change a secret file: chmod 600 or 640 it");
+    }
 }
 
 /// Tells contents apart without keeping them: times and sizes of files may stay as they were.

@@ -49,6 +49,10 @@ impl Files for TlsFiles {
         let ca = self.client_ca.as_deref();
         [self.cert.as_path(), self.key.as_path()].into_iter().chain(ca).collect()
     }
+
+    fn secret(&self) -> &Path {
+        &self.key
+    }
 }
 
 /// Makes what handshakes go by from the files' texts.

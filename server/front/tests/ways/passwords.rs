@@ -151,3 +151,20 @@ fn authentication_file_that_is_wrong_is_told_at_the_start_without_its_words() {
     assert!(error.to_string().contains("line 2 is not user:password"), "{error}");
     assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
 }
+
+/// `/dev/zero` filled the memory, and a pipe made the reader wait for ever.
+#[test]
+fn secrets_are_read_from_regular_files_of_some_size_only() {
+    let place = Place::new();
+    let told = |path: &std::path::Path| {
+        let auth_file = Some(path.to_owned());
+        Front::bind(evanesce_front::FrontConfig { auth_file, ..place.config(&["127.0.0.1:0"]) })
+            .unwrap_err()
+            .to_string()
+    };
+    std::os::unix::fs::symlink("/dev/zero", place.path("zero")).unwrap();
+    assert!(told(&place.path("zero")).contains("no regular file"), "{}", told(&place.path("zero")));
+    assert!(told(place.dir.path()).contains("no regular file"));
+    std::fs::write(place.path("large"), b"ann:secret\n".repeat(100_000)).unwrap();
+    assert!(told(&place.path("large")).contains("larger than 1MiB"));
+}
