@@ -8,15 +8,15 @@ use thiserror::Error;
 /// The bits of an item's flags that say how its value is encoded: the highest eight.
 ///
 /// ```text
-///  31      24 23      16 15                    0
-/// +----------+----------+-----------------------+
-/// |  codec   | reserved |  the caller's, and    |
-/// |          |   (0)    |  EVCache's own bits   |
-/// +----------+----------+-----------------------+
+///  31      24 23         20  19    18       17        16     15                    0
+/// +----------+-------------+---+-------+----------+----------+-----------------------+
+/// |  codec   | compression | 0 | chunk | full key | manifest |  the caller's, and    |
+/// |          |             |   |       |          |          |  EVCache's own bits   |
+/// +----------+-------------+---+-------+----------+----------+-----------------------+
 /// ```
 ///
-/// 0 is bytes as they are, 1 is postcard; 2 to 127 are reserved for codecs of this crate, 128 to 255 are for
-/// codecs of callers.
+/// Bits 16 to 23 say how the client stored the value. The codec 0 is bytes as they are, 1 is postcard; 2 to 127 are
+/// reserved for codecs of this crate, 128 to 255 are for codecs of callers.
 pub const CODEC_FLAGS_MASK: u32 = 0xff00_0000;
 
 /// The flags of a postcard value.

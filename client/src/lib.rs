@@ -128,6 +128,7 @@ mod spread;
 mod static_nodes;
 mod ttl;
 mod typed;
+mod value;
 mod version;
 mod view;
 
