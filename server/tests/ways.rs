@@ -130,3 +130,16 @@ fn what_is_missing_for_tls_and_passwords_is_told_and_nothing_starts() {
         "{said}"
     );
 }
+
+#[test]
+fn connections_too_many_are_told_so_and_logged() {
+    let mut node = Standalone::start(&["--listen", "127.0.0.1:0", "--connections-max", "1"], &[]);
+    let mut inside = TcpStream::connect(node.memcached).unwrap();
+    inside.write_all(b"version\r\n").unwrap();
+    inside.read_exact(&mut [0; 16]).unwrap();
+    assert_eq!(exchange(node.memcached, ""), "ERROR Too many open connections\r\n");
+    signal(node.process.0.id(), Signal::TERM);
+    assert_eq!(node.process.exit_code(), Some(0));
+    let log = node.rest_of_log();
+    assert!(log.contains("there are connections_max of them") && log.contains("\"open\":1"), "{log}");
+}

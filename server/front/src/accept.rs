@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::hush::Hush;
 use crate::listen::{Listen, Place};
 use crate::secrets::Secrets;
 use crate::stats::Counters;
@@ -103,12 +105,22 @@ fn listen_at(address: SocketAddr) -> io::Result<StdTcpListener> {
 
 /// Deals connections to workers.
 pub(crate) struct Acceptor {
-    pub(crate) counters: Arc<Counters>,
-    pub(crate) secrets: Arc<Secrets>,
-    pub(crate) workers: Vec<mpsc::Sender<Arrival>>,
+    counters: Arc<Counters>,
+    secrets: Arc<Secrets>,
+    workers: Vec<mpsc::Sender<Arrival>>,
+    /// Limits what is logged of connections that were not let in.
+    hush: Mutex<Hush>,
 }
 
 impl Acceptor {
+    pub(crate) fn new(
+        counters: Arc<Counters>,
+        secrets: Arc<Secrets>,
+        workers: Vec<mpsc::Sender<Arrival>>,
+    ) -> Self {
+        Self { counters, secrets, workers, hush: Mutex::default() }
+    }
+
     /// Accepts on all listeners until told to end, and looks after the files of certificates and users.
     pub(crate) async fn run(self, listeners: Vec<Opened>, mut orders: watch::Receiver<Order>) {
         let acceptor = Arc::new(self);
@@ -150,6 +162,10 @@ impl Acceptor {
         let Some(permit) = Permit::take(&self.counters, turn) else {
             self.counters.rejected_connections.fetch_add(1, Ordering::Relaxed);
             stream.refuse(terms);
+            if let Some(unsaid) = self.may_say() {
+                let open = self.counters.connections_max;
+                tracing::warn!(open, unsaid, "refused a connection: there are connections_max of them");
+            }
             return false;
         };
         // A worker that ended closes the connection; the order to end is on its way here too.
@@ -160,10 +176,16 @@ impl Acceptor {
         self.counters.accept_errors.fetch_add(1, Ordering::Relaxed);
         let gone = matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset);
         if !gone {
-            tracing::warn!(%error, "accepting failed; raise the file-descriptor limit if this goes on");
+            if let Some(unsaid) = self.may_say() {
+                tracing::warn!(%error, unsaid, "accepting failed; raise the file-descriptor limit if this goes on");
+            }
             tokio::time::sleep(ACCEPT_BACKOFF).await;
         }
         false
+    }
+
+    fn may_say(&self) -> Option<u64> {
+        self.hush.lock().may_say(self.counters.connections.now())
     }
 }
 
@@ -192,7 +214,8 @@ impl Joined {
         match self {
             Self::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
-                stream.set_nodelay(true)?;
+                // Of a peer that is gone already its first read tells.
+                let _ = stream.set_nodelay(true);
                 stream.into_std().map(Stream::Tcp)
             }
             Self::Unix(listener, _) => {
@@ -212,5 +235,43 @@ async fn reload(secrets: Arc<Secrets>, counters: Arc<Counters>) {
         let (secrets, counters) = (Arc::clone(&secrets), Arc::clone(&counters));
         // An error means that the event loop ends.
         let _ = spawn_blocking(move || secrets.reload(&counters)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::Builder;
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::budget::Budget;
+
+    #[test]
+    fn changed_files_are_taken_over_at_the_next_look() {
+        let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let dir = tempfile::tempdir().unwrap();
+            let users = dir.path().join("users");
+            std::fs::write(&users, "ann:secret\n").unwrap();
+            let secrets = Arc::new(Secrets::load(None, Some(users.clone())).unwrap());
+            let counters = Arc::new(Counters::new(1, 1, Budget::new(1), Budget::new(1)));
+            let _looks = tokio::spawn(reload(Arc::clone(&secrets), Arc::clone(&counters)));
+            let admits = |password: &[u8]| secrets.users().unwrap().admit(b"ann", password);
+            let counted = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
+
+            // Past the first look, which is at once.
+            sleep(RELOAD_EVERY / 2).await;
+            std::fs::write(&users, "ann:changed\n").unwrap();
+            sleep(RELOAD_EVERY / 4).await;
+            assert!(admits(b"secret") && counted(&counters.reloads) == 0);
+            // Time does not go on while a file is read.
+            sleep(RELOAD_EVERY / 2).await;
+            assert!(admits(b"changed") && !admits(b"secret") && counted(&counters.reloads) == 1);
+
+            // One that cannot be used is told once, however often it is looked at.
+            std::fs::write(&users, "").unwrap();
+            sleep(RELOAD_EVERY * 3).await;
+            assert!(admits(b"changed") && counted(&counters.reload_errors) == 1);
+        });
     }
 }

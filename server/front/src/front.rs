@@ -187,7 +187,7 @@ impl Bound {
                 worker.run(make(index), arrivals, orders).await;
             })?;
         }
-        let acceptor = Acceptor { counters: self.counters, secrets: self.secrets, workers };
+        let acceptor = Acceptor::new(self.counters, self.secrets, workers);
         let (listeners, orders) = (self.listeners, running.orders.subscribe());
         running
             .spawn("accept".to_owned(), alive_sender, async move || acceptor.run(listeners, orders).await)?;
