@@ -73,6 +73,7 @@ mod listen;
 mod output;
 mod peer;
 mod pool;
+mod records;
 mod refusal;
 mod relief;
 mod reply_buffer;

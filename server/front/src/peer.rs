@@ -16,6 +16,11 @@ pub(crate) trait Peer: AsyncRead + AsyncWrite + Unpin {
     /// Whether a read may bring something. Asked when the last read took all there was: that costs less than to read.
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()>;
 
+    /// Whether it holds a part of something that is no request's yet.
+    fn is_partial(&self) -> bool {
+        false
+    }
+
     /// What is known of its two ends.
     fn endpoints(&self) -> Endpoints {
         Endpoints::default()

@@ -189,7 +189,7 @@ impl<IO: Peer, S: Service> Session<IO, S> {
         }
         let phase = match () {
             () if self.is_proving => Phase::Proving,
-            () if self.input.is_partial() => Phase::Partial,
+            () if self.input.is_partial() || self.stream.is_partial() => Phase::Partial,
             () => Phase::Idle,
         };
         self.slot.wait(phase, cx.waker()).map_or_else(|e| Poll::Ready(Err(e)), |()| Poll::Pending)

@@ -21,6 +21,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::connection::Endpoints;
 use crate::peer::Peer;
+use crate::records::Records;
 use crate::refusal::Refused;
 use crate::secrets::{Files, SecretsError, Text};
 use crate::serve::poll_on;
@@ -96,7 +97,7 @@ fn certificates(text: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
 }
 
 /// A connection in TLS.
-pub(crate) struct Tls(Box<TlsStream<TcpStream>>);
+pub(crate) struct Tls(Box<TlsStream<Records>>);
 
 /// Why there is no connection in TLS, `None` when the worker drains; and what is left of it, to be closed decently.
 pub(crate) type Unshaken = (Option<Refused>, Option<TcpStream>);
@@ -112,11 +113,11 @@ pub(crate) async fn handshake(
     stream: TcpStream,
 ) -> Result<Tls, Unshaken> {
     let acceptor = TlsAcceptor::from(config);
-    let accept = acceptor.accept_with(stream, |tls| tls.set_buffer_limit(Some(OUT_BYTES_MAX)));
+    let accept = acceptor.accept_with(Records::new(stream), |tls| tls.set_buffer_limit(Some(OUT_BYTES_MAX)));
     let mut accept = Box::pin(accept.into_fallible());
     poll_fn(|cx| match accept.as_mut().poll(cx) {
         Poll::Ready(Ok(stream)) => Poll::Ready(Ok(Tls(Box::new(stream)))),
-        Poll::Ready(Err((error, stream))) => Poll::Ready(Err((Some(error.into()), Some(stream)))),
+        Poll::Ready(Err((error, stream))) => Poll::Ready(Err((Some(error.into()), Some(stream.stream)))),
         Poll::Pending => poll_on(slot, Phase::Handshaking, cx).map_err(|refused| (refused, None)),
     })
     .await
@@ -127,11 +128,15 @@ impl Peer for Tls {
 
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         let (stream, tls) = self.0.get_ref();
-        if tls.wants_read() { stream.poll_readable(cx) } else { Poll::Ready(()) }
+        if tls.wants_read() { stream.stream.poll_readable(cx) } else { Poll::Ready(()) }
+    }
+
+    fn is_partial(&self) -> bool {
+        self.0.get_ref().0.is_partial()
     }
 
     fn endpoints(&self) -> Endpoints {
-        self.0.get_ref().0.endpoints()
+        self.0.get_ref().0.stream.endpoints()
     }
 }
 

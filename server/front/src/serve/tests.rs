@@ -5,14 +5,18 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::task::{spawn_local, yield_now};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::*;
 use crate::budget::Budget;
-use crate::config::FrontConfig;
+use crate::config::{FrontConfig, READ_STALL_DEFAULT};
 use crate::output::Output;
 use crate::secrets::Secrets;
 use crate::service::Flow;
@@ -40,6 +44,7 @@ impl Service for Silent {
 struct Bench {
     worker: Rc<Worker>,
     listener: TcpListener,
+    cert: CertificateDer<'static>,
 }
 
 impl Bench {
@@ -48,7 +53,8 @@ impl Bench {
         let path = |name: &str| dir.path().join(name);
         let key = rcgen::KeyPair::generate().unwrap();
         let cert = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        write_pem(&path("cert"), "CERTIFICATE", cert.self_signed(&key).unwrap().der());
+        let cert = cert.self_signed(&key).unwrap().der().clone();
+        write_pem(&path("cert"), "CERTIFICATE", &cert);
         write_pem(&path("key"), "PRIVATE KEY", &key.serialize_der());
         std::fs::write(path("users"), "ann:secret\n").unwrap();
         let files = TlsFiles { cert: path("cert"), key: path("key"), client_ca: None };
@@ -56,7 +62,7 @@ impl Bench {
         let config = FrontConfig::new(Vec::new(), NonZeroUsize::MIN);
         let counters = Arc::new(Counters::new(1, 10_000, Budget::new(1 << 20), Budget::new(1 << 20)));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        Self { worker: Worker::new(Arc::new(config), counters, secrets, 0), listener }
+        Self { worker: Worker::new(Arc::new(config), counters, secrets, 0), listener, cert }
     }
 
     /// A peer, and its connection as it was accepted.
@@ -69,6 +75,18 @@ impl Bench {
         let (peer, accepted) = self.pair().await;
         spawn_local(Rc::clone(&self.worker).serve_tls(accepted, Rc::new(Silent), false));
         peer
+    }
+
+    /// A peer that has shaken hands.
+    async fn in_tls(&self) -> TlsStream<TcpStream> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.cert.clone()).unwrap();
+        let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+        let builder = builder.with_safe_default_protocol_versions().unwrap();
+        let config = builder.with_root_certificates(roots).with_no_client_auth();
+        let name = ServerName::try_from("localhost").unwrap();
+        let stream = self.tls().await;
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
     }
 
     async fn with_password(&self) -> TcpStream {
@@ -164,6 +182,23 @@ fn those_who_are_silent_or_slow_keep_nobody_out() {
         bench.sweep(HANDSHAKE_MAX, 1).await;
         bench.sweep(HANDSHAKE_MAX * 2, 0).await;
         assert_eq!(bench.worker.handshakes.available_permits(), HANDSHAKES_MAX);
+    });
+}
+
+/// What a peer had sent of a record lay with TLS, 10 KiB and more, and its connection was taken for an idle one.
+#[test]
+fn part_of_a_record_is_not_held_for_ever() {
+    run(async |bench| {
+        let idle = bench.in_tls().await;
+        bench.wait_for(&[Phase::Idle]).await;
+        let (mut below, _tls) = bench.in_tls().await.into_inner();
+        below.write_all(&[0x17, 3, 3, 0x40, 0, 1, 2, 3]).await.unwrap();
+        bench.wait_for(&[Phase::Idle, Phase::Partial]).await;
+        bench.sweep(READ_STALL_DEFAULT / 2, 2).await;
+        below.write_all(&[4]).await.unwrap();
+        bench.sweep(READ_STALL_DEFAULT + Duration::from_secs(1), 1).await;
+        bench.wait_for(&[Phase::Idle]).await;
+        drop(idle);
     });
 }
 
