@@ -1,5 +1,8 @@
 //! What goes over the wire as a key.
 
+#[cfg_attr(not(test), expect(dead_code, reason = "wired when long keys are hashed"))]
+pub(crate) mod hashed;
+
 use std::borrow::Cow;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -28,6 +31,21 @@ pub enum KeyError {
         /// Its length.
         bytes: usize,
     },
+    /// It is longer than 8 KiB, its namespace and the colon included: too long to be stored with its value.
+    #[error("the key has {bytes} bytes with its namespace: shorten it to {}", hashed::LONG_KEY_BYTES_MAX)]
+    TooLongToHash {
+        /// Its length.
+        bytes: usize,
+    },
+    /// Its namespace leaves no room for a hash.
+    #[error(
+        "the key must be hashed and its namespace has {bytes} bytes with the colon: shorten it to {}",
+        hashed::NAMESPACE_BYTES_MAX
+    )]
+    NamespaceTooLong {
+        /// Its length.
+        bytes: usize,
+    },
     /// The namespace's name is empty, or has a colon, a space or a control character.
     #[error("the namespace's name is empty or has a colon, a space or a control character: choose another")]
     Namespace,
@@ -39,6 +57,8 @@ pub(crate) struct Key {
     wire: Bytes,
     prefix_bytes: usize,
     base64: bool,
+    /// All of it where a hash goes over the wire.
+    full: Option<Bytes>,
 }
 
 impl Key {
@@ -58,17 +78,36 @@ impl Key {
         let mut wire = BytesMut::with_capacity(bytes);
         wire.put_slice(prefix);
         wire.put_slice(key);
-        Ok(Self { wire: wire.freeze(), prefix_bytes: prefix.len(), base64 })
+        Ok(Self { wire: wire.freeze(), prefix_bytes: prefix.len(), base64, full: None })
     }
 
-    /// All of it, namespace included: what the ring hashes.
+    /// The same, and what is too long for the wire is hashed: see [`hashed`].
+    #[cfg_attr(not(test), expect(dead_code, reason = "wired when long keys are hashed"))]
+    pub(crate) fn new_or_hashed(prefix: &[u8], key: &[u8]) -> Result<Self, KeyError> {
+        match Self::new(prefix, key) {
+            Err(KeyError::TooLong { .. } | KeyError::BinaryTooLong { .. }) => {
+                let full = Bytes::from([prefix, key].concat());
+                let wire = hashed::wire_key(&full)?;
+                Ok(Self { wire, prefix_bytes: prefix.len(), base64: false, full: Some(full) })
+            }
+            key => key,
+        }
+    }
+
+    /// The full key where a hash goes over the wire: what is stored in front of the value.
+    #[cfg_attr(not(test), expect(dead_code, reason = "wired when long keys are hashed"))]
+    pub(crate) fn full(&self) -> Option<&[u8]> {
+        self.full.as_deref()
+    }
+
+    /// What goes over the wire, namespace included: what the ring hashes.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.wire
     }
 
     /// The caller's part of it.
     pub(crate) fn local(&self) -> Bytes {
-        self.wire.slice(self.prefix_bytes..)
+        self.full.as_ref().unwrap_or(&self.wire).slice(self.prefix_bytes..)
     }
 
     pub(crate) fn meta(&self) -> MetaKey<'_> {
@@ -121,6 +160,25 @@ mod tests {
         assert!(Key::new(b"", &[0; KEY_BYTES_MAX_BASE64]).is_ok());
         let bytes = KEY_BYTES_MAX_BASE64 + 1;
         assert_eq!(Key::new(b"", &[0; KEY_BYTES_MAX_BASE64 + 1]), Err(KeyError::BinaryTooLong { bytes }));
+    }
+
+    #[test]
+    fn long_key_is_hashed_and_told_in_full() {
+        let long = [b'k'; KEY_BYTES_MAX];
+        let key = Key::new_or_hashed(b"user:", &long).expect("a good key");
+        assert!(key.as_bytes().starts_with(b"user:~k"));
+        assert_eq!(key.local(), &long[..]);
+        assert_eq!(key.full(), Some(&[b"user:", &long[..]].concat()[..]));
+        let binary = [0; KEY_BYTES_MAX_BASE64];
+        let key = Key::new_or_hashed(b"u:", &binary).expect("a good key");
+        assert!(!key.meta().base64 && key.full().is_some());
+    }
+
+    #[test]
+    fn key_that_fits_is_not_hashed() {
+        let key = Key::new_or_hashed(b"user:", b"42").expect("a good key");
+        assert_eq!((key.as_bytes(), key.full()), (&b"user:42"[..], None));
+        assert_eq!(Key::new_or_hashed(b"", b""), Err(KeyError::Empty));
     }
 
     #[test]
