@@ -10,6 +10,8 @@
 //! Reading goes back the same way: the full key is compared first, so that nothing is joined or decompressed for a key
 //! that only shares a hash.
 
+#[cfg_attr(not(test), expect(dead_code, reason = "wired when large values are split"))]
+pub(crate) mod chunk;
 #[cfg_attr(not(test), expect(dead_code, reason = "wired when values are compressed"))]
 pub(crate) mod compress;
 #[cfg_attr(not(test), expect(dead_code, reason = "wired when values are compressed"))]
