@@ -1,24 +1,29 @@
-//! Netflix's own EVCache client, in Java, on two zones of three nodes of ours.
+//! Netflix's own EVCache client, in Java, on clusters of ours.
 //!
 //! `tests/evcache-java/run` builds what this needs and calls it. The checks are in Java and print a line each; where one
 //! needs what only this side can do (compare owners, look into a node, kill a zone), it prints `ASK ...` and waits for
 //! `OK` or a reason.
 
 mod answer;
+mod stage;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::Instant;
 
 use anyhow::{Context, bail};
-use evanesce_tests::{Programs, Up, UpReport};
+use evanesce_tests::Programs;
 
 use crate::answer::Bench;
+use crate::stage::Stage;
 
-/// The app of the Java side; it shards by the ring alone, so it need not be the cluster's name.
-const CLUSTER: &str = "EVCACHE_TEST";
 /// A run that is not over by then hangs; `timeout` takes it.
-const JAVA_LIMIT_SECS: &str = "150";
+const JAVA_LIMIT_SECS: &str = "240";
+const MODES: [&str; 2] = ["ascii", "binary"];
+/// Every call on two zones of three nodes; latches over three zones of two; a group of ours beside two of memcached; and,
+/// where nothing of ours takes part, every call on two zones of memcached.
+const SCENES: [&str; 4] = ["calls", "latches", "migration", "control"];
 
 /// What was asked for.
 struct Options {
@@ -29,6 +34,7 @@ struct Options {
     /// How many keys are placed.
     keys: usize,
     modes: Vec<String>,
+    scenes: Vec<String>,
 }
 
 fn main() -> ExitCode {
@@ -52,6 +58,7 @@ fn options() -> anyhow::Result<Options> {
         target: PathBuf::from("target/evcache-java"),
         keys: 10_000,
         modes: Vec::new(),
+        scenes: Vec::new(),
     };
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().with_context(|| format!("{argument} needs a value"));
@@ -59,71 +66,80 @@ fn options() -> anyhow::Result<Options> {
             "--directory" => options.directory = value()?.into(),
             "--target" => options.target = value()?.into(),
             "--keys" => options.keys = value()?.parse().context("--keys takes a number")?,
-            "--mode" => options.modes.push(value()?),
+            "--mode" => options.modes.push(one_of(&MODES, value()?)?),
+            "--scene" => options.scenes.push(one_of(&SCENES, value()?)?),
             _ => bail!("unknown argument {argument}"),
         }
     }
     if options.modes.is_empty() {
-        options.modes = vec!["ascii".to_owned(), "binary".to_owned()];
+        options.modes = MODES.map(str::to_owned).to_vec();
+    }
+    if options.scenes.is_empty() {
+        options.scenes = SCENES.map(str::to_owned).to_vec();
     }
     Ok(options)
 }
 
-/// All modes, each on a cluster of its own; whether all checks passed.
+fn one_of(known: &[&str], value: String) -> anyhow::Result<String> {
+    if known.contains(&value.as_str()) {
+        Ok(value)
+    } else {
+        bail!("{value}: not one of {}", known.join(", "))
+    }
+}
+
+/// All scenes in all modes, each on servers of its own; whether all checks passed.
 fn run(options: &Options) -> anyhow::Result<bool> {
     let programs = Programs::find()?;
     let mut passed = true;
     for mode in &options.modes {
-        let arguments = ["--zones", "2", "--nodes", "3", "--ring", "evcache", "--cluster", CLUSTER];
-        let up = Up::start(&programs, &options.directory, &format!("up-{mode}"), &arguments)?;
-        passed &= drive(options, mode, &up.report)?;
+        for scene in &options.scenes {
+            let began = Instant::now();
+            let mut stage = set(options, &programs, mode, scene)?;
+            passed &= drive(options, mode, scene, &mut stage)?;
+            println!("  {mode} {scene}: {} s", began.elapsed().as_secs());
+        }
     }
     Ok(passed)
 }
 
-/// Runs the Java side in one mode and answers what it asks.
-fn drive(options: &Options, mode: &str, cluster: &UpReport) -> anyhow::Result<bool> {
-    let mut java = start(options, mode, cluster)?;
+fn set(options: &Options, programs: &Programs, mode: &str, scene: &str) -> anyhow::Result<Stage> {
+    let (directory, name) = (&options.directory, format!("{mode}-{scene}"));
+    match scene {
+        "latches" => Stage::cluster(programs, directory, &name, "3", "2"),
+        "migration" => Stage::loose(programs, directory, &["ours", "stock-1", "stock-2"]),
+        "control" => Stage::loose(programs, directory, &["stock-1", "stock-2"]),
+        _ => Stage::cluster(programs, directory, &name, "2", "3"),
+    }
+}
+
+/// Runs the Java side and answers what it asks.
+fn drive(options: &Options, mode: &str, scene: &str, stage: &mut Stage) -> anyhow::Result<bool> {
+    let mut java = start(options, mode, scene, &stage.node_list())?;
     let mut answers = java.stdin.take().context("its input is piped")?;
     let lines = BufReader::new(java.stdout.take().context("its output is piped")?).lines();
-    let mut bench = Bench::new(cluster)?;
+    let mut bench = Bench::new(stage);
     for line in lines {
         let line = line?;
         match line.strip_prefix("ASK ") {
             None => println!("{line}"),
-            Some(asked) => {
-                let answer =
-                    bench.answer(asked).map_or_else(|error| format!("{error:#}"), |()| "OK".to_owned());
-                writeln!(answers, "{}", answer.replace('\n', " "))?;
-            }
+            Some(asked) => writeln!(answers, "{}", bench.answer(asked))?,
         }
     }
     Ok(java.wait()?.success())
 }
 
-fn start(options: &Options, mode: &str, cluster: &UpReport) -> anyhow::Result<Child> {
+fn start(options: &Options, mode: &str, scene: &str, nodes: &str) -> anyhow::Result<Child> {
     let classpath = std::fs::read_to_string(options.target.join("classpath")).context("Maven has not run")?;
     let classpath = format!("{}:{}", options.target.join("classes").display(), classpath.trim());
-    let log = std::fs::File::create(options.directory.join(format!("java-{mode}.log")))?;
+    let log = std::fs::File::create(options.directory.join(format!("java-{mode}-{scene}.log")))?;
     Command::new("timeout")
         .args([JAVA_LIMIT_SECS, "java", "-XX:+UseSerialGC", "-Xmx512m"])
         .args(["--add-opens", "java.base/java.lang=ALL-UNNAMED", "-cp", &classpath, "evanesce.interop.Main"])
-        .args([mode, &options.keys.to_string(), &nodes(cluster)])
+        .args([mode, scene, &options.keys.to_string(), nodes])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(log)
         .spawn()
         .context("cannot start java")
-}
-
-/// The node list in EVCache's syntax: `zone=name/ip:port,...;...`.
-fn nodes(cluster: &UpReport) -> String {
-    let zone = |zone: &String| {
-        let node = |node: &evanesce_tests::NodeReport| {
-            let host = node.ring.split('/').next().unwrap_or_default();
-            format!("{host}/{}", node.memcached)
-        };
-        format!("{zone}={}", cluster.nodes_of(zone).map(node).collect::<Vec<_>>().join(","))
-    };
-    cluster.zones().iter().map(zone).collect::<Vec<_>>().join(";")
 }

@@ -4,6 +4,8 @@ import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStreamReader;
 import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Map;
 import java.util.Objects;
 
@@ -29,25 +31,58 @@ final class Suite {
     void check(String name, Check check) {
         final String reason = notOffered.get(name);
         if (reason != null) {
-            absent++;
-            System.out.println(mode + " " + name + ": not offered: " + reason);
+            notOffered(name, reason);
             return;
         }
         final long began = System.nanoTime();
         try {
             check.run();
-            passed++;
-            System.out.println(mode + " " + name + ": ok (" + (System.nanoTime() - began) / 1_000_000 + " ms)");
+            over(name + ": ok (" + (System.nanoTime() - began) / 1_000_000 + " ms)", true);
+        } catch (NotHere missing) {
+            notOffered(name, missing.getMessage());
         } catch (Exception | AssertionError error) {
-            failed++;
-            System.out.println(mode + " " + name + ": FAILED: " + error);
+            over(name + ": FAILED: " + error, false);
+        }
+    }
+
+    /** Runs checks that wait for the clock beside each other. */
+    void together(Map<String, Check> checks) {
+        final List<Thread> threads = new ArrayList<>();
+        checks.forEach((name, check) -> threads.add(new Thread(() -> check(name, check))));
+        threads.forEach(Thread::start);
+        for (Thread thread : threads) {
+            try {
+                thread.join();
+            } catch (InterruptedException error) {
+                throw new IllegalStateException(error);
+            }
+        }
+    }
+
+    /** Says what this client does not have, so that nobody believes it was asked. */
+    synchronized void notOffered(String name, String reason) {
+        absent++;
+        System.out.println(mode + " " + name + ": not offered: " + reason);
+    }
+
+    private synchronized void over(String line, boolean good) {
+        if (good) passed++;
+        else failed++;
+        System.out.println(mode + " " + line);
+    }
+
+    /** The stage has not what the check needs. */
+    private static final class NotHere extends RuntimeException {
+        NotHere(String reason) {
+            super(reason);
         }
     }
 
     /** Has the Rust side do something; fails with its reason. */
-    void ask(String what) throws IOException {
+    synchronized void ask(String what) throws IOException {
         System.out.println("ASK " + what);
         final String answer = answers.readLine();
+        if (answer != null && answer.startsWith("NOT HERE ")) throw new NotHere(answer.substring(9));
         if (!"OK".equals(answer)) throw new AssertionError(what + ": " + answer);
     }
 

@@ -6,6 +6,7 @@ import static evanesce.interop.Values.TTL;
 import static evanesce.interop.Values.stored;
 
 import com.netflix.evcache.EVCache;
+import com.netflix.evcache.EVCacheLatch;
 import com.netflix.evcache.EVCacheLatch.Policy;
 import com.netflix.evcache.pool.EVCacheClient;
 import com.netflix.evcache.pool.EVCacheClientPool;
@@ -14,6 +15,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
@@ -27,19 +29,22 @@ final class Zones {
     private final Suite suite;
     private final EVCache cache;
     private final EVCacheClientPool pool;
+    private final List<EVCacheClient> clients;
     private final int keys;
 
-    Zones(Suite suite, EVCache cache, EVCacheClientPool pool, int keys) {
+    Zones(Suite suite, Setup setup, EVCache cache, int keys) {
         this.suite = suite;
         this.cache = cache;
-        this.pool = pool;
+        this.pool = setup.pool(Setup.APP);
+        this.clients = setup.clients(Setup.APP);
         this.keys = keys;
     }
 
     void run() {
         suite.check("placement of " + keys + " keys is ours", this::owners);
-        suite.check("what it wrote, we read from the owners", this::written);
-        suite.check("what we wrote at the owners, it reads", this::read);
+        suite.check(keys + " keys it wrote are at our owners, and nowhere else", this::written);
+        suite.check(keys + " keys it wrote, our client reads", () -> suite.ask("read-gateway p:place- 0 " + keys));
+        suite.check(keys + " keys our client wrote, it reads", this::read);
         suite.check("reads go on while the local zone is killed", this::killed);
     }
 
@@ -48,11 +53,11 @@ final class Zones {
         final List<String> lines = new ArrayList<>();
         for (int number = 0; number < keys; number++) {
             final String key = "p:place-" + number;
-            for (List<EVCacheClient> group : pool.getAllInstancesByZone().values()) {
-                final EVCacheClient client = group.get(0);
+            for (EVCacheClient client : clients) {
                 final InetSocketAddress owner =
                     (InetSocketAddress) client.getNodeLocator().getPrimary(key).getSocketAddress();
-                lines.add(key + " " + client.getZone() + " " + owner.getAddress().getHostAddress() + ":" + owner.getPort());
+                final String address = owner.getAddress().getHostAddress() + ":" + owner.getPort();
+                lines.add(key + " " + client.getZone() + " " + address);
             }
         }
         final Path file = Files.createTempFile("owners", ".txt");
@@ -66,7 +71,7 @@ final class Zones {
 
     private void written() throws Exception {
         for (int from = 0; from < keys; from += BATCH) {
-            final List<com.netflix.evcache.EVCacheLatch> latches = new ArrayList<>();
+            final List<EVCacheLatch> latches = new ArrayList<>();
             for (int number = from; number < Math.min(keys, from + BATCH); number++) {
                 latches.add(cache.set("place-" + number, "java " + number, TTL, Policy.ALL));
             }
@@ -75,13 +80,13 @@ final class Zones {
                 same("zones that stored", 2, latch.getSuccessCount());
             }
         }
-        suite.ask("read-owners " + keys);
+        final String zones = String.join(",", clients.stream().map(EVCacheClient::getZone).toList());
+        suite.ask("read-owners " + zones + " p:place- 0 " + keys);
     }
 
     private void read() throws Exception {
-        suite.ask("write-owners " + keys);
-        for (List<EVCacheClient> group : pool.getAllInstancesByZone().values()) {
-            final EVCacheClient client = group.get(0);
+        suite.ask("write-gateway p:ours- 0 " + keys);
+        for (EVCacheClient client : clients) {
             for (int from = 0; from < keys; from += BATCH) {
                 final List<String> batch = new ArrayList<>();
                 for (int number = from; number < Math.min(keys, from + BATCH); number++) batch.add("p:ours-" + number);
@@ -96,22 +101,34 @@ final class Zones {
         final AtomicBoolean over = new AtomicBoolean();
         final AtomicInteger reads = new AtomicInteger();
         final AtomicInteger wrong = new AtomicInteger();
-        final Thread reader = new Thread(() -> readUntil(over, reads, wrong));
-        reader.start();
+        final Thread gets = new Thread(() -> readUntil(over, reads, wrong, number -> {
+            return "value ".concat(Integer.toString(number)).equals(cache.get("z-" + number));
+        }));
+        final Thread bulks = new Thread(() -> readUntil(over, reads, wrong, number -> {
+            final Map<String, String> got = cache.getBulk("z-" + number, "z-" + (number + 7) % 50, "z-absent");
+            return ("value " + number).equals(got.get("z-" + number)) && got.get("z-absent") == null;
+        }));
+        gets.start();
+        bulks.start();
         while (reads.get() < READS_AFTER) TimeUnit.MILLISECONDS.sleep(1);
         suite.ask("kill " + pool.getZone());
         final int before = reads.get();
-        while (reader.isAlive() && reads.get() < before + READS_AFTER) TimeUnit.MILLISECONDS.sleep(1);
+        while (reads.get() < before + READS_AFTER) TimeUnit.MILLISECONDS.sleep(1);
         over.set(true);
-        reader.join();
+        gets.join();
+        bulks.join();
         same("reads that found nothing, of " + reads, 0, wrong.get());
     }
 
-    private void readUntil(AtomicBoolean over, AtomicInteger reads, AtomicInteger wrong) {
-        while (!over.get()) {
-            final int number = reads.get() % 50;
+    /** One read of a numbered item; whether it is right. */
+    private interface Read {
+        boolean good(int number) throws Exception;
+    }
+
+    private static void readUntil(AtomicBoolean over, AtomicInteger reads, AtomicInteger wrong, Read read) {
+        for (int number = 0; !over.get(); number = (number + 1) % 50) {
             try {
-                if (!("value " + number).equals(cache.get("z-" + number))) wrong.incrementAndGet();
+                if (!read.good(number)) wrong.incrementAndGet();
             } catch (Exception error) {
                 wrong.incrementAndGet();
             }
