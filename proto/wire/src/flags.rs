@@ -37,6 +37,12 @@ impl<'a> MetaFlags<'a> {
     pub fn has(&self, letter: u8) -> bool {
         self.get(letter).is_some()
     }
+
+    /// True when both flags were sent, this letter's in front of the other's.
+    pub fn has_before(&self, letter: u8, other: u8) -> bool {
+        let mut both = self.iter().map(|flag| flag.letter).filter(|sent| [letter, other].contains(sent));
+        both.next() == Some(letter) && both.any(|sent| sent == other)
+    }
 }
 
 // A key's, a value's, a TTL's and an opaque's flags, with their numbers: one allocation instead of three.

@@ -211,7 +211,7 @@ pub struct MetaGet<'a> {
     pub touch: Option<Exptime>,
     /// `N`: on a miss make an empty item with this expiry and give the caller the win.
     pub vivify: Option<Exptime>,
-    /// `R`: give the caller the win when fewer seconds than this remain.
+    /// `R`: give the caller the win when the item expires before this, by the rules of an [`Exptime`].
     pub recache_below: Option<i64>,
     /// `C`: leave the value out of the answer when the item has this CAS token.
     pub compare: Option<u64>,
@@ -391,8 +391,7 @@ impl Request<'_> {
     /// The kind of answer to wait for; `None` when none is certain to come: `noreply`, `q`, `quit`, and a [`TooLarge`],
     /// of which [`Request::encode`] sends nothing. `None` too for what only people and their tools ask: the lists of
     /// `lru_crawler`, `watch`, `shutdown`, `config get cluster`. `None` for the binary protocol too, whose replies
-    /// [`ReplyDecoder`](crate::ReplyDecoder) does not read. `None` too for what only people and their tools ask: the lists of
-    /// `lru_crawler`, `watch`, `shutdown`, `config get cluster`.
+    /// [`ReplyDecoder`](crate::ReplyDecoder) does not read.
     pub fn expect(&self) -> Option<Expect> {
         match self {
             _ if self.is_noreply() || self.is_quiet() => None,

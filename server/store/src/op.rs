@@ -34,6 +34,8 @@ pub struct Read<'a> {
     pub cas_override: Option<u64>,
     /// Give the caller the win when less than this remains, if it may win.
     pub recache_below: Option<Duration>,
+    /// What remains is judged after `touch`, not before it. False by default.
+    pub recache_after_touch: bool,
     /// The caller may get the win of a stale item or one due for `recache_below`: true for meta gets, false
     /// for reads that could not tell their caller. False by default.
     pub may_win: bool,
@@ -50,6 +52,7 @@ impl<'a> Read<'a> {
             vivify: None,
             cas_override: None,
             recache_below: None,
+            recache_after_touch: false,
             may_win: false,
             counts_as_access: true,
         }

@@ -63,10 +63,11 @@ impl Shard {
             self.usage_of(read.key).misses += 1;
             return Ok(sight);
         };
-        let wins = before.marks.has(Marks::STALE) || is_due(&before, read, now);
-        let win = read.may_win && wins && !before.marks.has(Marks::WIN_SENT);
         let mut shown = before;
         shown.expires_ms = read.touch.map_or(before.expires_ms, item::expires_ms);
+        let judged = if read.recache_after_touch { &shown } else { &before };
+        let wins = before.marks.has(Marks::STALE) || is_due(judged, read, now);
+        let win = read.may_win && wins && !before.marks.has(Marks::WIN_SENT);
         let mut after = shown;
         after.marks.set(Marks::WIN_SENT, win || before.marks.has(Marks::WIN_SENT));
         if read.counts_as_access {

@@ -1,6 +1,7 @@
 //! From the protocol's seconds to the store's instants and back.
 
 use evanesce_store::{Expiry, Time};
+use evanesce_wire::request::MetaFlags;
 use evanesce_wire::{Expiry as Resolved, Exptime};
 
 /// What an expiry number means now. Seconds from now count from this very millisecond, so that an item never lives
@@ -17,6 +18,11 @@ pub(crate) fn resolve(exptime: Exptime, now: Time) -> Expiry {
             Expiry::At(Time(secs.saturating_mul(1000).saturating_add(fraction)))
         }
     }
+}
+
+/// The expiry of an item that `N` makes where `T` may stand, too: each gives it one, in the order sent.
+pub(crate) fn made_until(vivify: Exptime, touch: Option<Exptime>, flags: &MetaFlags<'_>) -> Exptime {
+    touch.filter(|_| flags.has_before(b'N', b'T')).unwrap_or(vivify)
 }
 
 /// Whole seconds that remain, the last begun one included; `None` is never.

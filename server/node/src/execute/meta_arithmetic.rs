@@ -11,12 +11,12 @@ use super::{Context, arithmetic, expiry, tell};
 pub(super) fn execute(request: &MetaArithmetic<'_>, context: &Context<'_>, out: &mut Vec<u8>) {
     context.commands.cmd_meta.add(1);
     let resolve = |exptime| expiry::resolve(exptime, context.now);
+    let made_until = |exptime| expiry::made_until(exptime, request.touch, &request.flags);
     let operation = Operation {
         key: &request.key.bytes,
         direction: arithmetic::direction(request.direction),
         delta: request.delta,
-        // The item is made, then touched.
-        initial: request.vivify.map(|exptime| (request.initial, resolve(request.touch.unwrap_or(exptime)))),
+        initial: request.vivify.map(made_until).map(|exptime| (request.initial, resolve(exptime))),
         touch: request.touch.map(resolve),
         compare: request.compare,
         cas_override: request.cas_override,

@@ -3,23 +3,35 @@
 use std::time::Duration;
 
 use evanesce_front::ReplyBuffer;
-use evanesce_store::{Hit, Lookup, Read};
+use evanesce_store::{Expiry, Hit, Lookup, Read};
 use evanesce_wire::encode::{self, ItemFacts};
-use evanesce_wire::request::MetaGet;
+use evanesce_wire::request::{Exptime, MetaGet};
 
 use super::retrieval::append_value;
 use super::{Context, expiry};
 
 pub(super) fn read<'b>(get: &MetaGet<'_>, key: &'b [u8], context: &Context<'_>) -> Read<'b> {
     let resolve = |exptime| expiry::resolve(exptime, context.now);
+    let made_until = |exptime| expiry::made_until(exptime, get.touch, &get.flags);
+    let is_judged_after_touch =
+        get.touch.is_some() && get.recache_below.is_some() && get.flags.has_before(b'T', b'R');
     Read {
         key,
         touch: get.touch.map(resolve),
-        vivify: get.vivify.map(resolve),
+        vivify: get.vivify.map(made_until).map(resolve),
         cas_override: get.cas_override,
-        recache_below: get.recache_below.map(|secs| Duration::from_secs(secs.try_into().unwrap_or(0))),
+        recache_below: get.recache_below.map(|secs| recache_below(Exptime(secs), context)),
+        recache_after_touch: is_judged_after_touch,
         may_win: true,
         counts_as_access: get.counts_as_access,
+    }
+}
+
+/// Of how much less must remain for the win: by the rules of an expiry, so a date is the time until then.
+fn recache_below(exptime: Exptime, context: &Context<'_>) -> Duration {
+    match expiry::resolve(exptime, context.now) {
+        Expiry::Never => Duration::ZERO,
+        Expiry::At(at) => Duration::from_millis(at.0.saturating_sub(context.now.0)),
     }
 }
 

@@ -241,6 +241,21 @@ fn stale_item_gives_one_caller_the_win() {
     ]);
 }
 
+// A miss with `N30 T60` made an item of 30 seconds, and `T10 R60` asked what remained before the touch. A date behind `R`
+// was that many seconds.
+#[test]
+fn expiries_of_one_request_are_obeyed_in_the_order_sent() {
+    check(&[
+        ("mg a N30 T60 t\nmg b T60 N30 t\n", "HD t60 W\nHD t30 W\n"),
+        ("ma c N30 T60 t\nma d T60 N30 t\n", "HD t60\nHD t30\n"),
+        ("ms e 1 T90\nx\nmg e R60 T10 t\n", "HD\nHD t10\n"),
+        ("ms f 1 T90\nx\nmg f T10 R60 t\n", "HD\nHD t10 W\n"),
+        ("ms g 1 T10\nx\nmg g T90 R60 t\n", "HD\nHD t90\n"),
+        ("ms h 1 T90\nx\nmg h R1700000060\nmg h R1700000120\n", "HD\nHD\nHD W\n"),
+        ("ms i 1 T90\nx\nmg i R2592001\nmg i R-1\nmg i R0\n", "HD\nHD\nHD\nHD\n"),
+    ]);
+}
+
 #[test]
 fn items_expire_when_their_seconds_have_passed() {
     let mut bench = Bench::new();

@@ -213,6 +213,18 @@ fn reader_gets_the_win_when_less_remains_than_it_asks_for() {
 }
 
 #[test]
+fn what_remains_is_judged_after_the_touch_where_that_is_asked() {
+    let read = |before, touch, recache_after_touch| {
+        let store = store();
+        store.write(&Write { expiry: Expiry::At(after(before)), ..Write::set(b"k", b"v") }, NOW);
+        let (touch, recache_below) = (Some(Expiry::At(after(touch))), Some(Duration::from_secs(60)));
+        bits(&store, Read { touch, recache_below, recache_after_touch, ..Read::key(b"k") }).0
+    };
+    assert!(!read(90, 30, false) && read(90, 30, true));
+    assert!(read(30, 90, false) && !read(30, 90, true));
+}
+
+#[test]
 fn invalidating_write_with_an_older_token_stores_stale() {
     let store = store();
     let old = cas_of(store.write(&Write::set(b"k", b"1"), NOW));

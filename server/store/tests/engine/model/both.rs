@@ -203,7 +203,7 @@ impl Both {
     }
 
     fn read(&mut self, key: &[u8], op: &Op) -> Result<(), TestCaseError> {
-        let Op::Read { touch, vivify, recache, may_win, counts, .. } = op else { return Ok(()) };
+        let Op::Read { touch, vivify, recache, late, may_win, counts, .. } = op else { return Ok(()) };
         self.notice_drops(key);
         let read = Read {
             key,
@@ -211,6 +211,7 @@ impl Both {
             vivify: vivify.map(|ttl| self.at(ttl)),
             cas_override: None,
             recache_below: recache.map(|ms| Duration::from_millis(ms.into())),
+            recache_after_touch: *late,
             may_win: *may_win,
             counts_as_access: *counts,
         };

@@ -174,8 +174,9 @@ impl Naive {
             return self.vivify(read, now);
         }
         let item = self.items.get_mut(read.key).expect("just looked");
-        let recache = match (read.recache_below, item.expiry) {
-            (Some(below), Expiry::At(at)) => u128::from(at.0 - now.0) < below.as_millis(),
+        let judged = read.touch.filter(|_| read.recache_after_touch).unwrap_or(item.expiry);
+        let recache = match (read.recache_below, judged) {
+            (Some(below), Expiry::At(at)) => u128::from(at.0.saturating_sub(now.0)) < below.as_millis(),
             _ => false,
         };
         let win = read.may_win && !item.win_sent && (item.stale || recache);

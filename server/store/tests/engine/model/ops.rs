@@ -10,6 +10,7 @@ pub(crate) enum Op {
         touch: Option<Ttl>,
         vivify: Option<Ttl>,
         recache: Option<u16>,
+        late: bool,
         may_win: bool,
         counts: bool,
     },
@@ -147,9 +148,9 @@ pub(crate) fn op(keys: u8, size: impl Strategy<Value = usize> + 'static) -> impl
     let key = move || 0..keys;
     let numbers = ["0", "9", "10", "99 ", "18446744073709551615", "x", "", "7 7"];
     prop_oneof![
-        8 => (key(), maybe(ttl()), maybe(ttl()), maybe(0u16..3000), any::<bool>(), any::<bool>())
-            .prop_map(|(key, touch, vivify, recache, may_win, counts)| {
-                Op::Read { key, touch, vivify, recache, may_win, counts }
+        8 => (key(), maybe(ttl()), maybe(ttl()), maybe(0u16..3000), any::<bool>(), any::<bool>(), any::<bool>())
+            .prop_map(|(key, touch, vivify, recache, late, may_win, counts)| {
+                Op::Read { key, touch, vivify, recache, late, may_win, counts }
             }),
         10 => write(keys, size),
         4 => (key(), del(), maybe(token()), maybe(0u64..6), maybe(stamp()))
