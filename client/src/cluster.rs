@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use evanesce_topology::{GroupMode, KeyHash, Placement, PlacementError, Topology};
-use evanesce_transport::ConnectionOptions;
 use tokio::time::Instant;
 
+use crate::core::Settings;
 use crate::member::{Link, Member};
 use crate::repair::NodeId;
 
@@ -28,8 +28,7 @@ impl Cluster {
     /// When the topology breaks its rules.
     pub(crate) fn new(
         topology: Arc<Topology>,
-        local_zone: &str,
-        options: &ConnectionOptions,
+        settings: &Settings,
         before: Option<&Cluster>,
     ) -> Result<Self, PlacementError> {
         // Rings that did not change are kept too.
@@ -40,7 +39,7 @@ impl Cluster {
         let links = before.map(Cluster::links).unwrap_or_default();
         let link = |address: SocketAddr| match links.get(&address) {
             Some(link) => Arc::clone(link),
-            None => Arc::new(Link::new(address, options.clone())),
+            None => Arc::new(Link::new(address, settings)),
         };
         let members = placement.topology().groups.iter().map(|group| {
             let member = |node: &evanesce_topology::Node| {
@@ -54,7 +53,7 @@ impl Cluster {
             group.nodes.iter().map(member).collect()
         });
         let members = members.collect();
-        let read_order = placement.read_order(local_zone);
+        let read_order = placement.read_order(&settings.zone);
         Ok(Self { placement, members, read_order })
     }
 
@@ -102,6 +101,7 @@ impl Cluster {
 }
 
 /// Walks the nodes that may answer a read: those that are well, nearest first, then those that are ill.
+#[derive(Clone)]
 pub(crate) struct Walk<'a> {
     cluster: &'a Cluster,
     hash: KeyHash,

@@ -13,9 +13,10 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Walk};
+use crate::member::Member;
 use crate::metrics::Metrics;
-use crate::policy::{LatchPolicy, MissFallback};
+use crate::policy::{Hedge, LatchPolicy, MissFallback, Spare};
 use crate::repair::{NodeId, Repair, RepairQueue, wake};
 use crate::skew::align_clock;
 use crate::ttl::Ttl;
@@ -39,6 +40,7 @@ pub(crate) struct Settings {
     pub(crate) latch: LatchPolicy,
     pub(crate) ttl: Ttl,
     pub(crate) miss_fallback_share: f64,
+    pub(crate) hedge_share: f64,
     pub(crate) repair_bytes_max: usize,
     pub(crate) connection: ConnectionOptions,
 }
@@ -56,8 +58,10 @@ pub(crate) struct Core {
     /// Whether a task sees to the repairs.
     pub(crate) repairing: AtomicBool,
     /// Lock order: alone.
-    miss_fallback: Mutex<MissFallback>,
-    /// Reads that `miss_fallback` does not know of yet: counted apart, so that hits take no lock.
+    miss_fallback: Mutex<Budgeted<MissFallback>>,
+    /// Lock order: alone.
+    hedge: Mutex<Budgeted<Hedge>>,
+    /// Keys read, counted apart from the policies, so that hits take no lock.
     reads: AtomicU64,
     /// Held while a topology is put in force, and by `close`.
     closed: Mutex<bool>,
@@ -75,7 +79,8 @@ impl Core {
             clock: VersionClock::new(rand::random()),
             repairs: Mutex::new(RepairQueue::new(settings.repair_bytes_max)),
             repairing: AtomicBool::new(false),
-            miss_fallback: Mutex::new(MissFallback::new(settings.miss_fallback_share)),
+            miss_fallback: Mutex::new(Budgeted::new(MissFallback::new(settings.miss_fallback_share))),
+            hedge: Mutex::new(Budgeted::new(Hedge::new(settings.hedge_share))),
             reads: AtomicU64::new(0),
             closed: Mutex::new(false),
             settings,
@@ -109,8 +114,7 @@ impl Core {
             warn!(cluster = %topology.cluster, epoch = topology.epoch.0, "refused a topology without nodes");
             return Ok(None);
         }
-        let zone = &self.settings.zone;
-        let cluster = Cluster::new(topology, zone, &self.settings.connection, before.as_deref())?;
+        let cluster = Cluster::new(topology, &self.settings, before.as_deref())?;
         Ok(Some(Arc::new(cluster)))
     }
 
@@ -158,10 +162,11 @@ impl Core {
 
     /// Whether a miss is asked elsewhere.
     pub(crate) fn falls_back_on_miss(&self) -> bool {
-        let mut policy = self.miss_fallback.lock();
-        policy.on_reads(self.reads.swap(0, Ordering::Relaxed));
-        let granted = policy.on_miss();
-        drop(policy);
+        let mut budgeted = self.miss_fallback.lock();
+        let reads = budgeted.new_reads(&self.reads);
+        budgeted.policy.on_reads(reads);
+        let granted = budgeted.policy.on_miss();
+        drop(budgeted);
         if granted {
             self.metrics.miss_fallbacks.increment(1);
         }
@@ -170,15 +175,63 @@ impl Core {
 
     /// A fallback after a miss was answered.
     pub(crate) fn miss_fallback_answered(&self, found: bool) {
-        self.miss_fallback.lock().on_answer(found);
+        self.miss_fallback.lock().policy.on_answer(found);
         if found {
             self.metrics.miss_fallback_hits.increment(1);
         }
     }
 
+    /// When a read that `member` has not answered is slow; `None` when it is not to be hedged.
+    pub(crate) fn hedge_delay(&self, member: &Member) -> Option<Duration> {
+        if self.settings.hedge_share == 0.0 {
+            return None;
+        }
+        let link = &member.link;
+        Hedge::delay(link.round_trips.p95(), self.settings.read_attempt_timeout, !link.is_calm())
+    }
+
+    /// Another node to ask for a slow read, if that is worth it.
+    pub(crate) fn spare<'a>(&self, walk: &mut Walk<'a>) -> Option<&'a Arc<Member>> {
+        let mut ahead = walk.clone();
+        let spare = ahead.next_well(Instant::now());
+        let state = match spare {
+            None => Spare::Open,
+            Some(spare) if spare.link.is_full() => Spare::Full,
+            Some(_) => Spare::Ready,
+        };
+        let mut budgeted = self.hedge.lock();
+        let reads = budgeted.new_reads(&self.reads);
+        budgeted.policy.on_reads(reads);
+        if !budgeted.policy.on_slow(state) {
+            return None;
+        }
+        drop(budgeted);
+        *walk = ahead;
+        self.metrics.hedges.increment(1);
+        spare
+    }
+
     /// The clock that expiries are computed with.
     pub(crate) fn now() -> SystemTime {
         SystemTime::now()
+    }
+}
+
+/// A policy with a budget in reads, and how many reads it knows of.
+struct Budgeted<P> {
+    policy: P,
+    reads: u64,
+}
+
+impl<P> Budgeted<P> {
+    fn new(policy: P) -> Self {
+        Self { policy, reads: 0 }
+    }
+
+    /// Reads since the last time.
+    fn new_reads(&mut self, reads: &AtomicU64) -> u64 {
+        let reads = reads.load(Ordering::Relaxed);
+        reads.saturating_sub(std::mem::replace(&mut self.reads, reads))
     }
 }
 

@@ -100,6 +100,9 @@ pub enum NodeError {
     /// The node could not: its `SERVER_ERROR`.
     #[error("it could not: {0}")]
     Failed(String),
+    /// It answers slowly, and has as many requests of this client under way as it bears. It was not asked.
+    #[error("it is slow, and as many requests as it bears are under way: send less, or add nodes")]
+    Overloaded,
     /// The write's version is too far ahead of the node's clock.
     #[error("its clock is more than 5 s behind the write's: check the clocks of both machines")]
     ClockRefused,
@@ -169,7 +172,7 @@ impl NodeError {
             Self::Transport(error) => error.maybe_applied(),
             // "out of memory" and the like come after the old item was dropped.
             Self::Failed(_) | Self::Unexpected => true,
-            Self::Refused(_) | Self::ClockRefused | Self::NoNode => false,
+            Self::Refused(_) | Self::ClockRefused | Self::Overloaded | Self::NoNode => false,
         }
     }
 
@@ -180,7 +183,7 @@ impl NodeError {
             Self::Transport(error) => error.fault(),
             Self::Refused(_) => Fault::Caller,
             Self::ClockRefused => Fault::Us,
-            Self::Failed(_) | Self::Unexpected | Self::NoNode => Fault::Peer,
+            Self::Failed(_) | Self::Unexpected | Self::Overloaded | Self::NoNode => Fault::Peer,
         }
     }
 }

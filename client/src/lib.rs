@@ -62,6 +62,8 @@
 //! | latch | `Local` | [`ClientBuilder::latch`], namespace, operation |
 //! | TTL | 15 min | [`ClientBuilder::ttl`], namespace, operation |
 //! | reads that fall back after a miss | up to 20 %, while at least 5 % of them find something | [`ClientBuilder::miss_fallback`] |
+//! | reads that a second zone is asked when slower than the 95th percentile | up to 2 % | [`ClientBuilder::hedge`] |
+//! | single reads under way to a node | 8 to 4096, as its answers allow | |
 //! | writes kept for replicas that missed them | 64 MiB; sets are given up before deletes | [`ClientBuilder::repair_queue_bytes`] |
 //! | breaker of a node | opens at 5 errors in 1 s; probes after 100 ms, doubling to 5 s | |
 //! | waiting for the first topology | 5 s | [`ClientBuilder::connect_timeout`] |
@@ -97,17 +99,20 @@
 //!
 //! Through the `metrics` facade, each with the label `cluster`: `evanesce_client_reads_total` (`outcome`: `hit`,
 //! `miss`, `error`), `evanesce_client_fallbacks_total` (`reason`: `error`, `miss`),
-//! `evanesce_client_miss_fallback_hits_total`, `evanesce_client_replica_writes_total` (`outcome`: `acked`, `failed`),
+//! `evanesce_client_miss_fallback_hits_total`, `evanesce_client_hedges_total`, `evanesce_client_hedges_won_total`, `evanesce_client_replica_writes_total` (`outcome`: `acked`, `failed`),
 //! `evanesce_client_write_failures_total`, `evanesce_client_superseded_total`, `evanesce_client_repairs_total`
 //! (`outcome`: `done`, `superseded`, `refused`, `dropped`), `evanesce_client_repairs_pending`,
 //! `evanesce_client_repair_bytes`, `evanesce_client_read_repairs_total`, `evanesce_client_topology_epoch`.
 
+mod attempt;
 mod builder;
 mod client;
 mod cluster;
 mod codec;
 mod core;
 mod error;
+#[cfg(feature = "evcache")]
+pub mod evcache;
 #[cfg(feature = "discovery")]
 mod follow;
 mod home;

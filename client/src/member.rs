@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use evanesce_transport::{Connection, ConnectionOptions, ConnectionState, TransportError};
+use evanesce_transport::{Connection, ConnectionState, TransportError};
 use evanesce_wire::reply::{ErrorReply, MetaReply, Reply};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::core::Settings;
 use crate::error::{Attempt, NodeError};
-use crate::policy::Breaker;
+use crate::policy::{Breaker, ConcurrencyLimit, Ended, Pace, RoundTrips};
 use crate::repair::NodeId;
 
 /// A node in its place.
@@ -26,6 +27,12 @@ pub(crate) struct Member {
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) connection: Connection,
+    /// Of single reads.
+    pub(crate) round_trips: RoundTrips,
+    /// Of single reads. Lock order: alone.
+    limit: Mutex<ConcurrencyLimit>,
+    /// Of batches of reads, which take their time. Lock order: alone.
+    batch_limit: Mutex<ConcurrencyLimit>,
     health: Health,
     opaque: AtomicU64,
     /// It was seen to keep no versions.
@@ -45,9 +52,13 @@ impl Member {
 }
 
 impl Link {
-    pub(crate) fn new(address: SocketAddr, options: ConnectionOptions) -> Self {
+    pub(crate) fn new(address: SocketAddr, settings: &Settings) -> Self {
+        let pace = Pace::memory(settings.read_attempt_timeout);
         Self {
-            connection: Connection::spawn(address, options),
+            connection: Connection::spawn(address, settings.connection.clone()),
+            round_trips: RoundTrips::default(),
+            limit: Mutex::new(ConcurrencyLimit::new(pace)),
+            batch_limit: Mutex::new(ConcurrencyLimit::new(Pace::slow(settings.read_timeout))),
             health: Health::default(),
             opaque: AtomicU64::new(0),
             no_versions: AtomicBool::new(false),
@@ -77,6 +88,30 @@ impl Link {
         }
     }
 
+    /// Whether its breaker is closed.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.health.calm.load(Ordering::Relaxed)
+    }
+
+    /// A place for one more single read; `None` when as many as the node bears are under way.
+    pub(crate) fn permit(&self, now: Instant) -> Option<Permit<'_>> {
+        let admitted = self.limit.lock().admit();
+        admitted.then_some(Permit { link: self, limit: &self.limit, started: now, open: true, single: true })
+    }
+
+    /// A place for one more batch of reads.
+    pub(crate) fn batch_permit(&self, now: Instant) -> Option<Permit<'_>> {
+        let limit = &self.batch_limit;
+        let admitted = limit.lock().admit();
+        admitted.then_some(Permit { link: self, limit, started: now, open: true, single: false })
+    }
+
+    /// Whether as many single reads as the node bears are under way.
+    pub(crate) fn is_full(&self) -> bool {
+        let limit = self.limit.lock();
+        limit.in_flight() >= limit.limit()
+    }
+
     /// Whether nobody should wait for this node in particular: it is away, or does not answer.
     pub(crate) fn is_suspect(&self) -> bool {
         let ill = !self.health.calm.load(Ordering::Relaxed) && self.health.breaker.lock().is_open();
@@ -97,6 +132,55 @@ impl Link {
                 Err(error.into())
             }
         }
+    }
+}
+
+/// A read, or a batch, under way to a node. Says how long it took when it has ended, or nobody waits for it any more.
+pub(crate) struct Permit<'a> {
+    link: &'a Link,
+    limit: &'a Mutex<ConcurrencyLimit>,
+    started: Instant,
+    open: bool,
+    single: bool,
+}
+
+impl Permit<'_> {
+    /// It ended.
+    pub(crate) fn ended(&mut self, outcome: &Result<Reply, TransportError>) {
+        let now = Instant::now();
+        let took = now.saturating_duration_since(self.started);
+        match outcome {
+            Ok(_) | Err(TransportError::Timeout { sent: true, .. }) => self.close(now, Ended::After(took)),
+            Err(_) => self.close(now, Ended::Unknown),
+        }
+    }
+
+    /// It is sent once more at `now`, since this process did not run.
+    pub(crate) fn held_up(&mut self, now: Instant) {
+        self.started = now;
+        self.limit.lock().on_held_up();
+    }
+
+    fn close(&mut self, now: Instant, ended: Ended) {
+        self.open = false;
+        self.limit.lock().on_end(now, ended);
+        if let (Ended::After(took), true) = (ended, self.single) {
+            self.link.round_trips.record(took);
+        }
+    }
+}
+
+/// Another node answered first, or the caller went away: that the node was slow is known, that it would have been fast
+/// is not.
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        if !self.open {
+            return;
+        }
+        let now = Instant::now();
+        let waited = now.saturating_duration_since(self.started);
+        let slow = self.link.round_trips.p95().is_some_and(|p95| waited > p95);
+        self.close(now, if slow { Ended::After(waited) } else { Ended::Unknown });
     }
 }
 

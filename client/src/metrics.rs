@@ -6,6 +6,10 @@ use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 const READS: &str = "evanesce_client_reads_total";
 /// Reads asked in another zone, by `reason`: `error`, `miss`.
 const FALLBACKS: &str = "evanesce_client_fallbacks_total";
+/// Second requests for reads that took longer than usual.
+const HEDGES: &str = "evanesce_client_hedges_total";
+/// Hedges that answered first.
+const HEDGES_WON: &str = "evanesce_client_hedges_won_total";
 /// Fallbacks after a miss that found the item.
 const MISS_FALLBACK_HITS: &str = "evanesce_client_miss_fallback_hits_total";
 /// Replica writes, by `outcome`: `acked`, `failed`.
@@ -33,6 +37,8 @@ pub(crate) struct Metrics {
     pub(crate) read_errors: Counter,
     pub(crate) error_fallbacks: Counter,
     pub(crate) miss_fallbacks: Counter,
+    pub(crate) hedges: Counter,
+    pub(crate) hedges_won: Counter,
     pub(crate) miss_fallback_hits: Counter,
     pub(crate) replica_acks: Counter,
     pub(crate) replica_failures: Counter,
@@ -59,6 +65,8 @@ impl Metrics {
             read_errors: labelled(READS, "outcome", "error"),
             error_fallbacks: labelled(FALLBACKS, "reason", "error"),
             miss_fallbacks: labelled(FALLBACKS, "reason", "miss"),
+            hedges: plain(HEDGES),
+            hedges_won: plain(HEDGES_WON),
             miss_fallback_hits: plain(MISS_FALLBACK_HITS),
             replica_acks: labelled(REPLICA_WRITES, "outcome", "acked"),
             replica_failures: labelled(REPLICA_WRITES, "outcome", "failed"),
@@ -79,6 +87,8 @@ impl Metrics {
 fn describe() {
     describe_counter!(READS, "keys read, by outcome: hit, miss, error");
     describe_counter!(FALLBACKS, "reads asked in another zone, by reason: error, miss");
+    describe_counter!(HEDGES, "second requests for reads that took longer than usual");
+    describe_counter!(HEDGES_WON, "hedges that answered first");
     describe_counter!(MISS_FALLBACK_HITS, "fallbacks after a miss that found the item");
     describe_counter!(REPLICA_WRITES, "writes to single replicas, by outcome: acked, failed");
     describe_counter!(WRITE_FAILURES, "writes that did not meet their latch policy");

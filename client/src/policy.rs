@@ -2,20 +2,20 @@
 
 mod allowance;
 mod breaker;
-#[cfg_attr(not(test), expect(dead_code, reason = "wired when requests are limited"))]
 mod concurrency;
-#[cfg_attr(not(test), expect(dead_code, reason = "wired when reads hedge"))]
 mod hedge;
 mod held_up;
 mod latch;
 mod miss_fallback;
-#[cfg_attr(not(test), expect(dead_code, reason = "wired when reads hedge"))]
 mod round_trips;
 #[cfg_attr(not(test), expect(dead_code, reason = "wired when fallbacks go by latency"))]
 mod zone_order;
 
 pub(crate) use breaker::Breaker;
+pub(crate) use concurrency::{ConcurrencyLimit, Ended, Pace};
+pub(crate) use hedge::{Hedge, Spare};
 pub(crate) use held_up::held_up;
 pub(crate) use latch::{Decision, Latch, Side};
 pub use latch::{LatchPolicy, LatchPolicyError};
 pub(crate) use miss_fallback::MissFallback;
+pub(crate) use round_trips::RoundTrips;

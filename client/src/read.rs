@@ -8,16 +8,17 @@ use evanesce_wire::reply::Reply;
 use evanesce_wire::request::Exptime;
 use tokio::time::Instant;
 
+use crate::attempt::{Attempted, attempt};
 use crate::cluster::{Cluster, Walk};
 use crate::core::{Core, TIMEOUT_MAX};
-use crate::error::{NodeError, ReadError};
+use crate::error::ReadError;
 use crate::home::as_it_is;
 use crate::item::Item;
 use crate::key::Key;
 use crate::member::Member;
 use crate::policy::held_up;
 use crate::repair::Repair;
-use crate::request::{Want, get_flags, get_request, read_hit, with_repair};
+use crate::request::{Want, with_repair};
 
 /// How a read goes.
 #[derive(Debug, Clone, Copy)]
@@ -63,10 +64,12 @@ async fn walk(core: &Core, cluster: &Cluster, key: &Key, plan: &ReadPlan) -> Res
             core.metrics.error_fallbacks.increment(1);
         }
         let due = deadline.min(now + plan.attempt_timeout);
-        match member.get(key, plan, due).await {
-            Ok(Some(item)) => return Ok(Some(item)),
-            Ok(None) => return fall_back_on_miss(core, walk, key, plan, deadline, member).await,
-            Err(cause) => attempts.push(member.attempt(cause)),
+        match attempt(core, &mut walk, member, key, plan, (now, due)).await {
+            Attempted::Hit(item) => return Ok(Some(item)),
+            Attempted::Miss(member) => {
+                return fall_back_on_miss(core, walk, key, plan, deadline, member).await;
+            }
+            Attempted::Failed(failed) => attempts.extend(failed),
         }
         now = Instant::now();
         // Time in which this process did not run is not the zones' time.
@@ -125,28 +128,4 @@ struct Forgotten;
 
 impl Completion for Forgotten {
     fn complete(&self, _token: usize, _outcome: Result<Reply, TransportError>) {}
-}
-
-impl Member {
-    /// Asks this node for `key`; once more when this process was held up and had no answer for that reason alone.
-    pub(crate) async fn get(
-        &self,
-        key: &Key,
-        plan: &ReadPlan,
-        due: Instant,
-    ) -> Result<Option<Item>, NodeError> {
-        let mut outcome = self.call(key, plan, due).await;
-        let now = Instant::now();
-        if matches!(outcome, Err(TransportError::Timeout { .. })) && held_up(due, now).is_some() {
-            outcome = self.call(key, plan, now + plan.attempt_timeout).await;
-        }
-        read_hit(&self.link.judge(outcome)?)
-    }
-
-    async fn call(&self, key: &Key, plan: &ReadPlan, due: Instant) -> Result<Reply, TransportError> {
-        let versions = self.link.connection.speaks_versions();
-        let flags = get_flags(key, plan.want, plan.touch, versions, self.link.next_opaque());
-        let request = get_request(key, flags.as_flags(), plan.touch);
-        self.link.connection.call(&request, due).await
-    }
 }

@@ -198,9 +198,16 @@ impl Member {
             .zip(&flags)
             .map(|(search, flags)| get_request(search.key, flags.as_flags(), plan.touch))
             .collect();
+        let Some(mut permit) = self.link.batch_permit(Instant::now()) else {
+            return searches.iter().map(|_| Err(NodeError::Overloaded)).collect();
+        };
         let mut outcomes = self.link.connection.call_batch(&requests, due).await;
         let now = Instant::now();
+        if let Some(last) = outcomes.last() {
+            permit.ended(last);
+        }
         if held_up(due, now).is_some() {
+            permit.held_up(now);
             self.ask_again(&requests, &mut outcomes, now + plan.attempt_timeout).await;
         }
         outcomes.into_iter().map(|outcome| read_hit(&self.link.judge(outcome)?)).collect()

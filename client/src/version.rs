@@ -10,7 +10,7 @@ const EPOCH_UNIX_MS: u64 = 1_735_689_600_000;
 /// The lowest bits tell writers apart.
 const WRITER_BITS: u32 = 12;
 
-/// The bits above them count within a millisecond.
+/// The bits above them count within a millisecond: in about microseconds, and on where those do not tell writes apart.
 const COUNTER_BITS: u32 = 10;
 
 /// The bits above those are milliseconds since 2025: they last until 2094.
@@ -110,10 +110,14 @@ impl VersionClock {
         Some(wanted)
     }
 
-    /// Time in units of the counter.
+    /// Time in units of the counter, about a microsecond each: of two writers that take turns within a millisecond the
+    /// later one has the larger version.
     fn ticks(&self, now: SystemTime) -> u64 {
+        let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let micros = u64::from(since.subsec_micros() % 1000);
         let unix_ms = unix_ms(now).saturating_add_signed(self.correction_ms.load(Ordering::Relaxed));
-        unix_ms.saturating_sub(EPOCH_UNIX_MS).min(MILLIS_MAX - AHEAD_MAX_MS) << COUNTER_BITS
+        let ms = unix_ms.saturating_sub(EPOCH_UNIX_MS).min(MILLIS_MAX - AHEAD_MAX_MS);
+        (ms << COUNTER_BITS) | ((micros << COUNTER_BITS) / 1000)
     }
 }
 
@@ -142,6 +146,15 @@ mod tests {
         assert_eq!(clock.stamp(first_of_2025), Version(3 << 22 | 0xabc));
         assert_eq!(clock.stamp(first_of_2025), Version(3 << 22 | 1 << 12 | 0xabc));
         assert_eq!(clock.stamp(at(0)).stamped_at(), at(0));
+    }
+
+    #[test]
+    fn writers_that_take_turns_within_a_millisecond_are_in_order() {
+        let (first, second) = (VersionClock::new(2), VersionClock::new(1));
+        let later = at(0) + Duration::from_micros(2);
+        assert!(first.stamp(at(0)) < second.stamp(later));
+        let last = at(0) + Duration::from_micros(999);
+        assert!(second.stamp(last) < first.stamp(at(1)));
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub(crate) fn core_with(connection: ConnectionOptions) -> Core {
         latch: LatchPolicy::default(),
         ttl: Ttl::Never,
         miss_fallback_share: 0.0,
+        hedge_share: 0.0,
         repair_bytes_max: 1 << 20,
         connection,
     })

@@ -39,13 +39,12 @@ pub(crate) enum Spare {
 #[derive(Debug, Clone)]
 pub(crate) struct Hedge {
     allowance: TokenAllowance,
-    attempt_timeout: Duration,
 }
 
 impl Hedge {
     /// Hedges for up to `reads_share` of all reads; none at 0. After `attempt_timeout` a read goes elsewhere unhedged.
-    pub(crate) fn new(reads_share: f64, attempt_timeout: Duration) -> Self {
-        Self { allowance: TokenAllowance::with_most(reads_share, TOKENS_MAX), attempt_timeout }
+    pub(crate) fn new(reads_share: f64) -> Self {
+        Self { allowance: TokenAllowance::with_most(reads_share, TOKENS_MAX) }
     }
 
     /// This many reads were asked of a first node. Hedges do not count.
@@ -56,12 +55,16 @@ impl Hedge {
     /// After how long a read is slow, from the percentile of the node that was asked first. `None`: never, and no timer
     /// is needed; while too little is known of the node, while its breaker is open, so that this read is a probe, and
     /// when it would not be before the attempt is given up.
-    pub(crate) fn delay(&self, p95: Option<Duration>, breaker_open: bool) -> Option<Duration> {
+    pub(crate) fn delay(
+        p95: Option<Duration>,
+        attempt_timeout: Duration,
+        breaker_open: bool,
+    ) -> Option<Duration> {
         if breaker_open {
             return None;
         }
         let delay = p95?.max(DELAY_MIN);
-        (delay < self.attempt_timeout).then_some(delay)
+        (delay < attempt_timeout).then_some(delay)
     }
 
     /// A read has become slow: whether to ask the spare node. Spends a token if so.
@@ -92,29 +95,26 @@ mod tests {
 
     #[test]
     fn hedge_fires_at_the_percentile_and_not_before_a_millisecond() {
-        let hedge = Hedge::new(0.02, ATTEMPT);
-        let delay = |micros| hedge.delay(Some(Duration::from_micros(micros)), false);
+        let delay = |micros| Hedge::delay(Some(Duration::from_micros(micros)), ATTEMPT, false);
         assert_eq!(delay(90), Some(DELAY_MIN));
         assert_eq!(delay(3_500), Some(Duration::from_micros(3_500)));
     }
 
     #[test]
     fn hedge_that_would_come_after_the_timeout_is_not_armed() {
-        let hedge = Hedge::new(0.02, ATTEMPT);
-        assert_eq!(hedge.delay(Some(ATTEMPT), false), None);
-        assert_eq!(hedge.delay(Some(Duration::from_secs(1)), false), None);
+        assert_eq!(Hedge::delay(Some(ATTEMPT), ATTEMPT, false), None);
+        assert_eq!(Hedge::delay(Some(Duration::from_secs(1)), ATTEMPT, false), None);
     }
 
     #[test]
     fn unknown_node_and_probe_are_not_hedged() {
-        let hedge = Hedge::new(0.02, ATTEMPT);
-        assert_eq!(hedge.delay(None, false), None);
-        assert_eq!(hedge.delay(Some(Duration::from_millis(2)), true), None);
+        assert_eq!(Hedge::delay(None, ATTEMPT, false), None);
+        assert_eq!(Hedge::delay(Some(Duration::from_millis(2)), ATTEMPT, true), None);
     }
 
     #[test]
     fn spare_that_is_open_or_full_is_left_alone_and_costs_no_token() {
-        let mut hedge = Hedge::new(0.02, ATTEMPT);
+        let mut hedge = Hedge::new(0.02);
         for _ in 0..1_000 {
             assert!(!hedge.on_slow(Spare::Open));
             assert!(!hedge.on_slow(Spare::Full));
@@ -124,20 +124,20 @@ mod tests {
 
     #[test]
     fn one_slow_read_in_a_hundred_is_always_hedged() {
-        let mut hedge = Hedge::new(0.02, ATTEMPT);
+        let mut hedge = Hedge::new(0.02);
         assert_eq!(hedges(&mut hedge, 10_000, 1), 100);
     }
 
     #[test]
     fn when_all_reads_are_slow_hedges_stay_within_their_share() {
-        let mut hedge = Hedge::new(0.02, ATTEMPT);
+        let mut hedge = Hedge::new(0.02);
         let sent = hedges(&mut hedge, 100_000, 100);
         assert!((2_000..=2_000 + TOKENS_MAX as u64).contains(&sent), "{sent}");
     }
 
     #[test]
     fn no_share_is_no_hedge() {
-        let mut hedge = Hedge::new(0.0, ATTEMPT);
+        let mut hedge = Hedge::new(0.0);
         assert_eq!(hedges(&mut hedge, 1_000, 100), 0);
     }
 
@@ -145,8 +145,7 @@ mod tests {
         #[test]
         fn delay_lies_between_the_floor_and_the_timeout(micros in 0..5_000_000_u64, timeout in 0..100_u64) {
             let timeout = Duration::from_millis(timeout);
-            let hedge = Hedge::new(0.02, timeout);
-            if let Some(delay) = hedge.delay(Some(Duration::from_micros(micros)), false) {
+                if let Some(delay) = Hedge::delay(Some(Duration::from_micros(micros)), timeout, false) {
                 prop_assert!(delay >= DELAY_MIN && delay < timeout);
             }
         }
@@ -156,7 +155,7 @@ mod tests {
             share in 0.0..0.2_f64,
             steps in proptest::collection::vec((0..50_u64, 0..50_usize), 0..200),
         ) {
-            let mut hedge = Hedge::new(share, ATTEMPT);
+            let mut hedge = Hedge::new(share);
             let (mut reads, mut sent) = (0_u64, 0_usize);
             for (more, slow) in steps {
                 hedge.on_reads(more);

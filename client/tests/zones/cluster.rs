@@ -7,7 +7,9 @@ use std::time::Duration;
 use evanesce_client::{Client, ClientBuilder, ConnectionOptions, StaticNodes};
 use evanesce_node::{Node, NodeConfig, RunningNode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// Longer than anything here takes; a test that reaches it has failed.
@@ -73,6 +75,25 @@ impl Cluster {
         }
     }
 
+    /// Puts something before the node of this name that stops forwarding its replies on demand.
+    pub(crate) async fn with_brake(&mut self, zone: &str, name: &str) -> watch::Sender<bool> {
+        let place = (zone.to_owned(), name.to_owned());
+        let node = self.addresses[&place];
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports");
+        self.addresses.insert(place, listener.local_addr().expect("it is bound"));
+        let (brake, stopped) = watch::channel(false);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server = TcpStream::connect(node).await.expect("the node listens");
+                let (client_reader, client_writer) = client.into_split();
+                let (server_reader, server_writer) = server.into_split();
+                tokio::spawn(forward(client_reader, server_writer, watch::channel(false).1));
+                tokio::spawn(forward(server_reader, client_writer, stopped.clone()));
+            }
+        });
+        brake
+    }
+
     /// The list of all zones.
     pub(crate) fn all(&self) -> StaticNodes {
         self.list(|_| true)
@@ -111,6 +132,18 @@ async fn greet_all(listener: TcpListener) {
         while stream.read_u8().await.is_ok_and(|byte| byte != b'\n') {}
         if stream.write_all(b"MN\r\n").await.is_ok() {
             frozen.push(stream);
+        }
+    }
+}
+
+/// Forwards until the end, or for ever nothing while `stopped`.
+async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut stopped: watch::Receiver<bool>) {
+    let mut bytes = [0; 16 << 10];
+    while let Ok(read @ 1..) = from.read(&mut bytes).await {
+        // A brake that is gone holds nothing any more.
+        let _ = stopped.wait_for(|stopped| !stopped).await;
+        if to.write_all(&bytes[..read]).await.is_err() {
+            return;
         }
     }
 }

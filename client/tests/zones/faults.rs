@@ -5,7 +5,7 @@ use std::time::Duration;
 use evanesce_client::{Client, Fault, LatchPolicy, ReadError, WriteError};
 use tokio::time::Instant;
 
-use crate::cluster::{Cluster, eventually};
+use crate::cluster::{Cluster, PATIENCE, eventually};
 
 #[tokio::test]
 async fn death_of_the_local_zone_costs_no_error() {
@@ -152,6 +152,28 @@ async fn bulk_read_of_a_frozen_node_sends_nothing_after_its_deadline() {
     assert_eq!(got.failed.len(), keys.len());
     let last = &got.failed[got.failed.len() - 1].1;
     assert!(last.to_string().contains("did not answer in time"), "{last}");
+}
+
+/// The attempt lasts ten seconds here, so only a hedge can bring the answer in time.
+#[tokio::test]
+async fn read_of_a_node_that_turns_slow_is_answered_by_another_zone() {
+    let mut cluster = Cluster::start(&["a", "b"]).await;
+    let brakes = [cluster.with_brake("a", "n1").await, cluster.with_brake("a", "n2").await];
+    let cache = cluster.client("a").await;
+    cache.set("k", "v").latch(LatchPolicy::All).await.expect("all zones are well");
+    let never = cluster.builder("a").hedge(0.0).connect().await.expect("a list needs no discovery");
+    for _ in 0..300 {
+        assert_eq!(cache.get("k").await, Ok(Some("v".into())));
+        assert_eq!(never.get("k").await, Ok(Some("v".into())));
+    }
+    for brake in &brakes {
+        brake.send_replace(true);
+    }
+    let begun = Instant::now();
+    assert_eq!(cache.get("k").await, Ok(Some("v".into())));
+    assert!(begun.elapsed() < PATIENCE / 20, "{:?}", begun.elapsed());
+    let slow = tokio::time::timeout(PATIENCE / 20, never.get("k").into_future()).await;
+    assert!(slow.is_err(), "without hedges it waits");
 }
 
 /// A client in zone a with short timeouts.

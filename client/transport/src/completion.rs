@@ -47,12 +47,12 @@ impl Target {
 }
 
 /// Waits for one reply.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct CallCell {
     state: Mutex<CallState>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 enum CallState {
     #[default]
     Waiting,

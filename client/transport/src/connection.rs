@@ -28,6 +28,33 @@ struct Handle {
     shared: Arc<Shared>,
 }
 
+/// A request that was sent. Dropping it disturbs no other: the reply is read and thrown away.
+#[derive(Debug)]
+#[must_use = "its reply is thrown away"]
+pub struct Call {
+    cell: Arc<CallCell>,
+    connection: Connection,
+}
+
+impl Call {
+    /// Waits for the reply until `then`; `None` when it has not come by then, and may be waited for again.
+    pub async fn wait(&mut self, then: Instant) -> Option<Result<Reply, TransportError>> {
+        timeout_at(then, poll_fn(|cx| self.cell.poll(cx))).await.ok()
+    }
+
+    /// Waits for the reply until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`Connection::call`].
+    pub async fn end(mut self, deadline: Instant) -> Result<Reply, TransportError> {
+        match self.wait(deadline).await {
+            Some(outcome) => outcome,
+            None => Err(self.connection.timed_out(self.cell)),
+        }
+    }
+}
+
 impl Connection {
     /// Starts to connect to `address`, on the current tokio runtime, and keeps connecting while handles live.
     ///
@@ -63,17 +90,20 @@ impl Connection {
         request: &Request<'_>,
         deadline: Instant,
     ) -> impl Future<Output = Result<Reply, TransportError>> + Send + use<> {
+        let call = self.begin(request);
+        async move { call?.end(deadline).await }
+    }
+
+    /// Sends one request; its reply is waited for with the [`Call`].
+    ///
+    /// # Errors
+    ///
+    /// When the request is not accepted.
+    pub fn begin(&self, request: &Request<'_>) -> Result<Call, TransportError> {
         let cell = Arc::new(CallCell::default());
         let caller = Arc::downgrade(&cell);
-        let accepted = self.handle.shared.submit(request, Target::Caller(caller), 0);
-        let connection = self.clone();
-        async move {
-            accepted?;
-            match timeout_at(deadline, poll_fn(|cx| cell.poll(cx))).await {
-                Ok(outcome) => outcome,
-                Err(_) => Err(connection.timed_out(cell)),
-            }
-        }
+        self.handle.shared.submit(request, Target::Caller(caller), 0)?;
+        Ok(Call { cell, connection: self.clone() })
     }
 
     /// Sends many requests at once and waits for all replies, or the deadline. One outcome for each, in their order.

@@ -62,7 +62,7 @@ mod tls;
 
 pub use cause::{Cause, Failure, Stage};
 pub use completion::Completion;
-pub use connection::Connection;
+pub use connection::{Call, Connection};
 pub use credentials::{Credentials, InvalidCredentials};
 pub use error::{Fault, TransportError, Unsupported, Violation};
 pub use greeting::Greeting;

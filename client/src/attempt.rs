@@ -1,0 +1,175 @@
+//! One attempt of a read: one node, and a second one beside it when the first is slower than it usually is.
+//!
+//! ```text
+//!  node   |--------- p95 ----------|......................| due
+//!  spare                           |-- hedge, if allowed --|
+//!                                  the first hit wins; a miss waits for the other's answer
+//! ```
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use evanesce_transport::{Call, TransportError};
+use evanesce_wire::reply::Reply;
+use futures_util::future::{Either, select};
+use tokio::time::Instant;
+
+use crate::cluster::Walk;
+use crate::core::Core;
+use crate::error::{Attempt, NodeError};
+use crate::item::Item;
+use crate::key::Key;
+use crate::member::{Member, Permit};
+use crate::policy::held_up;
+use crate::read::ReadPlan;
+use crate::request::{get_flags, get_request, read_hit};
+
+/// What a node said of a key.
+pub(crate) type Answer = Result<Option<Item>, NodeError>;
+
+/// What came of an attempt.
+pub(crate) enum Attempted<'a> {
+    Hit(Item),
+    /// This node does not have it.
+    Miss(&'a Arc<Member>),
+    /// Nobody answered.
+    Failed(Vec<Attempt>),
+}
+
+/// A request that is under way to a node.
+struct Asking<'a> {
+    member: &'a Member,
+    call: Result<Call, TransportError>,
+    permit: Permit<'a>,
+}
+
+/// Asks `member`; when it takes longer than it usually does, the next node of the walk too, if that is allowed.
+pub(crate) async fn attempt<'a>(
+    core: &Core,
+    walk: &mut Walk<'a>,
+    member: &'a Arc<Member>,
+    key: &Key,
+    plan: &ReadPlan,
+    (now, due): (Instant, Instant),
+) -> Attempted<'a> {
+    let mut asking = match member.ask(key, plan, now) {
+        Ok(asking) => asking,
+        Err(cause) => return Attempted::of(member, Err(cause)),
+    };
+    let Some(delay) = core.hedge_delay(member) else {
+        return Attempted::of(member, asking.end(key, plan, due).await);
+    };
+    if let Some(answer) = asking.answer_unless_slow(now + delay, delay, due).await {
+        return Attempted::of(member, answer);
+    }
+    let spare = core.spare(walk);
+    let Some((spare, second)) = spare.and_then(|spare| Some((spare, spare.ask(key, plan, now).ok()?))) else {
+        return Attempted::of(member, asking.end(key, plan, due).await);
+    };
+    both(core, (member, asking), (spare, second), key, plan, due).await
+}
+
+/// Waits for two nodes: the first hit wins.
+async fn both<'a>(
+    core: &Core,
+    (member, asking): (&'a Arc<Member>, Asking<'a>),
+    (spare, second): (&'a Arc<Member>, Asking<'a>),
+    key: &Key,
+    plan: &ReadPlan,
+    due: Instant,
+) -> Attempted<'a> {
+    let first = pin!(asking.end(key, plan, due));
+    let second = pin!(second.end(key, plan, due));
+    let (answer, other) = match select(first, second).await {
+        Either::Left((Ok(Some(item)), _)) => return Attempted::Hit(item),
+        Either::Left((answer, second)) => (answer, second.await),
+        Either::Right((Ok(Some(item)), _)) => {
+            core.metrics.hedges_won.increment(1);
+            return Attempted::Hit(item);
+        }
+        Either::Right((other, first)) => (first.await, other),
+    };
+    match (answer, other) {
+        (Ok(Some(item)), _) | (_, Ok(Some(item))) => Attempted::Hit(item),
+        (Ok(None), _) => Attempted::Miss(member),
+        (_, Ok(None)) => Attempted::Miss(spare),
+        (Err(cause), Err(other)) => Attempted::Failed(vec![member.attempt(cause), spare.attempt(other)]),
+    }
+}
+
+impl<'a> Attempted<'a> {
+    fn of(member: &'a Arc<Member>, answer: Answer) -> Self {
+        match answer {
+            Ok(Some(item)) => Self::Hit(item),
+            Ok(None) => Self::Miss(member),
+            Err(cause) => Self::Failed(vec![member.attempt(cause)]),
+        }
+    }
+}
+
+impl Member {
+    /// Asks this node for `key`; once more when this process was held up and had no answer for that reason alone.
+    pub(crate) async fn get(&self, key: &Key, plan: &ReadPlan, due: Instant) -> Answer {
+        self.ask(key, plan, Instant::now())?.end(key, plan, due).await
+    }
+
+    /// Sends the request, unless the node has as many under way as it bears.
+    fn ask(&self, key: &Key, plan: &ReadPlan, now: Instant) -> Result<Asking<'_>, NodeError> {
+        let permit = self.link.permit(now).ok_or(NodeError::Overloaded)?;
+        Ok(Asking { member: self, call: self.send(key, plan), permit })
+    }
+
+    fn send(&self, key: &Key, plan: &ReadPlan) -> Result<Call, TransportError> {
+        let versions = self.link.connection.speaks_versions();
+        let flags = get_flags(key, plan.want, plan.touch, versions, self.link.next_opaque());
+        let request = get_request(key, flags.as_flags(), plan.touch);
+        self.link.connection.begin(&request)
+    }
+
+    fn answer(&self, permit: &mut Permit<'_>, outcome: Result<Reply, TransportError>) -> Answer {
+        permit.ended(&outcome);
+        read_hit(&self.link.judge(outcome)?)
+    }
+}
+
+impl Asking<'_> {
+    /// The answer, if it comes until `slow_at`. When this process was held up meanwhile, the node gets `delay` once more.
+    async fn answer_unless_slow(
+        &mut self,
+        mut slow_at: Instant,
+        delay: Duration,
+        due: Instant,
+    ) -> Option<Answer> {
+        loop {
+            let outcome = match &mut self.call {
+                Ok(call) => call.wait(slow_at.min(due)).await,
+                Err(error) => Some(Err(*error)),
+            };
+            if let Some(outcome) = outcome {
+                return Some(self.member.answer(&mut self.permit, outcome));
+            }
+            let now = Instant::now();
+            if now >= due || held_up(slow_at, now).is_none() {
+                return None;
+            }
+            slow_at = now + delay;
+        }
+    }
+
+    async fn end(self, key: &Key, plan: &ReadPlan, due: Instant) -> Answer {
+        let Self { member, call, mut permit } = self;
+        let outcome = ended(call, due).await;
+        let now = Instant::now();
+        if matches!(outcome, Err(TransportError::Timeout { .. })) && held_up(due, now).is_some() {
+            permit.held_up(now);
+            let again = ended(member.send(key, plan), now + plan.attempt_timeout).await;
+            return member.answer(&mut permit, again);
+        }
+        member.answer(&mut permit, outcome)
+    }
+}
+
+async fn ended(call: Result<Call, TransportError>, due: Instant) -> Result<Reply, TransportError> {
+    call?.end(due).await
+}
