@@ -7,6 +7,8 @@ mod hedge;
 mod held_up;
 mod latch;
 mod miss_fallback;
+#[cfg_attr(not(test), expect(dead_code, reason = "wired when values are loaded"))]
+mod refresh;
 mod round_trips;
 #[cfg_attr(not(test), expect(dead_code, reason = "wired when fallbacks go by latency"))]
 mod zone_order;
