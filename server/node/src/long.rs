@@ -52,7 +52,11 @@ impl NodeService {
             steps += 1;
             if out.is_full() {
                 out.flush().await?;
-            } else if steps % LISTING_STEPS_MAX == 0 {
+                steps = LISTING_STEPS_MAX;
+            }
+            // A flush to a peer that reads fast does not wait: without this a listing would go on for megabytes.
+            if steps >= LISTING_STEPS_MAX {
+                steps = 0;
                 tokio::task::yield_now().await;
             }
         }
