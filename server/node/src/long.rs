@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use evanesce_front::{Connection, ConnectionState, Ended, Flow, Output};
-use evanesce_wire::encode;
 use evanesce_wire::error_lines::TOO_MANY_WATCHERS;
 use evanesce_wire::reply::Status;
 use evanesce_wire::request::{Request, WatchKinds};
+use evanesce_wire::{BinaryCommand, BinaryHead, BinaryRequest, binary, encode};
 
 use crate::execute::Listing;
 use crate::service::NodeService;
@@ -20,10 +20,17 @@ const LISTING_STEPS_MAX: usize = 8;
 /// Whether a request is answered here.
 pub(crate) fn is_long(request: &Request<'_>) -> bool {
     match request {
-        Request::Stats(argument) => argument.split(|byte| *byte == b' ').next() == Some(b"conns"),
+        Request::Stats(argument) => asks_for_connections(argument),
+        Request::Binary(BinaryRequest { command: BinaryCommand::Stat { argument }, .. }) => {
+            asks_for_connections(argument)
+        }
         Request::Watch(_) => true,
         request => Listing::of(request).is_some(),
     }
+}
+
+fn asks_for_connections(argument: &[u8]) -> bool {
+    argument.split(|byte| *byte == b' ').find(|word| !word.is_empty()) == Some(b"conns")
 }
 
 impl NodeService {
@@ -35,7 +42,8 @@ impl NodeService {
     ) -> io::Result<Flow> {
         match request {
             Request::Watch(kinds) => return self.watch(*kinds, out).await,
-            Request::Stats(_) => self.stats_conns(out).await?,
+            Request::Stats(_) => self.stats_conns(None, out).await?,
+            Request::Binary(request) => self.stats_conns(Some(request.head), out).await?,
             request => {
                 if let Some(listing) = Listing::of(request) {
                     self.list(listing, out).await?;
@@ -79,15 +87,18 @@ impl NodeService {
         }
     }
 
-    /// `stats conns`.
-    async fn stats_conns(&self, out: &mut Output<'_>) -> io::Result<()> {
+    /// `stats conns`, in the binary protocol where the request has a head.
+    async fn stats_conns(&self, head: Option<BinaryHead>, out: &mut Output<'_>) -> io::Result<()> {
+        let mut told = Vec::new();
         for (connection, silent) in self.shared.connections() {
-            tell_connection(&connection, silent, out.buf());
+            told.clear();
+            tell_connection(&connection, silent, &mut told);
+            append_stats(head, &told, out.buf());
             if out.is_full() {
                 out.flush().await?;
             }
         }
-        encode::end(out.buf());
+        append_stats(head, b"END\r\n", out.buf());
         Ok(())
     }
 
@@ -121,6 +132,14 @@ impl NodeService {
             let text = format!("{name} rip={ip} rport={port} transport={transport}{reason} cfd={cfd}");
             line.extend_from_slice(text.as_bytes());
         });
+    }
+}
+
+/// Appends lines of statistics in the protocol that asked.
+fn append_stats(head: Option<BinaryHead>, told: &[u8], out: &mut Vec<u8>) {
+    match head {
+        Some(head) => binary::encode::stats_of_text(out, head, told),
+        None => out.extend_from_slice(told),
     }
 }
 

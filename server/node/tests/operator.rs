@@ -183,6 +183,32 @@ async fn connections_are_listed_with_both_ends() {
     node.drain(PATIENCE).await;
 }
 
+// In the binary protocol all of it was built before any was sent: tens of megabytes with a hundred thousand connections.
+#[tokio::test]
+async fn connections_are_listed_in_the_binary_protocol_too() {
+    let node = start(one_worker()).await;
+    let address = node.memcached_addr();
+    let stat = b"\x80\x10\0\x05\0\0\0\0\0\0\0\x05\0\0\0\x07\0\0\0\0\0\0\0\0conns";
+    let quit = b"\x80\x17\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(&[&stat[..], quit].concat()).await.unwrap();
+    let mut replies = Vec::new();
+    timeout(PATIENCE, stream.read_to_end(&mut replies)).await.unwrap().unwrap();
+    let mut told = Vec::new();
+    while !replies.is_empty() {
+        assert_eq!(
+            (&replies[..2], &replies[6..8], &replies[12..16]),
+            (&b"\x81\x10"[..], &[0, 0][..], &[0, 0, 0, 7][..])
+        );
+        let body = u32::from_be_bytes(replies[8..12].try_into().unwrap()) as usize;
+        told.push(String::from_utf8(replies[24..24 + body].to_vec()).unwrap());
+        replies.drain(..24 + body);
+    }
+    assert_eq!((told.len(), told.pop().as_deref()), (5, Some("")), "{told:?}");
+    assert!(told[1].ends_with(&format!(":listen_addrtcp:{address}")), "{told:?}");
+    node.drain(PATIENCE).await;
+}
+
 #[tokio::test]
 async fn shutdown_ends_the_node_where_it_is_enabled() {
     let node = start(NodeConfig { shutdown_command: true, ..one_worker() }).await;
