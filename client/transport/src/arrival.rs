@@ -1,6 +1,5 @@
 //! The way to a connection: TCP, TLS, authentication, greeting.
 
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
@@ -8,7 +7,7 @@ use crate::cause::{Cause, Failure, Stage};
 use crate::greeting::{Greeting, authenticate, greet};
 use crate::options::after;
 use crate::queue::Shared;
-use crate::stream::Plain;
+use crate::stream::{Plain, Talk};
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
 
@@ -32,7 +31,7 @@ pub(crate) async fn arrive(shared: &Shared) -> Result<Arrival, Failure> {
     #[cfg(feature = "tls")]
     if let Some(handshake) = &shared.handshake {
         let mut tls = within(due, Stage::Tls, handshake.shake(stream)).await?;
-        let greeting = introduce(shared, &mut tls.stream, due).await?;
+        let greeting = introduce(shared, &mut tls, due).await?;
         return Ok(Arrival::Tls(tls, greeting));
     }
     let greeting = introduce(shared, &mut stream, due).await?;
@@ -40,10 +39,7 @@ pub(crate) async fn arrive(shared: &Shared) -> Result<Arrival, Failure> {
 }
 
 /// What is the same inside of TLS and outside.
-async fn introduce<S>(shared: &Shared, stream: &mut S, due: Instant) -> Result<Greeting, Failure>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
+async fn introduce(shared: &Shared, stream: &mut impl Talk, due: Instant) -> Result<Greeting, Failure> {
     if let Some(credentials) = &shared.options.credentials {
         within(due, Stage::Authentication, authenticate(stream, credentials)).await?;
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use bytes::BytesMut;
 use thiserror::Error;
 
 /// What a node reads before it knows who is there: name and password with the space between.
@@ -56,10 +57,10 @@ impl Credentials {
     }
 
     /// What is sent. A server that asks nobody takes it for an ordinary `set`: by its expiry the item is gone at once.
-    pub(crate) fn command(&self) -> Vec<u8> {
+    pub(crate) fn command(&self) -> BytesMut {
         let Self { user, password } = self;
         let bytes = user.len() + 1 + password.len();
-        format!("set auth 0 -1 {bytes}\r\n{user} {password}\r\n").into_bytes()
+        format!("set auth 0 -1 {bytes}\r\n{user} {password}\r\n").as_bytes().into()
     }
 }
 
@@ -89,6 +90,6 @@ mod tests {
     fn password_is_not_shown() {
         let credentials = Credentials::new("ann", "secret").expect("they are good");
         assert_eq!(format!("{credentials:?}"), "Credentials { user: \"ann\", .. }");
-        assert_eq!(credentials.command(), b"set auth 0 -1 10\r\nann secret\r\n");
+        assert_eq!(&credentials.command()[..], b"set auth 0 -1 10\r\nann secret\r\n");
     }
 }

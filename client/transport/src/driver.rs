@@ -17,21 +17,11 @@ use crate::stream::Stream;
 pub(crate) fn drive(shared: Arc<Shared>) -> impl Future<Output = ()> {
     // Made here, since a runtime that ends may drop the future before its first step.
     let mut driver = Driver { shared, told: None };
-    async move { driver.run().await }
-}
-
-struct Driver {
-    shared: Arc<Shared>,
-    /// The misconfiguration that was logged since the last connection: once is enough, and it stays for long.
-    told: Option<Cause>,
-}
-
-impl Driver {
-    async fn run(&mut self) {
-        let shared = Arc::clone(&self.shared);
+    async move {
+        let shared = Arc::clone(&driver.shared);
         let mut delays = shared.options.delays();
         while !shared.inner.lock().retired {
-            if self.serve_once().await {
+            if driver.serve_once().await {
                 delays = shared.options.delays();
                 continue;
             }
@@ -42,7 +32,15 @@ impl Driver {
             }
         }
     }
+}
 
+struct Driver {
+    shared: Arc<Shared>,
+    /// The misconfiguration that was logged since the last connection: once is enough, and it stays for long.
+    told: Option<Cause>,
+}
+
+impl Driver {
     /// One attempt and, when it succeeds, the life of its connection. True when the node has answered any request.
     async fn serve_once(&mut self) -> bool {
         let shared = Arc::clone(&self.shared);

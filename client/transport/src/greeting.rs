@@ -4,11 +4,11 @@ use bytes::BytesMut;
 use evanesce_wire::reply::{ErrorReply, MetaStatus, Reply, Status};
 use evanesce_wire::request::Request;
 use evanesce_wire::{Expect, ReplyDecoder};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::cause::{Cause, Failure, Stage};
 use crate::credentials::Credentials;
 use crate::error::Violation;
+use crate::stream::Talk;
 
 /// What a server says to whom it does not know yet.
 const UNAUTHENTICATED: &[u8] = b"unauthenticated";
@@ -30,11 +30,8 @@ pub struct Greeting {
 /// # Errors
 ///
 /// The stream failed, or the node does not let us in.
-pub(crate) async fn authenticate<S>(stream: &mut S, credentials: &Credentials) -> Result<(), Failure>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let reply = ask(stream, Stage::Authentication, &credentials.command(), Expect::Line).await?;
+pub(crate) async fn authenticate(stream: &mut impl Talk, credentials: &Credentials) -> Result<(), Failure> {
+    let reply = ask(stream, Stage::Authentication, credentials.command(), Expect::Line).await?;
     admitted(&reply)
 }
 
@@ -43,28 +40,27 @@ where
 /// # Errors
 ///
 /// The stream failed, or the node does not answer as a memcached server would.
-pub(crate) async fn greet<S>(stream: &mut S) -> Result<Greeting, Failure>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
+pub(crate) async fn greet(stream: &mut impl Talk) -> Result<Greeting, Failure> {
     let mut request = BytesMut::new();
     Request::MetaNoopVersions.encode(&mut request);
-    let reply = ask(stream, Stage::Greeting, &request, Expect::Meta).await?;
+    let reply = ask(stream, Stage::Greeting, request, Expect::Meta).await?;
     greeting(&reply)
 }
 
 /// One request and its reply, and not a byte more.
-async fn ask<S>(stream: &mut S, stage: Stage, request: &[u8], expect: Expect) -> Result<Reply, Failure>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let io = |error: std::io::Error| Failure::of_io(stage, &error);
+async fn ask(
+    stream: &mut impl Talk,
+    stage: Stage,
+    request: BytesMut,
+    expect: Expect,
+) -> Result<Reply, Failure> {
     // A node that lets us go before it was asked may have said why, so an error here is not the last word.
-    let _ = write(stream, request).await;
+    let _ = stream.say(request).await;
     let mut decoder = ReplyDecoder::new();
-    let mut input = BytesMut::with_capacity(READ_BYTES);
+    let mut input = BytesMut::new();
     loop {
-        if stream.read_buf(&mut input).await.map_err(io)? == 0 {
+        input.reserve(READ_BYTES);
+        if stream.hear(&mut input).await.map_err(|error| Failure::of_io(stage, &error))? == 0 {
             return Err(Cause::Closed(stage).into());
         }
         let decoded = decoder.decode(&mut input, expect);
@@ -74,11 +70,6 @@ where
             None => {}
         }
     }
-}
-
-async fn write<S: AsyncWrite + Unpin>(stream: &mut S, request: &[u8]) -> std::io::Result<()> {
-    stream.write_all(request).await?;
-    stream.flush().await
 }
 
 fn admitted(reply: &Reply) -> Result<(), Failure> {

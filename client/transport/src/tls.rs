@@ -3,7 +3,7 @@
 //! The provider of ciphers is ring, named explicitly: nothing is set for the whole process. Sessions are not resumed.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -25,7 +25,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::cause::{Cause, Failure, Stage};
-use crate::stream::Stream;
+use crate::stream::{Stream, Talk};
 
 /// How to speak TLS with nodes, 1.2 or 1.3. Trusts nobody until it is given roots.
 ///
@@ -214,7 +214,7 @@ fn is_about_our_certificate(alert: AlertDescription) -> bool {
 
 /// A connection in TLS. It is not divided: the session alone reads and writes.
 pub(crate) struct Tls {
-    pub(crate) stream: Box<TlsStream<TcpStream>>,
+    stream: Box<TlsStream<TcpStream>>,
     /// It may hold records that the socket did not take.
     unflushed: bool,
 }
@@ -243,6 +243,16 @@ impl Stream for Tls {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(0)),
             read => Poll::Ready(read),
         }
+    }
+}
+
+impl Talk for Tls {
+    async fn say(&mut self, mut bytes: BytesMut) -> io::Result<()> {
+        poll_fn(|cx| self.poll_write_all(cx, &mut bytes)).await
+    }
+
+    async fn hear(&mut self, input: &mut BytesMut) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_read(cx, input)).await
     }
 }
 
