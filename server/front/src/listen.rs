@@ -158,7 +158,9 @@ impl FromStr for Listen {
 
     fn from_str(text: &str) -> Result<Self, ListenError> {
         let (place, options) = text.split_once('?').unwrap_or((text, ""));
-        let address = |text: &str| text.parse::<SocketAddr>().map_err(|_| ListenError::Address);
+        // An IPv6 socket takes IPv6 alone, so that an IPv4 address in its clothes could not be listened on.
+        let canonical = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+        let address = |text: &str| text.parse().map(canonical).map_err(|_| ListenError::Address);
         let mut listen = if let Some(path) = place.strip_prefix("unix:") {
             let path = path.strip_prefix("//").unwrap_or(path);
             if !Path::new(path).is_absolute() {
@@ -213,6 +215,7 @@ mod tests {
             assert_eq!(text.parse::<Listen>().unwrap().to_string(), text);
         }
         assert_eq!("tcp://1.2.3.4:5".parse(), "1.2.3.4:5".parse::<Listen>());
+        assert_eq!("[::ffff:1.2.3.4]:5".parse(), "1.2.3.4:5".parse::<Listen>());
         assert_eq!("unix:///a".parse(), "unix:/a?mode=700&auth=on".parse::<Listen>());
     }
 
