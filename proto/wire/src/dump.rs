@@ -1,5 +1,7 @@
 //! Key listings, as a server writes them, and the form of keys in them.
 
+use std::borrow::Cow;
+
 use crate::append::Append;
 use crate::encode;
 use crate::request::MetaKey;
@@ -44,17 +46,13 @@ pub fn metadump_line(out: &mut impl Append, key: &[u8], item: &ListedItem) {
 /// A line of `lru_crawler mgdump`: the `mg` that reads the item.
 pub fn mgdump_line(out: &mut impl Append, key: &[u8]) {
     out.append(b"mg ");
-    // A key too long for base64 holds what only that could send, and goes as it is.
-    match MetaKey::new(key) {
-        Some(key) => {
-            key.encode(out);
-            out.append(if key.base64 { b" b\r\n" } else { b"\r\n" });
-        }
-        None => {
-            out.append(key);
-            out.append(b"\r\n");
-        }
-    }
+    // A key too long to be asked for as base64 goes as it is if that can be asked. Otherwise only the binary protocol
+    // reads it; as it is, it would break the listing, so it is base64 all the same.
+    let breaks_lines = || key.iter().any(|byte| b" \r\n".contains(byte));
+    let key =
+        MetaKey::new(key).unwrap_or_else(|| MetaKey { bytes: Cow::Borrowed(key), base64: breaks_lines() });
+    key.encode(out);
+    out.append(if key.base64 { b" b\r\n" } else { b"\r\n" });
 }
 
 /// `OK`, the first line of `lru_crawler mgdump`.
@@ -109,5 +107,21 @@ mod tests {
             key=%C3%A9~-._ exp=-1 la=1795320671 cas=2 fetch=yes cls=1 size=66\n\
             OK\r\nmg b:%20c\r\nmg YSBi b\r\nEN\r\n";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    // Whoever stored a long key with line ends by the binary protocol wrote lines of the listing.
+    #[test]
+    fn key_that_only_the_binary_protocol_reads_does_not_break_the_listing() {
+        let listed = |key: &[u8]| {
+            let mut out = Vec::new();
+            mgdump_line(&mut out, key);
+            out
+        };
+        let key = [b"x\r\nEN\r\n".as_slice(), &[b'k'; 240]].concat();
+        let line = listed(&key);
+        assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+        assert!(line.starts_with(b"mg eA0KRU4NCmtr") && line.ends_with(b" b\r\n"));
+        let key = [b"\t".as_slice(), &[b'k'; 240]].concat();
+        assert_eq!(listed(&key), [b"mg ", &key[..], b"\r\n"].concat());
     }
 }
