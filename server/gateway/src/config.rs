@@ -34,6 +34,8 @@ pub struct GatewayConfig {
     pub auth_file: Option<PathBuf>,
     /// The gateways that `config get cluster` lists, this one included; by default the first address listened on.
     pub gateways: Vec<SocketAddr>,
+    /// Whether a client's `flush_all` empties the whole cluster. Not by default.
+    pub flush_command: bool,
     /// Where to serve gRPC; not at all by default.
     pub grpc: Option<SocketAddr>,
     /// Where to serve metrics and health over HTTP; not at all by default.
@@ -62,6 +64,7 @@ impl Default for GatewayConfig {
             tls: None,
             auth_file: None,
             gateways: Vec::new(),
+            flush_command: false,
             grpc: None,
             http: None,
             threads: NonZeroUsize::MIN,

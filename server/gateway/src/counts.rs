@@ -14,6 +14,8 @@ pub(crate) struct Counts {
     pub(crate) cmd_touch: Counter,
     /// Deletes.
     pub(crate) cmd_delete: Counter,
+    /// Flushes of the whole cluster.
+    pub(crate) cmd_flush: Counter,
     /// Numbers counted up or down.
     pub(crate) cmd_arithmetic: Counter,
     /// Lookups that found an item.
@@ -30,12 +32,13 @@ pub(crate) struct Counts {
 
 impl Counts {
     /// Name and number of each, in the order `stats` tells them.
-    pub(crate) fn list(&self) -> [(&'static str, u64); 10] {
+    pub(crate) fn list(&self) -> [(&'static str, u64); 11] {
         [
             ("cmd_get", self.cmd_get.get()),
             ("cmd_set", self.cmd_set.get()),
             ("cmd_touch", self.cmd_touch.get()),
             ("cmd_delete", self.cmd_delete.get()),
+            ("cmd_flush", self.cmd_flush.get()),
             ("evanesce_arithmetic", self.cmd_arithmetic.get()),
             ("get_hits", self.get_hits.get()),
             ("get_misses", self.get_misses.get()),

@@ -81,7 +81,8 @@ impl Gateway {
         let client = connect(&config).await?;
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let configuration = config.configuration(role.memcached, started.as_secs());
-        let shared = Shared::new(client, config.threads.get(), front.stats_handle(), configuration);
+        let mut shared = Shared::new(client, config.threads.get(), front.stats_handle(), configuration);
+        shared.flush_command = config.flush_command;
         let shared = Arc::new(shared);
         let shared = role.shared.get_or_init(|| shared);
         let for_workers = Arc::clone(shared);

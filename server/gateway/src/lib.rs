@@ -8,8 +8,7 @@
 //!
 //! # Non-goals
 //!
-//! - Commands that need one place to decide and a version to carry the result (`cas`, `append`, `prepend`, `incr`,
-//!   `decr`, tokens of the meta protocol): they answer a clear `SERVER_ERROR` until versions are there.
+//! - What one node would have to keep for all (`me`, `I` and `x` of `md`, tokens of the caller's): a clear `SERVER_ERROR`.
 //! - A backing store: that tier comes between this front and the client.
 //!
 //! ```text

@@ -12,6 +12,7 @@ const TOTALS: &[(&str, &str, &str)] = &[
     ("cmd_set", "evanesce_gateway_writes_total", "Store commands."),
     ("cmd_touch", "evanesce_gateway_touches_total", "Keys touched, lookups with a new expiry included."),
     ("cmd_delete", "evanesce_gateway_deletes_total", "Deletes."),
+    ("cmd_flush", "evanesce_gateway_flushes_total", "Flushes of the whole cluster."),
     ("evanesce_arithmetic", "evanesce_gateway_arithmetic_total", "Numbers counted up or down."),
     ("get_hits", "evanesce_gateway_hits_total", "Lookups that found an item in some zone."),
     ("get_misses", "evanesce_gateway_misses_total", "Lookups that found none."),

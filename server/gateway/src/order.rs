@@ -27,6 +27,9 @@ pub(crate) fn run_length(batch: &[Request<'_>]) -> usize {
     let mut seen: HashMap<&[u8], Access> = HashMap::new();
     let mut keys = 0;
     for (position, request) in batch.iter().enumerate() {
+        if is_of_all_keys(request) {
+            return position.max(1);
+        }
         keys += answer::keys(request);
         if position > 0 && (keys > RUN_KEYS_MAX || conflicts(request, &seen)) {
             return position;
@@ -36,6 +39,15 @@ pub(crate) fn run_length(batch: &[Request<'_>]) -> usize {
         });
     }
     batch.len()
+}
+
+/// Whether it must run alone: what came before it has had its effect, and what comes behind it has had none.
+fn is_of_all_keys(request: &Request<'_>) -> bool {
+    match request {
+        Request::FlushAll(_) => true,
+        Request::Binary(request) => matches!(request.command, BinaryCommand::Flush { .. }),
+        _ => false,
+    }
 }
 
 fn conflicts(request: &Request<'_>, seen: &HashMap<&[u8], Access>) -> bool {
@@ -144,6 +156,13 @@ mod tests {
         assert_eq!(run_of(long_behind_short.as_bytes()), 2);
         let long = get(0, RUN_KEYS_MAX + 1) + &get(1000, 1);
         assert_eq!(run_of(long.as_bytes()), 1);
+    }
+
+    #[test]
+    fn flush_runs_alone() {
+        assert_eq!(run_of(b"set a 0 0 1\r\nx\r\nflush_all\r\nget a\r\n"), 1);
+        assert_eq!(run_of(b"flush_all\r\nget a\r\nget b\r\n"), 1);
+        assert_eq!(run_of(b"get a\r\nget b\r\nflush_all 10 noreply\r\n"), 2);
     }
 
     #[test]

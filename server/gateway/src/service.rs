@@ -30,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) front: StatsHandle,
     /// What `config get cluster` answers.
     pub(crate) configuration: Option<String>,
+    /// Whether `flush_all` empties the cluster.
+    pub(crate) flush_command: bool,
     under_way: Semaphore,
     started: Instant,
 }
@@ -47,6 +49,7 @@ impl Shared {
             counts: (0..threads).map(|_| Counts::default()).collect(),
             front,
             configuration,
+            flush_command: false,
             under_way: Semaphore::new(KEYS_UNDER_WAY_MAX),
             started: Instant::now(),
         }

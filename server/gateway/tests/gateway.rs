@@ -21,6 +21,10 @@ struct Cluster {
 impl Cluster {
     /// Two zones of one node each, and a gateway in zone a.
     async fn start() -> Self {
+        Self::with(GatewayConfig::default()).await
+    }
+
+    async fn with(gateway: GatewayConfig) -> Self {
         let loopback: SocketAddr = "127.0.0.1:0".parse().expect("an address");
         let config =
             DiscoveryConfig { listen_grpc: loopback, listen_http: None, ..DiscoveryConfig::default() };
@@ -39,7 +43,7 @@ impl Cluster {
             node.ready().await;
             nodes.push(node);
         }
-        let gateway = Gateway::start(GatewayConfig { discoveries, ..GatewayConfig::default() });
+        let gateway = Gateway::start(GatewayConfig { discoveries, ..gateway });
         let gateway = gateway.await.expect("a gateway");
         let cluster = Self { discovery, nodes, gateway };
         cluster.see_both_zones().await;
@@ -119,11 +123,11 @@ async fn pipelined_requests_are_answered_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn meta_commands_pass_and_wins_are_refused() {
+async fn meta_commands_pass_and_what_is_of_one_node_is_refused() {
     let cluster = Cluster::start().await;
     let input =
         b"ms m 2 F7 T60 O1\r\nhi\r\nmg m v f t s k Omark\r\nmg none v\r\nmg none v q\r\nmg bWV0YQ== b v\r\n\
-                  ms m 2 ME\r\nno\r\nmd m q\r\nmd m\r\nma n t\r\nmg m v N30\r\nms m 1 E5\r\nx\r\n";
+                  ms m 2 ME\r\nno\r\nmd m q\r\nmd m\r\nma n t\r\nmg m v E5\r\nms m 1 E5\r\nx\r\n";
     let replies = cluster.ask(input).await;
     // Expiry is rounded up to a whole second: a second more may be left.
     let replies = replies.replace("t61", "t60");
@@ -174,6 +178,69 @@ async fn flush_of_all_is_refused_and_noreply_is_silent() {
     let lines: Vec<&str> = replies.split("\r\n").collect();
     assert!(lines[0].starts_with("SERVER_ERROR "), "{replies}");
     assert_eq!(lines[1..], ["VALUE q 0 1", "z", "END", "VERSION 1.6.18", "ERROR", ""], "{replies}");
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn flush_of_all_empties_every_zone_where_it_is_allowed() {
+    let mut cluster = Cluster::with(GatewayConfig { flush_command: true, ..GatewayConfig::default() }).await;
+    // In one packet: what stands before is gone, what stands behind stays.
+    let input = b"set k 0 0 1\r\nx\r\nflush_all\r\nget k\r\nset l 0 0 1\r\ny\r\nflush_all noreply\r\nset m 0 0 1\r\nz\r\n\
+                  get k l m\r\nflush_all 100\r\nget m\r\n";
+    let replies = cluster.ask(input).await;
+    let found = "VALUE m 0 1\r\nz\r\nEND\r\n";
+    assert_eq!(replies, format!("STORED\r\nOK\r\nEND\r\nSTORED\r\nSTORED\r\n{found}OK\r\n{found}"));
+    let other = talk(cluster.nodes[1].memcached_addr(), b"get k l m\r\n").await;
+    assert_eq!(other, found);
+    let flushed = talk_bytes(cluster.gateway.memcached_addr(), &binary(0x08, b"", b"", b"", 0)).await;
+    assert_eq!(binary_replies(&flushed), [(0x08, 0x00, &b""[..])]);
+    let gone = cluster.nodes.remove(1);
+    gone.drain(Duration::from_secs(1)).await;
+    let replies = cluster.ask(b"flush_all\r\n").await;
+    assert!(replies.starts_with("SERVER_ERROR ") && replies.contains("b1"), "{replies}");
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn home_zone_gives_one_win_and_tells_of_accesses() {
+    let cluster = Cluster::start().await;
+    let input = b"mg w v N30 t\r\nmg w v N30\r\nmg w s h\r\nms w 2 c\r\nhi\r\nmg w v N30 h\r\nmg w v u h l\r\nmg none h l q\r\n\
+                  ms r 1 T20\r\na\r\nmg r v R30\r\nmg r v R30\r\nmg r v R10 T100 t\r\n";
+    let replies = cluster.ask(input).await.replace(" t31", " t30").replace(" t101", " t100");
+    let lines: Vec<&str> = replies.split_terminator("\r\n").collect();
+    assert_eq!(lines[..5], ["VA 0 t30 W", "", "VA 0 Z", "", "HD s0 h1 Z"], "{replies}");
+    // The winner's value is in every zone, and its token is no secret.
+    assert!(lines[5].starts_with("HD c") && lines[5].len() > 10, "{replies}");
+    assert_eq!(lines[6..10], ["VA 2 h0", "hi", "VA 2 h1 l0", "hi"], "{replies}");
+    assert_eq!(lines[10..], ["HD", "VA 1 W", "a", "VA 1 Z", "a", "VA 1 t100 Z", "a"], "{replies}");
+    let token = lines[5].strip_prefix("HD c").unwrap();
+    let input = format!("mg w c\r\nms w 2 C{token}\r\nho\r\nms w 2 C{token} MR\r\nhu\r\nget w\r\n");
+    let replies = cluster.ask(input.as_bytes()).await;
+    assert_eq!(replies, format!("HD c{token}\r\nHD\r\nEX\r\nVALUE w 0 2\r\nho\r\nEND\r\n"));
+    cluster.end().await;
+}
+
+/// The token of a binary reply.
+fn token(reply: &[u8]) -> &[u8] {
+    &reply[16..24]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn binary_tokens_are_of_every_zone_and_compared_at_home() {
+    let cluster = Cluster::start().await;
+    let gateway = cluster.gateway.memcached_addr();
+    let set = &[0, 0, 0, 0, 0, 0, 0, 60][..];
+    for key in [&b"t1"[..], b"t2", b"t3", b"t4"] {
+        let stored = talk_bytes(gateway, &binary(0x01, set, key, b"v", 0)).await;
+        let got = talk_bytes(gateway, &binary(0x00, b"", key, b"", 0)).await;
+        assert!(token(&stored) == token(&got) && token(&got) != [0; 8]);
+        let mut swap = binary(0x01, set, key, b"w", 0);
+        swap[16..24].copy_from_slice(token(&got));
+        let replies = talk_bytes(gateway, &[&swap[..], &swap[..]].concat()).await;
+        let replies: Vec<(u8, u8)> =
+            binary_replies(&replies).iter().map(|(opcode, status, _)| (*opcode, *status)).collect();
+        assert_eq!(replies, [(0x01, 0x00), (0x01, 0x02)]);
+    }
     cluster.end().await;
 }
 
@@ -309,7 +376,7 @@ async fn binary_protocol_offers_what_text_does_and_refuses_the_rest() {
         (0x1c, 0x00, b""),
         (0x0c, 0x01, b"none"),
         (0x04, 0x01, b"Not found"),
-        (0x01, 0x83, not_offered),
+        (0x01, 0x01, b"Not found"),
         (0x19, 0x05, b"Not stored."),
         (0x05, 0x00, b"\0\0\0\0\0\0\0\x29"),
         (0x05, 0x83, not_offered),

@@ -290,12 +290,14 @@ fn check_gateway(check: &mut Checker, drain_deadline: Option<Duration>) -> Optio
     let discoveries = check.needed("discovery", discoveries, "a gateway finds the nodes through it");
     let connect_timeout = check.time("connect_timeout", CONNECT_TIMEOUT);
     let gateways = check.other("gateways", None, parse_gateways);
+    let flush_command = check.switch("flush_command");
     let face = face?;
     Some(GatewayConfig {
         cluster: cluster?,
         zone: zone?,
         discoveries: discoveries?,
         gateways: gateways.unwrap_or_default(),
+        flush_command,
         listen: face.listen,
         tls: face.tls,
         auth_file: face.auth_file,

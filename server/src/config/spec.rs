@@ -319,6 +319,12 @@ const OPTIONS: &[Spec] = &[
         doc: "Whether any client may end the node with memcached's `shutdown`.",
     },
     Spec {
+        name: "flush_command",
+        form: Form::Switch,
+        roles: &[(Gateway, Unset::Text("false"))],
+        doc: "Whether any client may empty the whole cluster, in every zone, with memcached's `flush_all`.",
+    },
+    Spec {
         name: "config_get_cluster",
         form: Form::Switch,
         roles: &[(Node, Unset::Text("false"))],

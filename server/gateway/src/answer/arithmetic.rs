@@ -6,6 +6,7 @@ use evanesce_wire::error_lines::NON_NUMERIC;
 use evanesce_wire::reply::{MetaStatus, Status};
 use evanesce_wire::request::{Arithmetic, Direction, Exptime, MetaArithmetic};
 
+use super::store::token;
 use super::{Answer, refusal, ttl};
 use crate::service::Context;
 
@@ -34,8 +35,9 @@ pub(super) async fn meta(context: Context<'_>, request: &MetaArithmetic<'_>) -> 
     let counted = count(context, &request.key.bytes, request.direction, request.delta, initial).await;
     let mut answer = Answer::default();
     match counted {
-        Ok(ArithmeticOutcome::Counted { number, .. }) => {
-            encode::meta_arithmetic(answer.buf(), request, number, &ItemFacts::default());
+        Ok(ArithmeticOutcome::Counted { number, written }) => {
+            let facts = ItemFacts { cas: token(written), ..ItemFacts::default() };
+            encode::meta_arithmetic(answer.buf(), request, number, &facts);
         }
         Ok(ArithmeticOutcome::NotFound) => {
             encode::meta_status(answer.buf(), MetaStatus::NotFound, &request.key, &request.flags, None);
@@ -66,10 +68,10 @@ pub(super) async fn count(
     }
 }
 
-/// Whether the request demands or asks for what only one node knows: tokens, versions, and the remaining time.
+/// Whether the request demands a token, or asks for a version or the remaining time, which arithmetic does not bring.
 fn needs_one_node(request: &MetaArithmetic<'_>) -> bool {
     request.compare.is_some()
         || request.cas_override.is_some()
         || request.touch.is_some()
-        || request.flags.iter().any(|flag| matches!(flag.letter, b'c' | b't' | b'V'))
+        || request.flags.iter().any(|flag| matches!(flag.letter, b't' | b'V'))
 }

@@ -21,19 +21,24 @@ pub(super) async fn answer(context: Context<'_>, request: &BinaryRequest<'_>) ->
     match request.command {
         BinaryCommand::Get { key, with_key, touch } => get(context, head, key, with_key, touch).await,
         BinaryCommand::Touch { key, exptime } => self::touch(context, head, key, exptime).await,
-        // Every retrieval shows a token, of the zone that answered; only the home zone's could be compared.
-        BinaryCommand::Set(_) | BinaryCommand::Delete { .. } | BinaryCommand::Arithmetic { .. }
-            if request.compare.is_some() =>
-        {
-            refusal::binary_unsupported(context, head)
-        }
-        BinaryCommand::Set(ref set) => self::set(context, head, set).await,
+        _ if request.compare.is_some() && !compares(request) => refusal::binary_unsupported(context, head),
+        BinaryCommand::Set(ref set) => self::set(context, head, set, request.compare).await,
         BinaryCommand::Arithmetic { key, direction, delta, initial } => {
             let counted = arithmetic::count(context, key, direction, delta, initial).await;
             self::counted(context, head, counted)
         }
         BinaryCommand::Delete { key } => delete(context, head, key).await,
+        BinaryCommand::Flush { delay } => flush(context, head, delay).await,
         _ => local(context, request),
+    }
+}
+
+/// Whether a token is compared, or means nothing, as in memcached. The home zone compares those of stores.
+fn compares(request: &BinaryRequest<'_>) -> bool {
+    match request.command {
+        BinaryCommand::Set(ref set) => !matches!(set.mode, SetMode::Append | SetMode::Prepend),
+        BinaryCommand::Delete { .. } | BinaryCommand::Arithmetic { .. } => false,
+        _ => true,
     }
 }
 
@@ -53,7 +58,9 @@ async fn get(
         Some(item) => {
             context.counts.get_hits.add(1);
             let key = if with_key { key } else { &[] };
-            encode::hit_header(answer.buf(), head, item.cas, item.flags, key, item.value.len());
+            // Where versions are kept every zone has one token, and the home zone can compare it.
+            let token = item.version.map_or(0, |_| item.cas);
+            encode::hit_header(answer.buf(), head, token, item.flags, key, item.value.len());
             answer.bytes(item.value);
         }
         None => {
@@ -72,17 +79,32 @@ async fn get(
 async fn touch(context: Context<'_>, head: BinaryHead, key: &[u8], exptime: Exptime) -> Answer {
     context.counts.cmd_touch.add(1);
     match context.shared.keys.touch(key, ttl::ttl(exptime)).run().await {
-        Ok(touched) if touched.found => done(head),
+        Ok(touched) if touched.found => done(head, 0),
         Ok(_) => error(head, BinaryStatus::NotFound),
         Err(error) => refusal::binary_write(context, head, &error),
     }
 }
 
-async fn set(context: Context<'_>, head: BinaryHead, set: &BinarySet<'_>) -> Answer {
+async fn set(context: Context<'_>, head: BinaryHead, set: &BinarySet<'_>, compare: Option<u64>) -> Answer {
     let BinarySet { key, mode, value, flags, exptime, .. } = *set;
-    match store::store(context, Store { key, mode, compare: None, value, flags, exptime }).await {
-        Ok(Status::Stored) => done(head),
-        Ok(_) => error(head, refused(mode)),
+    let stored = match store::store(context, Store { key, mode, compare, value, flags, exptime }).await {
+        Ok(stored) => stored,
+        Err(error) => return refusal::binary_write(context, head, &error),
+    };
+    match stored.status {
+        Status::Stored => done(head, stored.token),
+        Status::Exists => error(head, BinaryStatus::Exists),
+        Status::NotFound => error(head, BinaryStatus::NotFound),
+        _ => error(head, refused(mode)),
+    }
+}
+
+async fn flush(context: Context<'_>, head: BinaryHead, delay: Option<Exptime>) -> Answer {
+    if !context.shared.flush_command {
+        return refusal::binary_unsupported(context, head);
+    }
+    match super::flush::flush(context, delay).await {
+        Ok(()) => done(head, 0),
         Err(error) => refusal::binary_write(context, head, &error),
     }
 }
@@ -99,9 +121,9 @@ fn refused(mode: SetMode) -> BinaryStatus {
 fn counted(context: Context<'_>, head: BinaryHead, counted: Result<ArithmeticOutcome, WriteError>) -> Answer {
     match counted {
         Ok(ArithmeticOutcome::Counted { .. }) if head.is_quiet() => Answer::default(),
-        Ok(ArithmeticOutcome::Counted { number, .. }) => {
+        Ok(ArithmeticOutcome::Counted { number, written }) => {
             let mut answer = Answer::default();
-            encode::number(answer.buf(), head, number, 0);
+            encode::number(answer.buf(), head, number, store::token(written));
             answer
         }
         Ok(ArithmeticOutcome::NotFound) => error(head, BinaryStatus::NotFound),
@@ -113,7 +135,7 @@ fn counted(context: Context<'_>, head: BinaryHead, counted: Result<ArithmeticOut
 async fn delete(context: Context<'_>, head: BinaryHead, key: &[u8]) -> Answer {
     context.counts.cmd_delete.add(1);
     match context.shared.keys.delete(key).run().await {
-        Ok(deleted) if deleted.found => done(head),
+        Ok(deleted) if deleted.found => done(head, 0),
         Ok(_) => error(head, BinaryStatus::NotFound),
         Err(error) => refusal::binary_write(context, head, &error),
     }
@@ -142,10 +164,10 @@ fn local(context: Context<'_>, request: &BinaryRequest<'_>) -> Answer {
 }
 
 /// A success, which a quiet command keeps to itself.
-fn done(head: BinaryHead) -> Answer {
+fn done(head: BinaryHead, token: u64) -> Answer {
     let mut answer = Answer::default();
     if !head.is_quiet() {
-        encode::done(answer.buf(), head, 0);
+        encode::done(answer.buf(), head, token);
     }
     answer
 }

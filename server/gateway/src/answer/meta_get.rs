@@ -1,24 +1,25 @@
 //! `mg`.
 
-use evanesce_client::Item;
+use std::time::Duration;
+
+use evanesce_client::op::HomeItem;
+use evanesce_client::{Item, ReadError};
 use evanesce_wire::encode::{self, ItemFacts};
 use evanesce_wire::request::MetaGet;
 
-use super::{Answer, refusal};
+use super::{Answer, refusal, ttl};
 use crate::service::Context;
 
 pub(super) async fn answer(context: Context<'_>, get: &MetaGet<'_>) -> Answer {
     if needs_one_node(get) {
         return refusal::unsupported_flag(context);
     }
-    let read =
-        super::get::read(context, &get.key.bytes, get.touch, get.flags.has(b'c') || get.compare.is_some())
-            .await;
+    let read = if needs_home(get) { read_at_home(context, get).await } else { read(context, get).await };
     let mut answer = Answer::default();
     match read {
-        Ok(Some(item)) => {
+        Ok(Some((item, facts))) => {
             context.counts.get_hits.add(1);
-            if encode::meta_hit_header(answer.buf(), get, &facts(&item)) {
+            if encode::meta_hit_header(answer.buf(), get, &facts) {
                 answer.value(item.value);
             }
         }
@@ -31,13 +32,60 @@ pub(super) async fn answer(context: Context<'_>, get: &MetaGet<'_>) -> Answer {
     answer
 }
 
-/// Whether the request asks for what only one node knows (`h`, `l`, `V`), or for a win (`N`, `R`), which one place must
-/// give.
+/// Whether the request asks for what only one node knows, or demands it: a version, a token of the caller's.
 fn needs_one_node(get: &MetaGet<'_>) -> bool {
+    get.cas_override.is_some() || get.flags.has(b'V')
+}
+
+/// Whether it asks for what the home zone alone tells: tokens where nodes keep no versions (`c`, `C`), accesses (`h`,
+/// `l`), and wins (`N`, `R`).
+fn needs_home(get: &MetaGet<'_>) -> bool {
     get.vivify.is_some()
         || get.recache_below.is_some()
-        || get.cas_override.is_some()
-        || get.flags.iter().any(|flag| matches!(flag.letter, b'h' | b'l' | b'V'))
+        || get.compare.is_some()
+        || get.flags.iter().any(|flag| matches!(flag.letter, b'c' | b'h' | b'l'))
+}
+
+type Found = Result<Option<(Item, ItemFacts)>, ReadError>;
+
+async fn read(context: Context<'_>, get: &MetaGet<'_>) -> Found {
+    let found = super::get::read(context, &get.key.bytes, get.touch, false).await?;
+    Ok(found.map(|item| {
+        let facts = facts(&item);
+        (item, facts)
+    }))
+}
+
+/// Every zone gets the expiry; the home zone tells the rest.
+async fn read_at_home(context: Context<'_>, get: &MetaGet<'_>) -> Found {
+    let keys = &context.shared.keys;
+    context.counts.cmd_get.add(1);
+    if let Some(exptime) = get.touch {
+        context.counts.cmd_touch.add(1);
+        keys.get_item_and_touch(&*get.key.bytes, ttl::ttl(exptime)).run().await?;
+    }
+    let mut read = keys.get_at_home(&*get.key.bytes).counts_as_access(get.counts_as_access);
+    if let Some(exptime) = get.vivify {
+        read = read.vivify(ttl::ttl(exptime));
+    }
+    if let Some(secs) = get.recache_below.and_then(|secs| u64::try_from(secs).ok()) {
+        read = read.recache_below(Duration::from_secs(secs));
+    }
+    Ok(read.run().await?.map(|found| {
+        let facts = home_facts(&found);
+        (found.item, facts)
+    }))
+}
+
+fn home_facts(found: &HomeItem) -> ItemFacts {
+    ItemFacts {
+        hit_before: found.hit_before,
+        last_access_secs: found.last_access.as_secs(),
+        win: found.won,
+        win_sent: found.won_by_other,
+        stale: found.stale,
+        ..facts(&found.item)
+    }
 }
 
 fn facts(item: &Item) -> ItemFacts {

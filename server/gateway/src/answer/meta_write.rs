@@ -9,12 +9,10 @@ use super::{Answer, refusal};
 use crate::service::Context;
 
 pub(super) async fn set(context: Context<'_>, set: &MetaSet<'_>) -> Answer {
-    // A token is the home zone's, and is told by `mg`. A compare is of a plain set, and the gateway's own client stamps
-    // versions.
-    let with_token = set.cas_override.is_some() || set.flags.has(b'c');
-    let with_version = set.flags.has(b'V') || set.repair;
-    let compares = set.compare.is_some() && set.mode != SetMode::Set;
-    if with_version || with_token || compares || set.invalidate || set.vivify.is_some() {
+    // The gateway's own client stamps versions. A compare makes the same of a set and of a replace.
+    let with_version = set.flags.has(b'V') || set.repair || set.cas_override.is_some();
+    let compares = set.compare.is_some() && !matches!(set.mode, SetMode::Set | SetMode::Replace);
+    if with_version || compares || set.invalidate || set.vivify.is_some() {
         return refusal::unsupported_flag(context);
     }
     let wanted = Store {
@@ -25,16 +23,19 @@ pub(super) async fn set(context: Context<'_>, set: &MetaSet<'_>) -> Answer {
         flags: set.client_flags,
         exptime: set.exptime.unwrap_or(Exptime(0)),
     };
-    let facts = ItemFacts { value_bytes: set.value.len(), ..ItemFacts::default() };
-    let (status, facts) = match store(context, wanted).await {
-        Ok(Status::Stored) => (MetaStatus::Done, Some(&facts)),
-        Ok(Status::Exists) => (MetaStatus::Exists, None),
-        Ok(Status::NotFound) => (MetaStatus::NotFound, None),
-        Ok(_) => (MetaStatus::NotStored, None),
+    let stored = match store(context, wanted).await {
+        Ok(stored) => stored,
         Err(error) => return refusal::write(context, &error, false),
     };
+    let facts = ItemFacts { value_bytes: set.value.len(), cas: stored.token, ..ItemFacts::default() };
+    let status = match stored.status {
+        Status::Stored => MetaStatus::Done,
+        Status::Exists => MetaStatus::Exists,
+        Status::NotFound => MetaStatus::NotFound,
+        _ => MetaStatus::NotStored,
+    };
     let mut answer = Answer::default();
-    encode::meta_stored(answer.buf(), status, set, facts);
+    encode::meta_stored(answer.buf(), status, set, (status == MetaStatus::Done).then_some(&facts));
     answer
 }
 

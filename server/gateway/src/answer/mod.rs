@@ -5,6 +5,7 @@ pub(crate) mod get;
 mod arithmetic;
 mod binary;
 mod delete;
+mod flush;
 mod meta_get;
 mod meta_write;
 mod refusal;
@@ -76,7 +77,7 @@ pub(crate) fn keys(request: &Request<'_>) -> usize {
         Request::Binary(request) => binary::keys(request),
         Request::Version | Request::Verbosity(_) | Request::Stats(_) | Request::Quit | Request::MetaNoop => 0,
         Request::LruCrawler(_) | Request::Watch(_) | Request::Shutdown(_) | Request::ConfigGetCluster => 0,
-        Request::MetaNoopVersions => 0,
+        Request::MetaNoopVersions | Request::FlushAll(_) => 0,
         _ => 1,
     }
 }
@@ -94,6 +95,7 @@ pub(crate) async fn answer(context: Context<'_>, request: &Request<'_>) -> Answe
         Request::MetaDelete(delete) => meta_write::delete(context, delete).await,
         Request::MetaArithmetic(request) => arithmetic::meta(context, request).await,
         Request::TooLarge(refused) => delete::too_large(context, refused).await,
+        Request::FlushAll(request) => flush::answer(context, *request).await,
         Request::Binary(request) => binary::answer(context, request).await,
         other => local(context, other),
     }

@@ -1,7 +1,7 @@
 //! `set`, `add`, `replace`, `append`, `prepend`, `cas`. All but the first are decided by the key's home zone.
 
 use bytes::Bytes;
-use evanesce_client::{CompareAndSetOutcome, StoreOutcome, WriteError};
+use evanesce_client::{CompareAndSetOutcome, StoreOutcome, Version, WriteError, Written};
 use evanesce_wire::encode;
 use evanesce_wire::reply::Status;
 use evanesce_wire::request::{Exptime, Set, SetMode};
@@ -20,21 +20,47 @@ pub(super) struct Store<'a> {
     pub(super) exptime: Exptime,
 }
 
+/// What came of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stored {
+    /// `Stored`, or what the home zone has against it.
+    pub(super) status: Status,
+    /// The item's token, the same in every zone; 0 where nodes keep no versions, since each has its own then.
+    pub(super) token: u64,
+}
+
+impl Stored {
+    fn refused(status: Status) -> Self {
+        Self { status, token: 0 }
+    }
+}
+
+/// The token of a write, for [`Stored`].
+pub(super) fn token(written: Written) -> u64 {
+    written.version.map_or(0, Version::as_u64)
+}
+
+impl From<Written> for Stored {
+    fn from(written: Written) -> Self {
+        Self { status: Status::Stored, token: token(written) }
+    }
+}
+
 pub(super) async fn answer(context: Context<'_>, set: &Set<'_>) -> Answer {
     let Set { key, mode, compare, value, flags, exptime, noreply } = *set;
     match store(context, Store { key, mode, compare, value, flags, exptime }).await {
         Ok(_) if noreply => Answer::default(),
-        Ok(status) => {
+        Ok(stored) => {
             let mut answer = Answer::default();
-            encode::status(answer.buf(), status);
+            encode::status(answer.buf(), stored.status);
             answer
         }
         Err(error) => refusal::write(context, &error, noreply),
     }
 }
 
-/// Stores in every zone: `Stored`, or what the home zone has against it.
-pub(super) async fn store(context: Context<'_>, store: Store<'_>) -> Result<Status, WriteError> {
+/// Stores in every zone.
+pub(super) async fn store(context: Context<'_>, store: Store<'_>) -> Result<Stored, WriteError> {
     context.counts.cmd_set.add(1);
     let Store { key, mode, compare, value, flags, exptime } = store;
     let (keys, ttl) = (&context.shared.keys, ttl::ttl(exptime));
@@ -42,9 +68,9 @@ pub(super) async fn store(context: Context<'_>, store: Store<'_>) -> Result<Stat
     if let Some(token) = compare {
         let set = keys.compare_and_set(key, token, value).flags(flags).ttl(ttl);
         return Ok(match set.run().await? {
-            CompareAndSetOutcome::Stored(_) => Status::Stored,
-            CompareAndSetOutcome::Exists => Status::Exists,
-            CompareAndSetOutcome::NotFound => Status::NotFound,
+            CompareAndSetOutcome::Stored(written) => written.into(),
+            CompareAndSetOutcome::Exists => Stored::refused(Status::Exists),
+            CompareAndSetOutcome::NotFound => Stored::refused(Status::NotFound),
         });
     }
     let outcome = match mode {
@@ -54,5 +80,8 @@ pub(super) async fn store(context: Context<'_>, store: Store<'_>) -> Result<Stat
         SetMode::Append => keys.append(key, value).run().await?,
         SetMode::Prepend => keys.prepend(key, value).run().await?,
     };
-    Ok(if outcome.is_stored() { Status::Stored } else { Status::NotStored })
+    Ok(match outcome {
+        StoreOutcome::Stored(written) => written.into(),
+        StoreOutcome::NotStored => Stored::refused(Status::NotStored),
+    })
 }

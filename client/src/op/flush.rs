@@ -1,0 +1,103 @@
+//! `flush_all`: every node of every zone.
+
+use std::time::Duration;
+
+use evanesce_wire::reply::{Reply, Status};
+use evanesce_wire::request::{FlushAll, Request};
+use futures_util::future::join_all;
+use tokio::time::Instant;
+
+use super::OpFuture;
+use crate::core::{Core, TIMEOUT_MAX};
+use crate::error::{Attempt, NodeError, WriteError};
+use crate::member::Member;
+use crate::namespace::Namespace;
+use crate::outcome::Written;
+use crate::policy::LatchPolicy;
+use crate::ttl::Ttl;
+
+/// Empties the whole cluster: what was written before is gone in every zone, whatever prefix this goes through.
+///
+/// All nodes are asked at once, and all have to say that they did: one that did not still has its items, and serves
+/// them. Nothing is tried again. A caller that goes away leaves the nodes that were asked already flushed.
+#[must_use = "an operation does nothing until it is awaited"]
+pub struct Flush<'a> {
+    namespace: &'a Namespace,
+    at: Option<Ttl>,
+    timeout: Duration,
+}
+
+impl<'a> Flush<'a> {
+    pub(crate) fn new(namespace: &'a Namespace) -> Self {
+        Self { namespace, at: None, timeout: namespace.core.settings.write_timeout }
+    }
+
+    /// When it takes effect, by the clocks of the nodes. Default now, which [`Ttl::Never`] means too.
+    pub fn at(mut self, at: impl Into<Ttl>) -> Self {
+        self.at = Some(at.into());
+        self
+    }
+
+    /// How long the nodes may take. Default the client's for writes, 500 ms.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Runs it; awaiting the operation does the same. How many nodes were flushed.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::NotAcknowledged`] with the nodes that did not say that they were.
+    pub async fn run(self) -> Result<usize, WriteError> {
+        let core = &self.namespace.core;
+        let cluster = core.cluster().ok_or(WriteError::Closed)?;
+        let delay = self.at.map(|at| at.exptime(Core::now()));
+        let deadline = Instant::now() + self.timeout.min(TIMEOUT_MAX);
+        let request = Request::FlushAll(FlushAll { delay, noreply: false });
+        let outcomes = join_all(cluster.members().map(|member| member.flush(&request, deadline))).await;
+        let nodes = outcomes.len();
+        let attempts: Vec<Attempt> = outcomes.into_iter().flatten().collect();
+        if attempts.is_empty() {
+            return Ok(nodes);
+        }
+        core.metrics.write_failures.increment(1);
+        let Written { pending, .. } = Written::default();
+        let (failed, maybe_applied) = (attempts.len(), attempts.iter().any(|one| one.cause.maybe_applied()));
+        let acked = nodes - failed;
+        Err(WriteError::NotAcknowledged {
+            latch: LatchPolicy::All,
+            acked,
+            failed,
+            pending,
+            maybe_applied,
+            attempts,
+        })
+    }
+}
+
+impl Namespace {
+    /// Empties the whole cluster, not this prefix alone.
+    pub fn flush_all(&self) -> Flush<'_> {
+        Flush::new(self)
+    }
+}
+
+impl Member {
+    /// What went wrong, if anything.
+    async fn flush(&self, request: &Request<'_>, deadline: Instant) -> Option<Attempt> {
+        match self.link.connection.call(request, deadline).await {
+            Ok(Reply::Status(Status::Ok)) => None,
+            outcome => Some(self.attempt(self.link.judge(outcome).err().unwrap_or(NodeError::Unexpected))),
+        }
+    }
+}
+
+impl<'a> IntoFuture for Flush<'a> {
+    type Output = Result<usize, WriteError>;
+    type IntoFuture = OpFuture<'a, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}
