@@ -16,7 +16,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::hush::Hush;
 use crate::listen::{Listen, Place};
-use crate::secrets::Secrets;
+use crate::secrets::{Look, Secrets};
 use crate::stats::Counters;
 use crate::unix::{self, SocketFile};
 use crate::worker::{Order, Permit};
@@ -234,7 +234,7 @@ async fn reload(secrets: Arc<Secrets>, counters: Arc<Counters>) {
         ticks.tick().await;
         let (secrets, counters) = (Arc::clone(&secrets), Arc::clone(&counters));
         // An error means that the event loop ends.
-        let _ = spawn_blocking(move || secrets.reload(&counters)).await;
+        let _ = spawn_blocking(move || secrets.reload(Look::Regular, &counters)).await;
     }
 }
 

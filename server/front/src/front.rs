@@ -15,7 +15,7 @@ use crate::accept::{Acceptor, Opened, Terms};
 use crate::budget::Budget;
 use crate::config::FrontConfig;
 use crate::listen::{Listen, Place, address_to_tell};
-use crate::secrets::{Secrets, SecretsError};
+use crate::secrets::{Look, Secrets, SecretsError};
 use crate::service::Service;
 use crate::stats::{Counters, FrontStats, StatsHandle};
 use crate::worker::{ARRIVALS_MAX, Order, Worker};
@@ -211,7 +211,7 @@ impl Running {
     /// Takes over what changed in the files of certificates and users, now and not at the next look in some seconds.
     /// What cannot be used is logged and counted, and leaves in force what is. Open connections go on as they are.
     pub fn reload(&self) {
-        self.secrets.reload(&self.counters);
+        self.secrets.reload(Look::Asked, &self.counters);
     }
 
     /// The counters as they are now.

@@ -82,9 +82,24 @@ pub(crate) struct Secrets {
 struct Watched<F, T> {
     files: F,
     inforce: ArcSwap<T>,
-    /// Of what the files held when they were last looked at, good or bad.
-    print: Mutex<u64>,
+    seen: Mutex<Seen>,
     hasher: RandomState,
+}
+
+/// What the files held when they were last looked at.
+#[derive(Debug)]
+struct Seen {
+    print: u64,
+    is_usable: bool,
+}
+
+/// Who wants the files looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// A clock: what it was told of before is not told again.
+    Regular,
+    /// An operator, who is answered.
+    Asked,
 }
 
 impl Secrets {
@@ -111,14 +126,16 @@ impl Secrets {
         self.tls.is_none() && self.users.is_none()
     }
 
-    /// Takes over what changed in the files. What is wrong is logged once and leaves in force what is.
-    pub(crate) fn reload(&self, counters: &Counters) {
-        if let Some(tls) = &self.tls {
-            note("TLS files", tls.reload(server_config), counters);
+    /// Takes over what changed in the files. What is wrong leaves in force what is, and is logged when it comes, and to
+    /// whoever asks.
+    pub(crate) fn reload(&self, look: Look, counters: &Counters) {
+        let tls = self.tls.as_ref().and_then(|tls| tls.reload(look, server_config));
+        let users = self.users.as_ref().and_then(|users| users.reload(look, read_users));
+        if look == Look::Asked && tls.is_none() && users.is_none() {
+            tracing::info!("no file of certificates or users changed");
         }
-        if let Some(users) = &self.users {
-            note("authentication file", users.reload(read_users), counters);
-        }
+        note("TLS files", tls, counters);
+        note("authentication file", users, counters);
     }
 }
 
@@ -131,7 +148,7 @@ fn note(what: &str, outcome: Option<Result<(), SecretsError>>, counters: &Counte
         }
         Some(Err(error)) => {
             counters.reload_errors.fetch_add(1, Ordering::Relaxed);
-            tracing::error!(%error, "the changed {what} cannot be used: what was read before stays in force");
+            tracing::error!(%error, "the {what} cannot be used: what was read before stays in force");
         }
     }
 }
@@ -166,25 +183,27 @@ impl<F: Files, T> Watched<F, T> {
     fn load(files: F, make: impl Fn(&F, Vec<Text>) -> Result<T, SecretsError>) -> Result<Self, SecretsError> {
         let hasher = RandomState::new();
         let texts = read(&files);
-        let print = Mutex::new(print(&hasher, &texts));
+        let seen = Mutex::new(Seen { print: print(&hasher, &texts), is_usable: true });
         let inforce = ArcSwap::from_pointee(make(&files, texts)?);
         warn_of_readers(files.secret());
-        Ok(Self { files, inforce, print, hasher })
+        Ok(Self { files, inforce, seen, hasher })
     }
 
-    /// `None` when nothing changed since the last look.
+    /// `None` when nothing changed since the last look, and nobody asks about what is wrong.
     fn reload(
         &self,
+        look: Look,
         make: impl Fn(&F, Vec<Text>) -> Result<T, SecretsError>,
     ) -> Option<Result<(), SecretsError>> {
         // Held to the end: of two that reload, the later one must not be undone.
-        let mut known = self.print.lock();
+        let mut seen = self.seen.lock();
         let texts = read(&self.files);
         let print = print(&self.hasher, &texts);
-        if std::mem::replace(&mut *known, print) == print {
+        if seen.print == print && (seen.is_usable || look == Look::Regular) {
             return None;
         }
         let made = make(&self.files, texts);
+        *seen = Seen { print, is_usable: made.is_ok() };
         warn_of_readers(self.files.secret());
         Some(made.map(|made| self.inforce.store(Arc::new(made))))
     }
