@@ -5,8 +5,10 @@
 //! `OK` or a reason.
 
 mod answer;
+mod lies;
 mod stage;
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -16,11 +18,21 @@ use anyhow::{Context, bail};
 use evanesce_tests::Programs;
 
 use crate::answer::Bench;
+use crate::lies::Lie;
 use crate::stage::Stage;
 
 /// A run that is not over by then hangs; `timeout` takes it.
 const JAVA_LIMIT_SECS: &str = "240";
 const MODES: [&str; 2] = ["ascii", "binary"];
+/// The relay takes messages apart in this one.
+const LYING_MODE: &str = "binary";
+/// Checks of the client's own state before the next step, which no server can make fail.
+const ABOUT_THE_CLIENT: [&str; 4] = [
+    "stock alone: two groups",
+    "ours written only: joins",
+    "ours read: switched",
+    "ours written only again: switched",
+];
 /// Every call on two zones of three nodes; latches over three zones of two; a group of ours beside two of memcached; and,
 /// where nothing of ours takes part, every call on two zones of memcached.
 const SCENES: [&str; 4] = ["calls", "latches", "migration", "control"];
@@ -35,6 +47,8 @@ struct Options {
     keys: usize,
     modes: Vec<String>,
     scenes: Vec<String>,
+    /// Show that the checks can fail.
+    prove: bool,
 }
 
 fn main() -> ExitCode {
@@ -59,6 +73,7 @@ fn options() -> anyhow::Result<Options> {
         keys: 10_000,
         modes: Vec::new(),
         scenes: Vec::new(),
+        prove: false,
     };
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().with_context(|| format!("{argument} needs a value"));
@@ -68,6 +83,7 @@ fn options() -> anyhow::Result<Options> {
             "--keys" => options.keys = value()?.parse().context("--keys takes a number")?,
             "--mode" => options.modes.push(one_of(&MODES, value()?)?),
             "--scene" => options.scenes.push(one_of(&SCENES, value()?)?),
+            "--prove" => options.prove = true,
             _ => bail!("unknown argument {argument}"),
         }
     }
@@ -88,19 +104,40 @@ fn one_of(known: &[&str], value: String) -> anyhow::Result<String> {
     }
 }
 
-/// All scenes in all modes, each on servers of its own; whether all checks passed.
+/// All scenes in all modes, each on servers of its own; whether all is as it should be.
 fn run(options: &Options) -> anyhow::Result<bool> {
     let programs = Programs::find()?;
+    if options.prove {
+        return prove(options, &programs);
+    }
     let mut passed = true;
     for mode in &options.modes {
         for scene in &options.scenes {
-            let began = Instant::now();
             let mut stage = set(options, &programs, mode, scene)?;
-            passed &= drive(options, mode, scene, &mut stage)?;
-            println!("  {mode} {scene}: {} s", began.elapsed().as_secs());
+            passed &= drive(options, mode, scene, &mut stage)?.good;
         }
     }
     Ok(passed)
+}
+
+/// Runs every scene on servers that lie, in one way after the other; whether every check failed at least once.
+fn prove(options: &Options, programs: &Programs) -> anyhow::Result<bool> {
+    let (mut named, mut failed) = (BTreeSet::new(), BTreeSet::new());
+    for scene in &options.scenes {
+        for lie in Lie::ALL {
+            println!("{scene} with {lie:?}");
+            let mut stage = set(options, programs, LYING_MODE, scene)?;
+            stage.lie(lie)?;
+            let outcome = drive(options, LYING_MODE, scene, &mut stage)?;
+            named.extend(outcome.passed);
+            named.extend(outcome.failed.iter().cloned());
+            failed.extend(outcome.failed);
+        }
+    }
+    let never: Vec<_> =
+        named.difference(&failed).filter(|name| !ABOUT_THE_CLIENT.contains(&name.as_str())).collect();
+    println!("{} of {} checks failed; not one of: {never:?}", failed.len(), named.len());
+    Ok(never.is_empty() && !failed.is_empty())
 }
 
 fn set(options: &Options, programs: &Programs, mode: &str, scene: &str) -> anyhow::Result<Stage> {
@@ -113,20 +150,45 @@ fn set(options: &Options, programs: &Programs, mode: &str, scene: &str) -> anyho
     }
 }
 
+/// What the checks of one run came to, by name.
+struct Outcome {
+    good: bool,
+    passed: Vec<String>,
+    failed: Vec<String>,
+}
+
 /// Runs the Java side and answers what it asks.
-fn drive(options: &Options, mode: &str, scene: &str, stage: &mut Stage) -> anyhow::Result<bool> {
+fn drive(options: &Options, mode: &str, scene: &str, stage: &mut Stage) -> anyhow::Result<Outcome> {
+    let began = Instant::now();
     let mut java = start(options, mode, scene, &stage.node_list())?;
     let mut answers = java.stdin.take().context("its input is piped")?;
     let lines = BufReader::new(java.stdout.take().context("its output is piped")?).lines();
     let mut bench = Bench::new(stage);
+    let mut outcome = Outcome { good: false, passed: Vec::new(), failed: Vec::new() };
     for line in lines {
         let line = line?;
         match line.strip_prefix("ASK ") {
-            None => println!("{line}"),
+            None => {
+                outcome.note(mode, &line);
+                println!("{line}");
+            }
             Some(asked) => writeln!(answers, "{}", bench.answer(asked))?,
         }
     }
-    Ok(java.wait()?.success())
+    outcome.good = java.wait()?.success();
+    println!("  {mode} {scene}: {} s", began.elapsed().as_secs());
+    Ok(outcome)
+}
+
+impl Outcome {
+    fn note(&mut self, mode: &str, line: &str) {
+        let Some(line) = line.strip_prefix(mode) else { return };
+        if let Some((name, _)) = line.split_once(": ok") {
+            self.passed.push(name.trim().to_owned());
+        } else if let Some((name, _)) = line.split_once(": FAILED") {
+            self.failed.push(name.trim().to_owned());
+        }
+    }
 }
 
 fn start(options: &Options, mode: &str, scene: &str, nodes: &str) -> anyhow::Result<Child> {

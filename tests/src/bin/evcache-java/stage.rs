@@ -7,6 +7,8 @@ use anyhow::Context;
 use evanesce_tests::{Process, Programs, Up, kill_reported, start_memcached, start_node, wait_for_memcached};
 use evanesce_topology::{Node, NodeState, Ring, RingProfile, evcache_ring_text};
 
+use crate::lies::{Lie, relay};
+
 /// The app of the Java side; it shards by the ring alone, so it need not be the cluster's name.
 const CLUSTER: &str = "EVCACHE_TEST";
 /// Nodes in a group without a discovery.
@@ -28,6 +30,8 @@ pub(crate) struct Member {
     host: String,
     ring_text: String,
     pub(crate) address: SocketAddr,
+    /// Where the client finds it.
+    seen: SocketAddr,
     server: Server,
 }
 
@@ -43,6 +47,7 @@ pub(crate) struct Stage {
     pub(crate) groups: Vec<Group>,
     cluster: Option<Up>,
     directory: PathBuf,
+    lie: Option<Lie>,
 }
 
 impl Stage {
@@ -64,11 +69,17 @@ impl Stage {
             let members = up.report.nodes_of(&zone).map(|node| {
                 let server = Server::Reported { pid: node.pid, argv: node.argv.clone() };
                 let host = node.ring.split('/').next().unwrap_or_default().to_owned();
-                Member { host, ring_text: node.ring.clone(), address: node.memcached, server }
+                Member {
+                    host,
+                    ring_text: node.ring.clone(),
+                    address: node.memcached,
+                    seen: node.memcached,
+                    server,
+                }
             });
             groups.push(Group::new(&zone, members.collect())?);
         }
-        Ok(Stage { groups, cluster: Some(up), directory: directory.to_owned() })
+        Ok(Stage { groups, cluster: Some(up), directory: directory.to_owned(), lie: None })
     }
 
     /// Groups that know nothing of each other: those named `ours` of our nodes, the others of stock memcached.
@@ -87,11 +98,32 @@ impl Stage {
                 };
                 let host = format!("{zone}-{number}");
                 let ring_text = evcache_ring_text(&host, address.ip());
-                Ok(Member { host, ring_text, address, server: Server::Child(Some(process)) })
+                Ok(Member { host, ring_text, address, seen: address, server: Server::Child(Some(process)) })
             };
             groups.push(Group::new(zone, (1..=LOOSE_NODES).map(member).collect::<anyhow::Result<_>>()?)?);
         }
-        Ok(Stage { groups, cluster: None, directory: directory.to_owned() })
+        Ok(Stage { groups, cluster: None, directory: directory.to_owned(), lie: None })
+    }
+
+    /// Makes all servers lie.
+    ///
+    /// # Errors
+    /// When a relay finds no port.
+    pub(crate) fn lie(&mut self, lie: Lie) -> anyhow::Result<()> {
+        self.lie = Some(lie);
+        for group in &mut self.groups {
+            for member in &mut group.members {
+                member.seen = relay(member.address, lie)?;
+            }
+            if lie == Lie::Stage {
+                // The last becomes the first.
+                let seen: Vec<_> = group.members.iter().map(|member| member.seen).collect();
+                for (member, seen) in group.members.iter_mut().zip(seen.iter().cycle().skip(seen.len() - 1)) {
+                    member.seen = *seen;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Where the gateway speaks memcached, if there is one.
@@ -102,7 +134,7 @@ impl Stage {
     /// The node list in EVCache's syntax: `zone=name/ip:port,...;...`.
     pub(crate) fn node_list(&self) -> String {
         let group = |group: &Group| {
-            let member = |member: &Member| format!("{}/{}", member.host, member.address);
+            let member = |member: &Member| format!("{}/{}", member.host, member.seen);
             format!("{}={}", group.zone, group.members.iter().map(member).collect::<Vec<_>>().join(","))
         };
         self.groups.iter().map(group).collect::<Vec<_>>().join(";")
@@ -121,6 +153,9 @@ impl Stage {
     /// # Errors
     /// When there is no such zone, or a node is gone already.
     pub(crate) fn kill(&mut self, zone: &str) -> anyhow::Result<()> {
+        if self.lie == Some(Lie::Stage) {
+            return Ok(());
+        }
         for member in &mut self.group_mut(zone)?.members {
             match &mut member.server {
                 Server::Reported { pid, .. } => kill_reported(*pid, "evanesce")?,
@@ -136,6 +171,9 @@ impl Stage {
     /// # Errors
     /// When one does not start.
     pub(crate) fn start_again(&mut self, zone: &str) -> anyhow::Result<()> {
+        if self.lie == Some(Lie::Stage) {
+            return Ok(());
+        }
         let directory = self.directory.clone();
         for member in &mut self.group_mut(zone)?.members {
             let Server::Reported { argv, .. } = &member.server else { continue };
@@ -163,8 +201,17 @@ impl Group {
 
     /// The address of a key's owner, by our own ring.
     pub(crate) fn owner(&self, key: &str) -> SocketAddr {
+        self.owning(key).address
+    }
+
+    /// The same address as the client knows it.
+    pub(crate) fn owner_seen(&self, key: &str) -> SocketAddr {
+        self.owning(key).seen
+    }
+
+    fn owning(&self, key: &str) -> &Member {
         let hash = RingProfile::EVCACHE.hash.key_hash(key.as_bytes());
-        self.members[self.ring.owner(hash)].address
+        &self.members[self.ring.owner(hash)]
     }
 }
 
