@@ -15,12 +15,17 @@ use thiserror::Error;
 /// +----------+-------------+---+-------+----------+----------+-----------------------+
 /// ```
 ///
-/// Bits 16 to 23 say how the client stored the value. The codec 0 is bytes as they are, 1 is postcard; 2 to 127 are
-/// reserved for codecs of this crate, 128 to 255 are for codecs of callers.
+/// Bits 16 to 23 say how the client stored the value. The codec 0 is bytes as they are, 1 is postcard; 2 to 126 are
+/// reserved for codecs of this crate, 127 marks a key that is known to have no value, 128 to 255 are for codecs of
+/// callers.
 pub const CODEC_FLAGS_MASK: u32 = 0xff00_0000;
 
 /// The flags of a postcard value.
 pub const POSTCARD_FLAGS: u32 = 0x0100_0000;
+
+/// The flags of an item that says that its key is known to have no value; its own value is empty. All operations take it
+/// for a miss.
+pub const ABSENT_FLAGS: u32 = 0x7f00_0000;
 
 /// How typed values become bytes. Its flags are stored with them, so that no reader takes one codec's bytes for
 /// another's.

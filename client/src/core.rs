@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::cluster::{Cluster, Walk};
+use crate::load::Flights;
 use crate::member::Member;
 use crate::metrics::Metrics;
 use crate::policy::{Hedge, LatchPolicy, MissFallback, Spare};
@@ -57,6 +58,8 @@ pub(crate) struct Core {
     pub(crate) repairs: Mutex<RepairQueue>,
     /// Whether a task sees to the repairs.
     pub(crate) repairing: AtomicBool,
+    /// Loads under way.
+    pub(crate) flights: Flights,
     /// Lock order: alone.
     miss_fallback: Mutex<Budgeted<MissFallback>>,
     /// Lock order: alone.
@@ -79,6 +82,7 @@ impl Core {
             clock: VersionClock::new(rand::random()),
             repairs: Mutex::new(RepairQueue::new(settings.repair_bytes_max)),
             repairing: AtomicBool::new(false),
+            flights: Flights::default(),
             miss_fallback: Mutex::new(Budgeted::new(MissFallback::new(settings.miss_fallback_share))),
             hedge: Mutex::new(Budgeted::new(Hedge::new(settings.hedge_share))),
             reads: AtomicU64::new(0),

@@ -1,6 +1,7 @@
 //! What can go wrong, whose fault it is, and whether to try again.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -73,6 +74,44 @@ pub enum WriteError {
     /// The client was closed.
     #[error("the client is closed: make a new one")]
     Closed,
+}
+
+/// Why a key that is not in the cache could not be loaded. All who waited for the same load are given the same.
+#[derive(Debug, Clone, Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The key cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The value cannot be encoded or decoded.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// The loader said so.
+    #[error("the loader failed: {0}")]
+    Loader(Arc<dyn std::error::Error + Send + Sync>),
+    /// The loader panicked.
+    #[error("the loader panicked: see the log of this process")]
+    LoaderPanicked,
+    /// The loader, or another process's, took longer than it may.
+    #[error("it was not loaded in time: give the loader more time, or make it faster")]
+    Timeout,
+    /// Too many keys are being loaded by this client.
+    #[error("too many keys are being loaded by this client: load less at once")]
+    Busy,
+    /// The client was closed.
+    #[error("the client is closed: make a new one")]
+    Closed,
+}
+
+impl From<ReadError> for LoadError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Key(error) => Self::Key(error),
+            ReadError::Codec(error) => Self::Codec(error),
+            ReadError::Unanswered { .. } => Self::Timeout,
+            ReadError::Closed => Self::Closed,
+        }
+    }
 }
 
 /// One node asked, and what came of it.

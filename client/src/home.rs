@@ -69,6 +69,7 @@ pub(crate) async fn change_at_home(core: &Arc<Core>, write: HomeWrite) -> Result
     let Ok(permit) = Arc::clone(&core.home_writes).try_acquire_owned() else {
         return Err(WriteError::Busy);
     };
+    core.flights.forget(&write.key);
     let core = Arc::clone(core);
     let task = tokio::spawn(async move {
         let _permit = permit;

@@ -1,6 +1,5 @@
 //! What goes over the wire as a key.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "wired when long keys are hashed"))]
 pub(crate) mod hashed;
 
 use std::borrow::Cow;
@@ -95,9 +94,14 @@ impl Key {
     }
 
     /// The full key where a hash goes over the wire: what is stored in front of the value.
-    #[cfg_attr(not(test), expect(dead_code, reason = "wired when long keys are hashed"))]
     pub(crate) fn full(&self) -> Option<&[u8]> {
         self.full.as_deref()
+    }
+
+    /// The key of the lease to load this one: in its namespace, and on the node that has this one.
+    pub(crate) fn lease(&self) -> Result<Self, KeyError> {
+        let wire = hashed::lease_key(self.full().unwrap_or(&self.wire))?;
+        Ok(Self { wire, prefix_bytes: self.prefix_bytes, base64: false, full: None })
     }
 
     /// What goes over the wire, namespace included: what the ring hashes.

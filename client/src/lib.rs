@@ -79,6 +79,13 @@
 //! half a second from most nodes', theirs is used. Servers that keep no versions, such as memcached, get plain
 //! writes, and nothing is repaired.
 //!
+//! # Loading
+//!
+//! [`get_or_load`](Namespace::get_or_load) reads a key and calls a loader when it is not there: one caller of all
+//! processes loads, by a lease under a companion key at the key's home zone (`namespace:~l<hash>`), and the others wait
+//! for the value. With [`stale`](op::GetOrLoad::stale) nobody waits for what was there before. A write or delete made while it
+//! is loaded wins.
+//!
 //! # Expiry
 //!
 //! The client computes one absolute expiry for all replicas and rounds it up to a whole second, as nodes count: an
@@ -100,7 +107,8 @@
 //! Through the `metrics` facade, each with the label `cluster`: `evanesce_client_reads_total` (`outcome`: `hit`,
 //! `miss`, `error`), `evanesce_client_fallbacks_total` (`reason`: `error`, `miss`),
 //! `evanesce_client_miss_fallback_hits_total`, `evanesce_client_hedges_total`, `evanesce_client_hedges_won_total`, `evanesce_client_replica_writes_total` (`outcome`: `acked`, `failed`),
-//! `evanesce_client_write_failures_total`, `evanesce_client_superseded_total`, `evanesce_client_repairs_total`
+//! `evanesce_client_write_failures_total`, `evanesce_client_superseded_total`, `evanesce_client_loads_total`
+//! (`outcome`: `loaded`, `elsewhere`, `failed`), `evanesce_client_stale_served_total`, `evanesce_client_repairs_total`
 //! (`outcome`: `done`, `superseded`, `refused`, `dropped`), `evanesce_client_repairs_pending`,
 //! `evanesce_client_repair_bytes`, `evanesce_client_read_repairs_total`, `evanesce_client_topology_epoch`.
 
@@ -118,6 +126,7 @@ mod follow;
 mod home;
 mod item;
 mod key;
+mod load;
 mod member;
 mod metrics;
 mod namespace;
@@ -139,9 +148,9 @@ mod view;
 
 pub use builder::ClientBuilder;
 pub use client::{Client, Owner};
-pub use codec::{CODEC_FLAGS_MASK, Codec, CodecError, POSTCARD_FLAGS, Postcard};
+pub use codec::{ABSENT_FLAGS, CODEC_FLAGS_MASK, Codec, CodecError, POSTCARD_FLAGS, Postcard};
 pub use error::{
-    Attempt, ConnectError, Fault, NodeError, ReadError, TransportError, TriedDiscovery, WriteError,
+    Attempt, ConnectError, Fault, LoadError, NodeError, ReadError, TransportError, TriedDiscovery, WriteError,
 };
 pub use evanesce_topology::{RingProfile, Topology};
 pub use evanesce_transport::{ConnectionOptions, ConnectionState};

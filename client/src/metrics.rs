@@ -6,6 +6,11 @@ use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 const READS: &str = "evanesce_client_reads_total";
 /// Reads asked in another zone, by `reason`: `error`, `miss`.
 const FALLBACKS: &str = "evanesce_client_fallbacks_total";
+/// Keys loaded through `get_or_load`, by `outcome`: `loaded` by this process, `elsewhere` by another one while this one waited,
+/// `failed`.
+const LOADS: &str = "evanesce_client_loads_total";
+/// Items served beyond their TTL while they were loaded anew.
+const STALE_SERVED: &str = "evanesce_client_stale_served_total";
 /// Second requests for reads that took longer than usual.
 const HEDGES: &str = "evanesce_client_hedges_total";
 /// Hedges that answered first.
@@ -37,6 +42,10 @@ pub(crate) struct Metrics {
     pub(crate) read_errors: Counter,
     pub(crate) error_fallbacks: Counter,
     pub(crate) miss_fallbacks: Counter,
+    pub(crate) loads: Counter,
+    pub(crate) loads_elsewhere: Counter,
+    pub(crate) load_failures: Counter,
+    pub(crate) stale_served: Counter,
     pub(crate) hedges: Counter,
     pub(crate) hedges_won: Counter,
     pub(crate) miss_fallback_hits: Counter,
@@ -65,6 +74,10 @@ impl Metrics {
             read_errors: labelled(READS, "outcome", "error"),
             error_fallbacks: labelled(FALLBACKS, "reason", "error"),
             miss_fallbacks: labelled(FALLBACKS, "reason", "miss"),
+            loads: labelled(LOADS, "outcome", "loaded"),
+            loads_elsewhere: labelled(LOADS, "outcome", "elsewhere"),
+            load_failures: labelled(LOADS, "outcome", "failed"),
+            stale_served: plain(STALE_SERVED),
             hedges: plain(HEDGES),
             hedges_won: plain(HEDGES_WON),
             miss_fallback_hits: plain(MISS_FALLBACK_HITS),
@@ -87,6 +100,8 @@ impl Metrics {
 fn describe() {
     describe_counter!(READS, "keys read, by outcome: hit, miss, error");
     describe_counter!(FALLBACKS, "reads asked in another zone, by reason: error, miss");
+    describe_counter!(LOADS, "keys loaded through get_or_load, by outcome: loaded, elsewhere, failed");
+    describe_counter!(STALE_SERVED, "items served beyond their TTL while they were loaded anew");
     describe_counter!(HEDGES, "second requests for reads that took longer than usual");
     describe_counter!(HEDGES_WON, "hedges that answered first");
     describe_counter!(MISS_FALLBACK_HITS, "fallbacks after a miss that found the item");

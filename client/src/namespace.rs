@@ -1,15 +1,20 @@
 //! Operations on bytes, under a key prefix.
 
+use std::error::Error;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use evanesce_wire::request::Direction;
+use futures_util::future::BoxFuture;
 
 use crate::codec::Postcard;
 use crate::core::Core;
 use crate::key::{Key, KeyError, namespace_prefix};
-use crate::op::{Arithmetic, CompareAndSet, Delete, Get, GetAndTouch, GetForCas, GetMany, Set, Store, Touch};
+use crate::load::{Loaded, loader_error};
+use crate::op::{
+    Arithmetic, CompareAndSet, Delete, Get, GetAndTouch, GetForCas, GetMany, GetOrLoad, Set, Store, Touch,
+};
 use crate::policy::LatchPolicy;
 use crate::ttl::Ttl;
 use crate::typed::Typed;
@@ -65,7 +70,7 @@ impl Namespace {
     /// The same keys, with values of type `T` in a codec of your choice.
     #[must_use]
     pub fn typed_with<T, C>(self, codec: C) -> Typed<T, C> {
-        Typed { namespace: self, codec, value: PhantomData }
+        Typed { namespace: self, codec: Arc::new(codec), value: PhantomData }
     }
 
     /// Reads a value. A miss is `None`.
@@ -86,6 +91,24 @@ impl Namespace {
     /// Reads many items.
     pub fn get_many_items<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> GetMany<'_, Whole> {
         GetMany::new(self, keys, Whole)
+    }
+
+    /// Reads a value, and calls `loader` with the key when it is not there: once for all callers in all processes. See
+    /// [`GetOrLoad`].
+    pub fn get_or_load<F, L, E>(&self, key: impl AsRef<[u8]>, loader: F) -> GetOrLoad<'_, Raw>
+    where
+        F: FnOnce(Bytes) -> L + Send + 'static,
+        L: Future<Output = Result<Option<Bytes>, E>> + Send + 'static,
+        E: Into<Box<dyn Error + Send + Sync>> + Send + 'static,
+    {
+        let key = Bytes::copy_from_slice(key.as_ref());
+        let asked = key.clone();
+        let loader = Box::new(move || {
+            let loading = loader(asked);
+            let loaded = async move { Ok(loading.await.map_err(loader_error)?.map(|value| (value, 0_u32))) };
+            Box::pin(loaded) as BoxFuture<'static, Loaded>
+        });
+        GetOrLoad::new(self, &key, Raw, loader)
     }
 
     /// Stores a value in every zone.

@@ -115,15 +115,19 @@ pub(crate) fn copy(core: &Core, key: &Key, item: &Item, from: &Member, to: &Memb
         return;
     }
     let repair = Repair { key: key.clone(), change: as_it_is(item.clone()), version };
-    let nobody = Arc::new(Forgotten);
-    let sent = with_repair(&repair, link.next_opaque(), |request| link.connection.submit(request, nobody, 0));
+    let sent =
+        with_repair(&repair, link.next_opaque(), |request| link.connection.submit(request, nobody(), 0));
     // One that cannot be sent is copied after the next miss.
     if sent.is_ok() {
         core.metrics.read_repairs.increment(1);
     }
 }
 
-/// Nobody asks what came of it.
+/// For a request of which nobody asks what came of it.
+pub(crate) fn nobody() -> Arc<dyn Completion> {
+    Arc::new(Forgotten)
+}
+
 struct Forgotten;
 
 impl Completion for Forgotten {

@@ -18,8 +18,6 @@ use crate::version::Version;
 /// What a read wants of a hit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Want {
-    /// The value.
-    Value,
     /// The value and the flags.
     Flags,
     /// All: value, flags, CAS token, TTL.
@@ -88,7 +86,6 @@ pub(crate) fn get_flags(
 ) -> MetaFlagsBuf {
     let flags = MetaFlagsBuf::for_key(&key.meta()).flag(b'v');
     let flags = match want {
-        Want::Value => flags,
         Want::Flags => flags.flag(b'f'),
         Want::Item if versions => flags.flag(b'f').flag(b'c').flag(b't').flag(VERSION),
         Want::Item => flags.flag(b'f').flag(b'c').flag(b't'),

@@ -1,14 +1,18 @@
 //! Operations on values of a type.
 
+use std::error::Error;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::codec::{Codec, CodecError, Postcard};
+use crate::load::{Loaded, loader_error};
 use crate::namespace::Namespace;
-use crate::op::{Delete, Get, GetAndTouch, GetMany, Set, Store, Touch};
+use crate::op::{Delete, Get, GetAndTouch, GetMany, GetOrLoad, Set, Store, Touch};
 use crate::policy::LatchPolicy;
 use crate::ttl::Ttl;
 use crate::view::Decoded;
@@ -16,13 +20,13 @@ use crate::view::Decoded;
 /// A namespace whose values are of type `T`, encoded by `C`. Cheap to clone.
 pub struct Typed<T, C = Postcard> {
     pub(crate) namespace: Namespace,
-    pub(crate) codec: C,
+    pub(crate) codec: Arc<C>,
     pub(crate) value: PhantomData<fn() -> T>,
 }
 
-impl<T, C: Clone> Clone for Typed<T, C> {
+impl<T, C> Clone for Typed<T, C> {
     fn clone(&self) -> Self {
-        Self { namespace: self.namespace.clone(), codec: self.codec.clone(), value: PhantomData }
+        Self { namespace: self.namespace.clone(), codec: Arc::clone(&self.codec), value: PhantomData }
     }
 }
 
@@ -83,6 +87,29 @@ impl<T: DeserializeOwned + Send, C: Codec> Typed<T, C> {
 
     fn view(&self) -> Decoded<'_, T, C> {
         Decoded { codec: &self.codec, value: PhantomData }
+    }
+}
+
+impl<T: Serialize + DeserializeOwned + Send + 'static, C: Codec> Typed<T, C> {
+    /// Reads a value, and calls `loader` with the key when it is not there: once for all callers in all processes. See
+    /// [`GetOrLoad`].
+    pub fn get_or_load<F, L, E>(&self, key: impl AsRef<[u8]>, loader: F) -> GetOrLoad<'_, Decoded<'_, T, C>>
+    where
+        F: FnOnce(Bytes) -> L + Send + 'static,
+        L: Future<Output = Result<Option<T>, E>> + Send + 'static,
+        E: Into<Box<dyn Error + Send + Sync>> + Send + 'static,
+    {
+        let (key, codec) = (Bytes::copy_from_slice(key.as_ref()), Arc::clone(&self.codec));
+        let asked = key.clone();
+        let loader = Box::new(move || {
+            let loading = loader(asked);
+            let encoded = async move {
+                let Some(value) = loading.await.map_err(loader_error)? else { return Ok(None) };
+                Ok(Some((codec.encode(&value)?, codec.flags())))
+            };
+            Box::pin(encoded) as BoxFuture<'static, Loaded>
+        });
+        GetOrLoad::new(&self.namespace, &key, self.view(), loader)
     }
 }
 

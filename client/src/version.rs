@@ -84,6 +84,13 @@ impl VersionClock {
         Version(next(last) << WRITER_BITS | self.writer)
     }
 
+    /// The smallest version larger than `version` and than all that this clock has stamped or seen, whatever the time.
+    pub(crate) fn stamp_after(&self, version: Version) -> Version {
+        let next = |last: u64| last.max(version.0 >> WRITER_BITS) + 1;
+        let last = self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(next(last)));
+        Version((next(last.unwrap_or_else(|last| last)) << WRITER_BITS) | self.writer)
+    }
+
     /// A version of another writer was seen: later stamps are larger, as far as nodes take them.
     pub(crate) fn observe(&self, version: Version, now: SystemTime) {
         let farthest = self.ticks(now) + (AHEAD_MAX_MS << COUNTER_BITS);
@@ -164,6 +171,16 @@ mod tests {
         assert!(behind.stamp(at(0)) < seen);
         behind.observe(seen, at(0));
         assert!(behind.stamp(at(0)) > seen);
+    }
+
+    #[test]
+    fn stamp_after_another_is_next_to_it_whatever_the_time() {
+        let clock = VersionClock::new(1);
+        let grant = VersionClock::new(2).stamp(at(0));
+        assert_eq!(clock.stamp_after(grant).0 >> WRITER_BITS, (grant.0 >> WRITER_BITS) + 1);
+        let own = clock.stamp(at(10));
+        let after = clock.stamp_after(grant);
+        assert!(after > own && after.stamped_at() == own.stamped_at());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
-use crate::codec::{Codec, CodecError, decode_marked};
+use crate::codec::{ABSENT_FLAGS, Codec, CodecError, decode_marked};
 use crate::item::Item;
 use crate::request::Want;
 
@@ -21,6 +21,12 @@ pub trait View: sealed::Sealed + Send + Sync {
     /// Makes it.
     #[doc(hidden)]
     fn show(&self, item: Item) -> Result<Self::Output, CodecError>;
+
+    /// Makes it, unless the item says that there is no value.
+    #[doc(hidden)]
+    fn show_present(&self, item: Item) -> Result<Option<Self::Output>, CodecError> {
+        if item.flags == ABSENT_FLAGS { Ok(None) } else { self.show(item).map(Some) }
+    }
 }
 
 mod sealed {
@@ -46,7 +52,7 @@ impl sealed::Sealed for Raw {}
 
 impl View for Raw {
     type Output = Bytes;
-    const WANT: Want = Want::Value;
+    const WANT: Want = Want::Flags;
 
     fn show(&self, item: Item) -> Result<Bytes, CodecError> {
         Ok(item.value)

@@ -53,7 +53,9 @@ impl<'a> Delete<'a> {
         let core = &self.namespace.core;
         let cluster = core.cluster().ok_or(WriteError::Closed)?;
         let deadline = Instant::now() + self.timeout.min(TIMEOUT_MAX);
-        let plan = SpreadPlan::of_all(self.key?, Change::Delete, self.latch, deadline);
+        let key = self.key?;
+        core.flights.forget(&key);
+        let plan = SpreadPlan::of_all(key, Change::Delete, self.latch, deadline);
         let spread = spread(core, &cluster, plan).await?;
         Ok(Deleted { found: spread.found, written: spread.written })
     }

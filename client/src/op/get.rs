@@ -43,7 +43,7 @@ impl<'a, V: View + 'a> Get<'a, V> {
         let cluster = core.cluster().ok_or(ReadError::Closed)?;
         let plan = ReadPlan::new(core, V::WANT, self.timeout);
         match read(core, &cluster, &self.key?, &plan).await? {
-            Some(item) => Ok(Some(self.view.show(item)?)),
+            Some(item) => Ok(self.view.show_present(item)?),
             None => Ok(None),
         }
     }

@@ -58,7 +58,7 @@ impl<'a, V: View + 'a> GetAndTouch<'a, V> {
         let plan = SpreadPlan::of_all(key, change, LatchPolicy::None, deadline);
         // The replica that answered is touched twice, which costs less than telling them apart.
         let _ = spread(core, &cluster, plan).await;
-        Ok(Some(self.view.show(item)?))
+        Ok(self.view.show_present(item)?)
     }
 }
 

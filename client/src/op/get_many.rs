@@ -52,7 +52,10 @@ impl<'a, V: View + 'a> GetMany<'a, V> {
         let found = read_many(core, &cluster, &keys, &plan).await;
         let mut result = item::GetMany { hits: Vec::new(), misses: Vec::new(), failed: Vec::new() };
         for (key, found) in keys.iter().zip(found) {
-            let shown = found.and_then(|item| Ok(item.map(|item| self.view.show(item)).transpose()?));
+            let shown = found.and_then(|item| match item {
+                Some(item) => Ok(self.view.show_present(item)?),
+                None => Ok(None),
+            });
             match shown {
                 Ok(Some(value)) => result.hits.push((key.local(), value)),
                 Ok(None) => result.misses.push(key.local()),

@@ -76,7 +76,9 @@ impl<'a> Set<'a> {
         let (value, flags) = (self.value?, self.flags);
         let change = Change::Store { mode: SetMode::Set, value, flags, exptime, compare: None };
         let deadline = Instant::now() + self.timeout.min(TIMEOUT_MAX);
-        let plan = SpreadPlan::of_all(self.key?, change, self.latch, deadline);
+        let key = self.key?;
+        core.flights.forget(&key);
+        let plan = SpreadPlan::of_all(key, change, self.latch, deadline);
         Ok(spread(core, &cluster, plan).await?.written)
     }
 }

@@ -23,7 +23,7 @@ async fn answer_one(listener: TcpListener) {
     line.clear();
     stream.read_line(&mut line).await.expect("the client asks");
     let opaque = line.trim_end().rsplit(' ').next().expect("it has words");
-    let reply = format!("VA 3 {opaque}\r\none\r\n");
+    let reply = format!("VA 3 f0 {opaque}\r\none\r\n");
     stream.write_all(reply.as_bytes()).await.expect("the client reads");
     std::future::pending::<()>().await;
 }
@@ -46,7 +46,7 @@ async fn answers_in_hand_outlive_a_second_attempt_that_fails() {
     let cluster = core.cluster().expect("it is open");
     let keys = [b"one", b"two"].map(|key| Key::new(b"", key).expect("a good key"));
     let member = cluster.owner(0, cluster.placement().key_hash(b"one")).expect("it has a node");
-    let plan = ReadPlan { want: Want::Value, touch: None, attempt_timeout: ATTEMPT, timeout: ATTEMPT };
+    let plan = ReadPlan { want: Want::Flags, touch: None, attempt_timeout: ATTEMPT, timeout: ATTEMPT };
     let stop = async {
         while member.link.connection.outstanding() != 1 {
             tokio::task::yield_now().await;

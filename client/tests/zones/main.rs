@@ -4,6 +4,7 @@ mod cluster;
 mod discovered;
 mod faults;
 mod home;
+mod load;
 mod reads;
 mod repair;
 mod writes;

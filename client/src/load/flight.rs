@@ -1,0 +1,179 @@
+//! One load under way in this process, and those who wait for it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use evanesce_wire::request::SetMode;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+use tracing::debug;
+
+use super::lease::{Asked, Lease, ask};
+use super::{LoadPlan, Loaded, Loader, value_of};
+use crate::codec::ABSENT_FLAGS;
+use crate::core::Core;
+use crate::error::LoadError;
+use crate::key::Key;
+use crate::request::Change;
+use crate::spread::{SpreadPlan, spread};
+use crate::ttl::Ttl;
+
+/// Loads that may be under way at once in one client: more would only queue at what they load from, each with a task of
+/// some kilobytes.
+const FLIGHTS_MAX: usize = 16_384;
+
+/// The loads under way, by key.
+#[derive(Default)]
+pub(crate) struct Flights {
+    /// Lock order: alone.
+    by_key: Mutex<HashMap<Key, Arc<Flight>>>,
+    /// Under way, forgotten ones included; so that writes with no load under way take no lock.
+    active: AtomicUsize,
+}
+
+type Flight = watch::Sender<Option<Loaded>>;
+
+impl Flights {
+    /// Joins the load of `key` that is under way, or starts one. `lazily` when nobody is going to wait for it.
+    ///
+    /// # Errors
+    ///
+    /// When too many are under way.
+    pub(crate) fn join(
+        &self,
+        core: &Arc<Core>,
+        key: &Key,
+        plan: LoadPlan,
+        loader: Loader,
+        lazily: bool,
+    ) -> Result<watch::Receiver<Option<Loaded>>, LoadError> {
+        let mut by_key = self.by_key.lock();
+        if let Some(flight) = by_key.get(key) {
+            return Ok(flight.subscribe());
+        }
+        if self.active.fetch_add(1, Ordering::AcqRel) >= FLIGHTS_MAX {
+            self.active.fetch_sub(1, Ordering::AcqRel);
+            return Err(LoadError::Busy);
+        }
+        let (flight, outcome) = watch::channel(None);
+        let flight = Arc::new(flight);
+        by_key.insert(key.clone(), Arc::clone(&flight));
+        drop(by_key);
+        let (core, key) = (Arc::clone(core), key.clone());
+        tokio::spawn(async move {
+            let landing = Landing { core: &core, key: &key, flight: &flight };
+            let loaded = fly(&core, &key, &plan, loader, lazily, &flight).await;
+            flight.send_replace(Some(loaded));
+            drop(landing);
+        });
+        Ok(outcome)
+    }
+
+    /// The key was written or deleted: whoever comes from now on does not join a load that began before.
+    pub(crate) fn forget(&self, key: &Key) {
+        if self.active.load(Ordering::Acquire) > 0 {
+            self.remove(key, |_| true);
+        }
+    }
+
+    fn remove(&self, key: &Key, is_it: impl Fn(&Arc<Flight>) -> bool) {
+        let mut by_key = self.by_key.lock();
+        if by_key.get(key).is_some_and(is_it) {
+            by_key.remove(key);
+        }
+    }
+}
+
+/// Takes a flight off the map when it ends, however it does.
+struct Landing<'a> {
+    core: &'a Core,
+    key: &'a Key,
+    flight: &'a Arc<Flight>,
+}
+
+impl Drop for Landing<'_> {
+    fn drop(&mut self) {
+        let flights = &self.core.flights;
+        flights.remove(self.key, |flight| Arc::ptr_eq(flight, self.flight));
+        flights.active.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Loads `key`, or waits until somebody else has.
+async fn fly(
+    core: &Arc<Core>,
+    key: &Key,
+    plan: &LoadPlan,
+    loader: Loader,
+    lazily: bool,
+    flight: &Flight,
+) -> Loaded {
+    let lease = match ask(core, key, plan, lazily).await? {
+        Asked::Granted(lease) => Some(lease),
+        Asked::Found(item) => {
+            core.metrics.loads_elsewhere.increment(1);
+            return Ok(value_of(item));
+        }
+        Asked::Nobody => None,
+    };
+    let loaded = run(core, plan, loader).await;
+    let kept = match &loaded {
+        Ok(Some((value, flags))) => Some((value.clone(), *flags, plan.kept(rand::random()))),
+        Ok(None) => plan.absent_ttl.map(|ttl| (Bytes::new(), ABSENT_FLAGS, Ttl::After(ttl))),
+        Err(_) => None,
+    };
+    // Nobody who waits needs the fill.
+    flight.send_replace(Some(loaded.clone()));
+    match (kept, lease) {
+        (Some(kept), lease) => fill(core, key, plan, kept, lease).await,
+        (None, Some(lease)) => lease.release(),
+        (None, None) => {}
+    }
+    loaded
+}
+
+/// Calls the loader, in a task of its own: it may panic, and it is ended when its time is up.
+async fn run(core: &Core, plan: &LoadPlan, loader: Loader) -> Loaded {
+    let mut task = tokio::spawn(loader());
+    let loaded = match timeout(plan.load_timeout, &mut task).await {
+        Ok(Ok(loaded)) => loaded,
+        Ok(Err(_)) => Err(LoadError::LoaderPanicked),
+        Err(_) => {
+            task.abort();
+            Err(LoadError::Timeout)
+        }
+    };
+    if loaded.is_ok() {
+        core.metrics.loads.increment(1);
+    } else {
+        core.metrics.load_failures.increment(1);
+    }
+    loaded
+}
+
+/// Gives the value to every zone, with the version of the lease's grant: a write or a delete since then is newer. Then
+/// the lease goes.
+async fn fill(
+    core: &Arc<Core>,
+    key: &Key,
+    plan: &LoadPlan,
+    (value, flags, ttl): (Bytes, u32, Ttl),
+    lease: Option<Lease>,
+) {
+    let Some(cluster) = core.cluster() else { return };
+    let exptime = ttl.exptime(Core::now());
+    let change = Change::Store { mode: SetMode::Set, value, flags, exptime, compare: None };
+    let deadline = Instant::now() + core.settings.write_timeout;
+    let version = lease.as_ref().and_then(|lease| lease.version);
+    let plan = SpreadPlan { version, ..SpreadPlan::of_all(key.clone(), change, plan.latch, deadline) };
+    let filled = spread(core, &cluster, plan).await;
+    if let Err(error) = filled {
+        debug!(%error, "a loaded value was not stored as its latch wants");
+    }
+    if let Some(lease) = lease {
+        lease.release();
+    }
+}

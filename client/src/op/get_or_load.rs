@@ -1,0 +1,157 @@
+//! `get_or_load`: reads, and loads what is not there, once for all who ask.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::timeout;
+
+use super::OpFuture;
+use crate::error::{LoadError, ReadError};
+use crate::item::Item;
+use crate::key::{Key, KeyError};
+use crate::load::{LoadPlan, Loader, value_of};
+use crate::namespace::Namespace;
+use crate::policy::LatchPolicy;
+use crate::read::{ReadPlan, read};
+use crate::request::Want;
+use crate::ttl::Ttl;
+use crate::view::View;
+
+/// How long a loader may take before others may try: some attempts at a slow database.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Spreads what was loaded together over a tenth of its life.
+const JITTER: f64 = 0.1;
+
+/// Reads one key, and calls a loader when it is not there.
+///
+/// - **Once**: callers of one process share one load, and processes agree by a lease that the key's home zone grants.
+///   Whoever does not load waits for the value, and has it at most some 20 ms after the fill. The lease of a loader that
+///   died lasts [`load_timeout`](Self::load_timeout) and two to three seconds more; then another loads.
+/// - **A write or a delete while it is loaded wins**: the fill is stamped with the time of the lease. Callers that
+///   came before are still given what was loaded. (Not so with servers that keep no versions.)
+/// - **No zone answers**: it is loaded without a lease, once for this process.
+/// - The loader runs in its own task: a caller that goes away does not end it, and a panic in it is an error.
+#[must_use = "an operation does nothing until it is awaited"]
+pub struct GetOrLoad<'a, V> {
+    namespace: &'a Namespace,
+    key: Result<Key, KeyError>,
+    view: V,
+    loader: Loader,
+    plan: LoadPlan,
+    timeout: Option<Duration>,
+}
+
+impl<'a, V: View + 'a> GetOrLoad<'a, V> {
+    pub(crate) fn new(namespace: &'a Namespace, key: &[u8], view: V, loader: Loader) -> Self {
+        let plan = LoadPlan {
+            ttl: namespace.ttl,
+            jitter: JITTER,
+            stale: Duration::ZERO,
+            absent_ttl: None,
+            load_timeout: LOAD_TIMEOUT,
+            latch: namespace.latch,
+        };
+        Self { namespace, key: namespace.key(key), view, loader, plan, timeout: None }
+    }
+
+    /// How long a loaded item is fresh. Default the namespace's.
+    pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
+        self.plan.ttl = ttl.into();
+        self
+    }
+
+    /// For so long after its TTL the item is served all the same, while one caller loads it anew: nobody waits.
+    /// Default zero. All readers of the key should say the same: an item in the last such part of its life is stale.
+    pub fn stale(mut self, time: Duration) -> Self {
+        self.plan.stale = time;
+        self
+    }
+
+    /// For how long it is remembered that the loader found nothing. Default not at all. To other operations
+    /// such a key is a miss.
+    pub fn absent_ttl(mut self, ttl: Duration) -> Self {
+        self.plan.absent_ttl = Some(ttl);
+        self
+    }
+
+    /// Up to which share of the TTL, 0 to 1, it is shortened at random, so that what was loaded together does not
+    /// expire together. Default 0.1.
+    pub fn jitter(mut self, share: f64) -> Self {
+        self.plan.jitter = share.clamp(0.0, 1.0);
+        self
+    }
+
+    /// How long the loader may take; then it is ended. Default 5 s.
+    pub fn load_timeout(mut self, timeout: Duration) -> Self {
+        self.plan.load_timeout = timeout.min(Duration::from_secs(24 * 60 * 60));
+        self
+    }
+
+    /// How many acknowledgements the fill is counted good with. Default the namespace's. Nobody waits for them.
+    pub fn latch(mut self, latch: LatchPolicy) -> Self {
+        self.plan.latch = latch;
+        self
+    }
+
+    /// How long this caller waits in all, the load included, which goes on after that. Default without end: the load
+    /// has one.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Runs it; awaiting the operation does the same.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`]: what the loader said, or that it took too long. That the cache does not answer is none.
+    pub async fn run(self) -> Result<Option<V::Output>, LoadError> {
+        let Self { namespace, key, view, loader, plan, timeout: patience } = self;
+        let key = key?;
+        let found = match patience {
+            None => get_or_load(namespace, &key, plan, loader).await?,
+            Some(patience) => timeout(patience, get_or_load(namespace, &key, plan, loader))
+                .await
+                .map_err(|_| LoadError::Timeout)??,
+        };
+        let Some((value, flags)) = found else { return Ok(None) };
+        Ok(Some(view.show(Item { value, flags, cas: 0, ttl: None, version: None })?))
+    }
+}
+
+async fn get_or_load(
+    namespace: &Namespace,
+    key: &Key,
+    plan: LoadPlan,
+    loader: Loader,
+) -> Result<Option<(Bytes, u32)>, LoadError> {
+    let core = &namespace.core;
+    let cluster = core.cluster().ok_or(LoadError::Closed)?;
+    let read_plan = ReadPlan::new(core, Want::Item, core.settings.read_timeout);
+    match read(core, &cluster, key, &read_plan).await {
+        Ok(Some(item)) => {
+            if plan.is_stale(&item) {
+                core.metrics.stale_served.increment(1);
+                // One that is refused is tried by the next reader.
+                let _ = core.flights.join(core, key, plan, loader, true);
+            }
+            return Ok(value_of(item));
+        }
+        Ok(None) | Err(ReadError::Unanswered { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let mut flight = core.flights.join(core, key, plan, loader, false)?;
+    // The flight always says something before it goes, unless its runtime does.
+    let loaded = flight.wait_for(Option::is_some).await.map_err(|_| LoadError::Closed)?;
+    loaded.clone().expect("it was waited for")
+}
+
+impl<'a, V: View + 'a> IntoFuture for GetOrLoad<'a, V> {
+    type Output = Result<Option<V::Output>, LoadError>;
+    type IntoFuture = OpFuture<'a, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}
