@@ -41,11 +41,9 @@ pub(crate) const DERIVED_BYTES_MAX: usize = 2 + HASH_TEXT_BYTES + 6;
 pub(crate) const NAMESPACE_BYTES_MAX: usize = KEY_BYTES_MAX - DERIVED_BYTES_MAX;
 
 /// The first byte of an envelope: another layout gets another number.
-#[cfg_attr(not(test), expect(dead_code, reason = "wired when long keys are hashed"))]
 const FORMAT: u8 = 1;
 
 /// In front of the full key: format and length.
-#[cfg_attr(not(test), expect(dead_code, reason = "wired when long keys are hashed"))]
 const HEADER_BYTES: usize = 3;
 
 /// What goes over the wire for `full`, a key with its namespace.
