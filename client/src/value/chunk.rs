@@ -63,17 +63,13 @@ impl Chunking {
         if value.len() <= self.whole_bytes_max {
             return Ok(None);
         }
-        let manifest = Manifest {
-            chunk_bytes: self.chunk_bytes,
-            value_bytes: value.len(),
-            version,
-            checksum: checksum(value, version),
-        };
-        if value.len() > VALUE_BYTES_MAX || manifest.chunks() > CHUNKS_MAX {
-            let bytes_max = VALUE_BYTES_MAX.min(self.chunk_bytes * CHUNKS_MAX);
-            return Err(ChunkError::TooLarge { bytes: value.len(), bytes_max });
+        let (chunk_bytes, value_bytes) = (self.chunk_bytes, value.len());
+        let bytes_max = VALUE_BYTES_MAX.min(chunk_bytes * CHUNKS_MAX);
+        if value_bytes > bytes_max {
+            return Err(ChunkError::TooLarge { bytes: value_bytes, bytes_max });
         }
-        Ok(Some(manifest))
+        let checksum = checksum(value, version);
+        Ok(Some(Manifest { chunk_bytes, value_bytes, version, checksum }))
     }
 }
 
