@@ -21,7 +21,32 @@
 //!  wake  <--- completion  <--------- decode, match    <-------------
 //! ```
 //!
-//! On an idle connection the caller writes to the socket itself, which saves one task switch.
+//! On an idle connection the caller writes to the socket itself, which saves one task switch. In TLS the driver writes
+//! everything.
+//!
+//! # Before the first request
+//!
+//! All of it happens within [`ConnectionOptions::connect_timeout`], and again for each connection. Meanwhile requests wait
+//! for the first connection; for a later one they do not, but fail at once.
+//!
+//! | step | when | what fails it, beside the time |
+//! |---|---|---|
+//! | TCP | always | [`Cause::Io`] |
+//! | TLS 1.2 or 1.3 | `ConnectionOptions::tls`, of the feature `tls` | [`Cause::CertificateNotAccepted`]: theirs; [`Cause::CertificateRefused`]: ours, seen at the next step; [`Cause::Tls`] |
+//! | `set` with user and password, as memcached's `-Y` | [`ConnectionOptions::credentials`] | [`Cause::PasswordRefused`] |
+//! | `mn V`: who is there | always | [`Cause::PasswordMissing`], [`Cause::Refused`], [`Cause::Violation`] |
+//!
+//! | answer to `mn V` | what it is | [`Greeting::versions`] |
+//! |---|---|---|
+//! | `MN V K<milliseconds>` | a node of ours, with its clock | true |
+//! | `MN` | memcached | false |
+//! | `ERROR`, `CLIENT_ERROR ...` | a server that does not know the question | false |
+//! | `CLIENT_ERROR unauthenticated` | one that wants a password | the connection fails |
+//! | `SERVER_ERROR ...`, `ERROR Too many open connections` | one that will not serve | the connection fails |
+//! | anything else | no memcached | the connection fails |
+//!
+//! What only a changed configuration mends is logged once as a warning, and after that only for debugging.
+//! [`Connection::failure`] tells it at any time.
 //!
 //! # Example
 //!

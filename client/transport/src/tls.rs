@@ -162,7 +162,7 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, InvalidTls> 
     found.ok().filter(|found| !found.is_empty()).ok_or(InvalidTls::NoCertificate)
 }
 
-/// Shakes hands with one node.
+/// How one node is shaken hands with.
 pub(crate) struct Handshake {
     connector: TlsConnector,
     name: ServerName<'static>,

@@ -1,6 +1,7 @@
 //! What a connection does when its peer, or its caller, does the wrong thing.
 
 mod arrival;
+mod log;
 mod peer;
 
 use std::time::Duration;
