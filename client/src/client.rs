@@ -13,7 +13,9 @@ use crate::builder::ClientBuilder;
 use crate::core::{Core, HOME_WRITES_MAX, TIMEOUT_MAX};
 use crate::key::KeyError;
 use crate::namespace::Namespace;
-use crate::op::{Arithmetic, CompareAndSet, Delete, Get, GetAndTouch, GetForCas, GetMany, Set, Store, Touch};
+use crate::op::{
+    Arithmetic, CompareAndSet, Delete, Get, GetAndTouch, GetForCas, GetMany, Set, Store, Touch, WriteMany,
+};
 use crate::repair::{RepairsDropped, drain_all};
 use crate::ttl::Ttl;
 use crate::view::{Raw, Whole};
@@ -146,6 +148,19 @@ impl Client {
     /// Stores a value in every zone.
     pub fn set(&self, key: impl AsRef<[u8]>, value: impl Into<Bytes>) -> Set<'_> {
         self.root.set(key, value)
+    }
+
+    /// Stores many values in every zone, so many at a time that others get through.
+    pub fn set_many<K: AsRef<[u8]>, V: Into<Bytes>>(
+        &self,
+        entries: impl IntoIterator<Item = (K, V)>,
+    ) -> WriteMany<'_> {
+        self.root.set_many(entries)
+    }
+
+    /// Deletes many keys in every zone.
+    pub fn delete_many<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> WriteMany<'_> {
+        self.root.delete_many(keys)
     }
 
     /// Stores a value if the key is absent. The key's home zone decides.

@@ -157,7 +157,9 @@ pub use evanesce_transport::{ConnectionOptions, ConnectionState};
 pub use item::{GetMany, Item};
 pub use key::KeyError;
 pub use namespace::Namespace;
-pub use outcome::{ArithmeticOutcome, CompareAndSetOutcome, Deleted, StoreOutcome, Touched, Written};
+pub use outcome::{
+    ArithmeticOutcome, CompareAndSetOutcome, Deleted, StoreOutcome, Touched, WriteMany, Written,
+};
 pub use policy::{LatchPolicy, LatchPolicyError};
 pub use repair::RepairsDropped;
 pub use static_nodes::{StaticNodes, StaticNodesError};

@@ -14,6 +14,7 @@ use crate::key::{Key, KeyError, namespace_prefix};
 use crate::load::{Loaded, loader_error};
 use crate::op::{
     Arithmetic, CompareAndSet, Delete, Get, GetAndTouch, GetForCas, GetMany, GetOrLoad, Set, Store, Touch,
+    WriteMany,
 };
 use crate::policy::LatchPolicy;
 use crate::ttl::Ttl;
@@ -114,6 +115,19 @@ impl Namespace {
     /// Stores a value in every zone.
     pub fn set(&self, key: impl AsRef<[u8]>, value: impl Into<Bytes>) -> Set<'_> {
         Set::new(self, key.as_ref(), Ok(value.into()))
+    }
+
+    /// Stores many values in every zone, so many at a time that others get through.
+    pub fn set_many<K: AsRef<[u8]>, V: Into<Bytes>>(
+        &self,
+        entries: impl IntoIterator<Item = (K, V)>,
+    ) -> WriteMany<'_> {
+        WriteMany::set(self, entries.into_iter().map(|(key, value)| (key, Ok(value.into()))))
+    }
+
+    /// Deletes many keys in every zone.
+    pub fn delete_many<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> WriteMany<'_> {
+        WriteMany::delete(self, keys)
     }
 
     /// Stores a value if the key is absent. The key's home zone decides.

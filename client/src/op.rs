@@ -13,6 +13,7 @@ mod get_or_load;
 mod set;
 mod store;
 mod touch;
+mod write_many;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -30,6 +31,7 @@ pub use get_or_load::GetOrLoad;
 pub use set::Set;
 pub use store::Store;
 pub use touch::Touch;
+pub use write_many::WriteMany;
 
 /// What awaiting an operation makes. Each operation also has `run`, the same without the box.
 pub type OpFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

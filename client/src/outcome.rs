@@ -1,5 +1,8 @@
 //! What writes answer.
 
+use bytes::Bytes;
+
+use crate::error::WriteError;
 use crate::version::Version;
 
 /// How far a write came by the time its latch policy was met. Counts server groups that are read and written.
@@ -24,6 +27,24 @@ impl Written {
     #[must_use]
     pub fn is_superseded(&self) -> bool {
         self.superseded_by.is_some()
+    }
+}
+
+/// What a bulk write came to. Each key given is in exactly one of the two, in the order of their ends.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct WriteMany {
+    /// Keys (without their namespace) whose latch was met, and how far they came.
+    pub written: Vec<(Bytes, Written)>,
+    /// Keys whose latch was not met.
+    pub failed: Vec<(Bytes, WriteError)>,
+}
+
+impl WriteMany {
+    /// Whether no key failed.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.failed.is_empty()
     }
 }
 

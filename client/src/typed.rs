@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use crate::codec::{Codec, CodecError, Postcard};
 use crate::load::{Loaded, loader_error};
 use crate::namespace::Namespace;
-use crate::op::{Delete, Get, GetAndTouch, GetMany, GetOrLoad, Set, Store, Touch};
+use crate::op::{Delete, Get, GetAndTouch, GetMany, GetOrLoad, Set, Store, Touch, WriteMany};
 use crate::policy::LatchPolicy;
 use crate::ttl::Ttl;
 use crate::view::Decoded;
@@ -54,6 +54,11 @@ impl<T, C: Codec> Typed<T, C> {
     /// Deletes a key in every zone.
     pub fn delete(&self, key: impl AsRef<[u8]>) -> Delete<'_> {
         self.namespace.delete(key)
+    }
+
+    /// Deletes many keys in every zone.
+    pub fn delete_many<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> WriteMany<'_> {
+        self.namespace.delete_many(keys)
     }
 
     /// Gives an item a new TTL in every zone.
@@ -127,6 +132,15 @@ impl<T: Serialize, C: Codec> Typed<T, C> {
     /// Stores a value if the key is present. The key's home zone decides.
     pub fn replace(&self, key: impl AsRef<[u8]>, value: &T) -> Store<'_> {
         Store::replace(&self.namespace, key.as_ref(), self.encode(value)).flags(self.codec.flags())
+    }
+
+    /// Stores many values in every zone, so many at a time that others get through.
+    pub fn set_many<'v, K: AsRef<[u8]>>(&self, entries: impl IntoIterator<Item = (K, &'v T)>) -> WriteMany<'_>
+    where
+        T: 'v,
+    {
+        let entries = entries.into_iter().map(|(key, value)| (key, self.encode(value)));
+        WriteMany::set(&self.namespace, entries).flags(self.codec.flags())
     }
 
     fn encode(&self, value: &T) -> Result<Bytes, CodecError> {

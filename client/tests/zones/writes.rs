@@ -195,3 +195,27 @@ async fn endless_timeouts_are_taken() {
     assert_eq!(cache.get_many(["k"]).timeout(Duration::MAX).await.expect("a good key").hits.len(), 1);
     assert!(cache.delete("k").timeout(Duration::MAX).await.expect("the zone is well").found);
 }
+
+#[tokio::test]
+async fn many_sets_and_deletes_reach_every_zone_and_tell_keys_apart() {
+    let cluster = Cluster::start(&["a", "b"]).await;
+    let cache = cluster.client("a").await.namespace("n").latch(LatchPolicy::All);
+    let entries = (0..3_000).map(|key| (format!("key-{key}"), key.to_string()));
+    let outcome = cache.set_many(entries.clone()).await.expect("good keys");
+    assert!(outcome.is_complete());
+    assert_eq!(outcome.written.len(), 3_000);
+    for zone in ["a", "b"] {
+        let alone = cluster.inside(zone).await.namespace("n");
+        let got = alone.get_many(entries.clone().map(|(key, _)| key)).await.expect("good keys");
+        assert_eq!(got.hits.len(), 3_000);
+        assert!(got.hits.iter().all(|(key, value)| key[4..] == value[..]));
+    }
+    let large = vec![(String::from("ok"), vec![1_u8]), (String::from("large"), vec![0_u8; 2 << 20])];
+    let outcome = cache.set_many(large).await.expect("good keys");
+    assert_eq!((outcome.written.len(), outcome.failed.len()), (1, 1));
+    assert_eq!(outcome.failed[0].0, "large");
+    let outcome = cache.delete_many(entries.map(|(key, _)| key)).await.expect("good keys");
+    assert_eq!(outcome.written.len(), 3_000);
+    assert_eq!(cache.get("key-7").await, Ok(None));
+    assert!(cache.set_many([("", "v")]).await.is_err(), "nothing is sent");
+}
