@@ -1,10 +1,15 @@
 // gomemcache against one server: a line per feature. usage: gomemcache HOST:PORT
+// INTEROP_TLS is the port of the same server that speaks TLS, INTEROP_CA its authority.
 package main
 
 import (
 	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"time"
 
@@ -80,6 +85,35 @@ func expiry() error {
 	return errors.Join(err, wanted(gone, memcache.ErrCacheMiss))
 }
 
+// Over TLS, with an authority that signed the server's certificate, and without one.
+func secured() error {
+	host, _, err := net.SplitHostPort(os.Args[1])
+	authority, fault := os.ReadFile(os.Getenv("INTEROP_CA"))
+	if err = errors.Join(err, fault); err != nil {
+		return err
+	}
+	at := func(trusted *x509.CertPool) *memcache.Client {
+		secured := memcache.New(net.JoinHostPort(host, os.Getenv("INTEROP_TLS")))
+		secured.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+			return (&tls.Dialer{Config: &tls.Config{RootCAs: trusted}}).DialContext(ctx, network, address)
+		}
+		return secured
+	}
+	trusted := x509.NewCertPool()
+	trusted.AppendCertsFromPEM(authority)
+	if err := at(trusted).Set(item("t", "1")); err != nil {
+		return err
+	}
+	got, err := at(trusted).Get("t")
+	if err != nil || string(got.Value) != "1" {
+		return fmt.Errorf("got %v, %w", got, err)
+	}
+	if _, err := at(x509.NewCertPool()).Get("t"); err == nil || errors.Is(err, memcache.ErrCacheMiss) {
+		return errors.New("a foreign certificate was accepted")
+	}
+	return nil
+}
+
 func miss(key string) error {
 	_, err := client.Get(key)
 	return wanted(err, memcache.ErrCacheMiss)
@@ -112,4 +146,5 @@ func main() {
 	check("expiry", expiry)
 	check("delete", func() error { return errors.Join(client.Delete("k"), wanted(client.Delete("k"), memcache.ErrCacheMiss)) })
 	check("flush", func() error { return errors.Join(client.FlushAll(), miss("m1")) })
+	check("tls", secured)
 }

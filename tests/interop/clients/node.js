@@ -1,9 +1,11 @@
 // One Node client against one server: a line per feature. usage: node.js CLIENT HOST PORT
+// INTEROP_PASSWORD is the port of the same server that asks for a password.
 const assert = require("node:assert");
 const { createRequire } = require("node:module");
 const load = createRequire(process.cwd() + "/");
 const [client, host, port] = process.argv.slice(2);
 const server = `${host}:${port}`;
+const { INTEROP_PASSWORD: guarded, INTEROP_USER: username, INTEROP_SECRET: password } = process.env;
 const LARGE = "x".repeat(900000);
 const OVER = "y".repeat(1200000);
 const wait = (ms) => new Promise((done) => setTimeout(done, ms));
@@ -61,6 +63,13 @@ async function memjs() {
   await check("flush", async () => {
     await c.flush();
     assert.equal(await value("after"), null);
+  });
+  await check("password", async () => {
+    const at = (who) => load("memjs").Client.create(`${host}:${guarded}`, { timeout: 2, retries: 0, ...who });
+    const let_in = at({ username, password });
+    assert.equal(await let_in.set("p", "1", {}), true);
+    assert.equal((await let_in.get("p")).value.toString(), "1");
+    await assert.rejects(at({ username, password: "wrong" }).get("p"));
   });
 }
 

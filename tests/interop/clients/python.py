@@ -1,12 +1,20 @@
-"""One Python client against one server: a line per feature. usage: python.py CLIENT HOST PORT"""
+"""One Python client against one server: a line per feature. usage: python.py CLIENT HOST PORT
+
+Other places of the same server, in the environment: INTEROP_TLS, INTEROP_PASSWORD and INTEROP_BOTH are their ports,
+INTEROP_CA the authority's file, INTEROP_USER and INTEROP_SECRET who may come in.
+"""
 
 import asyncio
+import os
+import ssl
 import sys
 import time
 
 CLIENT, HOST, PORT = sys.argv[1], sys.argv[2], int(sys.argv[3])
 LARGE = b"x" * 900_000
 OVER = b"y" * 1_200_000
+TLS, PASSWORD, BOTH = (int(os.environ["INTEROP_" + name]) for name in ("TLS", "PASSWORD", "BOTH"))
+CA, USER, SECRET = (os.environ["INTEROP_" + name] for name in ("CA", "USER", "SECRET"))
 
 
 def same(got, wanted):
@@ -21,6 +29,20 @@ def check(feature, call):
         print(f"{feature}\tok", flush=True)
     except Exception as error:
         print(f"{feature}\tFAILED {type(error).__name__} {str(error)!r:.150}", flush=True)
+
+
+def refused(call):
+    """The call must fail, or say that it did nothing."""
+    try:
+        done = call()
+    except Exception:
+        return
+    if done:
+        raise AssertionError(f"it was let in: {done!r:.80}")
+
+
+def trusting():
+    return ssl.create_default_context(cafile=CA)
 
 
 def pymemcache():
@@ -63,6 +85,25 @@ def pymemcache():
     check("expiry", expiry)
     check("delete", lambda: same((c.delete("k"), c.delete("k"), c.get("k")), (True, False, None)))
     check("flush", lambda: same((c.flush_all(), c.get("m1")), (True, None)))
+
+    def at(port, context=None):
+        return Client((HOST, port), default_noreply=False, timeout=10, tls_context=context)
+
+    def tls():
+        t = at(TLS, trusting())
+        same((t.set("t", b"1"), t.get("t"), t.set("large", LARGE), t.get("large") == LARGE), (True, b"1", True, True))
+        refused(lambda: at(TLS, ssl.create_default_context()).get("t"))
+        refused(lambda: at(TLS).get("t"))
+
+    def password():
+        # The first store command is the password: nothing that a client would have to know of.
+        for c in (at(PASSWORD), at(BOTH, trusting())):
+            same((c.set("auth", f"{USER} {SECRET}"), c.set("p", b"1"), c.get("p")), (True, True, b"1"))
+        refused(lambda: at(PASSWORD).set("auth", f"{USER} wrong"))
+        refused(lambda: at(PASSWORD).get("p"))
+
+    check("tls", tls)
+    check("password", password)
 
 
 def pylibmc(binary):
@@ -116,6 +157,17 @@ def pylibmc(binary):
     check("flush", lambda: same((c.flush_all(), c.get("m1")), (True, None)))
     check("over-limit value", over)
 
+    def password():
+        at = lambda **who: pylibmc.Client([f"{HOST}:{PASSWORD}"], binary=True, **who)
+        p = at(username=USER, password=SECRET)
+        same((p.set("p", b"1"), p.get("p")), (True, b"1"))
+        refused(lambda: at(username=USER, password="wrong").set("p", b"2"))
+        refused(lambda: at().set("p", b"2"))
+        same(p.get("p"), b"1")
+
+    if binary:
+        check("password", password)
+
 
 def bmemcached():
     import bmemcached
@@ -156,6 +208,24 @@ def bmemcached():
     check("delete", lambda: same((c.delete("k"), c.get("k")), (True, None)))
     check("flush", lambda: same((c.flush_all(), c.get("m1")), (True, None)))
 
+    def at(port, **more):
+        return bmemcached.Client((f"{HOST}:{port}",), socket_timeout=10, **more)
+
+    def tls():
+        t = at(TLS, tls_context=trusting())
+        same((t.set("t", "1"), t.get("t"), t.set("large", LARGE, compress_level=0), t.get("large") == LARGE), (True, "1", True, True))
+        refused(lambda: at(TLS, tls_context=ssl.create_default_context()).get("t"))
+        refused(lambda: at(TLS).get("t"))
+
+    def password():
+        for p in (at(PASSWORD, username=USER, password=SECRET), at(BOTH, username=USER, password=SECRET, tls_context=trusting())):
+            same((p.set("p", "1"), p.get("p")), (True, "1"))
+        refused(lambda: at(PASSWORD, username=USER, password="wrong").get("p"))
+        refused(lambda: at(PASSWORD).get("p"))
+
+    check("tls", tls)
+    check("password", password)
+
 
 def emcache():
     import emcache
@@ -165,7 +235,7 @@ def emcache():
     c = run(emcache.create_client([emcache.MemcachedHostAddress(HOST, PORT)], timeout=10))
     value = lambda key: (lambda item: item and item.value)(run(c.get(key)))
 
-    def refused(call):
+    def not_stored(call):
         try:
             run(call)
         except emcache.NotStoredStorageCommandError:
@@ -176,12 +246,12 @@ def emcache():
         run(c.set(b"fresh", b"0"))
         run(c.delete(b"fresh"))
         run(c.add(b"fresh", b"1"))
-        refused(c.add(b"fresh", b"2"))
+        not_stored(c.add(b"fresh", b"2"))
         same(value(b"fresh"), b"1")
 
     def replace():
         run(c.replace(b"k", b"2"))
-        refused(c.replace(b"none", b"2"))
+        not_stored(c.replace(b"none", b"2"))
         same(value(b"k"), b"2")
 
     def joined():
@@ -192,7 +262,7 @@ def emcache():
     def cas():
         token = run(c.gets(b"k")).cas
         run(c.cas(b"k", b"new", token))
-        refused(c.cas(b"k", b"newer", token))
+        not_stored(c.cas(b"k", b"newer", token))
         same(value(b"k"), b"new")
 
     def expiry():
@@ -229,6 +299,33 @@ def emcache():
     check("flush", lambda: same((run(c.flush_all(emcache.MemcachedHostAddress(HOST, PORT))), value(b"m1")), (None, None)))
     run(c.close())
 
+    def at(port, **more):
+        return run(emcache.create_client([emcache.MemcachedHostAddress(HOST, port)], timeout=5, **more))
+
+    def works(client):
+        run(client.set(b"t", b"1"))
+        same(run(client.get(b"t")).value, b"1")
+        run(client.set(b"large", LARGE))
+        same(run(client.get(b"large")).value == LARGE, True)
+        run(client.close())
+
+    def fails(client):
+        refused(lambda: run(asyncio.wait_for(client.get(b"t"), 1)))
+        run(client.close())
+
+    def tls():
+        works(at(TLS, ssl=True, ssl_extra_ca=CA))
+        fails(at(TLS, ssl=True))
+
+    def password():
+        works(at(PASSWORD, username=USER, password=SECRET))
+        works(at(BOTH, username=USER, password=SECRET, ssl=True, ssl_extra_ca=CA))
+        fails(at(PASSWORD, username=USER, password="wrong"))
+        fails(at(PASSWORD))
+
+    check("tls", tls)
+    check("password", password)
+
 
 def meta_memcache():
     from meta_memcache import CacheClient, LeasePolicy, ServerAddress, connection_pool_factory_builder
@@ -238,6 +335,8 @@ def meta_memcache():
     def cas():
         c.set("k", "1", ttl=100)
         token = c.get_cas("k")[1]
+        if token is None:
+            raise AssertionError("no token")
         same((c.set("k", "2", ttl=100, cas_token=token), c.get("k")), (True, "2"))
         same((c.set("k", "3", ttl=100, cas_token=token), c.get("k")), (False, "2"))
 
