@@ -22,7 +22,7 @@ pub enum Cause {
     #[error("{0} took too long; check whether the node is frozen, overloaded, or speaks something else")]
     TimedOut(Stage),
     /// The node closed the connection before it could be used.
-    #[error("the node closed the connection at {0}; check whether TLS is wanted there, or a certificate")]
+    #[error("the node closed the connection at {0}; check whether it wants TLS, a certificate or a password")]
     Closed(Stage),
     /// The TLS handshake failed for another reason than a certificate.
     #[error("TLS failed; check that the node speaks it at this address")]
@@ -126,6 +126,10 @@ impl Failure {
         }
         let cause = match error.kind() {
             io::ErrorKind::UnexpectedEof => Cause::Closed(stage),
+            // A node that closes without having read all that we said.
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe if stage != Stage::Connect => {
+                Cause::Closed(stage)
+            }
             kind => Cause::Io(kind),
         };
         Self::new(cause, &error.to_string())
@@ -159,3 +163,25 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reset_is_the_nodes_own_close_once_it_was_connected_to() {
+        let reset = io::Error::from(io::ErrorKind::ConnectionReset);
+        let cause = |stage| Failure::of_io(stage, &reset).cause;
+        assert_eq!(cause(Stage::Connect), Cause::Io(io::ErrorKind::ConnectionReset));
+        assert_eq!(cause(Stage::Greeting), Cause::Closed(Stage::Greeting));
+        assert_eq!(Cause::Closed(Stage::Greeting).kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[test]
+    fn detail_is_cut_short() {
+        let failure = Failure::new(Cause::Refused, &"é".repeat(1000));
+        assert_eq!(failure.detail.chars().count(), DETAIL_CHARS_MAX);
+        assert!(failure.to_string().ends_with("é)"));
+        assert_eq!(Failure::from(Cause::Tls).to_string(), Cause::Tls.to_string());
+    }
+}
