@@ -13,9 +13,9 @@ use crate::repair::NodeId;
 
 /// One epoch.
 pub(crate) struct Cluster {
-    placement: Placement,
+    placement: Arc<Placement>,
     /// By server group and node, as the topology has them.
-    members: Vec<Vec<Arc<Member>>>,
+    members: Arc<Vec<Vec<Arc<Member>>>>,
     /// Server groups to read, nearest first.
     read_order: Vec<usize>,
 }
@@ -54,7 +54,29 @@ impl Cluster {
         });
         let members = members.collect();
         let read_order = placement.read_order(&settings.zone);
-        Ok(Self { placement, members, read_order })
+        Ok(Self { placement: Arc::new(placement), members: Arc::new(members), read_order })
+    }
+
+    /// The same nodes, read in the order of these zones.
+    pub(crate) fn in_order(&self, zones: &[Arc<str>]) -> Self {
+        let (placement, members) = (Arc::clone(&self.placement), Arc::clone(&self.members));
+        let mut read_order = self.read_order.clone();
+        let groups = &placement.topology().groups;
+        // Stable: groups of one zone stay as they are among themselves.
+        read_order.sort_by_key(|&group| zones.iter().position(|zone| **zone == *groups[group].zone));
+        Self { placement, members, read_order }
+    }
+
+    /// The zones that are read, in that order.
+    pub(crate) fn zones(&self) -> Vec<Arc<str>> {
+        let mut zones: Vec<Arc<str>> = Vec::new();
+        for &group in &self.read_order {
+            let zone = &*self.placement.topology().groups[group].zone;
+            if !zones.iter().any(|known| **known == *zone) {
+                zones.push(zone.into());
+            }
+        }
+        zones
     }
 
     pub(crate) fn placement(&self) -> &Placement {

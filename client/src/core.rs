@@ -11,13 +11,13 @@ use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::cluster::{Cluster, Walk};
 use crate::load::Flights;
 use crate::member::Member;
 use crate::metrics::Metrics;
-use crate::policy::{Hedge, LatchPolicy, MissFallback, Spare};
+use crate::policy::{Hedge, LatchPolicy, MissFallback, Spare, ZoneOrder};
 use crate::repair::{NodeId, Repair, RepairQueue, wake};
 use crate::skew::align_clock;
 use crate::ttl::Ttl;
@@ -64,6 +64,8 @@ pub(crate) struct Core {
     miss_fallback: Mutex<Budgeted<MissFallback>>,
     /// Lock order: alone.
     hedge: Mutex<Budgeted<Hedge>>,
+    /// Lock order: before `closed`.
+    zone_order: Mutex<ZoneOrder>,
     /// Keys read, counted apart from the policies, so that hits take no lock.
     reads: AtomicU64,
     /// Held while a topology is put in force, and by `close`.
@@ -85,6 +87,7 @@ impl Core {
             flights: Flights::default(),
             miss_fallback: Mutex::new(Budgeted::new(MissFallback::new(settings.miss_fallback_share))),
             hedge: Mutex::new(Budgeted::new(Hedge::new(settings.hedge_share))),
+            zone_order: Mutex::default(),
             reads: AtomicU64::new(0),
             closed: Mutex::new(false),
             settings,
@@ -119,7 +122,9 @@ impl Core {
             return Ok(None);
         }
         let cluster = Cluster::new(topology, &self.settings, before.as_deref())?;
-        Ok(Some(Arc::new(cluster)))
+        let mut order = self.zone_order.lock();
+        *order = order.renewed(cluster.zones(), &self.settings.zone);
+        Ok(Some(Arc::new(cluster.in_order(&order.zones()))))
     }
 
     fn install(&self, cluster: &Arc<Cluster>) {
@@ -213,6 +218,20 @@ impl Core {
         *walk = ahead;
         self.metrics.hedges.increment(1);
         spare
+    }
+
+    /// A node of `zone` answered after `took`: reads go on to the zones that answer fastest.
+    pub(crate) fn zone_answered(&self, zone: &str, took: Duration) {
+        let mut order = self.zone_order.lock();
+        let Some(at) = order.position(zone) else { return };
+        if !order.on_answer(at, took) {
+            return;
+        }
+        let closed = self.closed.lock();
+        let Some(cluster) = self.cluster.load_full().filter(|_| !*closed) else { return };
+        let zones = order.zones();
+        debug!(cluster = %self.settings.cluster, ?zones, "another zone is nearer now");
+        self.cluster.store(Some(Arc::new(cluster.in_order(&zones))));
     }
 
     /// The clock that expiries are computed with.

@@ -10,7 +10,6 @@ mod miss_fallback;
 #[cfg_attr(not(test), expect(dead_code, reason = "wired when values are loaded"))]
 mod refresh;
 mod round_trips;
-#[cfg_attr(not(test), expect(dead_code, reason = "wired when fallbacks go by latency"))]
 mod zone_order;
 
 pub(crate) use breaker::Breaker;
@@ -21,3 +20,4 @@ pub(crate) use latch::{Decision, Latch, Side};
 pub use latch::{LatchPolicy, LatchPolicyError};
 pub(crate) use miss_fallback::MissFallback;
 pub(crate) use round_trips::RoundTrips;
+pub(crate) use zone_order::ZoneOrder;

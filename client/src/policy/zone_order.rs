@@ -74,8 +74,19 @@ impl ZoneOrder {
     }
 
     /// Where each zone stands: positions in the configured order, the first to ask first.
+    #[cfg(test)]
     pub(crate) fn order(&self) -> &[usize] {
         &self.order
+    }
+
+    /// The zones, the first to ask first.
+    pub(crate) fn zones(&self) -> Vec<Arc<str>> {
+        self.order.iter().map(|&at| Arc::clone(&self.zones[at].name)).collect()
+    }
+
+    /// The position of a zone in the configured order.
+    pub(crate) fn position(&self, name: &str) -> Option<usize> {
+        self.zones.iter().position(|zone| &*zone.name == name)
     }
 
     /// A node of this zone, by its position in the configured order, answered after `took`. Whether the order changed.
@@ -86,6 +97,7 @@ impl ZoneOrder {
     }
 
     /// The average round trip of a zone, by its position in the configured order; `None` while it is unknown.
+    #[cfg(test)]
     pub(crate) fn average(&self, zone: usize) -> Option<Duration> {
         self.zones.get(zone).and_then(Zone::known)
     }

@@ -75,23 +75,40 @@ impl Cluster {
         }
     }
 
+    /// Puts something before the node of this name that forwards its replies so much later.
+    pub(crate) async fn with_distance(&mut self, zone: &str, name: &str, delay: Duration) {
+        let (_, stopped) = watch::channel(false);
+        self.with_something_before(zone, name, stopped, delay).await;
+    }
+
     /// Puts something before the node of this name that stops forwarding its replies on demand.
     pub(crate) async fn with_brake(&mut self, zone: &str, name: &str) -> watch::Sender<bool> {
+        let (brake, stopped) = watch::channel(false);
+        self.with_something_before(zone, name, stopped, Duration::ZERO).await;
+        brake
+    }
+
+    async fn with_something_before(
+        &mut self,
+        zone: &str,
+        name: &str,
+        stopped: watch::Receiver<bool>,
+        delay: Duration,
+    ) {
         let place = (zone.to_owned(), name.to_owned());
         let node = self.addresses[&place];
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports");
         self.addresses.insert(place, listener.local_addr().expect("it is bound"));
-        let (brake, stopped) = watch::channel(false);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let server = TcpStream::connect(node).await.expect("the node listens");
                 let (client_reader, client_writer) = client.into_split();
                 let (server_reader, server_writer) = server.into_split();
-                tokio::spawn(forward(client_reader, server_writer, watch::channel(false).1));
-                tokio::spawn(forward(server_reader, client_writer, stopped.clone()));
+                let never = watch::channel(false).1;
+                tokio::spawn(forward(client_reader, server_writer, never, Duration::ZERO));
+                tokio::spawn(forward(server_reader, client_writer, stopped.clone(), delay));
             }
         });
-        brake
     }
 
     /// The list of all zones.
@@ -136,12 +153,18 @@ async fn greet_all(listener: TcpListener) {
     }
 }
 
-/// Forwards until the end, or for ever nothing while `stopped`.
-async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut stopped: watch::Receiver<bool>) {
+/// Forwards until the end, each part after `delay`, and nothing while `stopped`.
+async fn forward(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut stopped: watch::Receiver<bool>,
+    delay: Duration,
+) {
     let mut bytes = [0; 16 << 10];
     while let Ok(read @ 1..) = from.read(&mut bytes).await {
         // A brake that is gone holds nothing any more.
         let _ = stopped.wait_for(|stopped| !stopped).await;
+        tokio::time::sleep(delay).await;
         if to.write_all(&bytes[..read]).await.is_err() {
             return;
         }

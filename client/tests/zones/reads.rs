@@ -175,3 +175,22 @@ async fn thousand_cancelled_reads_never_give_a_wrong_value() {
         done.expect("no read is wrong");
     }
 }
+
+#[tokio::test]
+async fn zones_are_read_in_the_order_of_their_measured_latency() {
+    let mut cluster = Cluster::start(&["a", "b", "c"]).await;
+    for name in ["n1", "n2"] {
+        cluster.with_distance("b", name, Duration::from_millis(20)).await;
+    }
+    let cache = cluster.client("a").await;
+    let order = || -> Vec<String> {
+        let owners = cache.owners("k").expect("a good key");
+        owners.into_iter().map(|owner| owner.zone).collect()
+    };
+    assert_eq!(order(), ["a", "b", "c"], "by name while nothing is known");
+    eventually("the nearer zone first", async || {
+        cache.set("k", "v").latch(LatchPolicy::All).await.expect("all zones are well");
+        (order() == ["a", "c", "b"]).then_some(())
+    })
+    .await;
+}
