@@ -2,6 +2,7 @@
 
 mod binary;
 mod classic;
+mod corpus;
 mod meta;
 mod properties;
 mod replies;
