@@ -14,7 +14,10 @@ fn inputs(target: &str) -> Vec<Vec<u8>> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
     let entries = std::fs::read_dir(&directory).expect("the corpus is beside the fuzz targets");
     let read = |entry: std::io::Result<std::fs::DirEntry>| std::fs::read(entry?.path());
-    let inputs: Vec<_> = entries.map(|entry| read(entry).unwrap()).filter(|input| input.len() > 1).collect();
+    let inputs: Vec<_> = entries
+        .map(|entry| read(entry).expect("a kept input is a file"))
+        .filter(|input| input.len() > 1)
+        .collect();
     assert!(inputs.len() > 20, "{} inputs in {}", inputs.len(), directory.display());
     inputs
 }
