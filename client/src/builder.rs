@@ -62,6 +62,8 @@ impl ClientBuilder {
                 miss_fallback_share: MISS_FALLBACK_SHARE,
                 hedge_share: HEDGE_SHARE,
                 repair_bytes_max: REPAIR_BYTES_MAX,
+                #[cfg(feature = "discovery")]
+                topology_file: None,
                 connection: ConnectionOptions::default(),
             },
             connect_timeout: CONNECT_TIMEOUT,
@@ -75,6 +77,15 @@ impl ClientBuilder {
     #[cfg(feature = "discovery")]
     pub fn discovery<D: Into<String>>(mut self, addresses: impl IntoIterator<Item = D>) -> Self {
         self.discoveries.extend(addresses.into_iter().map(Into::into));
+        self
+    }
+
+    /// Keeps the last topology in this file, and starts with it when no discovery answers within
+    /// [`connect_timeout`](Self::connect_timeout). Default none. One file for each process and cluster; its directory must
+    /// be there.
+    #[cfg(feature = "discovery")]
+    pub fn topology_file(mut self, path: impl Into<std::path::PathBuf>) -> Self {
+        self.settings.topology_file = Some(evanesce_membership::SavedTopology::new(path));
         self
     }
 

@@ -43,6 +43,9 @@ pub(crate) struct Settings {
     pub(crate) miss_fallback_share: f64,
     pub(crate) hedge_share: f64,
     pub(crate) repair_bytes_max: usize,
+    /// Where the last topology is kept.
+    #[cfg(feature = "discovery")]
+    pub(crate) topology_file: Option<evanesce_membership::SavedTopology>,
     pub(crate) connection: ConnectionOptions,
 }
 

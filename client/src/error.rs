@@ -256,7 +256,7 @@ pub enum ConnectError {
         rule: &'static str,
     },
     /// No discovery gave a topology in time.
-    #[error("no topology of {cluster} within {timeout:?}: {}", Tried(.tried))]
+    #[error("no topology of {cluster} within {timeout:?}: {}{}", Tried(.tried), Saved(.saved))]
     NoTopology {
         /// The cluster asked for.
         cluster: String,
@@ -264,6 +264,8 @@ pub enum ConnectError {
         timeout: Duration,
         /// Each discovery and why it failed.
         tried: Vec<TriedDiscovery>,
+        /// Why the topology on disk could not be used, if one was to be kept there.
+        saved: Option<String>,
     },
     /// The static list is wrong.
     #[error(transparent)]
@@ -295,6 +297,17 @@ impl fmt::Display for Attempts<'_> {
             return f.write_str("no node was asked");
         }
         join(f, self.0)
+    }
+}
+
+struct Saved<'a>(&'a Option<String>);
+
+impl fmt::Display for Saved<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(error) => write!(f, "; and the one on disk cannot be used: {error}"),
+            None => Ok(()),
+        }
     }
 }
 

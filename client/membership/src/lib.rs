@@ -35,9 +35,11 @@ mod follower;
 mod keeper;
 mod options;
 mod registration;
+mod saved;
 mod topology_watch;
 
 pub use endpoint::EndpointError;
 pub use options::MembershipOptions;
 pub use registration::{DiscoveryStatus, NodeFacts, Registration};
+pub use saved::{SavedTopology, SavedTopologyError};
 pub use topology_watch::{TopologyWatch, WatchStatus};

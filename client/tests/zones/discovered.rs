@@ -65,3 +65,28 @@ async fn client_finds_the_nodes_follows_newcomers_and_goes_on_without_discovery(
     assert_eq!(written.acked, 2);
     assert_eq!(cache.get("k").await, Ok(Some("new".into())));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn client_starts_with_the_topology_on_disk_while_no_discovery_answers() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let discovery = discovery();
+    let address = discovery.grpc_addr().to_string();
+    let _a = node("a", &discovery).await;
+    let builder = || {
+        let builder = Client::builder("HOME").discovery([address.clone()]).zone("a");
+        builder
+            .read_timeout(PATIENCE)
+            .write_timeout(PATIENCE)
+            .topology_file(directory.path().join("topology"))
+    };
+    let cache = builder().connect_timeout(PATIENCE).connect().await.expect("it finds the node");
+    cache.set("k", "v").latch(LatchPolicy::All).await.expect("the node is well");
+    drop(cache);
+    discovery.drain(Duration::ZERO).await;
+    let cache = builder().connect_timeout(Duration::from_millis(50)).connect().await.expect("it is on disk");
+    assert_eq!(cache.get("k").await, Ok(Some("v".into())));
+    std::fs::write(directory.path().join("topology"), "something else").expect("it is written");
+    let error =
+        builder().connect_timeout(Duration::from_millis(50)).connect().await.err().expect("it is none");
+    assert!(error.to_string().contains("no topology this version can read"), "{error}");
+}
