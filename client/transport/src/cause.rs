@@ -27,6 +27,9 @@ pub enum Cause {
     /// The TLS handshake failed for another reason than a certificate.
     #[error("TLS failed; check that the node speaks it at this address")]
     Tls,
+    /// The node speaks TLS at this address, and we do not.
+    #[error("the node speaks TLS only; turn it on here, with the authority of its certificate")]
+    TlsMissing,
     /// We do not trust the node's certificate: its authority, its names or its dates.
     #[error("the node's certificate is not accepted; check the roots, the server name and the dates")]
     CertificateNotAccepted,
@@ -79,7 +82,8 @@ impl Cause {
             Self::TimedOut(_) => io::ErrorKind::TimedOut,
             Self::Closed(_) => io::ErrorKind::ConnectionReset,
             Self::Refused => io::ErrorKind::ConnectionRefused,
-            Self::Tls | Self::CertificateNotAccepted | Self::Violation(_) => io::ErrorKind::InvalidData,
+            Self::Tls | Self::TlsMissing => io::ErrorKind::InvalidData,
+            Self::CertificateNotAccepted | Self::Violation(_) => io::ErrorKind::InvalidData,
             Self::CertificateRefused | Self::PasswordRefused | Self::PasswordMissing => {
                 io::ErrorKind::PermissionDenied
             }
@@ -90,7 +94,8 @@ impl Cause {
     #[must_use]
     pub fn is_misconfiguration(self) -> bool {
         match self {
-            Self::Tls | Self::CertificateNotAccepted | Self::CertificateRefused => true,
+            Self::Tls | Self::TlsMissing => true,
+            Self::CertificateNotAccepted | Self::CertificateRefused => true,
             Self::PasswordRefused | Self::PasswordMissing | Self::Violation(_) => true,
             Self::Io(_) | Self::TimedOut(_) | Self::Closed(_) | Self::Refused => false,
         }
@@ -103,6 +108,7 @@ impl Cause {
             Self::TimedOut(_) => "timed_out",
             Self::Closed(_) => "closed",
             Self::Tls => "tls",
+            Self::TlsMissing => "tls_missing",
             Self::CertificateNotAccepted => "certificate_not_accepted",
             Self::CertificateRefused => "certificate_refused",
             Self::PasswordRefused => "password_refused",

@@ -13,6 +13,9 @@ use crate::stream::Talk;
 /// What a server says to whom it does not know yet.
 const UNAUTHENTICATED: &[u8] = b"unauthenticated";
 
+/// What a node of ours says to whoever speaks plain text where it speaks TLS.
+const TLS_ONLY: &[u8] = b"this port speaks TLS only";
+
 /// The answers before the first request are lines of some words.
 const READ_BYTES: usize = 256;
 
@@ -75,6 +78,7 @@ async fn ask(
 fn admitted(reply: &Reply) -> Result<(), Failure> {
     match reply {
         Reply::Status(Status::Stored) => Ok(()),
+        Reply::Error(ErrorReply::Client(text)) if text == TLS_ONLY => Err(said(Cause::TlsMissing, text)),
         Reply::Error(ErrorReply::Client(text)) => Err(said(Cause::PasswordRefused, text)),
         Reply::Error(ErrorReply::Server(text)) => Err(said(Cause::Refused, text)),
         Reply::Error(ErrorReply::Unknown) => Err(said(Cause::Refused, b"ERROR")),
@@ -92,6 +96,7 @@ fn greeting(reply: &Reply) -> Result<Greeting, Failure> {
         Reply::Error(ErrorReply::Client(text)) if text == UNAUTHENTICATED => {
             Err(said(Cause::PasswordMissing, text))
         }
+        Reply::Error(ErrorReply::Client(text)) if text == TLS_ONLY => Err(said(Cause::TlsMissing, text)),
         Reply::Error(ErrorReply::Server(text)) => Err(said(Cause::Refused, text)),
         Reply::Error(_) => Ok(Greeting { versions: false, clock_ms: None }),
         other => Err(unreadable(&format!("{other:?}"))),

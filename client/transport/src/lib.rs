@@ -34,13 +34,14 @@
 //! | TCP | always | [`Cause::Io`] |
 //! | TLS 1.2 or 1.3 | `ConnectionOptions::tls`, of the feature `tls` | [`Cause::CertificateNotAccepted`]: theirs; [`Cause::CertificateRefused`]: ours, seen at the next step; [`Cause::Tls`] |
 //! | `set` with user and password, as memcached's `-Y` | [`ConnectionOptions::credentials`] | [`Cause::PasswordRefused`] |
-//! | `mn V`: who is there | always | [`Cause::PasswordMissing`], [`Cause::Refused`], [`Cause::Violation`] |
+//! | `mn V`: who is there | always | [`Cause::PasswordMissing`], [`Cause::TlsMissing`], [`Cause::Refused`], [`Cause::Violation`] |
 //!
 //! | answer to `mn V` | what it is | [`Greeting::versions`] |
 //! |---|---|---|
 //! | `MN V K<milliseconds>` | a node of ours, with its clock | true |
 //! | `MN` | memcached | false |
 //! | `ERROR`, `CLIENT_ERROR ...` | a server that does not know the question | false |
+//! | `CLIENT_ERROR this port speaks TLS only` | a node of ours, spoken to in plain text | the connection fails |
 //! | `CLIENT_ERROR unauthenticated` | one that wants a password | the connection fails |
 //! | `SERVER_ERROR ...`, `ERROR Too many open connections` | one that will not serve | the connection fails |
 //! | anything else | no memcached | the connection fails |

@@ -67,6 +67,7 @@ async fn wrong_answers_to_the_greeting_are_told_apart() {
         ("HTTP/1.1 400 Bad Request\r\n", Cause::Violation(Violation::Unreadable), "HTTP/1.1"),
         ("HD\r\n", Cause::Violation(Violation::Unreadable), "Done"),
         ("MN\r\nMN\r\n", Cause::Violation(Violation::Unasked), ""),
+        ("CLIENT_ERROR this port speaks TLS only\r\n", Cause::TlsMissing, "TLS only"),
         ("CLIENT_ERROR unauthenticated\r\n", Cause::PasswordMissing, "unauthenticated"),
         ("ERROR Too many open connections\r\n", Cause::Refused, "Too many open connections"),
     ] {
@@ -162,6 +163,7 @@ async fn refused_password_is_told_and_tried_again() {
 #[tokio::test]
 async fn other_answers_to_a_password_are_no_wrong_password() {
     for (answer, expected) in [
+        ("CLIENT_ERROR this port speaks TLS only\r\n", Cause::TlsMissing),
         ("SERVER_ERROR out of memory storing object\r\n", Cause::Refused),
         ("ERROR\r\n", Cause::Refused),
         ("NOT_STORED\r\n", Cause::Violation(Violation::Unreadable)),
