@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::builder::ClientBuilder;
 use crate::core::{Core, HOME_WRITES_MAX, TIMEOUT_MAX};
+use crate::diagnostics::Diagnostics;
 use crate::key::KeyError;
 use crate::namespace::Namespace;
 use crate::op::{
@@ -111,6 +112,12 @@ impl Client {
             Some(cluster) => drain_all(core, &cluster, deadline).await,
             None => core.repairs.lock().len(),
         }
+    }
+
+    /// All that the client knows of itself and its nodes, for a support ticket.
+    #[must_use]
+    pub fn diagnostics(&self) -> Diagnostics {
+        Diagnostics::of(&self.root.core)
     }
 
     /// Writes that some replica has missed and does not have yet; they are sent when it is back.

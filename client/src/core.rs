@@ -168,6 +168,10 @@ impl Core {
         pending > 0
     }
 
+    pub(crate) fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn count_reads(&self, reads: u64) {
         self.reads.fetch_add(reads, Ordering::Relaxed);
     }

@@ -69,6 +69,7 @@
 //! | waiting for the first topology | 5 s | [`ClientBuilder::connect_timeout`] |
 //! | connecting, stall of a connection | 1 s each | [`ClientBuilder::connection`] |
 //! | requests queued, in flight, for each node | 4096 each | [`ClientBuilder::connection`] |
+//! | TLS, user and password | none | `ClientBuilder::tls`, [`ClientBuilder::credentials`] |
 //!
 //! # Versions and repair
 //!
@@ -78,6 +79,15 @@
 //! can. A replica that misses a read is given the item of the zone that had it. When this machine's clock differs by more than
 //! half a second from most nodes', theirs is used. Servers that keep no versions, such as memcached, get plain
 //! writes, and nothing is repaired.
+//!
+//! # TLS and passwords
+//!
+//! With the feature `tls` the builder takes `TlsOptions`: the authorities that sign the certificates of nodes, and a
+//! certificate of its own for nodes that ask for one. [`ClientBuilder::credentials`] tells a user and a password. They
+//! hold for all nodes, and there is no way back to plain text: what a discovery says of a node changes nothing. Where a
+//! node and the client do not agree, a read or write that fails says why ([`Attempt::cause`], [`Attempt::detail`]): a
+//! certificate that is not accepted, a wrong password, a node that speaks TLS only; it is logged once, too. The feature is
+//! off by default, since rustls and its ciphers are as much code as the rest. Discovery is spoken to in plain gRPC.
 //!
 //! # Loading
 //!
@@ -118,6 +128,7 @@ mod client;
 mod cluster;
 mod codec;
 mod core;
+mod diagnostics;
 mod error;
 #[cfg(feature = "evcache")]
 pub mod evcache;
@@ -149,11 +160,16 @@ mod view;
 pub use builder::ClientBuilder;
 pub use client::{Client, Owner};
 pub use codec::{ABSENT_FLAGS, CODEC_FLAGS_MASK, Codec, CodecError, POSTCARD_FLAGS, Postcard};
+pub use diagnostics::{Diagnostics, NodeDiagnostics};
 pub use error::{
     Attempt, ConnectError, Fault, LoadError, NodeError, ReadError, TransportError, TriedDiscovery, WriteError,
 };
 pub use evanesce_topology::{RingProfile, Topology};
-pub use evanesce_transport::{ConnectionOptions, ConnectionState};
+pub use evanesce_transport::{
+    Cause, ConnectionOptions, ConnectionState, Credentials, Failure, InvalidCredentials, Stage, Violation,
+};
+#[cfg(feature = "tls")]
+pub use evanesce_transport::{InvalidTls, RootCertStore, TlsOptions};
 pub use item::{GetMany, Item};
 pub use key::KeyError;
 pub use namespace::Namespace;

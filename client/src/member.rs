@@ -47,7 +47,8 @@ impl Member {
 
     /// An attempt at this node that failed.
     pub(crate) fn attempt(&self, cause: NodeError) -> Attempt {
-        Attempt { zone: self.zone.clone(), node: self.name.clone(), cause }
+        let detail = self.link.detail(&cause);
+        Attempt { zone: self.zone.clone(), node: self.name.clone(), cause, detail }
     }
 }
 
@@ -63,6 +64,15 @@ impl Link {
             opaque: AtomicU64::new(0),
             no_versions: AtomicBool::new(false),
         }
+    }
+
+    /// What more is known of an error.
+    fn detail(&self, error: &NodeError) -> Arc<str> {
+        let NodeError::Transport(TransportError::Unreachable { cause, .. }) = error else {
+            return Arc::default();
+        };
+        let failure = self.connection.failure().filter(|failure| failure.cause == *cause);
+        failure.map(|failure| failure.detail).unwrap_or_default()
     }
 
     /// A number that no other request in flight on this connection has.
@@ -106,10 +116,16 @@ impl Link {
         admitted.then_some(Permit { link: self, limit, started: now, open: true, single: false })
     }
 
+    /// Single reads under way, and how many may be.
+    pub(crate) fn reads(&self) -> (u32, u32) {
+        let limit = self.limit.lock();
+        (limit.in_flight(), limit.limit())
+    }
+
     /// Whether as many single reads as the node bears are under way.
     pub(crate) fn is_full(&self) -> bool {
-        let limit = self.limit.lock();
-        limit.in_flight() >= limit.limit()
+        let (in_flight, limit) = self.reads();
+        in_flight >= limit
     }
 
     /// Whether nobody should wait for this node in particular: it is away, or does not answer.

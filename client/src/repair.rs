@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use serde::Serialize;
+
 use crate::key::Key;
 use crate::request::Change;
 use crate::version::Version;
@@ -29,7 +31,7 @@ pub(crate) struct Repair {
 }
 
 /// What was given up for lack of room: the node, and the lowest version it may lack.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct RepairsDropped {
     /// The node's server group.

@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use serde::Serialize;
+
 /// Milliseconds from the Unix epoch to the first instant of 2025, where versions begin to count.
 const EPOCH_UNIX_MS: u64 = 1_735_689_600_000;
 
@@ -32,7 +34,7 @@ const SKEW_MIN_MS: u64 = 500;
 /// | milliseconds since 2025 |  counter   |   writer   |
 /// +-------------------------+------------+------------+
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct Version(pub(crate) u64);
 
 impl Version {
@@ -115,6 +117,11 @@ impl VersionClock {
         let farthest = self.ticks(now) + (AHEAD_MAX_MS << COUNTER_BITS);
         self.last.fetch_min(farthest, Ordering::Relaxed);
         Some(wanted)
+    }
+
+    /// What is added to this machine's clock.
+    pub(crate) fn correction_ms(&self) -> i64 {
+        self.correction_ms.load(Ordering::Relaxed)
     }
 
     /// Time in units of the counter, about a microsecond each: of two writers that take turns within a millisecond the

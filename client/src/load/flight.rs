@@ -72,6 +72,11 @@ impl Flights {
         Ok(outcome)
     }
 
+    /// How many are under way.
+    pub(crate) fn active(&self) -> usize {
+        self.active.load(Ordering::Relaxed)
+    }
+
     /// The key was written or deleted: whoever comes from now on does not join a load that began before.
     pub(crate) fn forget(&self, key: &Key) {
         if self.active.load(Ordering::Acquire) > 0 {

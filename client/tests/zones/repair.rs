@@ -115,3 +115,19 @@ async fn queue_without_room_says_whom_it_gave_up_on() {
     assert_eq!(dropped.iter().map(|dropped| Some(dropped.lowest)).min(), Some(first.version));
     assert_eq!(cache.repairs_pending(), 3);
 }
+
+#[tokio::test]
+async fn diagnostics_say_who_is_away_and_what_is_owed() {
+    let mut cluster = Cluster::start(&["a", "b"]).await;
+    let cache = cluster.client("a").await;
+    cluster.kill("b").await;
+    cache.set("k", "v").await.expect("the local zone is well");
+    eventually("the death", async || (cache.diagnostics().repairs_pending == 1).then_some(())).await;
+    let diagnostics = cache.diagnostics();
+    assert_eq!(diagnostics.zones, ["a", "b"]);
+    assert_eq!(diagnostics.nodes.len(), 4);
+    let owed = diagnostics.nodes.iter().filter(|node| node.misses_writes);
+    assert_eq!(owed.map(|node| node.zone.as_str()).collect::<Vec<_>>(), ["b"]);
+    let text = diagnostics.to_string();
+    assert!(text.contains("misses writes") && text.contains("Down"), "{text}");
+}
