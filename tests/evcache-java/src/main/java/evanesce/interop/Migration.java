@@ -39,6 +39,7 @@ final class Migration {
     /** How many keys each step writes. */
     private final int keys;
     private final List<String> steps = new ArrayList<>();
+    private volatile boolean leaving;
 
     Migration(Suite suite, Setup setup, String nodes, int keys) {
         this.suite = suite;
@@ -118,6 +119,7 @@ final class Migration {
 
     /** This release lets go of a group only when its nodes are gone, whatever the list says. */
     private void leave() throws Exception {
+        leaving = true;
         Setup.change(Setup.APP + "-NODES", without);
         suite.ask("kill " + OURS);
         for (int wait = 0; setup.clients(Setup.APP).size() > 2; wait++) {
@@ -125,6 +127,7 @@ final class Migration {
             TimeUnit.MILLISECONDS.sleep(100);
             refresh();
         }
+        leaving = false;
     }
 
     private void write(String prefix, int counted) throws Exception {
@@ -203,13 +206,13 @@ final class Migration {
     /** Reads and writes all the while. */
     private final class Application extends Thread {
         private static final int KEYS = 50;
-        /** The group leaves once, and one write at a time is under way. */
-        private static final int REFUSED_MAX = 1;
+        /** The group leaves once, and one write at a time is under way: one may be counted wrongly, one refused. */
+        private static final int CLUMSY_MAX = 2;
         private final AtomicBoolean over = new AtomicBoolean();
         private final AtomicInteger done = new AtomicInteger();
         private final List<String> wrong = new ArrayList<>();
-        /** Writes that the client itself refused. */
-        private int refused;
+        /** Writes that the client itself refused or counted wrongly. */
+        private int clumsy;
 
         @Override
         public void run() {
@@ -217,8 +220,12 @@ final class Migration {
                 final String key = "a-" + round % KEYS;
                 final String value = "round " + round;
                 try {
+                    final boolean leaving = Migration.this.leaving;
                     final EVCacheLatch latch = set(key, value);
-                    expect(latch.await(5, TimeUnit.SECONDS), key + " is set in time");
+                    final boolean inTime = latch.await(5, TimeUnit.SECONDS);
+                    final boolean awaitsTheGone = leaving && !inTime && awaitsTheGone(latch);
+                    if (awaitsTheGone) clumsy++;
+                    expect(inTime || awaitsTheGone, key + " is set in time: " + latch);
                     expect(latch.getFailureCount() == 0, key + " is set without a failure");
                     expect(value.equals(cache.get(key)), key + " is read");
                     expect(value.equals(cache.<String>getBulk(key, "a-absent").get(key)), key + " is read in bulk");
@@ -235,12 +242,20 @@ final class Migration {
          */
         private EVCacheLatch set(String key, String value) throws Exception {
             EVCacheLatch latch = cache.set(key, value, TTL, Policy.ALL);
-            if (latch.isFastFailure()) refused++;
+            if (latch.isFastFailure()) clumsy++;
             for (int attempt = 0; latch.isFastFailure() && attempt < 100; attempt++) {
                 TimeUnit.MILLISECONDS.sleep(10);
                 latch = cache.set(key, value, TTL, Policy.ALL);
             }
             return latch;
+        }
+
+        /**
+         * The stock groups have answered. While this release lets go of a group, it still writes to it and already
+         * counts it among those that are read.
+         */
+        private static boolean awaitsTheGone(EVCacheLatch latch) {
+            return latch.getExpectedSuccessCount() == 3 && latch.getSuccessCount() == 2;
         }
 
         private void expect(boolean holds, String what) {
@@ -250,9 +265,9 @@ final class Migration {
         void finish() throws Exception {
             over.set(true);
             join();
-            System.out.println("  the application did " + done + " rounds; its client refused " + refused + " writes");
+            System.out.println("  the application did " + done + " rounds; its client mishandled " + clumsy + " writes");
             same("what went wrong in " + done + " rounds", List.of(), wrong.subList(0, Math.min(5, wrong.size())));
-            holds("refused " + refused, refused <= REFUSED_MAX);
+            holds("mishandled " + clumsy, clumsy <= CLUMSY_MAX);
             holds("it did something", done.get() > KEYS);
         }
     }
