@@ -14,7 +14,7 @@
 //! ```
 //!
 //! The suites, each with a script `run` that builds what it needs (`--short` for CI): `tests/conformance`,
-//! `tests/hostile`, `tests/cluster`. `tests/tests/tidy` holds the style of the tree and `tests/tests/golden` the node to what the
+//! `tests/hostile`, `tests/cluster`, `tests/chaos`. `tests/tests/tidy` holds the style of the tree and `tests/tests/golden` the node to what the
 //! newest memcached was recorded to answer; both run under `cargo test`.
 //!
 //! ```
@@ -39,7 +39,7 @@ mod up;
 mod wait;
 
 pub use bytes::{bytes_of, shown};
-pub use process::{Process, kill_reported, rss_bytes};
+pub use process::{Process, kill_reported, rss_bytes, signal_reported};
 pub use programs::Programs;
 pub use raw::{Raw, Received};
 pub use servers::{free_port, start_memcached, start_node, wait_for_memcached};

@@ -117,6 +117,14 @@ impl Drop for Process {
 /// # Errors
 /// When there is no such process or it runs something else.
 pub fn kill_reported(pid: u32, program: &str) -> anyhow::Result<()> {
+    signal_reported(pid, program, Signal::KILL)
+}
+
+/// Sends a signal to a process that one of our own children reported as its child, if it still runs `program`.
+///
+/// # Errors
+/// When there is no such process or it runs something else.
+pub fn signal_reported(pid: u32, program: &str, signal: Signal) -> anyhow::Result<()> {
     let arguments =
         std::fs::read(format!("/proc/{pid}/cmdline")).with_context(|| format!("no process {pid}"))?;
     let first = arguments.split(|&byte| byte == 0).next().unwrap_or_default();
@@ -124,7 +132,7 @@ pub fn kill_reported(pid: u32, program: &str) -> anyhow::Result<()> {
         bail!("process {pid} does not run {program}");
     }
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("not a pid")?;
-    kill_process(pid, Signal::KILL).context("cannot signal it")
+    kill_process(pid, signal).context("cannot signal it")
 }
 
 /// Memory of a process that is in RAM, in bytes (`VmRSS`).

@@ -1,0 +1,302 @@
+//! Clients that do not reach some zone, in one direction or in both, two of them with a wrong clock.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, bail};
+use evanesce_tests::{Deadline, Process, eventually, pause};
+
+use crate::Bench;
+use crate::clock::{ms, now_ns};
+use crate::copies::{Copies, Copy, compare};
+use crate::netns::{Host, Network};
+use crate::verdict::Verdict;
+use crate::worker::{Line, keys_of, parse};
+
+/// A zone each, and a client process each.
+const ZONES: [&str; 3] = ["a", "b", "c"];
+/// A client in each zone, and by how many seconds its clock is wrong.
+const WORKERS: [(&str, i64); 3] = [("w0", 0), ("w1", -3), ("w2", 10)];
+/// Nodes of a zone: one server each, at one host.
+const NODES: u16 = 2;
+/// The first node's port, in a namespace of its own.
+const PORT: u16 = 11_211;
+/// Where Debian has the library that falsifies a process's wall clock.
+const FAKETIME: [&str; 2] = [
+    "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1",
+    "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1",
+];
+/// The clock is read a moment after it was told.
+const CLOCK_TOLERANCE_SECS: i64 = 1;
+/// A process is ready by then.
+const START_LIMIT: Duration = Duration::from_secs(20);
+/// After its time is over a worker sends its repairs.
+const END_LIMIT: Duration = Duration::from_secs(60);
+
+/// What is kept from whom: what `from` sends does not reach `to`. Numbers of workers and zones.
+#[derive(Debug, Clone, Copy)]
+enum Cut {
+    /// Requests are lost.
+    Requests { worker: usize, zone: usize },
+    /// Replies are lost.
+    Replies { worker: usize, zone: usize },
+    /// All is lost.
+    Both { worker: usize, zone: usize },
+}
+
+/// One after the other, each with the last one healed. A worker's own zone has its number.
+const CUTS: [&[Cut]; 4] = [
+    &[Cut::Requests { worker: 0, zone: 1 }, Cut::Replies { worker: 1, zone: 2 }],
+    &[Cut::Both { worker: 2, zone: 0 }, Cut::Both { worker: 0, zone: 2 }],
+    &[Cut::Requests { worker: 0, zone: 0 }, Cut::Replies { worker: 1, zone: 1 }],
+    &[Cut::Both { worker: 1, zone: 1 }, Cut::Both { worker: 2, zone: 1 }],
+];
+
+/// Servers and clients in their places. Dropped in order: processes before their network.
+struct World {
+    workers: Vec<Process>,
+    _nodes: Vec<Process>,
+    network: Network,
+    list: String,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// When namespaces cannot be made, or a process does not start or end.
+pub(crate) fn run(bench: &Bench, verdict: &mut Verdict) -> anyhow::Result<()> {
+    let secs = |short, long| Duration::from_secs(if bench.short { short } else { long });
+    let (cut, pause_between) = (secs(3, 20), secs(2, 5));
+    let length = (cut + pause_between) * u32::try_from(CUTS.len()).unwrap_or(0) + pause_between;
+    let mut world = World::start(bench, length)?;
+    for cuts in CUTS {
+        pause(pause_between);
+        world.cut(cuts)?;
+        pause(cut);
+        world.heal()?;
+    }
+    let mut lines = Vec::new();
+    for worker in &mut world.workers {
+        let ended = worker.wait(END_LIMIT)?;
+        let printed = worker.printed();
+        verdict.must(ended.success(), format!("a client ended with {ended}: {}", last(&printed)));
+        told(verdict, &printed);
+        lines.extend(printed.lines().filter_map(parse));
+    }
+    let begun = now_ns();
+    let all = world.dump(bench)?;
+    judge(verdict, &lines, &all);
+    verdict.figure(format!("read in {:.0} ms", ms(now_ns() - begun)));
+    Ok(())
+}
+
+fn last(printed: &str) -> &str {
+    printed.lines().last().unwrap_or_default()
+}
+
+/// Each client's own count, and what failed.
+fn told(verdict: &mut Verdict, printed: &str) {
+    let Some(end) = printed.lines().find_map(|line| line.strip_prefix("end ")) else { return };
+    verdict.figure(end.to_owned());
+    let failed: Vec<String> =
+        printed.lines().filter_map(|line| line.strip_prefix("told ")).map(str::to_owned).collect();
+    let (reads, writes): (Vec<String>, Vec<String>) =
+        failed.into_iter().partition(|failure| failure.starts_with("read"));
+    verdict.none("writes failed", &writes);
+    verdict.none("reads failed", &reads);
+}
+
+/// Nothing differs, nothing deleted is there, and no write was lost that nobody was told of.
+fn judge(verdict: &mut Verdict, lines: &[Line], all: &[Copies]) {
+    let compared = compare(all);
+    let mut by_key: BTreeMap<&str, Vec<&Line>> = BTreeMap::new();
+    for line in lines {
+        by_key.entry(&line.key).or_default().push(line);
+    }
+    let superseded = lines.iter().filter(|line| line.fate == "superseded").count();
+    let (mut undone, mut lost) = (Vec::new(), Vec::new());
+    for copies in all {
+        let Some(writes) = by_key.get(copies.key.as_str()) else { continue };
+        let found = copies.zones.iter().find_map(|(_, copy)| copy.as_ref());
+        let found = found.map(|copy| String::from_utf8_lossy(&copy.value).into_owned());
+        let Some(after) = lost_after(writes, found.as_deref()) else { continue };
+        let what = format!("{} is {found:?}, not {after:?}", copies.key);
+        if after.value.is_none() { undone.push(what) } else { lost.push(what) }
+    }
+    verdict.figure(format!(
+        "{} writes, {superseded} superseded; {} keys differ, {} absent from a zone, {} deletes undone, {} writes lost silently",
+        lines.len(),
+        compared.differing.len(),
+        compared.absent_somewhere,
+        undone.len(),
+        lost.len()
+    ));
+    verdict.none("keys differ between zones", &compared.differing);
+    verdict.none("deletes were undone", &undone);
+    verdict.none("writes were lost silently", &lost);
+}
+
+/// A write that was acknowledged, superseded by nothing, and begun after the one that is there had ended.
+fn lost_after<'a>(writes: &[&'a Line], found: Option<&str>) -> Option<&'a Line> {
+    let found = writes.iter().filter(|write| write.value.as_deref() == found);
+    // Of an absent key any delete may be the reason.
+    let ended = found.map(|write| if write.fate == "failed" { u64::MAX } else { write.ended }).max()?;
+    writes.iter().find(|write| write.fate == "acked" && write.begun > ended).copied()
+}
+
+impl World {
+    fn start(bench: &Bench, length: Duration) -> anyhow::Result<Self> {
+        let network = Network::new(ZONES.len() + WORKERS.len())?;
+        let (mut nodes, mut list) = (Vec::new(), Vec::new());
+        for (number, zone) in ZONES.iter().enumerate() {
+            let mut names = Vec::new();
+            for node in 0..NODES {
+                let host = network.host(number);
+                let at = host.at(PORT + node);
+                let listen = at.to_string();
+                let arguments =
+                    ["node", "--standalone", "--insecure", "--listen", &listen, "--memory", "64MiB"]
+                        .map(str::to_owned);
+                let name = format!("node-{zone}{node}");
+                let program = &bench.programs.evanesce;
+                nodes.push(network.start(host, &name, program, &arguments, &[], &bench.directory)?);
+                names.push(format!("n{node}/{at}"));
+            }
+            list.push(format!("{zone}={}", names.join(",")));
+        }
+        let list = list.join(";");
+        let mut world = Self { workers: Vec::new(), _nodes: nodes, network, list };
+        for (number, worker) in WORKERS.iter().enumerate() {
+            let worker = world.work(bench, number, *worker, length)?;
+            world.workers.push(worker);
+        }
+        Ok(world)
+    }
+
+    fn work(
+        &self,
+        bench: &Bench,
+        number: usize,
+        (name, skew): (&str, i64),
+        length: Duration,
+    ) -> anyhow::Result<Process> {
+        let arguments = [
+            "worker",
+            "--nodes",
+            &self.list,
+            "--zone",
+            ZONES[number],
+            "--name",
+            name,
+            "--secs",
+            &length.as_secs().to_string(),
+            "--seed",
+            &(bench.seed + number as u64).to_string(),
+        ]
+        .map(str::to_owned);
+        let environment = if skew == 0 { Vec::new() } else { falsified(skew)? };
+        let host = self.network.host(ZONES.len() + number);
+        let program = std::env::current_exe()?;
+        let process = self.network.start(host, name, &program, &arguments, &environment, &bench.directory)?;
+        let ready = || process.printed().starts_with("ready").then_some(());
+        eventually("a client to connect", Deadline::within(START_LIMIT), ready)
+            .with_context(|| process.printed())?;
+        check_clock(&process.printed(), skew)?;
+        Ok(process)
+    }
+
+    fn cut(&self, cuts: &[Cut]) -> anyhow::Result<()> {
+        let (zone, worker) = (|at| self.network.host(at), |at| self.network.host(ZONES.len() + at));
+        for cut in cuts {
+            match *cut {
+                Cut::Requests { worker: from, zone: to } => self.network.cut(worker(from), zone(to))?,
+                Cut::Replies { worker: to, zone: from } => self.network.cut(zone(from), worker(to))?,
+                Cut::Both { worker: one, zone: other } => {
+                    self.network.cut(worker(one), zone(other))?;
+                    self.network.cut(zone(other), worker(one))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn heal(&self) -> anyhow::Result<()> {
+        let hosts: Vec<Host> = (0..ZONES.len() + WORKERS.len()).map(|at| self.network.host(at)).collect();
+        self.network.heal(&hosts)
+    }
+
+    /// What each zone holds, as seen from the switch.
+    fn dump(&self, bench: &Bench) -> anyhow::Result<Vec<Copies>> {
+        let names = WORKERS.map(|(name, _)| name).join(",");
+        let arguments = ["dump", "--nodes", &self.list, "--names", &names].map(str::to_owned);
+        let program = std::env::current_exe()?;
+        let host = self.network.switch();
+        let mut dump = self.network.start(host, "dump", &program, &arguments, &[], &bench.directory)?;
+        let ended = dump.wait(END_LIMIT)?;
+        if !ended.success() {
+            bail!("cannot read the zones: {}", dump.printed());
+        }
+        let mut all: BTreeMap<String, Vec<(String, Option<Copy>)>> = BTreeMap::new();
+        for line in dump.printed().lines() {
+            let mut words = line.strip_prefix("copy ").with_context(|| line.to_owned())?.splitn(4, ' ');
+            let mut next = || words.next().map(str::to_owned).unwrap_or_default();
+            let (key, zone, version, value) = (next(), next(), next(), next());
+            let copy = (version != "-").then(|| Copy { version, value: value.into_bytes() });
+            all.entry(key).or_default().push((zone, copy));
+        }
+        let expected: usize = WORKERS.iter().map(|(name, _)| keys_of(name).len()).sum();
+        if all.is_empty() || all.len() > expected {
+            bail!("the zones were not read");
+        }
+        Ok(all.into_iter().map(|(key, zones)| Copies { key, zones }).collect())
+    }
+}
+
+/// What makes a process believe in a clock that is so many seconds off; its steady clock stays right.
+fn falsified(skew: i64) -> anyhow::Result<Vec<(&'static str, String)>> {
+    let library = FAKETIME.iter().find(|path| Path::new(path).exists());
+    let library = library.context("libfaketime is missing: see tests/chaos/run")?;
+    Ok(vec![
+        ("LD_PRELOAD", (*library).to_owned()),
+        ("FAKETIME", format!("{skew:+}s")),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+        ("DONT_FAKE_MONOTONIC", "1".to_owned()),
+    ])
+}
+
+/// Whether the process believes in the clock it was given.
+fn check_clock(printed: &str, skew: i64) -> anyhow::Result<()> {
+    let told = printed.lines().find_map(|line| line.strip_prefix("ready ")).context("no clock")?;
+    let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())?;
+    let off = told.parse::<i64>()? - now;
+    if (off - skew).abs() > CLOCK_TOLERANCE_SECS {
+        bail!("the clock of a client is {off} s off, and was to be {skew}");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lost_after;
+    use crate::worker::Line;
+
+    #[test]
+    fn write_is_lost_when_an_earlier_one_is_there() {
+        let line = |value: Option<&str>, begun, fate: &str| Line {
+            key: "k".to_owned(),
+            value: value.map(str::to_owned),
+            begun,
+            ended: begun + 5,
+            fate: fate.to_owned(),
+        };
+        let (first, second) = (line(Some("1"), 0, "acked"), line(Some("2"), 10, "acked"));
+        let overtaken = line(Some("3"), 20, "superseded");
+        let writes = [&first, &second, &overtaken];
+        assert_eq!(lost_after(&writes, Some("1")), Some(&second));
+        assert_eq!(lost_after(&writes, Some("2")), None);
+        let delete = line(None, 30, "acked");
+        assert_eq!(lost_after(&[&first, &delete], Some("1")), Some(&delete));
+        assert_eq!(lost_after(&[&first, &delete], None), None);
+    }
+}

@@ -1,0 +1,74 @@
+//! Whether the machine was starved: then it says little how long requests took.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use evanesce_tests::pause;
+
+use crate::clock::{ms, now_ns, ns};
+
+/// Between two looks at the clock.
+const STEP: Duration = Duration::from_millis(1);
+/// A thread that wakes so much late did not get a core: others of this machine were waiting, too.
+pub(crate) const LATE_MIN: Duration = Duration::from_millis(5);
+
+/// One thread cannot be late whenever some process of a dozen is: what happened so close to its lateness is not judged.
+const AROUND: Duration = Duration::from_millis(50);
+
+/// A thread that does nothing but wake up, and notes when it was late.
+#[derive(Debug)]
+pub(crate) struct Witness {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Vec<(u64, u64)>>,
+}
+
+/// When the machine was starved, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Starved {
+    spans: Vec<(u64, u64)>,
+}
+
+impl Witness {
+    pub(crate) fn start() -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || watch(&seen));
+        Self { stop, thread }
+    }
+
+    pub(crate) fn finish(self) -> Starved {
+        self.stop.store(true, Ordering::Relaxed);
+        Starved { spans: self.thread.join().unwrap_or_default() }
+    }
+}
+
+fn watch(stop: &AtomicBool) -> Vec<(u64, u64)> {
+    let mut spans = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let before = now_ns();
+        pause(STEP);
+        let due = before + ns(STEP);
+        let now = now_ns();
+        if now.saturating_sub(due) >= ns(LATE_MIN) {
+            spans.push((due, now));
+        }
+    }
+    spans
+}
+
+impl Starved {
+    /// Whether it was at any time between, or just before or after.
+    pub(crate) fn within(&self, from: u64, to: u64) -> bool {
+        let (from, to) = (from.saturating_sub(ns(AROUND)), to + ns(AROUND));
+        let next = self.spans.partition_point(|(_, end)| *end < from);
+        self.spans.get(next).is_some_and(|(start, _)| *start <= to)
+    }
+
+    /// For the line of figures.
+    pub(crate) fn told(&self) -> String {
+        let longest = self.spans.iter().map(|(start, end)| end - start).max().unwrap_or(0);
+        format!("machine starved {} times, up to {:.0} ms", self.spans.len(), ms(longest))
+    }
+}
