@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evanesce_transport::ConnectionOptions;
+#[cfg(feature = "tls")]
+use evanesce_transport::TlsOptions;
+use evanesce_transport::{ConnectionOptions, Credentials};
 
 use crate::client::Client;
 use crate::core::{Core, Settings};
@@ -44,6 +46,9 @@ pub struct ClientBuilder {
     settings: Settings,
     connect_timeout: Duration,
     nodes: Option<StaticNodes>,
+    credentials: Option<Credentials>,
+    #[cfg(feature = "tls")]
+    tls: Option<TlsOptions>,
     #[cfg(feature = "discovery")]
     discoveries: Vec<String>,
 }
@@ -68,6 +73,9 @@ impl ClientBuilder {
             },
             connect_timeout: CONNECT_TIMEOUT,
             nodes: None,
+            credentials: None,
+            #[cfg(feature = "tls")]
+            tls: None,
             #[cfg(feature = "discovery")]
             discoveries: Vec::new(),
         }
@@ -157,6 +165,23 @@ impl ClientBuilder {
         self
     }
 
+    /// Speaks TLS with all nodes, and with none in plain text, whatever they say of themselves. Default none.
+    ///
+    /// Goes over what [`connection`](Self::connection) says, in whatever order they are called.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, options: TlsOptions) -> Self {
+        self.tls = Some(options);
+        self
+    }
+
+    /// Tells all nodes who we are. Default none. Without TLS whoever sees the packets sees the password.
+    ///
+    /// Goes over what [`connection`](Self::connection) says, in whatever order they are called.
+    pub fn credentials(mut self, credentials: Credentials) -> Self {
+        self.credentials = Some(credentials);
+        self
+    }
+
     /// Limits and times of the connections to nodes.
     pub fn connection(mut self, options: ConnectionOptions) -> Self {
         self.settings.connection = options;
@@ -175,12 +200,24 @@ impl ClientBuilder {
     /// Outside a tokio runtime with I/O and time enabled.
     pub async fn connect(self) -> Result<Client, ConnectError> {
         self.check()?;
-        let core = Arc::new(Core::new(self.settings.clone()));
+        let core = Arc::new(Core::new(self.settled()));
         match &self.nodes {
             Some(nodes) => core.adopt(nodes.topology(&core.settings.cluster)?).await?,
             None => self.follow(&core).await?,
         }
         Ok(Client::new(core))
+    }
+
+    fn settled(&self) -> Settings {
+        let mut settings = self.settings.clone();
+        if let Some(credentials) = &self.credentials {
+            settings.connection.credentials = Some(credentials.clone());
+        }
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            settings.connection.tls = Some(tls.clone());
+        }
+        settings
     }
 
     fn check(&self) -> Result<(), ConnectError> {

@@ -124,6 +124,9 @@ pub struct Attempt {
     pub node: String,
     /// What went wrong.
     pub cause: NodeError,
+    /// Where there is no connection, why in detail: the words of the system, of TLS or of the node. Else, or where there are
+    /// no more words, empty.
+    pub detail: Arc<str>,
 }
 
 /// Why one node did not do what it was asked.
@@ -329,7 +332,8 @@ fn join(f: &mut fmt::Formatter<'_>, parts: &[impl fmt::Display]) -> fmt::Result 
 
 impl fmt::Display for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "node {} in zone {}: {}", self.node, self.zone, self.cause)
+        write!(f, "node {} in zone {}: {}", self.node, self.zone, self.cause)?;
+        if self.detail.is_empty() { Ok(()) } else { write!(f, " ({})", self.detail) }
     }
 }
 
