@@ -57,6 +57,8 @@ pub(crate) struct Core {
     cluster: ArcSwapOption<Cluster>,
     /// Stamps writes.
     pub(crate) clock: VersionClock,
+    /// When nodes were last asked for their time because of what one of them answered. Lock order: alone.
+    pub(crate) doubted: Mutex<Option<Instant>>,
     /// What replicas have missed. Lock order: alone.
     pub(crate) repairs: Mutex<RepairQueue>,
     /// Whether a task sees to the repairs.
@@ -85,6 +87,7 @@ impl Core {
             home_writes: Arc::new(Semaphore::new(HOME_WRITES_MAX)),
             cluster: ArcSwapOption::empty(),
             clock: VersionClock::new(rand::random()),
+            doubted: Mutex::default(),
             repairs: Mutex::new(RepairQueue::new(settings.repair_bytes_max)),
             repairing: AtomicBool::new(false),
             flights: Flights::default(),

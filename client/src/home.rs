@@ -178,7 +178,11 @@ async fn decide(
     for group in cluster.placement().home_order(hash) {
         let Some(member) = cluster.owner(group, hash) else { continue };
         match member.change(write, deadline).await {
-            Ok(verdict) => return Ok((group, verdict)),
+            Ok(verdict) => {
+                // What this client writes after that is newer, whatever the home zone's clock says.
+                verdict.version.iter().for_each(|version| core.clock.observe(*version, Core::now()));
+                return Ok((group, verdict));
+            }
             Err(cause) if cause.maybe_applied() => {
                 core.metrics.write_failures.increment(1);
                 return Err(WriteError::MaybeApplied { attempt: member.attempt(cause) });

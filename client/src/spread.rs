@@ -18,7 +18,7 @@ use crate::outcome::Written;
 use crate::policy::{Decision, Latch, LatchPolicy, Side};
 use crate::repair::Repair;
 use crate::request::{Change, Done, Stamp, with_change};
-use crate::skew::align_clock;
+use crate::skew::{align_clock, doubt_clock};
 use crate::version::Version;
 
 /// One write in sixteen measures how far the zones are: zones that are never read are measured, too.
@@ -61,19 +61,16 @@ pub(crate) async fn spread(
     cluster: &Arc<Cluster>,
     plan: SpreadPlan,
 ) -> Result<Spread, WriteError> {
-    let race = Arc::new(Race::new(core, cluster, &plan));
-    race.start();
+    let race = Race::start(core, cluster, &plan);
     let decision = race.decision(plan.deadline).await;
-    if plan.version.is_none() && race.is_refused_for_its_clock(decision) {
-        // This machine's clock jumped. Nobody has the write, and it is stamped anew, once.
-        if align_clock(core, cluster, plan.deadline).await {
-            let race = Arc::new(Race::new(core, cluster, &plan));
-            race.start();
-            let decision = race.decision(plan.deadline).await;
-            return race.conclude(decision);
-        }
+    if plan.version.is_some() || !race.is_to_be_stamped_anew(cluster, decision, plan.deadline).await {
+        return race.conclude(decision);
     }
-    race.conclude(decision)
+    let again = Race::start(core, cluster, &plan);
+    let decision = again.decision(plan.deadline).await;
+    let found = race.state.lock().found;
+    let outcome = again.conclude(decision);
+    outcome.map(|spread| Spread { found: spread.found || found, ..spread })
 }
 
 /// Whether the replica may have missed the write through no fault of the write's.
@@ -87,6 +84,8 @@ struct Race {
     key: Key,
     change: Change,
     version: Version,
+    /// How often the clock had been put right when it stamped the version.
+    corrections: u64,
     legs: Vec<Leg>,
     started: Instant,
     state: Mutex<State>,
@@ -154,6 +153,7 @@ impl Race {
             core: Arc::clone(core),
             key: plan.key.clone(),
             change: plan.change.clone(),
+            corrections: core.clock.corrections(),
             version: plan.version.unwrap_or_else(|| core.clock.stamp(Core::now())),
             legs,
             started: Instant::now(),
@@ -161,7 +161,13 @@ impl Race {
         }
     }
 
-    fn start(self: &Arc<Self>) {
+    fn start(core: &Arc<Core>, cluster: &Cluster, plan: &SpreadPlan) -> Arc<Self> {
+        let race = Arc::new(Self::new(core, cluster, plan));
+        race.send();
+        race
+    }
+
+    fn send(self: &Arc<Self>) {
         for (token, leg) in self.legs.iter().enumerate() {
             let link = &leg.member.link;
             let completion = Arc::clone(self) as Arc<dyn Completion>;
@@ -188,13 +194,37 @@ impl Race {
 
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Decision> {
         let mut state = self.state.lock();
-        match state.latch.decide() {
+        match state.decide() {
             Decision::Waiting => {
                 state.waker = Some(cx.waker().clone());
                 Poll::Pending
             }
             decision => Poll::Ready(decision),
         }
+    }
+
+    /// Whether the write has lost to a wrong clock: it is sent once more, as one made now. Nobody was told yet what came
+    /// of it, so that its place among other writes is open.
+    async fn is_to_be_stamped_anew(
+        &self,
+        cluster: &Arc<Cluster>,
+        decision: Decision,
+        deadline: Instant,
+    ) -> bool {
+        let clock = &self.core.clock;
+        let superseded_by = self.state.lock().superseded_by;
+        let doubtful = match superseded_by {
+            Some(by) if clock.is_far_behind(by, Core::now()) => true,
+            // Another write was there before this one came, though stamped later: by a clock ahead of ours.
+            Some(by) if clock.is_behind(by, Core::now()) => return true,
+            Some(_) => false,
+            None if self.is_refused_for_its_clock(decision) => true,
+            None => return false,
+        };
+        if doubtful {
+            align_clock(&self.core, cluster, deadline).await;
+        }
+        clock.corrections() != self.corrections
     }
 
     /// Whether the write failed because its version was too far ahead of the nodes' clocks, and nobody has it.
@@ -233,6 +263,9 @@ impl Race {
         state.versioned |= leg.member.link.connection.speaks_versions();
         if let Done::Superseded { by } = done {
             self.core.clock.observe(by, Core::now());
+            if self.core.clock.is_far_behind(by, Core::now()) {
+                doubt_clock(&self.core);
+            }
             if state.superseded_by.is_none() {
                 self.core.metrics.superseded.increment(1);
             }
@@ -250,6 +283,7 @@ impl Race {
         let repairable = is_repairable(&cause);
         let mut state = self.state.lock();
         if cause == NodeError::ClockRefused {
+            doubt_clock(&self.core);
             state.clock_refused.push(token);
         } else {
             state.not_applied += usize::from(!cause.maybe_applied());
@@ -274,7 +308,7 @@ impl Race {
         } else {
             Vec::new()
         };
-        let decided = state.latch.decide() != Decision::Waiting;
+        let decided = state.decide() != Decision::Waiting;
         let waker = if decided { state.waker.take() } else { None };
         drop(state);
         for token in late {
@@ -291,6 +325,19 @@ impl Race {
         if member.link.keeps_versions() && self.change.is_repairable() {
             let (key, change) = (self.key.clone(), self.change.clone());
             self.core.missed(member.id(), Repair { key, change, version: self.version });
+        }
+    }
+}
+
+impl State {
+    /// Whether to go on waiting. A write that has failed so far since its version was refused waits for all answers: if
+    /// nobody has it, it is stamped anew.
+    fn decide(&self) -> Decision {
+        match self.latch.decide() {
+            Decision::Impossible if self.open > 0 && !self.clock_refused.is_empty() && !self.versioned => {
+                Decision::Waiting
+            }
+            decision => decision,
         }
     }
 }

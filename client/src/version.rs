@@ -22,6 +22,9 @@ const MILLIS_MAX: u64 = (1 << 41) - 1;
 /// less, so that clocks that differ a little refuse nothing.
 const AHEAD_MAX_MS: u64 = 4_000;
 
+/// A stamp further ahead than this was taken by no node.
+const REFUSED_AHEAD_MS: u64 = 5_000;
+
 /// Well-kept clocks agree better than this, and a difference below it loses nobody a write: each reply that tells of
 /// something newer puts the clock right.
 const SKEW_MIN_MS: u64 = 500;
@@ -67,6 +70,8 @@ pub(crate) struct VersionClock {
     last: AtomicU64,
     /// What the nodes' clocks are ahead of ours.
     correction_ms: AtomicI64,
+    /// How often it was put right.
+    corrections: AtomicU64,
 }
 
 impl VersionClock {
@@ -74,7 +79,8 @@ impl VersionClock {
     /// the same millisecond can have one version.
     pub(crate) fn new(writer: u16) -> Self {
         let writer = u64::from(writer) & ((1 << WRITER_BITS) - 1);
-        Self { writer, last: AtomicU64::new(0), correction_ms: AtomicI64::new(0) }
+        let (last, corrections) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { writer, last, correction_ms: AtomicI64::new(0), corrections }
     }
 
     /// A version larger than all that this clock has stamped or seen.
@@ -86,8 +92,12 @@ impl VersionClock {
         Version(next(last) << WRITER_BITS | self.writer)
     }
 
-    /// The smallest version larger than `version` and than all that this clock has stamped or seen, whatever the time.
-    pub(crate) fn stamp_after(&self, version: Version) -> Version {
+    /// The smallest version larger than `version` and than all that this clock has stamped or seen. A `version` that
+    /// other nodes would refuse comes from a node whose clock is wrong, and is not followed: it is stamped as any other.
+    pub(crate) fn stamp_after(&self, version: Version, now: SystemTime) -> Version {
+        if version.0 >> WRITER_BITS > self.farthest(now) {
+            return self.stamp(now);
+        }
         let next = |last: u64| last.max(version.0 >> WRITER_BITS) + 1;
         let last = self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(next(last)));
         Version((next(last.unwrap_or_else(|last| last)) << WRITER_BITS) | self.writer)
@@ -95,12 +105,26 @@ impl VersionClock {
 
     /// A version of another writer was seen: later stamps are larger, as far as nodes take them.
     pub(crate) fn observe(&self, version: Version, now: SystemTime) {
-        let farthest = self.ticks(now) + (AHEAD_MAX_MS << COUNTER_BITS);
-        self.last.fetch_max((version.0 >> WRITER_BITS).min(farthest), Ordering::Relaxed);
+        self.last.fetch_max((version.0 >> WRITER_BITS).min(self.farthest(now)), Ordering::Relaxed);
+    }
+
+    /// Whether the version lies ahead of this clock: whoever stamped it has one that is ahead of ours.
+    pub(crate) fn is_behind(&self, version: Version, now: SystemTime) -> bool {
+        version.0 >> WRITER_BITS > self.ticks(now)
+    }
+
+    /// Whether it lies so far ahead that one of the two clocks must be wrong.
+    pub(crate) fn is_far_behind(&self, version: Version, now: SystemTime) -> bool {
+        version.0 >> WRITER_BITS > self.farthest(now)
+    }
+
+    /// How often the clock was put right: what was stamped before that is as wrong as it was.
+    pub(crate) fn corrections(&self) -> u64 {
+        self.corrections.load(Ordering::Acquire)
     }
 
     /// Takes over the time of most nodes when this machine's clock is wrong. `ahead_ms` is what each node's clock is
-    /// ahead of ours. Returns the correction when it changes.
+    /// ahead of ours. Returns the correction when it changes, or when stamps from while it was wrong are taken back.
     pub(crate) fn correct(&self, ahead_ms: &mut [i64], now: SystemTime) -> Option<i64> {
         if ahead_ms.is_empty() {
             return None;
@@ -109,14 +133,21 @@ impl VersionClock {
         let median = ahead_ms[ahead_ms.len() / 2];
         let wanted = if median.unsigned_abs() > SKEW_MIN_MS { median } else { 0 };
         let before = self.correction_ms.load(Ordering::Relaxed);
-        if wanted.abs_diff(before) <= SKEW_MIN_MS {
+        let correction_ms = if wanted.abs_diff(before) > SKEW_MIN_MS { wanted } else { before };
+        self.correction_ms.store(correction_ms, Ordering::Relaxed);
+        let refused = self.ticks(now) + (REFUSED_AHEAD_MS << COUNTER_BITS);
+        if correction_ms == before && self.last.load(Ordering::Relaxed) <= refused {
             return None;
         }
-        self.correction_ms.store(wanted, Ordering::Relaxed);
         // Stamps that nodes would refuse for being ahead were accepted by none of them.
-        let farthest = self.ticks(now) + (AHEAD_MAX_MS << COUNTER_BITS);
-        self.last.fetch_min(farthest, Ordering::Relaxed);
-        Some(wanted)
+        self.last.fetch_min(self.farthest(now), Ordering::Relaxed);
+        self.corrections.fetch_add(1, Ordering::Release);
+        Some(correction_ms)
+    }
+
+    /// The latest that nodes take for sure.
+    fn farthest(&self, now: SystemTime) -> u64 {
+        self.ticks(now) + (AHEAD_MAX_MS << COUNTER_BITS)
     }
 
     /// What is added to this machine's clock.
@@ -184,9 +215,9 @@ mod tests {
     fn stamp_after_another_is_next_to_it_whatever_the_time() {
         let clock = VersionClock::new(1);
         let grant = VersionClock::new(2).stamp(at(0));
-        assert_eq!(clock.stamp_after(grant).0 >> WRITER_BITS, (grant.0 >> WRITER_BITS) + 1);
+        assert_eq!(clock.stamp_after(grant, at(0)).0 >> WRITER_BITS, (grant.0 >> WRITER_BITS) + 1);
         let own = clock.stamp(at(10));
-        let after = clock.stamp_after(grant);
+        let after = clock.stamp_after(grant, at(10));
         assert!(after > own && after.stamped_at() == own.stamped_at());
     }
 
@@ -195,6 +226,27 @@ mod tests {
         let (clock, mad) = (VersionClock::new(1), VersionClock::new(2));
         clock.observe(mad.stamp(at(3_600_000)), at(0));
         assert!(clock.stamp(at(0)).stamped_at() <= at(5_000));
+    }
+
+    /// What was seen in review: a lease granted by a node whose clock was an hour ahead took this client's clock along,
+    /// and every other node refused its writes for that hour.
+    #[test]
+    fn stamp_after_one_from_far_ahead_does_not_follow_it() {
+        let (clock, mad) = (VersionClock::new(1), VersionClock::new(2));
+        let fill = clock.stamp_after(mad.stamp(at(3_600_000)), at(0));
+        assert_eq!(fill.stamped_at(), at(0));
+        assert!(clock.stamp(at(1)).stamped_at() <= at(1));
+    }
+
+    /// What was seen in review: after a clock had jumped ahead and back again its stamps stayed ahead, though the
+    /// correction was right all the time.
+    #[test]
+    fn stamps_from_before_a_clock_was_set_back_are_taken_back() {
+        let clock = VersionClock::new(1);
+        clock.stamp(at(3_600_000));
+        assert_eq!(clock.correct(&mut [3], at(0)), Some(0));
+        assert!(clock.stamp(at(0)).stamped_at() <= at(4_001));
+        assert_eq!((clock.correct(&mut [3], at(0)), clock.corrections()), (None, 1));
     }
 
     #[test]

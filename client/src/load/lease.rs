@@ -100,7 +100,7 @@ async fn ask_once(
         }
         let lease = granted.map(|version| Lease {
             home: Arc::clone(home),
-            version: version.map(|version| core.clock.stamp_after(version)),
+            version: version.map(|version| core.clock.stamp_after(version, Core::now())),
             key: lease_key.clone(),
             granted: Instant::now(),
             lasts: Duration::from_secs(secs),

@@ -108,7 +108,12 @@ impl<'a> GetAtHome<'a> {
             let Some(member) = cluster.owner(group, hash) else { continue };
             let due = deadline.min(Instant::now() + core.settings.read_attempt_timeout);
             match self.ask_member(member, key, due).await {
-                Ok(found) => return Ok(found),
+                Ok(found) => {
+                    // Whoever is to fill an item that this read made has to write something newer.
+                    let version = found.as_ref().and_then(|found| found.item.version);
+                    version.iter().for_each(|version| core.clock.observe(*version, Core::now()));
+                    return Ok(found);
+                }
                 Err(cause) => attempts.push(member.attempt(cause)),
             }
             if Instant::now() >= deadline {

@@ -14,7 +14,7 @@ pub(crate) enum Lie {
     Replies,
     /// Whatever changes an item changes another one.
     Elsewhere,
-    /// Every change is refused, though it was made.
+    /// Every change is refused; though the loud ones were made.
     Refused,
     /// Nothing expires.
     Forever,
@@ -35,6 +35,7 @@ const MAGIC_REQUEST: u8 = 0x80;
 const GETS: [u8; 4] = [0x00, 0x09, 0x0c, 0x0d];
 /// Set, add, replace, and their quiet forms.
 const STORES: [u8; 6] = [0x01, 0x02, 0x03, 0x11, 0x12, 0x13];
+const QUIET_STORES: [u8; 3] = [0x11, 0x12, 0x13];
 const DELETE: u8 = 0x04;
 /// Increment and decrement.
 const COUNTS: [u8; 2] = [0x05, 0x06];
@@ -68,6 +69,7 @@ pub(crate) fn relay(server: SocketAddr, lie: Lie) -> anyhow::Result<SocketAddr> 
 /// Both ways, until either side closes.
 fn join(client: &TcpStream, server: SocketAddr, lie: Lie) -> Option<()> {
     let server = TcpStream::connect(server).ok()?;
+    client.set_nodelay(true).and_then(|()| server.set_nodelay(true)).ok()?;
     let mut first = [0];
     client.peek(&mut first).ok()?;
     let binary = first == [MAGIC_REQUEST];
@@ -86,7 +88,7 @@ fn pass(mut from: &TcpStream, mut to: &TcpStream, binary: bool, alter: impl Fn(&
     if binary {
         while let Some(mut message) = Message::read(from) {
             alter(&mut message);
-            if to.write_all(&message.header).and_then(|()| to.write_all(&message.body)).is_err() {
+            if to.write_all(&[&message.header, &message.body[..]].concat()).is_err() {
                 break;
             }
         }
@@ -148,6 +150,8 @@ impl Message {
             Lie::Elsewhere if self.changes() => self.body[end - 1] ^= 1,
             Lie::Forever => self.expire(0),
             Lie::Brief => self.expire(1),
+            // A quiet one is answered only when it failed: no item has this token.
+            Lie::Refused if QUIET_STORES.contains(&self.opcode()) => self.header[16..24].fill(0x7f),
             _ => {}
         }
     }
