@@ -80,6 +80,7 @@ impl Cache for Plain {
             invalidate: false,
             vivify: None,
             version: None,
+            decides: None,
             repair: false,
             quiet: false,
             value,

@@ -217,9 +217,11 @@ pub enum VersionTold {
     Version(u64),
     /// The server's clock in milliseconds since 1970 (`K`): the version is too far ahead of it.
     Clock(u64),
+    /// For how many milliseconds more the server does not decide for others (`H`).
+    Settling(u64),
 }
 
-/// The answer to `ms` or `md` with `V`: as [`meta_status`], and where `V` stood the version, or the clock.
+/// The answer to `ms`, `md` or a refused `ma` with `V`: as [`meta_status`], and where `V` stood the version, or the clock.
 pub fn meta_versioned(
     out: &mut impl Append,
     status: MetaStatus,
@@ -236,6 +238,7 @@ pub fn meta_versioned(
         match (flag.letter, facts, told) {
             (b'V', _, VersionTold::Version(version)) => tagged(out, b'V', version),
             (b'V', _, VersionTold::Clock(ms)) => tagged(out, b'K', ms),
+            (b'V', _, VersionTold::Settling(ms)) => tagged(out, b'H', ms),
             (b'c', Some(facts), _) => tagged(out, b'c', facts.cas),
             (b's', Some(facts), _) => tagged(out, b's', facts.value_bytes as u64),
             (letter, ..) => reflect(out, letter, flag.token, key),

@@ -166,6 +166,7 @@ pub(crate) struct Meaning {
     pub(crate) delta: Option<u64>,
     pub(crate) version: Option<u64>,
     pub(crate) repair: bool,
+    pub(crate) decides: Option<u64>,
     opaque_too_long: bool,
     fault: Option<&'static str>,
 }
@@ -238,6 +239,7 @@ impl Meaning {
             // Ours: with a token the version of a write, without one a question.
             b'V' if token.is_empty() => {}
             b'V' => self.version = self.checked(token::u64(token), BAD_TOKEN),
+            b'H' => self.decides = self.checked(token::u64(token), BAD_TOKEN),
             b'r' => self.repair = true,
             // Further bytes are not looked at; none at all is no mode, which the command tells.
             b'M' => self.mode = Some(token.first().copied().unwrap_or(b' ')),

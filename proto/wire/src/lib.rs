@@ -68,5 +68,11 @@ pub use crate::request::{MetaFlag, MetaFlags, MetaKey, Request};
 /// The capability of a server that keeps versions, as `stats` and a node's registration name it.
 pub const CAPABILITY_VERSIONS: &str = "versions";
 
+/// The capability of a node whose registered address speaks TLS.
+pub const CAPABILITY_TLS: &str = "tls";
+
+/// The capability of a node that asks for a user and a password at its registered address.
+pub const CAPABILITY_AUTH: &str = "auth";
+
 /// The memcached release whose behaviour we match; what `version` answers.
 pub const MEMCACHED_VERSION: &str = "1.6.18";

@@ -87,6 +87,7 @@ impl<'a> MetaSet<'a> {
             invalidate: meaning.invalidate,
             vivify: meaning.vivify,
             version: meaning.version,
+            decides: meaning.decides,
             repair: meaning.repair,
             quiet: meaning.quiet,
             value,
@@ -152,6 +153,8 @@ impl<'a> MetaArithmetic<'a> {
             touch: meaning.touch,
             compare: meaning.compare,
             cas_override: meaning.cas_override,
+            decides: meaning.decides,
+            even_settling: meaning.repair,
             value: meaning.value,
             quiet: meaning.quiet,
         })

@@ -221,6 +221,11 @@ impl MetaReply {
         self.number(b'K')
     }
 
+    /// For how many milliseconds more the server does not decide for others (`H`).
+    pub fn settling_ms(&self) -> Option<u64> {
+        self.number(b'H')
+    }
+
     /// The opaque (`O`) of the request.
     pub fn opaque(&self) -> Option<&[u8]> {
         self.token(b'O')

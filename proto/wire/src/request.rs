@@ -244,7 +244,9 @@ pub struct MetaSet<'a> {
     pub vivify: Option<Exptime>,
     /// `V`: the writer's version; something newer that is known of the key refuses the write.
     pub version: Option<u64>,
-    /// `r`: the item comes from another node, which had it.
+    /// `H`: this node decides for all; what it stores gets this version, or a later one.
+    pub decides: Option<u64>,
+    /// `r`: the item comes from another node, which had it; with `H`, decide even while settling.
     pub repair: bool,
     /// `q`: no reply when stored.
     pub quiet: bool,
@@ -296,6 +298,10 @@ pub struct MetaArithmetic<'a> {
     pub compare: Option<u64>,
     /// `E`: the CAS token the item gets.
     pub cas_override: Option<u64>,
+    /// `H`: this node decides for all; what it stores gets this version, or a later one.
+    pub decides: Option<u64>,
+    /// `r` with `H`: decide even while settling.
+    pub even_settling: bool,
     /// `v`: answer with the number.
     pub value: bool,
     /// `q`: no reply on success. Every other answer is sent.

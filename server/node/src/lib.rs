@@ -55,6 +55,7 @@ mod pace;
 mod role;
 mod service;
 mod settings;
+mod settling;
 mod shared;
 mod watch;
 

@@ -27,6 +27,9 @@ use crate::shared::Shared;
 /// Items that one step of expiry looks at, to the end of their segment: some hundred microseconds of a shard's lock.
 const EXPIRE_ITEMS_MAX: usize = 1000;
 
+/// Well below what counts as not having run.
+const NOTE_EVERY: Duration = Duration::from_millis(100);
+
 /// Steps of one round of expiry: some seconds' worth, after which the pace is due for another look.
 const EXPIRE_STEPS_MAX: usize = 4096;
 
@@ -111,6 +114,7 @@ impl Node {
         let admin = Arc::new(admin.start(role.clone(), Services::default())?);
         metrics::describe();
         let mut chores = JoinSet::new();
+        chores.spawn(note_running(Arc::clone(&shared)));
         chores.spawn(expire(shared));
         chores.spawn(join(Arc::clone(&role), Arc::clone(&admin)));
         Ok(RunningNode { front, admin, role, drain_deadline: config.drain_deadline, chores })
@@ -118,8 +122,7 @@ impl Node {
 }
 
 impl RunningNode {
-    /// Where it speaks memcached: the first address of [`NodeConfig::listen`] that asks for neither TLS nor a password, else
-    /// the first; `0.0.0.0:0` where there are Unix sockets only.
+    /// Where it speaks memcached: the first address of [`NodeConfig::listen`]; `0.0.0.0:0` where there are Unix sockets only.
     #[must_use]
     pub fn memcached_addr(&self) -> SocketAddr {
         self.role.addresses.memcached
@@ -209,6 +212,14 @@ async fn join(role: Arc<NodeRole>, admin: Arc<RunningAdmin>) {
     }
     role.set_state(RoleState::Serving);
     admin.set_ready(true);
+}
+
+/// Notes that the process runs, so that it is known afterwards when it did not.
+async fn note_running(shared: Arc<Shared>) {
+    loop {
+        shared.settling.note(shared.clock.now());
+        sleep(NOTE_EVERY).await;
+    }
 }
 
 /// Drops expired items that nobody asks for, in rounds of bounded steps, at a pace that what they find decides.

@@ -32,6 +32,7 @@ impl NodeService {
     pub(crate) fn context<'s>(&'s self, out: &Output<'_>) -> Context<'s> {
         let shared = &*self.shared;
         let now = shared.clock.now();
+        shared.settling.note(now);
         Context {
             store: &shared.store,
             now,

@@ -15,6 +15,7 @@ use crate::commands::{CommandSums, Commands};
 use crate::execute::CLASS;
 use crate::namespaces::{Namespace, namespaces};
 use crate::settings::Facts;
+use crate::settling::Settling;
 use crate::watch::{WatchCounts, Watchers};
 
 /// The release of Evanesce, as x.y.z.
@@ -33,6 +34,7 @@ pub(crate) struct Shared {
     front: Option<StatsHandle>,
     pub(crate) facts: Facts,
     pub(crate) watchers: Arc<Watchers>,
+    pub(crate) settling: Settling,
     /// Asks the node to end.
     pub(crate) drain: DrainSignal,
     /// As configured.
@@ -71,6 +73,7 @@ impl Shared {
             front,
             facts,
             watchers,
+            settling: Settling::default(),
             drain: DrainSignal::new(),
             namespaces: Vec::new(),
             baseline: Mutex::default(),

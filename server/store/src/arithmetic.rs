@@ -38,7 +38,9 @@ impl Shard {
             expires_ms,
             marks,
             cas: op.cas_override,
-            version: None,
+            version: op
+                .at_least
+                .map(|least| self.stamp_at_least(hash, op.key, Some((location, header)), least)),
             old: Some((location, header)),
         };
         self.store_number(hash, new, number, false, now)
@@ -59,7 +61,7 @@ impl Shard {
             expires_ms: item::expires_ms(expiry),
             marks: Marks::default(),
             cas: op.cas_override,
-            version: None,
+            version: op.at_least.map(|least| self.stamp_at_least(hash, op.key, None, least)),
             old: None,
         };
         self.store_number(hash, new, number, true, now)

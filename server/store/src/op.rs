@@ -177,6 +177,9 @@ pub struct Write<'a> {
     /// The writer's version: the write is refused if something newer is known of the key. `None`: the store stamps it
     /// with a version later than all that is known of the key, and never refuses it for its age.
     pub version: Option<Version>,
+    /// Of a write without `version`: stamp it with this, or with what comes next to all that is known of the key where
+    /// that is later. The store's clock has no say: a write that comes late is no newer for it.
+    pub at_least: Option<Version>,
     /// The write brings an item that another node had: it is refused where nobody can say whether the key was deleted
     /// since.
     pub repair: bool,
@@ -194,6 +197,7 @@ impl<'a> Write<'a> {
             compare: None,
             cas_override: None,
             version: None,
+            at_least: None,
             repair: false,
         }
     }
@@ -313,6 +317,8 @@ pub struct Arithmetic<'a> {
     pub compare: Option<u64>,
     /// The CAS token the item gets.
     pub cas_override: Option<u64>,
+    /// As [`Write::at_least`].
+    pub at_least: Option<Version>,
 }
 
 /// What came of arithmetic.

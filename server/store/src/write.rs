@@ -40,7 +40,7 @@ impl Shard {
             expires_ms: item::expires_ms(write.expiry),
             marks: Marks::default(),
             cas: write.cas_override,
-            version: write.version,
+            version: self.version_of(hash, write, old),
             old,
         };
         match (rule(write, old.map(|(_, header)| header)), old) {
@@ -105,10 +105,16 @@ impl Shard {
             expires_ms: header.expires_ms,
             marks: Marks::default(),
             cas: write.cas_override,
-            version: write.version,
+            version: self.version_of(hash, write, Some((location, *header))),
             old: Some((location, *header)),
         };
         self.store(hash, new, now)
+    }
+
+    /// The version that a write brings along; `None` to stamp it.
+    fn version_of(&self, hash: Hash, write: &Write<'_>, old: Option<(Location, Header)>) -> Option<Version> {
+        let at_least = write.at_least.map(|least| self.stamp_at_least(hash, write.key, old, least));
+        write.version.or(at_least)
     }
 
     /// What versions have to say about a write that carries one: `None` if nothing is against it.

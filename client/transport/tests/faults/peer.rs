@@ -126,6 +126,7 @@ pub(crate) fn ms<'a>(key: &'a str, flags: &'a MetaFlagsBuf, value: &'a [u8]) -> 
         invalidate: false,
         vivify: None,
         version: None,
+        decides: None,
         repair: false,
         quiet: false,
         value,

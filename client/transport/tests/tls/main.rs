@@ -140,6 +140,7 @@ async fn set(connection: &Connection, value: &[u8]) -> MetaReply {
         invalidate: false,
         vivify: None,
         version: None,
+        decides: None,
         repair: false,
         quiet: false,
         value,

@@ -67,6 +67,7 @@ pub(super) fn execute(request: &BinaryRequest<'_>, context: &Context<'_>, out: &
                 touch: None,
                 compare: request.compare,
                 cas_override: None,
+                at_least: None,
             };
             calculate(head, direction, &operation, context, out);
         }

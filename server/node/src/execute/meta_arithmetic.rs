@@ -6,10 +6,17 @@ use evanesce_wire::error_lines::{NON_NUMERIC, OUT_OF_MEMORY};
 use evanesce_wire::reply::MetaStatus;
 use evanesce_wire::request::MetaArithmetic;
 
-use super::{Context, arithmetic, expiry, tell};
+use super::{Context, arithmetic, expiry, tell, version};
 
 pub(super) fn execute(request: &MetaArithmetic<'_>, context: &Context<'_>, out: &mut Vec<u8>) {
     context.commands.cmd_meta.add(1);
+    let at_least = match version::decides(request.decides, request.even_settling, context) {
+        Ok(at_least) => at_least,
+        Err(told) => {
+            let status = MetaStatus::NotStored;
+            return encode::meta_versioned(out, status, &request.key, &request.flags, None, told);
+        }
+    };
     let resolve = |exptime| expiry::resolve(exptime, context.now);
     let made_until = |exptime| expiry::made_until(exptime, request.touch, &request.flags);
     let operation = Operation {
@@ -20,6 +27,7 @@ pub(super) fn execute(request: &MetaArithmetic<'_>, context: &Context<'_>, out: 
         touch: request.touch.map(resolve),
         compare: request.compare,
         cas_override: request.cas_override,
+        at_least,
     };
     let outcome = context.store.arithmetic(&operation, context.now);
     arithmetic::count(&outcome, request.direction, context);

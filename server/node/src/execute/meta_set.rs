@@ -19,7 +19,11 @@ pub(super) fn execute(request: &MetaSet<'_>, context: &Context<'_>, out: &mut Ve
         Ok(version) => version,
         Err(clock) => return answer(MetaStatus::NotStored, &refused, clock),
     };
-    let write = write(request, version, context);
+    let at_least = match version::decides(request.decides, request.repair, context) {
+        Ok(at_least) => at_least,
+        Err(told) => return answer(MetaStatus::NotStored, &refused, told),
+    };
+    let write = Write { at_least, ..write(request, version, context) };
     let outcome = context.store.write(&write, context.now);
     set::count(&outcome, request.compare.is_some(), context);
     tell::stored(&write, &outcome, context);

@@ -20,3 +20,16 @@ pub(super) fn believed(version: Option<u64>, context: &Context<'_>) -> Result<Op
     }
     Ok(Some(version))
 }
+
+/// The version that a decision made here for all gets at least; the refusal while this node is not to decide.
+pub(super) fn decides(
+    at_least: Option<u64>,
+    even_settling: bool,
+    context: &Context<'_>,
+) -> Result<Option<Version>, VersionTold> {
+    let at_least = believed(at_least, context)?;
+    match context.shared.settling.left_ms(context.now) {
+        Some(left) if at_least.is_some() && !even_settling => Err(VersionTold::Settling(left)),
+        _ => Ok(at_least),
+    }
+}

@@ -48,6 +48,8 @@ fn arithmetic(store: &Store, direction: Direction, delta: u64) -> ArithmeticOutc
         touch: None,
         compare: None,
         cas_override: None,
+
+        at_least: None,
     };
     store.arithmetic(&op, NOW)
 }

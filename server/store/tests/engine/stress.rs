@@ -243,6 +243,8 @@ fn threads_lose_no_increment() {
         touch: None,
         compare: None,
         cas_override: None,
+
+        at_least: None,
     };
     thread::scope(|scope| {
         for _ in 0..2 {

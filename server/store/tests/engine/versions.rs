@@ -2,7 +2,7 @@
 
 use evanesce_store::{
     Delete, DeleteMode, DeleteOutcome, Expiry, Lookup, Read, Store, StoreConfig, Time, Version, Write,
-    WriteOutcome,
+    WriteMode, WriteOutcome,
 };
 
 use crate::kit::{MIB, NOW, config, get, get_at, store, stored};
@@ -204,4 +204,24 @@ fn clock_before_the_beginning_of_versions_still_gives_growing_ones() {
         assert!(version > last);
         last = version;
     }
+}
+
+#[test]
+fn write_that_says_what_its_version_is_at_least_is_no_newer_for_coming_late() {
+    let store = store(4 * MIB, 100_000, 2);
+    let late = Time(NOW.0 + 60_000);
+    let decide = |value: &[u8], mode| {
+        let write = Write { mode, at_least: Some(v(1)), ..Write::set(b"k", value) };
+        assert!(stored(store.write(&write, late)));
+        version_of(&store, b"k")
+    };
+    assert_eq!(decide(b"a", WriteMode::Add), v(1), "the clock has no say");
+    let joined = decide(b"b", WriteMode::Append { vivify: None });
+    assert!(joined > v(1) && joined < v(2), "later than what it changed, and no more");
+    assert!(stored(put(&store, b"c", v(5))), "what was decided elsewhere meanwhile is newer");
+    assert_eq!(delete(&store, v(6)), DeleteOutcome::Deleted);
+    assert!(decide(b"d", WriteMode::Set) > v(6), "later than a delete");
+    store.flush(late);
+    decide(b"e", WriteMode::Set);
+    assert_eq!(get_at(&store, "k", late), Some(b"e".to_vec()), "later than a flush");
 }

@@ -132,3 +132,31 @@ fn two_nodes_that_hear_the_same_in_any_order_agree() {
         }
     }
 }
+
+#[test]
+fn decision_gets_the_version_it_came_with_or_the_next_one() {
+    let bench = bench();
+    let (first, second) = (version(1), version(2));
+    assert_eq!(bench.text(&format!("ms a 1 ME V H{first} O1\n5\n")), format!("HD V{first} O1\n"));
+    let counted = bench.text(&format!("ma a v V H{first}\n"));
+    let next = Version(first + (1 << 12)).0;
+    assert_eq!(counted, format!("VA 1 V{next}\n6\n"), "later than what it changed, and no more");
+    assert_eq!(bench.text(&format!("ma a v V H{second}\n")), format!("VA 1 V{second}\n7\n"));
+    assert_eq!(
+        bench.text(&format!("ms a 1 MA V H{first}\n1\nmg a v\n")),
+        format!("HD V{}\nVA 2\n71\n", second + (1 << 12))
+    );
+    assert_eq!(bench.text(&format!("ma a V H{}\n", version(5_001))), format!("NS K{}\n", START.0));
+}
+
+#[test]
+fn node_that_settles_leaves_decisions_to_others_unless_nobody_else_is_there() {
+    let bench = bench();
+    bench.shared.settling.note(bench.now);
+    let first = version(1);
+    assert_eq!(bench.text(&format!("ms a 1 ME V H{first} O1\n5\n")), "NS H5000 O1\n");
+    assert_eq!(bench.text(&format!("ma a V H{first} O2\n")), "NS H5000 O2\n");
+    assert_eq!(bench.text(&format!("ms a 1 ME V H{first} r\n5\n")), format!("HD V{first}\n"));
+    assert_eq!(bench.text(&format!("ma a V H{} r\n", version(2))), format!("HD V{}\n", version(2)));
+    assert_eq!(bench.text("ms a 1 MA\n1\nma a v\nincr a 1\n"), "HD\nVA 2\n62\n63\n", "others notice nothing");
+}

@@ -250,6 +250,8 @@ impl Both {
             mode,
             compare,
             cas_override: op.cas,
+
+            at_least: None,
             version: op.version.map(|stamp| self.version(stamp)),
             repair: op.repair,
         })
@@ -283,6 +285,7 @@ impl Both {
             touch: touch.map(|ttl| self.at(ttl)),
             compare: compare.map(|token| self.token(key, token)),
             cas_override: None,
+            at_least: None,
         };
         let found = self.store.arithmetic(&arithmetic, self.now);
         self.agree(key, &found, |naive, now| naive.arithmetic(&arithmetic, now))
