@@ -214,6 +214,7 @@ fn store_request<'a>(
         invalidate: false,
         vivify: None,
         version: None,
+        decides: None,
         repair: false,
         quiet: false,
         value,
@@ -237,6 +238,8 @@ fn arithmetic_request<'a>(
         touch: None,
         compare: None,
         cas_override: None,
+        decides: None,
+        even_settling: false,
         value: true,
         quiet: false,
     })
