@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
-use super::lease::{Asked, Lease, ask};
+use super::lease::{Asked, ask};
 use super::{LoadPlan, Loaded, Loader, value_of};
 use crate::codec::ABSENT_FLAGS;
 use crate::core::Core;
@@ -20,6 +20,7 @@ use crate::key::Key;
 use crate::request::Change;
 use crate::spread::{SpreadPlan, spread};
 use crate::ttl::Ttl;
+use crate::version::Version;
 
 /// Loads that may be under way at once in one client: more would only queue at what they load from, each with a task of
 /// some kilobytes.
@@ -62,12 +63,12 @@ impl Flights {
         let flight = Arc::new(flight);
         by_key.insert(key.clone(), Arc::clone(&flight));
         drop(by_key);
-        let (core, key) = (Arc::clone(core), key.clone());
+        // Made here, since a runtime that ends may drop the task before its first step.
+        let landing = Landing { core: Arc::clone(core), key: key.clone(), flight };
         tokio::spawn(async move {
-            let landing = Landing { core: &core, key: &key, flight: &flight };
-            let loaded = fly(&core, &key, &plan, loader, lazily, &flight).await;
+            let Landing { core, key, flight } = &landing;
+            let loaded = fly(core, key, &plan, loader, lazily, flight).await;
             flight.send_replace(Some(loaded));
-            drop(landing);
         });
         Ok(outcome)
     }
@@ -93,16 +94,16 @@ impl Flights {
 }
 
 /// Takes a flight off the map when it ends, however it does.
-struct Landing<'a> {
-    core: &'a Core,
-    key: &'a Key,
-    flight: &'a Arc<Flight>,
+struct Landing {
+    core: Arc<Core>,
+    key: Key,
+    flight: Arc<Flight>,
 }
 
-impl Drop for Landing<'_> {
+impl Drop for Landing {
     fn drop(&mut self) {
         let flights = &self.core.flights;
-        flights.remove(self.key, |flight| Arc::ptr_eq(flight, self.flight));
+        flights.remove(&self.key, |flight| Arc::ptr_eq(flight, &self.flight));
         flights.active.fetch_sub(1, Ordering::AcqRel);
     }
 }
@@ -124,6 +125,9 @@ async fn fly(
         }
         Asked::Nobody => None,
     };
+    // Stamped before the load in any case, so that a delete meanwhile is newer.
+    let version = lease.as_ref().and_then(|lease| lease.version);
+    let version = version.unwrap_or_else(|| core.clock.stamp(Core::now()));
     let loaded = run(core, plan, loader).await;
     let kept = match &loaded {
         Ok(Some((value, flags))) => Some((value.clone(), *flags, plan.kept(rand::random()))),
@@ -132,17 +136,18 @@ async fn fly(
     };
     // Nobody who waits needs the fill.
     flight.send_replace(Some(loaded.clone()));
-    match (kept, lease) {
-        (Some(kept), lease) => fill(core, key, plan, kept, lease).await,
-        (None, Some(lease)) => lease.release(),
-        (None, None) => {}
+    if let Some(kept) = kept {
+        fill(core, key, plan, kept, version).await;
+    }
+    if let Some(lease) = lease {
+        lease.release();
     }
     loaded
 }
 
 /// Calls the loader, in a task of its own: it may panic, and it is ended when its time is up.
 async fn run(core: &Core, plan: &LoadPlan, loader: Loader) -> Loaded {
-    let mut task = tokio::spawn(loader());
+    let mut task = tokio::spawn(async move { loader().await });
     let loaded = match timeout(plan.load_timeout, &mut task).await {
         Ok(Ok(loaded)) => loaded,
         Ok(Err(_)) => Err(LoadError::LoaderPanicked),
@@ -159,26 +164,58 @@ async fn run(core: &Core, plan: &LoadPlan, loader: Loader) -> Loaded {
     loaded
 }
 
-/// Gives the value to every zone, with the version of the lease's grant: a write or a delete since then is newer. Then
-/// the lease goes.
+/// Gives the value to every zone, with the version of the lease's grant, or of when the load began without one: a write
+/// or a delete since then is newer.
 async fn fill(
     core: &Arc<Core>,
     key: &Key,
     plan: &LoadPlan,
     (value, flags, ttl): (Bytes, u32, Ttl),
-    lease: Option<Lease>,
+    version: Version,
 ) {
     let Some(cluster) = core.cluster() else { return };
     let exptime = ttl.exptime(Core::now());
     let change = Change::Store { mode: SetMode::Set, value, flags, exptime, compare: None };
     let deadline = Instant::now() + core.settings.write_timeout;
-    let version = lease.as_ref().and_then(|lease| lease.version);
-    let plan = SpreadPlan { version, ..SpreadPlan::of_all(key.clone(), change, plan.latch, deadline) };
+    let plan = SpreadPlan {
+        version: Some(version),
+        ..SpreadPlan::of_all(key.clone(), change, plan.latch, deadline)
+    };
     let filled = spread(core, &cluster, plan).await;
     if let Err(error) = filled {
         debug!(%error, "a loaded value was not stored as its latch wants");
     }
-    if let Some(lease) = lease {
-        lease.release();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::core::tests::core;
+    use crate::policy::LatchPolicy;
+
+    /// What was seen in review: the load of a runtime that ended at once stayed in the map, and all who asked for its
+    /// key from then on waited for ever.
+    #[test]
+    fn flight_that_never_began_is_forgotten() {
+        let core = Arc::new(core());
+        let key = Key::new(b"", b"k").expect("a good key");
+        let plan = LoadPlan {
+            ttl: Ttl::Never,
+            jitter: 0.0,
+            stale: Duration::ZERO,
+            absent_ttl: None,
+            load_timeout: Duration::from_secs(1),
+            latch: LatchPolicy::Local,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let loader: Loader = Box::new(|| Box::pin(async { Ok(None) }));
+        let outcome = runtime.block_on(async { core.flights.join(&core, &key, plan, loader, false) });
+        drop(runtime);
+        let outcome = outcome.expect("there is room");
+        assert!(outcome.has_changed().is_err(), "nobody is left to tell");
+        assert_eq!(core.flights.active(), 0);
+        assert!(core.flights.by_key.lock().is_empty());
     }
 }

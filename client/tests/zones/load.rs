@@ -194,3 +194,45 @@ async fn typed_value_is_loaded_and_read_back() {
         eventually("the fill", async || users.get("42").await.expect("it answers")).await;
     }
 }
+
+/// What was seen in review: a load without a lease was stamped when it ended, and undid deletes made meanwhile.
+#[tokio::test]
+async fn delete_wins_over_a_load_that_no_zone_granted() {
+    let mut cluster = Cluster::start(&["a", "b"]).await;
+    let cache = cluster.client("a").await;
+    for zone in ["a", "b"] {
+        cluster.kill(zone).await;
+    }
+    let gate = Arc::new(Notify::new());
+    let database = Database { gate: Some(Arc::clone(&gate)), ..Database::default() };
+    let loading = tokio::spawn({
+        let (cache, database) = (cache.clone(), database.clone());
+        async move { load(&cache, "k", &database).await }
+    });
+    eventually("the load", async || (database.loads() == 1).then_some(())).await;
+    for zone in ["a", "b"] {
+        cluster.start_again(zone).await;
+    }
+    let all = async |key| cache.set(key, "v").latch(LatchPolicy::All).await.ok();
+    eventually("the zones are back", async || all("any").await).await;
+    let other = cluster.client("b").await;
+    other.delete("k").latch(LatchPolicy::All).await.expect("all zones are well");
+    gate.notify_one();
+    assert_eq!(loading.await.expect("it does not panic"), Some("load 1".into()));
+    for key in ["any", "later", "last"] {
+        all(key).await.expect("all zones are well, and the fill was sent before");
+    }
+    assert_eq!(cache.get("k").await, Ok(None));
+}
+
+/// What was seen in review: a loader that panicked before it gave a future took the load with it, and its lease stayed.
+#[tokio::test]
+async fn loader_that_panics_at_once_is_told_like_any_other() {
+    let cluster = Cluster::start(&["a"]).await;
+    let cache = cluster.client("a").await;
+    let panics =
+        |_: Bytes| -> std::future::Ready<Result<Option<Bytes>, io::Error>> { panic!("as it should") };
+    let error = cache.raw().get_or_load("k", panics).await.expect_err("it panics");
+    assert!(matches!(error, LoadError::LoaderPanicked), "{error}");
+    assert_eq!(load(&cache, "k", &Database::default()).await, Some("load 1".into()));
+}
