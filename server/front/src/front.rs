@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::accept::{Acceptor, Opened, Terms};
 use crate::budget::Budget;
 use crate::config::FrontConfig;
-use crate::listen::{Listen, Place, address_to_tell};
+use crate::listen::{Listen, Place, listen_to_tell};
 use crate::secrets::{Look, Secrets, SecretsError};
 use crate::service::Service;
 use crate::stats::{Counters, FrontStats, StatsHandle};
@@ -145,10 +145,10 @@ impl Bound {
         &self.places.listening
     }
 
-    /// The [`address_to_tell`] others; `0.0.0.0:0` where there are Unix sockets only.
+    /// The address of what [`listen_to_tell`] finds; `0.0.0.0:0` where there are Unix sockets only.
     #[must_use]
     pub fn told_addr(&self) -> SocketAddr {
-        let told = address_to_tell(&self.places.listening, self.config.auth_file.is_some());
+        let told = listen_to_tell(&self.places.listening).and_then(Listen::address);
         told.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))
     }
 

@@ -94,10 +94,10 @@ pub use config::{
 };
 pub use connection::{Connection, ConnectionState, Ended, Endpoints};
 pub use front::{BindError, Bound, Drained, Front, Running};
-pub use listen::{Listen, ListenError, Place, UNIX_MODE_DEFAULT, address_to_tell};
+pub use listen::{Listen, ListenError, Place, UNIX_MODE_DEFAULT, listen_to_tell};
 pub use output::{Duplex, Output};
 pub use reply_buffer::{Mark, OUTPUT_FULL_BYTES, PINNED_BYTES_MIN, ReplyBuffer};
-pub use secrets::SecretsError;
+pub use secrets::{SecretsError, read_secret, secrets_faults, warn_of_readers};
 pub use service::{Flow, Service};
 pub use stats::{Counter, FrontStats, StatsHandle};
 pub use tls::TlsFiles;

@@ -48,13 +48,10 @@ pub enum Place {
     },
 }
 
-/// The address to tell whoever looks for the server: the first that asks for neither TLS nor a password, else the first
-/// there is. `None` where there are Unix sockets only.
+/// What to tell whoever looks for the server: the first that has an address. `None` where there are Unix sockets only.
 #[must_use]
-pub fn address_to_tell(listening: &[Listen], has_auth_file: bool) -> Option<SocketAddr> {
-    let is_open = |listen: &&Listen| listen.is_open(has_auth_file);
-    let open = listening.iter().filter(is_open).find_map(Listen::address);
-    open.or_else(|| listening.iter().find_map(Listen::address))
+pub fn listen_to_tell(listening: &[Listen]) -> Option<&Listen> {
+    listening.iter().find(|listen| listen.address().is_some())
 }
 
 /// A text that is no way in. Whoever wrote it has to mend it.
@@ -109,12 +106,6 @@ impl Listen {
     #[must_use]
     pub fn is_tls(&self) -> bool {
         matches!(self.place, Place::Tls(_))
-    }
-
-    /// Whether it takes whoever connects by TCP, without TLS and password.
-    #[must_use]
-    pub fn is_open(&self, has_auth_file: bool) -> bool {
-        matches!(self.place, Place::Tcp(_)) && !(has_auth_file && self.auth)
     }
 
     /// The socket's file, where it has one.
@@ -220,14 +211,11 @@ mod tests {
     }
 
     #[test]
-    fn address_to_tell_is_one_that_anybody_can_use_if_there_is_one() {
-        let told = |texts: &[&str], auth| {
-            let listening: Vec<Listen> = texts.iter().map(|text| text.parse().unwrap()).collect();
-            address_to_tell(&listening, auth).map(|address| address.port())
-        };
-        let all = ["unix:/a", "tls://127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3?auth=off"];
-        assert_eq!((told(&all, false), told(&all, true)), (Some(2), Some(3)));
-        assert_eq!((told(&all[..3], true), told(&all[..1], false)), (Some(1), None));
+    fn first_that_has_an_address_is_told() {
+        let listening =
+            ["unix:/a", "tls://127.0.0.1:1", "127.0.0.1:2?auth=off"].map(|text| text.parse().unwrap());
+        assert_eq!(listen_to_tell(&listening), Some(&listening[1]));
+        assert_eq!(listen_to_tell(&listening[..1]), None);
     }
 
     #[test]

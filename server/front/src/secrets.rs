@@ -209,11 +209,37 @@ impl<F: Files, T> Watched<F, T> {
     }
 }
 
-fn read(files: &impl Files) -> Vec<Text> {
-    files.paths().into_iter().map(read_one).collect()
+/// Everything that is wrong with the files of a front, as they are now.
+#[must_use]
+pub fn secrets_faults(tls: Option<&TlsFiles>, auth_file: Option<&Path>) -> Vec<SecretsError> {
+    let tls = tls.map(|files| faults(files, server_config)).unwrap_or_default();
+    let users = auth_file.map(|path| faults(&UsersFile(path.to_owned()), read_users)).unwrap_or_default();
+    tls.into_iter().chain(users).collect()
 }
 
-fn read_one(path: &Path) -> Text {
+/// Each file that cannot be read; where all can be, what is wrong with what they hold.
+fn faults<F: Files, T>(
+    files: &F,
+    make: impl Fn(&F, Vec<Text>) -> Result<T, SecretsError>,
+) -> Vec<SecretsError> {
+    let texts = read(files);
+    if texts.iter().all(Result::is_ok) {
+        make(files, texts).err().into_iter().collect()
+    } else {
+        texts.into_iter().filter_map(Result::err).collect()
+    }
+}
+
+fn read(files: &impl Files) -> Vec<Text> {
+    files.paths().into_iter().map(read_secret).collect()
+}
+
+/// Reads a file of certificates, keys, users or passwords, which has 1 MiB at most.
+///
+/// # Errors
+///
+/// [`SecretsError::Read`].
+pub fn read_secret(path: &Path) -> Result<Vec<u8>, SecretsError> {
     let failed = |source| SecretsError::Read { path: path.to_owned(), source };
     let wrong = |kind, text| Err(failed(io::Error::new(kind, text)));
     // A pipe can be read once, and may make whoever opens it wait.
@@ -230,8 +256,8 @@ fn read_one(path: &Path) -> Text {
     Ok(text)
 }
 
-/// Says so where others than its owner and group may read a secret, or others than its owner change it.
-fn warn_of_readers(path: &Path) {
+/// Logs it where others than its owner and group may read a secret, or others than its owner change it.
+pub fn warn_of_readers(path: &Path) {
     let Ok(found) = fs::metadata(path) else { return };
     let mode = found.permissions().mode() & 0o777;
     if mode & OTHERS_MODE != 0 {

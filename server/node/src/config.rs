@@ -37,8 +37,8 @@ pub struct NodeConfig {
     pub profile: RingProfile,
     /// Discoveries to register with, as `ip:port` or URL; none by default, which makes it stand alone.
     pub discoveries: Vec<String>,
-    /// Where to speak memcached: one place or more; the first plain TCP address without a password is the one told to
-    /// others. Port 0 is chosen by the kernel.
+    /// Where to speak memcached: one place or more; the first that has an address is the one told to others. Port 0 is
+    /// chosen by the kernel.
     pub listen: Vec<Listen>,
     /// The certificate of listeners that speak TLS; none by default.
     pub tls: Option<TlsFiles>,

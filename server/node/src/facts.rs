@@ -3,11 +3,11 @@
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 
-use evanesce_front::FrontConfig;
+use evanesce_front::{FrontConfig, listen_to_tell};
 use evanesce_membership::NodeFacts;
 use evanesce_store::StoreConfig;
 use evanesce_topology::{Epoch, GroupMode, Node, NodeState, ServerGroup, Topology, TopologyError};
-use evanesce_wire::{CAPABILITY_VERSIONS, Limits};
+use evanesce_wire::{CAPABILITY_AUTH, CAPABILITY_TLS, CAPABILITY_VERSIONS, Limits};
 
 use crate::config::NodeConfig;
 use crate::shared::VERSION;
@@ -80,6 +80,16 @@ impl NodeConfig {
         answers.then(|| format!("1\n{ip}|{ip}|{port}\n", ip = address.ip(), port = address.port()))
     }
 
+    /// What it can do, and what it asks of whoever comes to the address it tells.
+    fn capabilities(&self) -> Vec<String> {
+        let told = listen_to_tell(&self.listen);
+        let speaks_tls = told.is_some_and(|told| told.is_tls());
+        let asks_password = self.auth_file.is_some() && told.is_some_and(|told| told.auth);
+        let words =
+            [(CAPABILITY_VERSIONS, true), (CAPABILITY_TLS, speaks_tls), (CAPABILITY_AUTH, asks_password)];
+        words.into_iter().filter(|(_, holds)| *holds).map(|(word, _)| word.to_owned()).collect()
+    }
+
     /// What the node tells discoveries.
     ///
     /// # Errors
@@ -96,7 +106,7 @@ impl NodeConfig {
             grpc: self.advertise_grpc.or(bound.grpc),
             http: self.advertise_http.or(bound.http),
             version: VERSION.to_owned(),
-            capabilities: vec![CAPABILITY_VERSIONS.to_owned()],
+            capabilities: self.capabilities(),
         };
         let group = ServerGroup {
             name: self.group.clone(),
@@ -136,6 +146,18 @@ mod tests {
         let facts = config.facts(bound()).unwrap();
         assert_eq!((facts.node.ring_text.as_str(), facts.node.memcached), ("node", advertised));
         assert_eq!(facts.node.capabilities, [CAPABILITY_VERSIONS]);
+    }
+
+    #[test]
+    fn registration_says_what_the_address_told_asks_for() {
+        let told = |listen: &[&str]| {
+            let listen = listen.iter().map(|text| text.parse().unwrap()).collect();
+            let config = NodeConfig { listen, auth_file: Some("users".into()), ..NodeConfig::default() };
+            config.facts(bound()).unwrap().node.capabilities
+        };
+        assert_eq!(told(&["tls://127.0.0.1:1", "127.0.0.1:2?auth=off"]), ["versions", "tls", "auth"]);
+        assert_eq!(told(&["unix:/a", "127.0.0.1:2?auth=off", "tls://127.0.0.1:1"]), ["versions"]);
+        assert_eq!(told(&["tls://127.0.0.1:1?auth=off"]), ["versions", "tls"]);
     }
 
     #[test]
