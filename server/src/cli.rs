@@ -32,7 +32,7 @@ pub(crate) fn main() -> ExitCode {
     let matches = command().get_matches();
     let (name, matches) = matches.subcommand().expect("clap requires a subcommand");
     match (name, role_named(name)) {
-        (_, Some(role)) => with_settings(role, matches, run::main),
+        (_, Some(role)) => with_settings(role, matches, true, run::main),
         ("config", _) => config(matches),
         ("ctl", _) => parsed::<Ctl>(matches).main(),
         ("up", _) => parsed::<Up>(matches).main(),
@@ -87,7 +87,9 @@ Examples:
 const GATEWAY_EXAMPLES: &str = "\
 Examples:
   evanesce gateway --cluster HOME --zone a --discovery 127.0.0.1:11300
-  evanesce gateway --config /etc/evanesce.toml --listen 127.0.0.1:11211,[::1]:11211";
+  evanesce gateway --config /etc/evanesce.toml --listen 127.0.0.1:11211,[::1]:11211
+  evanesce gateway --cluster HOME --zone a --discovery 127.0.0.1:11300 \
+      --node-tls-ca ca.pem --node-user gateway --node-password-file password";
 
 fn config_command() -> Command {
     let roles = |about: &'static str| {
@@ -118,7 +120,8 @@ fn config(matches: &ArgMatches) -> ExitCode {
     let (verb, matches) = matches.subcommand().expect("clap requires a verb");
     let (role, matches) = matches.subcommand().expect("clap requires a role");
     let role = role_named(role).expect("clap knows the same roles");
-    with_settings(role, matches, |settings| {
+    // What is printed may be meant for another machine.
+    with_settings(role, matches, verb != "print", |settings| {
         let said = match verb {
             "print" => settings.commented_file(),
             _ => format!("the configuration of this {role} is good\n"),
@@ -133,8 +136,13 @@ fn config(matches: &ArgMatches) -> ExitCode {
     })
 }
 
-fn with_settings(role: RoleName, matches: &ArgMatches, act: impl FnOnce(Settings) -> ExitCode) -> ExitCode {
-    match Settings::gather(role, matches) {
+fn with_settings(
+    role: RoleName,
+    matches: &ArgMatches,
+    looks_at_files: bool,
+    act: impl FnOnce(Settings) -> ExitCode,
+) -> ExitCode {
+    match Settings::gather(role, matches, looks_at_files) {
         Ok(settings) => act(settings),
         Err(error) => {
             output::complain(&format!("evanesce {role}: {error}"));

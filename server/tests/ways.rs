@@ -6,12 +6,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use rcgen::KeyPair;
 use rustix::process::Signal;
 
-use crate::support::{Standalone, eventually, exchange, run, signal, text};
+use crate::support::{Standalone, eventually, exchange, run, signal, text, write_pem};
 
 const PASSWORD: &str = "set auth 0 0 11\r\nann hunter2\r\n";
 
@@ -20,11 +18,6 @@ fn stat(node: &Standalone, name: &str) -> String {
     let stats = exchange(node.memcached, "stats\r\nquit\r\n");
     let line = stats.lines().find_map(|line| line.strip_prefix(&format!("STAT {name} ")));
     line.unwrap_or_else(|| panic!("no {name} in {stats}")).to_owned()
-}
-
-fn write_pem(path: &Path, kind: &str, der: &[u8]) {
-    let text = format!("-----BEGIN {kind}-----\n{}\n-----END {kind}-----\n", BASE64_STANDARD.encode(der));
-    std::fs::write(path, text).unwrap();
 }
 
 fn write_identity(dir: &Path) {
@@ -120,7 +113,7 @@ fn plain_text_on_a_tls_port_is_counted_and_a_bad_certificate_keeps_the_old_one()
 #[test]
 fn what_is_missing_for_tls_and_passwords_is_told_and_nothing_starts() {
     let output = run(&["node", "--standalone", "--listen", "127.0.0.1:0", "--auth-file", "/nowhere/users"]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("/nowhere/users"), "{}", text(&output.stderr));
     let output = run(&["node", "--standalone", "--listen", "tls://0.0.0.0:0"]);
     assert_eq!(output.status.code(), Some(2));

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use evanesce_front::{Listen, TlsFiles};
 
+use crate::nodes::NodeAccess;
+
 /// Largest item unless told otherwise, in bytes: what nodes take by default.
 pub const ITEM_BYTES_MAX_DEFAULT: usize = 1 << 20;
 
@@ -26,6 +28,8 @@ pub struct GatewayConfig {
     pub zone: String,
     /// Discoveries that know the cluster, as `ip:port` or URL, preferred first.
     pub discoveries: Vec<String>,
+    /// How nodes are spoken to: in plain text and without a password by default.
+    pub nodes: NodeAccess,
     /// Where to speak memcached: one place or more. Port 0 is chosen by the kernel.
     pub listen: Vec<Listen>,
     /// The certificate of listeners that speak TLS; none by default.
@@ -60,6 +64,7 @@ impl Default for GatewayConfig {
             cluster: "HOME".to_owned(),
             zone: "a".to_owned(),
             discoveries: Vec::new(),
+            nodes: NodeAccess::default(),
             listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()],
             tls: None,
             auth_file: None,

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 
 use crate::config::GatewayConfig;
 use crate::metrics;
+use crate::nodes::NodeAccessErrors;
 use crate::role::GatewayRole;
 use crate::service::{GatewayService, Shared};
 
@@ -22,6 +23,9 @@ pub enum StartError {
     /// The cluster cannot be found.
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    /// The way to nodes cannot be had.
+    #[error(transparent)]
+    Nodes(#[from] NodeAccessErrors),
     /// A memcached address cannot be had.
     #[error(transparent)]
     Front(#[from] evanesce_front::BindError),
@@ -93,14 +97,15 @@ impl Gateway {
     }
 }
 
-async fn connect(config: &GatewayConfig) -> Result<Client, ConnectError> {
+async fn connect(config: &GatewayConfig) -> Result<Client, StartError> {
     let client = Client::builder(&config.cluster).discovery(&config.discoveries).zone(&config.zone);
-    client.connect_timeout(config.connect_timeout).connect().await
+    let client = config.nodes.give(client)?;
+    Ok(client.connect_timeout(config.connect_timeout).connect().await?)
 }
 
 impl RunningGateway {
-    /// Where it speaks memcached: the first address of [`GatewayConfig::listen`] that asks for neither TLS nor a password, else
-    /// the first; `0.0.0.0:0` where there are Unix sockets only.
+    /// Where it speaks memcached: the first address of [`GatewayConfig::listen`]; `0.0.0.0:0` where there are Unix sockets
+    /// only.
     #[must_use]
     pub fn memcached_addr(&self) -> SocketAddr {
         self.role.memcached
@@ -112,7 +117,7 @@ impl RunningGateway {
         self.front.listening()
     }
 
-    /// Takes over what changed in the files of certificates and users now, and not within seconds.
+    /// Takes over what changed in the listeners' files of certificates and users now, and not within seconds.
     pub fn reload(&self) {
         self.front.reload();
     }

@@ -35,9 +35,11 @@ mod config;
 mod counts;
 mod gateway;
 mod metrics;
+mod nodes;
 mod order;
 mod role;
 mod service;
 
 pub use config::{CONNECT_TIMEOUT_DEFAULT, DRAIN_DEADLINE_DEFAULT, GatewayConfig, ITEM_BYTES_MAX_DEFAULT};
 pub use gateway::{Gateway, RunningGateway, StartError};
+pub use nodes::{NodeAccess, NodeAccessError, NodeAccessErrors, NodeIdentity, NodeTls, NodeUser};

@@ -34,6 +34,7 @@ pub(crate) struct Checker {
     taken: BTreeMap<SocketAddr, &'static str>,
     asked: BTreeSet<&'static str>,
     file_lost: bool,
+    looks_at_files: bool,
 }
 
 impl Checker {
@@ -47,6 +48,7 @@ impl Checker {
             taken: BTreeMap::new(),
             asked: BTreeSet::new(),
             file_lost: raw.file_lost,
+            looks_at_files: raw.looks_at_files,
         };
         checker.insecure = checker.switch("insecure");
         checker
@@ -211,6 +213,22 @@ impl Checker {
         self.parse(name, None, |text| {
             if text.is_empty() { Err("name a file".to_owned()) } else { Ok(PathBuf::from(text)) }
         })
+    }
+
+    /// Any text but an empty one.
+    pub(crate) fn text_of(&mut self, name: &'static str, what: &str) -> Option<String> {
+        self.parse(
+            name,
+            None,
+            |text| if text.is_empty() { Err(what.to_owned()) } else { Ok(text.to_owned()) },
+        )
+    }
+
+    /// Notes what is wrong with files that options name, where they are looked at.
+    pub(crate) fn look<E: Display>(&mut self, faults: impl FnOnce() -> Vec<E>) {
+        if self.looks_at_files {
+            faults().iter().for_each(|fault| self.fault(fault.to_string()));
+        }
     }
 
     /// The operator allows anybody who can reach an address.

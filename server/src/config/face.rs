@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use evanesce_front::{Listen, TlsFiles, address_to_tell};
+use evanesce_front::{Listen, TlsFiles, listen_to_tell, secrets_faults};
 
 use crate::config::check::{Checker, is_loopback};
 use crate::config::roles::{CONNECTIONS, IDLE_TIMEOUT, ITEM_BYTES, THREADS};
@@ -29,13 +29,12 @@ pub(crate) struct Face {
 impl Face {
     /// The memcached address to tell others; none where there are Unix sockets only.
     pub(crate) fn told(&self) -> Option<SocketAddr> {
-        address_to_tell(&self.listen, self.auth_file.is_some())
+        address_to_tell(&self.listen)
     }
+}
 
-    /// Whether gateways and clients of a cluster, which speak neither TLS nor passwords yet, can come in.
-    pub(crate) fn is_open_to_cluster(&self) -> bool {
-        self.listen.iter().any(|listen| listen.is_open(self.auth_file.is_some()))
-    }
+fn address_to_tell(listen: &[Listen]) -> Option<SocketAddr> {
+    listen_to_tell(listen).and_then(Listen::address)
 }
 
 /// `quiet`: gRPC and HTTP are off unless given.
@@ -43,11 +42,12 @@ pub(crate) fn check_face(check: &mut Checker, quiet: bool) -> Option<Face> {
     let listen = check.listen_many("listen");
     let tls = check_tls(check);
     let auth_file = check.file("auth_file");
+    check.look(|| secrets_faults(tls.as_ref(), auth_file.as_deref()));
     if let Some(listen) = &listen {
         check_protection(check, listen, tls.as_ref(), auth_file.is_some());
     }
     let told = listen.as_ref().filter(|_| !quiet);
-    let beside = told.and_then(|listen| address_to_tell(listen, auth_file.is_some()));
+    let beside = told.and_then(|listen| address_to_tell(listen));
     let beside = beside.map(|address| beside_memcached(check, address.ip()));
     let port = |port| beside.map(|ip| SocketAddr::new(ip, port));
     let grpc = check.listen("grpc", port(11212));

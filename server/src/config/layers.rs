@@ -28,6 +28,8 @@ pub(crate) struct Raw {
     pub(crate) faults: Vec<Fault>,
     /// A file was named and cannot be read: what it sets is not known.
     pub(crate) file_lost: bool,
+    /// Whether the files that options name are part of what is checked.
+    pub(crate) looks_at_files: bool,
 }
 
 /// One option's text and where it stands.
@@ -73,7 +75,7 @@ fn option_arg(spec: &Spec, role: RoleName) -> Arg {
 impl Raw {
     /// Nothing is set.
     pub(crate) fn new(role: RoleName) -> Self {
-        Self { role, settings: BTreeMap::new(), faults: Vec::new(), file_lost: false }
+        Self { role, settings: BTreeMap::new(), faults: Vec::new(), file_lost: false, looks_at_files: false }
     }
 
     /// Merges the file named by `--config`, the environment and the flags that `matches` holds.

@@ -11,6 +11,7 @@ mod face;
 mod fault;
 mod layers;
 mod namespaces;
+mod nodes;
 mod print;
 mod roles;
 mod spec;
@@ -57,13 +58,18 @@ pub(crate) enum LogFormat {
 }
 
 impl Settings {
-    /// Merges the layers that `matches` holds or names, and checks the whole.
+    /// Merges the layers that `matches` holds or names, and checks the whole; with the files that options name, where
+    /// `looks_at_files` says so, which may be those of another machine.
     ///
     /// # Errors
     ///
     /// Everything that is wrong, at once.
-    pub(crate) fn gather(role: RoleName, matches: &ArgMatches) -> Result<Self, ConfigError> {
-        Self::check(Raw::gather(role, matches))
+    pub(crate) fn gather(
+        role: RoleName,
+        matches: &ArgMatches,
+        looks_at_files: bool,
+    ) -> Result<Self, ConfigError> {
+        Self::check(Raw { looks_at_files, ..Raw::gather(role, matches) })
     }
 
     fn check(raw: Raw) -> Result<Self, ConfigError> {

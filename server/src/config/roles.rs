@@ -11,6 +11,7 @@ use evanesce_topology::{NameKind, RingHash, RingProfile, WEIGHT_MAX, evcache_rin
 use crate::config::check::Checker;
 use crate::config::face::{Face, check_face};
 use crate::config::namespaces::check_namespaces;
+use crate::config::nodes::check_nodes;
 use crate::config::spec::RoleName;
 use crate::machine;
 
@@ -124,10 +125,9 @@ fn check_node(check: &mut Checker, drain_deadline: Option<Duration>) -> Option<N
     let membership = check_membership(check, standalone);
     if !standalone {
         check.needed("name", name.as_ref(), "a node takes its place on the ring by name");
-        if face.as_ref().is_some_and(|face| !face.is_open_to_cluster()) {
+        if face.as_ref().is_some_and(|face| face.told().is_none()) {
             check.fault(
-                "no listener takes gateways and clients of the cluster, which speak neither TLS nor passwords yet: add one \
-                 to listen, such as 127.0.0.1:11211?auth=off",
+                "gateways and clients of the cluster cannot come to a Unix socket: add ip:port or tls://ip:port to listen",
             );
         }
     }
@@ -291,11 +291,13 @@ fn check_gateway(check: &mut Checker, drain_deadline: Option<Duration>) -> Optio
     let connect_timeout = check.time("connect_timeout", CONNECT_TIMEOUT);
     let gateways = check.other("gateways", None, parse_gateways);
     let flush_command = check.switch("flush_command");
+    let nodes = check_nodes(check);
     let face = face?;
     Some(GatewayConfig {
         cluster: cluster?,
         zone: zone?,
         discoveries: discoveries?,
+        nodes,
         gateways: gateways.unwrap_or_default(),
         flush_command,
         listen: face.listen,

@@ -159,7 +159,7 @@ const OPTIONS: &[Spec] = &[
         roles: &[(Node, Unset::Text("127.0.0.1:11211")), (Gateway, Unset::Text("127.0.0.1:11211"))],
         doc: "Where to speak memcached, with commas between places: ip:port, tls://ip:port, or unix:/path?mode=0660. Port 0 \
               lets the kernel choose. `?auth=off` behind a place asks nobody for a password there. A node registers the \
-              first ip:port without a password.",
+              first ip:port or tls://ip:port, and that is where gateways and clients of the cluster come.",
     },
     Spec {
         name: "tls_cert",
@@ -187,6 +187,45 @@ const OPTIONS: &[Spec] = &[
         roles: &[(Node, Unset::Nothing), (Gateway, Unset::Nothing)],
         doc: "Users and passwords, one user:password a line, as memcached's -Y has them; memcached clients must give one, by \
               a first `set` or by SASL PLAIN. Read again when it changes, within seconds or at SIGHUP.",
+    },
+    Spec {
+        name: "node_tls_ca",
+        form: Form::One("FILE"),
+        roles: &[(Gateway, Unset::Nothing)],
+        doc: "Speak TLS with the nodes: authorities, in PEM form, one of which must have signed the certificate of each. No \
+              node is spoken to in plain text then. Without it all are. Read at the start, as all of the way to nodes.",
+    },
+    Spec {
+        name: "node_tls_cert",
+        form: Form::One("FILE"),
+        roles: &[(Gateway, Unset::Nothing)],
+        doc: "The certificate to show to nodes that ask for one (their tls_client_ca), and those between it and a root, in \
+              PEM form.",
+    },
+    Spec {
+        name: "node_tls_key",
+        form: Form::One("FILE"),
+        roles: &[(Gateway, Unset::Nothing)],
+        doc: "The private key of that certificate, in PEM form.",
+    },
+    Spec {
+        name: "node_tls_server_name",
+        form: Form::One("NAME"),
+        roles: &[(Gateway, Unset::Computed("the IP address of each node"))],
+        doc: "The name, or IP address, that the certificates of all nodes must hold, for certificates that do not hold \
+              each node's address.",
+    },
+    Spec {
+        name: "node_user",
+        form: Form::One("NAME"),
+        roles: &[(Gateway, Unset::Nothing)],
+        doc: "The user to be to nodes that ask for a password (their auth_file).",
+    },
+    Spec {
+        name: "node_password_file",
+        form: Form::One("FILE"),
+        roles: &[(Gateway, Unset::Nothing)],
+        doc: "A file with that user's password and nothing else. Without TLS whoever sees the packets sees it.",
     },
     Spec {
         name: "grpc",

@@ -174,15 +174,14 @@ fn tls_and_passwords_that_cannot_work_are_told_what_to_write() {
 }
 
 #[test]
-fn node_of_a_cluster_keeps_a_way_in_for_the_cluster_and_tells_that_one() {
-    let tls = ["--tls-cert", "c", "--tls-key", "k", "--auth-file", "u", "--listen"];
+fn node_of_a_cluster_tells_its_first_address_whatever_is_asked_there() {
+    let tls = ["--tls-cert", "c", "--tls-key", "k", "--auth-file", "u", "--ring", "evcache", "--listen"];
     let with = |listen: &'static str| [&tls[..], &[listen]].concat();
-    let said = settings(RoleName::Node, CLUSTERED, &with("tls://127.0.0.1:1,127.0.0.1:2")).unwrap_err();
-    assert!(said.contains("1 fault:") && said.contains("?auth=off"), "{said}");
-    let listen = "tls://127.0.0.1:1,127.0.0.1:2,127.0.0.3:3?auth=off";
-    let node = node(CLUSTERED, &[&with(listen)[..], &["--ring", "evcache"]].concat());
-    assert_eq!(node.ring_text.unwrap(), "n1/127.0.0.3:11211");
-    assert_eq!(node.grpc, Some("127.0.0.3:11212".parse().unwrap()));
+    let node = node(CLUSTERED, &with("unix:/e,tls://127.0.0.2:1,127.0.0.3:3?auth=off"));
+    assert_eq!(node.ring_text.unwrap(), "n1/127.0.0.2:11211");
+    assert_eq!(node.grpc, Some("127.0.0.2:11212".parse().unwrap()));
+    let said = settings(RoleName::Node, CLUSTERED, &["--listen", "unix:/e"]).unwrap_err();
+    assert!(said.contains("1 fault:") && said.contains("add ip:port or tls://ip:port"), "{said}");
 }
 
 #[test]

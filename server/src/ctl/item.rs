@@ -6,15 +6,17 @@ use anyhow::Context;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use evanesce_client::{Client, Item, LatchPolicy, Written};
+use evanesce_gateway::NodeAccess;
 use serde_json::{Value, json};
 
 use crate::ctl::Done;
+use crate::ctl::nodes::NodeArgs;
 use crate::ctl::reach::Reach;
 use crate::output;
 
 /// A client like any service's, but one that waits for every replica: this process ends with its answer, and writes
 /// still under way would end with it.
-async fn client(reach: &Reach, zone: Option<String>) -> anyhow::Result<Client> {
+pub(crate) async fn client(reach: &Reach, zone: Option<String>, nodes: NodeArgs) -> anyhow::Result<Client> {
     let topology = reach.topology().await?;
     let timeout = reach.timeout();
     let builder = Client::builder(&topology.cluster)
@@ -29,17 +31,12 @@ async fn client(reach: &Reach, zone: Option<String>) -> anyhow::Result<Client> {
         Some(zone) => builder.zone(zone),
         None => builder,
     };
+    let builder = NodeAccess::from(nodes).give(builder)?;
     builder.connect().await.with_context(|| format!("cannot connect to cluster {}", topology.cluster))
 }
 
 /// `get`: the value as it is, and a line's end.
-pub(crate) async fn get(
-    reach: &Reach,
-    zone: Option<String>,
-    key: &str,
-    as_json: bool,
-) -> anyhow::Result<Done> {
-    let client = client(reach, zone).await?;
+pub(crate) async fn get(client: &Client, key: &str, as_json: bool) -> anyhow::Result<Done> {
     let found = client.get_item(key).await;
     client.close().await;
     let found = found.with_context(|| format!("cannot read {key}"))?;
@@ -71,14 +68,12 @@ fn item_json(key: &str, item: &Item) -> Value {
 
 /// `set`.
 pub(crate) async fn set(
-    reach: &Reach,
-    zone: Option<String>,
+    client: &Client,
     key: &str,
     value: String,
     ttl: Option<Duration>,
     as_json: bool,
 ) -> anyhow::Result<Done> {
-    let client = client(reach, zone).await?;
     let set = client.set(key, value);
     let written = match ttl {
         Some(ttl) => set.ttl(ttl).await,
@@ -95,13 +90,7 @@ pub(crate) async fn set(
 }
 
 /// `delete`.
-pub(crate) async fn delete(
-    reach: &Reach,
-    zone: Option<String>,
-    key: &str,
-    as_json: bool,
-) -> anyhow::Result<Done> {
-    let client = client(reach, zone).await?;
+pub(crate) async fn delete(client: &Client, key: &str, as_json: bool) -> anyhow::Result<Done> {
     let deleted = client.delete(key).await;
     client.close().await;
     let deleted = deleted.with_context(|| format!("cannot delete {key}"))?;

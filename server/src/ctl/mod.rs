@@ -9,6 +9,7 @@
 
 mod flush;
 mod item;
+mod nodes;
 mod process;
 mod reach;
 mod ring;
@@ -22,6 +23,8 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::output;
+use item::client;
+use nodes::NodeArgs;
 use reach::Reach;
 
 /// A miss is no error, but scripts want to know: as grep does.
@@ -116,6 +119,8 @@ enum Verb {
     Get {
         /// The whole key, its namespace included.
         key: String,
+        #[command(flatten)]
+        nodes: NodeArgs,
     },
     /// Write a value to every zone.
     Set {
@@ -126,11 +131,15 @@ enum Verb {
         /// How long it lives; as the client's default unless given.
         #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
         ttl: Option<Duration>,
+        #[command(flatten)]
+        nodes: NodeArgs,
     },
     /// Delete a value from every zone. Exit code 1 where there was none.
     Delete {
         /// The whole key, its namespace included.
         key: String,
+        #[command(flatten)]
+        nodes: NodeArgs,
     },
     /// Which node of each zone the ring names for a key, whether it has the key or not.
     Where {
@@ -183,9 +192,13 @@ impl Ctl {
                 flush::flush(&reach, target.as_deref(), namespace.as_deref(), json).await
             }
             Verb::Where { key } => ring::find(&reach, &key, json).await,
-            Verb::Get { key } => item::get(&reach, self.zone, &key, json).await,
-            Verb::Set { key, value, ttl } => item::set(&reach, self.zone, &key, value, ttl, json).await,
-            Verb::Delete { key } => item::delete(&reach, self.zone, &key, json).await,
+            Verb::Get { key, nodes } => item::get(&client(&reach, self.zone, nodes).await?, &key, json).await,
+            Verb::Set { key, value, ttl, nodes } => {
+                item::set(&client(&reach, self.zone, nodes).await?, &key, value, ttl, json).await
+            }
+            Verb::Delete { key, nodes } => {
+                item::delete(&client(&reach, self.zone, nodes).await?, &key, json).await
+            }
         }
     }
 }

@@ -38,11 +38,12 @@ struct NodeOut<'a> {
     grpc: Option<SocketAddr>,
     http: Option<SocketAddr>,
     version: &'a str,
+    capabilities: &'a [String],
 }
 
 impl<'a> From<&'a Node> for NodeOut<'a> {
     fn from(node: &'a Node) -> Self {
-        let Node { name, ring_text, weight, memcached, grpc, http, version, .. } = node;
+        let Node { name, ring_text, weight, memcached, grpc, http, version, capabilities, .. } = node;
         let state = node.state.to_string();
         Self {
             name,
@@ -53,6 +54,7 @@ impl<'a> From<&'a Node> for NodeOut<'a> {
             grpc: *grpc,
             http: *http,
             version,
+            capabilities,
         }
     }
 }

@@ -7,6 +7,8 @@ use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::thread::park_timeout;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
 
@@ -136,6 +138,46 @@ impl Standalone {
         self.log.read_to_string(&mut rest).unwrap();
         rest
     }
+}
+
+/// A role that logs as JSON, to a file that can be read while it runs.
+pub(crate) struct Logged {
+    /// The process.
+    pub(crate) process: Process,
+    log: tempfile::NamedTempFile,
+}
+
+impl Logged {
+    /// Starts a role.
+    pub(crate) fn start(role: &str, arguments: &[&str]) -> Self {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let mut command = evanesce();
+        command.args([role, "--log-format", "json"]).args(arguments).stderr(log.reopen().unwrap());
+        Self { process: Process(command.spawn().unwrap()), log }
+    }
+
+    /// What it logged so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.log.path()).unwrap()
+    }
+
+    /// Waits until it serves, and returns an address that it told then.
+    pub(crate) fn serves_at(&mut self, field: &str) -> SocketAddr {
+        eventually("it serves", || {
+            let ended = self.process.0.try_wait().unwrap();
+            assert!(ended.is_none(), "it ended: {ended:?}\n{}", self.log());
+            let log = self.log();
+            let line = log.lines().find(|line| line.contains(" serves\""))?;
+            let line: Value = serde_json::from_str(line).ok()?;
+            Some(address(&line["fields"][field]))
+        })
+    }
+}
+
+/// Writes one thing in PEM form.
+pub(crate) fn write_pem(path: &Path, kind: &str, der: &[u8]) {
+    let text = format!("-----BEGIN {kind}-----\n{}\n-----END {kind}-----\n", BASE64_STANDARD.encode(der));
+    std::fs::write(path, text).unwrap();
 }
 
 /// A cluster of `evanesce up`. Ended in order when dropped, else killed, its children with it.
