@@ -83,6 +83,22 @@ pub(crate) struct Replay {
     #[arg(long, value_name = "ADDR")]
     pub(crate) target: Option<SocketAddr>,
 
+    /// With --discovery, speak TLS with the nodes: authorities, in PEM form, that sign their certificates.
+    #[arg(long, value_name = "FILE", conflicts_with = "target")]
+    pub(crate) tls_ca: Option<PathBuf>,
+
+    /// The name that the certificates of all nodes must hold; the address of each unless given.
+    #[arg(long, value_name = "NAME", requires = "tls_ca")]
+    pub(crate) tls_server_name: Option<String>,
+
+    /// With --discovery, the user to be to nodes that ask for a password.
+    #[arg(long, value_name = "NAME", requires = "password_file", conflicts_with = "target")]
+    pub(crate) user: Option<String>,
+
+    /// A file with that user's password and nothing else.
+    #[arg(long, value_name = "FILE", requires = "user")]
+    pub(crate) password_file: Option<PathBuf>,
+
     /// Size of values in bytes: one size, or a range from which each key always draws the same.
     #[arg(long, value_name = "N|MIN-MAX", default_value = "100-4096")]
     pub(crate) value_size: ValueSize,
@@ -190,6 +206,15 @@ mod tests {
         assert_eq!(replay.rate, Some(Rate(500.try_into().expect("not 0"))));
         assert_eq!(replay.value_size, ValueSize { bytes_min: 7, bytes_max: 7 });
         assert_eq!(replay.concurrency.get(), 64);
+    }
+
+    #[test]
+    fn passwords_and_tls_are_the_smart_clients() {
+        let cluster = "--discovery 127.0.0.1:1 --zone a --tls-ca ca.pem --user ann";
+        assert_eq!(replay(cluster).expect_err("refused"), ErrorKind::MissingRequiredArgument);
+        assert!(replay(&format!("{cluster} --password-file p")).is_ok());
+        let plain = replay("--target 127.0.0.1:1 --tls-ca ca.pem").expect_err("refused");
+        assert_eq!(plain, ErrorKind::ArgumentConflict);
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub(crate) fn run(options: &args::Replay) -> anyhow::Result<bool> {
 async fn smart_clients(options: &args::Replay) -> anyhow::Result<Vec<(String, Arc<Smart>)>> {
     let mut caches = Vec::new();
     for zone in &options.zone {
-        let cache = Smart::connect(&options.discovery, &options.cluster, zone, options.ttl).await?;
+        let cache = Smart::connect(options, zone).await?;
         caches.push((zone.clone(), Arc::new(cache)));
     }
     Ok(caches)
