@@ -9,6 +9,7 @@ use crate::request::Change;
 use crate::version::Version;
 
 mod drain;
+mod peer;
 
 pub(crate) use drain::{drain_all, wake};
 

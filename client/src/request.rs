@@ -132,6 +132,16 @@ pub(crate) fn with_repair<R>(repair: &Repair, opaque: u64, send: impl FnOnce(&Re
     with_flags(&repair.key, &repair.change, stamp, flags, send)
 }
 
+/// Hands the request to `send` that asks for the version of a key's item, and for nothing else.
+pub(crate) fn with_version_question<R>(key: &Key, opaque: u64, send: impl FnOnce(&Request<'_>) -> R) -> R {
+    let flags = MetaFlagsBuf::for_key(&key.meta()).flag(VERSION).number(b'O', opaque);
+    let mut request = get_request(key, flags.as_flags(), None);
+    if let Request::MetaGet(get) = &mut request {
+        get.value = false;
+    }
+    send(&request)
+}
+
 /// Hands the request of a change to `send`.
 pub(crate) fn with_change<R>(
     key: &Key,

@@ -13,8 +13,10 @@ use crate::cluster::Cluster;
 use crate::core::Core;
 use crate::error::NodeError;
 use crate::member::Member;
+use crate::repair::peer::send_if_newest;
 use crate::repair::{NodeId, Repair};
-use crate::request::{Done, with_repair};
+use crate::request::{Change, Done, with_repair};
+use crate::version::Version;
 
 /// Between two looks at the nodes that have missed something: a node that is back has what it missed soon after, and
 /// looking costs nothing beside the writes that fail meanwhile.
@@ -61,14 +63,14 @@ fn look(core: &Arc<Core>, cluster: &Arc<Cluster>) -> bool {
     let nodes = core.repairs.lock().nodes();
     for id in &nodes {
         match cluster.member(id) {
-            Some(member) => send(core, member, id),
+            Some(member) => send(core, cluster, member, id),
             None => hand_on(core, cluster, id),
         }
     }
     core.show_repairs()
 }
 
-fn send(core: &Arc<Core>, member: &Arc<Member>, id: &NodeId) {
+fn send(core: &Arc<Core>, cluster: &Cluster, member: &Arc<Member>, id: &NodeId) {
     if member.link.is_suspect() || !member.link.connection.is_up() {
         return;
     }
@@ -84,14 +86,8 @@ fn send(core: &Arc<Core>, member: &Arc<Member>, id: &NodeId) {
     }
     let sent =
         Arc::new(Sent { core: Arc::downgrade(core), member: Arc::clone(member), id: id.clone(), batch });
-    for (token, repair) in sent.batch.iter().enumerate() {
-        let completion = Arc::clone(&sent) as Arc<dyn Completion>;
-        let outcome = with_repair(repair, member.link.next_opaque(), |request| {
-            member.link.connection.submit(request, completion, token)
-        });
-        if let Err(error) = outcome {
-            sent.complete(token, Err(error));
-        }
+    for token in 0..sent.batch.len() {
+        send_if_newest(core, cluster, &sent, token);
     }
 }
 
@@ -112,11 +108,47 @@ fn hand_on(core: &Arc<Core>, cluster: &Cluster, id: &NodeId) {
 }
 
 /// Repairs on their way to one node.
-struct Sent {
+pub(super) struct Sent {
     core: Weak<Core>,
-    member: Arc<Member>,
+    pub(super) member: Arc<Member>,
     id: NodeId,
     batch: Vec<Repair>,
+}
+
+impl Sent {
+    pub(super) fn repair(&self, token: usize) -> &Repair {
+        &self.batch[token]
+    }
+
+    /// Gives it to the node.
+    pub(super) fn send(self: &Arc<Self>, token: usize) {
+        self.submit(token, self.repair(token));
+    }
+
+    /// Has the node forget what is older: nobody is known to have this one any more.
+    pub(super) fn send_delete(self: &Arc<Self>, token: usize) {
+        let Repair { key, version, .. } = self.repair(token).clone();
+        self.submit(token, &Repair { key, version, change: Change::Delete });
+    }
+
+    /// The node need not have it: something newer is known.
+    pub(super) fn superseded(&self, token: usize, by: Version) {
+        let Some(core) = self.core.upgrade() else { return };
+        core.clock.observe(by, Core::now());
+        core.repairs.lock().settled(&self.id, self.repair(token));
+        core.metrics.repairs_superseded.increment(1);
+    }
+
+    fn submit(self: &Arc<Self>, token: usize, repair: &Repair) {
+        let completion = Arc::clone(self) as Arc<dyn Completion>;
+        let link = &self.member.link;
+        let outcome = with_repair(repair, link.next_opaque(), |request| {
+            link.connection.submit(request, completion, token)
+        });
+        if let Err(error) = outcome {
+            self.complete(token, Err(error));
+        }
+    }
 }
 
 impl Completion for Sent {
