@@ -29,22 +29,39 @@ const IN_FLIGHT_MAX: usize = 256;
 /// Something was put into the queue: sees to it that someone looks.
 pub(crate) fn wake(core: &Arc<Core>) {
     if !core.repairing.swap(true, Ordering::AcqRel) {
-        tokio::spawn(look_until_empty(Arc::downgrade(core)));
+        // Made here, since a runtime that ends may drop the task before its first step.
+        let looking = Looking(Arc::downgrade(core));
+        tokio::spawn(async move { looking.until_empty().await });
     }
 }
 
-/// Ends when nothing is left, or the client has gone.
-async fn look_until_empty(core: Weak<Core>) {
-    loop {
-        sleep(LOOK_EVERY).await;
-        let Some(core) = core.upgrade() else { return };
-        let Some(cluster) = core.cluster() else { return };
-        if look(&core, &cluster) {
-            continue;
+/// The right to look: one task has it at a time.
+struct Looking(Weak<Core>);
+
+/// Ends in whatever way: the next write that is missed starts another.
+impl Drop for Looking {
+    fn drop(&mut self) {
+        if let Some(core) = self.0.upgrade() {
+            core.repairing.store(false, Ordering::Release);
         }
-        core.repairing.store(false, Ordering::Release);
-        // Something may have come in between; whoever put it saw that someone was looking.
-        if core.repairs.lock().is_empty() || core.repairing.swap(true, Ordering::AcqRel) {
+    }
+}
+
+impl Looking {
+    /// Ends when nothing is left, or the client has gone.
+    async fn until_empty(self) {
+        loop {
+            sleep(LOOK_EVERY).await;
+            let Some(core) = self.0.upgrade() else { return };
+            let Some(cluster) = core.cluster() else { return };
+            if look(&core, &cluster) {
+                continue;
+            }
+            drop(self);
+            // Something may have come in between; whoever put it saw that someone was looking.
+            if !core.repairs.lock().is_empty() {
+                wake(&core);
+            }
             return;
         }
     }
@@ -71,7 +88,7 @@ fn look(core: &Arc<Core>, cluster: &Arc<Cluster>) -> bool {
 }
 
 fn send(core: &Arc<Core>, cluster: &Cluster, member: &Arc<Member>, id: &NodeId) {
-    if member.link.is_suspect() || !member.link.connection.is_up() {
+    if !member.link.connection.is_up() {
         return;
     }
     if !member.link.connection.speaks_versions() {
@@ -80,7 +97,13 @@ fn send(core: &Arc<Core>, cluster: &Cluster, member: &Arc<Member>, id: &NodeId) 
         debug!(node = %id.node, count = gone, "the node keeps no versions: what it missed stays missed");
         return;
     }
-    let batch = core.repairs.lock().take(id, IN_FLIGHT_MAX);
+    // To a node that did not answer one at a time is sent: there may be no reads that find out that it does again.
+    let most = match member.link.is_suspect() {
+        false => IN_FLIGHT_MAX,
+        true if member.link.admit(Instant::now()) => 1,
+        true => return,
+    };
+    let batch = core.repairs.lock().take(id, most);
     if batch.is_empty() {
         return;
     }

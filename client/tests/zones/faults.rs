@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evanesce_client::{Client, Fault, LatchPolicy, ReadError, WriteError};
+use evanesce_client::{Client, ConnectionOptions, Fault, LatchPolicy, ReadError, WriteError};
 use tokio::time::Instant;
 
 use crate::cluster::{Cluster, PATIENCE, eventually};
@@ -186,4 +186,28 @@ async fn impatient(cluster: &Cluster) -> Client {
         .connect()
         .await
         .expect("a list needs no discovery")
+}
+
+/// What was seen in review: while the breaker of a node was open nothing was repaired there, and when nobody read or
+/// wrote any more nothing closed it: deletes were owed for as long as the client lived.
+#[tokio::test]
+async fn quiet_client_gives_a_node_that_was_frozen_what_it_missed() {
+    let mut cluster = Cluster::start(&["a", "b"]).await;
+    let brakes = [cluster.with_brake("b", "n1").await, cluster.with_brake("b", "n2").await];
+    let limit = Duration::from_millis(20);
+    let connection = ConnectionOptions {
+        stall_timeout: Duration::from_millis(200),
+        backoff_max: Duration::from_millis(10),
+        ..ConnectionOptions::default()
+    };
+    let cache = cluster.builder("b").read_attempt_timeout(limit).connection(connection).hedge(0.0);
+    let cache = cache.connect().await.expect("a list needs no discovery");
+    brakes.iter().for_each(|brake| assert!(brake.send(true).is_ok()));
+    for key in 0..40 {
+        assert_eq!(cache.get(key.to_string()).await, Ok(None), "the other zone answers");
+    }
+    cache.set("k", "v").latch(LatchPolicy::One).await.expect("the other zone is well");
+    eventually("the write is missed", async || (cache.repairs_pending() == 1).then_some(())).await;
+    brakes.iter().for_each(|brake| assert!(brake.send(false).is_ok()));
+    eventually("the repair", async || (cache.repairs_pending() == 0).then_some(())).await;
 }
