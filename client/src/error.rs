@@ -56,7 +56,7 @@ pub enum WriteError {
         failed: usize,
         /// Replicas without an answer; their writes may still arrive.
         pending: usize,
-        /// Whether any replica has, or may have, executed it.
+        /// Whether any replica has, or may have, executed it, or is to get it once it is back.
         maybe_applied: bool,
         /// The replicas that failed.
         attempts: Vec<Attempt>,
@@ -195,7 +195,7 @@ impl WriteError {
         }
     }
 
-    /// Whether any replica has, or may have, executed the write.
+    /// Whether any replica has, or may have, executed the write, or is to get it once it is back.
     #[must_use]
     pub fn maybe_applied(&self) -> bool {
         match self {

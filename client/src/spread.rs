@@ -106,6 +106,8 @@ struct State {
     superseded_by: Option<Version>,
     /// Legs that certainly did not execute the change.
     not_applied: usize,
+    /// Whether some replica that missed the change is to get it later.
+    owed: bool,
     /// Legs that found the version too far ahead of their clock.
     clock_refused: Vec<usize>,
     /// Legs without an answer.
@@ -144,6 +146,7 @@ impl Race {
             versioned: plan.version.is_some(),
             superseded_by: None,
             not_applied: 0,
+            owed: false,
             clock_refused: Vec::new(),
             open: legs.len(),
             attempts: Vec::new(),
@@ -251,7 +254,7 @@ impl Race {
             acked: written.acked,
             failed: written.failed,
             pending: written.pending,
-            maybe_applied: written.acked > 0 || not_applied < self.legs.len(),
+            maybe_applied: written.acked > 0 || state.owed || not_applied < self.legs.len(),
             attempts: std::mem::take(&mut state.attempts),
         })
     }
@@ -280,7 +283,11 @@ impl Race {
     fn on_failed(&self, token: usize, cause: NodeError) {
         let leg = &self.legs[token];
         self.core.metrics.replica_failures.increment(1);
-        let repairable = is_repairable(&cause);
+        let owed = is_repairable(&cause) && self.is_owed_to(leg);
+        if owed {
+            // Before anyone is told: who closes the client then has it sent.
+            self.repair(token);
+        }
         let mut state = self.state.lock();
         if cause == NodeError::ClockRefused {
             doubt_clock(&self.core);
@@ -288,14 +295,12 @@ impl Race {
         } else {
             state.not_applied += usize::from(!cause.maybe_applied());
         }
+        state.owed |= owed;
         state.attempts.push(leg.member.attempt(cause));
         if let Some(side) = leg.side {
             state.latch.failed(side);
         }
         self.settle(state);
-        if repairable {
-            self.repair(token);
-        }
     }
 
     /// One more leg has ended. Wakes the caller after the lock's release, when it waits and there is something to wake
@@ -312,7 +317,9 @@ impl Race {
         let waker = if decided { state.waker.take() } else { None };
         drop(state);
         for token in late {
-            self.repair(token);
+            if self.is_owed_to(&self.legs[token]) {
+                self.repair(token);
+            }
         }
         if let Some(waker) = waker {
             waker.wake();
@@ -321,11 +328,13 @@ impl Race {
 
     /// Sees to it that a replica which has missed the write gets it.
     fn repair(&self, token: usize) {
-        let member = &self.legs[token].member;
-        if member.link.keeps_versions() && self.change.is_repairable() {
-            let (key, change) = (self.key.clone(), self.change.clone());
-            self.core.missed(member.id(), Repair { key, change, version: self.version });
-        }
+        let (key, change) = (self.key.clone(), self.change.clone());
+        let repair = Repair { key, change, version: self.version };
+        self.core.missed(self.legs[token].member.id(), repair);
+    }
+
+    fn is_owed_to(&self, leg: &Leg) -> bool {
+        leg.member.link.keeps_versions() && self.change.is_repairable()
     }
 }
 

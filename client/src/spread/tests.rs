@@ -106,3 +106,16 @@ async fn delete_after_a_write_by_a_clock_that_is_ahead_deletes_it() {
     let deleted = write(&right, Change::Delete, LatchPolicy::All).await.expect("all zones are well");
     assert!(deleted.found && !deleted.written.is_superseded(), "{deleted:?}");
 }
+
+/// What was seen in review: a delete that no zone took said that it was applied nowhere, and was carried out all the
+/// same once the zones were back.
+#[tokio::test]
+async fn write_that_is_owed_to_a_node_is_maybe_applied() {
+    let gone = TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports");
+    let gone_at = gone.local_addr().expect("it is bound");
+    drop(gone);
+    let client = client(&format!("a=n1/{gone_at}"), 0).await;
+    let error = write(&client, Change::Delete, LatchPolicy::Local).await.expect_err("the only zone is gone");
+    assert_eq!(client.0.repairs.lock().len(), 1);
+    assert!(error.maybe_applied(), "{error}");
+}
