@@ -64,7 +64,9 @@ pub(crate) async fn attempt<'a>(
         return Attempted::of(member, answer);
     }
     let spare = core.spare(walk);
-    let Some((spare, second)) = spare.and_then(|spare| Some((spare, spare.ask(key, plan, now).ok()?))) else {
+    let Some((spare, second)) =
+        spare.and_then(|spare| Some((spare, spare.ask(key, plan, Instant::now()).ok()?)))
+    else {
         return Attempted::of(member, asking.end(key, plan, due).await);
     };
     both(core, (member, asking), (spare, second), key, plan, due).await
