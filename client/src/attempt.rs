@@ -22,7 +22,7 @@ use crate::item::Item;
 use crate::key::Key;
 use crate::member::{Member, Permit};
 use crate::policy::held_up;
-use crate::read::ReadPlan;
+use crate::read::{Hit, ReadPlan};
 use crate::request::{get_flags, get_request, read_hit};
 
 /// What a node said of a key.
@@ -30,7 +30,7 @@ pub(crate) type Answer = Result<Option<Item>, NodeError>;
 
 /// What came of an attempt.
 pub(crate) enum Attempted<'a> {
-    Hit(Item),
+    Hit(Hit<'a>),
     /// This node does not have it.
     Miss(&'a Arc<Member>),
     /// Nobody answered.
@@ -84,16 +84,17 @@ async fn both<'a>(
     let first = pin!(asking.end(key, plan, due));
     let second = pin!(second.end(key, plan, due));
     let (answer, other) = match select(first, second).await {
-        Either::Left((Ok(Some(item)), _)) => return Attempted::Hit(item),
+        Either::Left((Ok(Some(item)), _)) => return Attempted::Hit(Hit { item, from: member }),
         Either::Left((answer, second)) => (answer, second.await),
         Either::Right((Ok(Some(item)), _)) => {
             core.metrics.hedges_won.increment(1);
-            return Attempted::Hit(item);
+            return Attempted::Hit(Hit { item, from: spare });
         }
         Either::Right((other, first)) => (first.await, other),
     };
     match (answer, other) {
-        (Ok(Some(item)), _) | (_, Ok(Some(item))) => Attempted::Hit(item),
+        (Ok(Some(item)), _) => Attempted::Hit(Hit { item, from: member }),
+        (_, Ok(Some(item))) => Attempted::Hit(Hit { item, from: spare }),
         (Ok(None), _) => Attempted::Miss(member),
         (_, Ok(None)) => Attempted::Miss(spare),
         (Err(cause), Err(other)) => Attempted::Failed(vec![member.attempt(cause), spare.attempt(other)]),
@@ -103,7 +104,7 @@ async fn both<'a>(
 impl<'a> Attempted<'a> {
     fn of(member: &'a Arc<Member>, answer: Answer) -> Self {
         match answer {
-            Ok(Some(item)) => Self::Hit(item),
+            Ok(Some(item)) => Self::Hit(Hit { item, from: member }),
             Ok(None) => Self::Miss(member),
             Err(cause) => Self::Failed(vec![member.attempt(cause)]),
         }

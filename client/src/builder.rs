@@ -13,6 +13,7 @@ use crate::error::ConnectError;
 use crate::policy::LatchPolicy;
 use crate::static_nodes::StaticNodes;
 use crate::ttl::Ttl;
+use crate::value::chunk::{Chunking, ITEM_BYTES_MIN};
 
 /// A node in the same zone answers in well under a millisecond; twenty are a pause, and time to ask elsewhere.
 const READ_ATTEMPT_TIMEOUT: Duration = Duration::from_millis(20);
@@ -67,6 +68,7 @@ impl ClientBuilder {
                 miss_fallback_share: MISS_FALLBACK_SHARE,
                 hedge_share: HEDGE_SHARE,
                 repair_bytes_max: REPAIR_BYTES_MAX,
+                chunking: Chunking::default(),
                 #[cfg(feature = "discovery")]
                 topology_file: None,
                 connection: ConnectionOptions::default(),
@@ -179,6 +181,13 @@ impl ClientBuilder {
     /// Goes over what [`connection`](Self::connection) says, in whatever order they are called.
     pub fn credentials(mut self, credentials: Credentials) -> Self {
         self.credentials = Some(credentials);
+        self
+    }
+
+    /// What nodes take as one item, at least 64 KiB: larger values are stored in chunks. Default 1 MiB, as memcached's and
+    /// our nodes' is.
+    pub fn item_bytes_max(mut self, bytes: usize) -> Self {
+        self.settings.chunking = Chunking::of_item_limit(bytes.max(ITEM_BYTES_MIN));
         self
     }
 

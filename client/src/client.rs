@@ -23,10 +23,11 @@ use crate::view::{Raw, Whole};
 
 /// A client of one cluster. Clones share everything; any thread may use it.
 ///
-/// Its own operations take keys as they are; [`namespace`](Self::namespace) puts a prefix before them.
+/// Its own operations take keys with their namespace; [`namespace`](Self::namespace) puts one before them.
 #[derive(Clone)]
 pub struct Client {
     root: Namespace,
+    raw: Namespace,
 }
 
 /// One node that holds a key.
@@ -52,7 +53,8 @@ impl Client {
     }
 
     pub(crate) fn new(core: Arc<Core>) -> Self {
-        Self { root: Namespace::root(core) }
+        let root = Namespace::root(core);
+        Self { raw: root.verbatim(), root }
     }
 
     /// The keys of one namespace. A name that cannot be one is reported by the operations.
@@ -61,10 +63,11 @@ impl Client {
         self.root.named(name.as_ref())
     }
 
-    /// All keys as they are, with bytes and flags verbatim: what a gateway wants.
+    /// All keys with bytes and flags verbatim: what a gateway wants. Keys are never hashed, values never split, compressed
+    /// or joined; what this crate's other operations have stored so is shown as it is.
     #[must_use]
     pub fn raw(&self) -> &Namespace {
-        &self.root
+        &self.raw
     }
 
     /// The topology in force; `None` once closed.

@@ -67,6 +67,15 @@ impl Cluster {
         Self { placement, members, read_order }
     }
 
+    /// The same nodes, those of this one's server group read first.
+    pub(crate) fn nearest(&self, member: &Member) -> Self {
+        let (placement, members) = (Arc::clone(&self.placement), Arc::clone(&self.members));
+        let mut read_order = self.read_order.clone();
+        let groups = &placement.topology().groups;
+        read_order.sort_by_key(|&group| groups[group].name != member.group);
+        Self { placement, members, read_order }
+    }
+
     /// The zones that are read, in that order.
     pub(crate) fn zones(&self) -> Vec<Arc<str>> {
         let mut zones: Vec<Arc<str>> = Vec::new();

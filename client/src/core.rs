@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::cluster::{Cluster, Walk};
+use crate::large::CHUNK_WRITES_MAX;
 use crate::load::Flights;
 use crate::member::Member;
 use crate::metrics::Metrics;
@@ -21,6 +22,7 @@ use crate::policy::{Hedge, LatchPolicy, MissFallback, Spare, ZoneOrder};
 use crate::repair::{NodeId, Repair, RepairQueue, wake};
 use crate::skew::align_clock;
 use crate::ttl::Ttl;
+use crate::value::chunk::Chunking;
 use crate::version::VersionClock;
 
 /// Changes decided at home that may be under way at once: each is a task with a key and a value, so this bounds what
@@ -43,6 +45,7 @@ pub(crate) struct Settings {
     pub(crate) miss_fallback_share: f64,
     pub(crate) hedge_share: f64,
     pub(crate) repair_bytes_max: usize,
+    pub(crate) chunking: Chunking,
     /// Where the last topology is kept.
     #[cfg(feature = "discovery")]
     pub(crate) topology_file: Option<evanesce_membership::SavedTopology>,
@@ -53,6 +56,8 @@ pub(crate) struct Core {
     pub(crate) settings: Settings,
     pub(crate) metrics: Metrics,
     pub(crate) home_writes: Arc<Semaphore>,
+    /// Chunks of large values on their way.
+    pub(crate) chunk_writes: Semaphore,
     /// `None` once closed.
     cluster: ArcSwapOption<Cluster>,
     /// Stamps writes.
@@ -85,6 +90,7 @@ impl Core {
         Self {
             metrics: Metrics::register(&settings.cluster),
             home_writes: Arc::new(Semaphore::new(HOME_WRITES_MAX)),
+            chunk_writes: Semaphore::new(CHUNK_WRITES_MAX),
             cluster: ArcSwapOption::empty(),
             clock: VersionClock::new(rand::random()),
             doubted: Mutex::default(),

@@ -13,6 +13,7 @@ use crate::codec::CodecError;
 use crate::key::KeyError;
 use crate::policy::LatchPolicy;
 use crate::static_nodes::StaticNodesError;
+use crate::value::ValueError;
 
 /// Why a read has no answer. A miss is an answer, and no error.
 #[derive(Debug, Clone, PartialEq, Error)]
@@ -30,6 +31,9 @@ pub enum ReadError {
     /// The value is there and cannot be decoded.
     #[error(transparent)]
     Codec(#[from] CodecError),
+    /// The value is there, stored in a way that this client cannot undo.
+    #[error(transparent)]
+    Value(#[from] ValueError),
     /// The client was closed.
     #[error("the client is closed: make a new one")]
     Closed,
@@ -45,6 +49,9 @@ pub enum WriteError {
     /// The value cannot be encoded. Nothing was sent.
     #[error(transparent)]
     Codec(#[from] CodecError),
+    /// The value cannot be stored so. Nothing was sent.
+    #[error(transparent)]
+    Value(#[from] ValueError),
     /// Too few replicas acknowledged in time.
     #[error("latch {latch} not met ({acked} acked, {failed} failed, {pending} pending): {}", Attempts(.attempts))]
     NotAcknowledged {
@@ -56,7 +63,7 @@ pub enum WriteError {
         failed: usize,
         /// Replicas without an answer; their writes may still arrive.
         pending: usize,
-        /// Whether any replica has, or may have, executed it, or is to get it once it is back.
+        /// Whether any replica has, or may have, executed it.
         maybe_applied: bool,
         /// The replicas that failed.
         attempts: Vec<Attempt>,
@@ -86,6 +93,9 @@ pub enum LoadError {
     /// The value cannot be encoded or decoded.
     #[error(transparent)]
     Codec(#[from] CodecError),
+    /// The value is there, stored in a way that this client cannot undo.
+    #[error(transparent)]
+    Value(#[from] ValueError),
     /// The loader said so.
     #[error("the loader failed: {0}")]
     Loader(Arc<dyn std::error::Error + Send + Sync>),
@@ -108,6 +118,7 @@ impl From<ReadError> for LoadError {
         match error {
             ReadError::Key(error) => Self::Key(error),
             ReadError::Codec(error) => Self::Codec(error),
+            ReadError::Value(error) => Self::Value(error),
             ReadError::Unanswered { .. } => Self::Timeout,
             ReadError::Closed => Self::Closed,
         }
@@ -161,7 +172,7 @@ impl ReadError {
     #[must_use]
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Key(_) | Self::Codec(_) | Self::Closed => Fault::Caller,
+            Self::Key(_) | Self::Codec(_) | Self::Value(_) | Self::Closed => Fault::Caller,
             Self::Unanswered { attempts } => fault_of(attempts),
         }
     }
@@ -178,7 +189,7 @@ impl WriteError {
     #[must_use]
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Key(_) | Self::Codec(_) | Self::Closed => Fault::Caller,
+            Self::Key(_) | Self::Codec(_) | Self::Value(_) | Self::Closed => Fault::Caller,
             Self::NotAcknowledged { attempts, .. } => fault_of(attempts),
             Self::MaybeApplied { .. } => Fault::Peer,
             Self::Busy => Fault::Us,
@@ -191,17 +202,19 @@ impl WriteError {
         match self {
             Self::NotAcknowledged { .. } => self.fault() != Fault::Caller,
             Self::Busy => true,
-            Self::Key(_) | Self::Codec(_) | Self::MaybeApplied { .. } | Self::Closed => false,
+            Self::Key(_) | Self::Codec(_) | Self::Value(_) | Self::MaybeApplied { .. } | Self::Closed => {
+                false
+            }
         }
     }
 
-    /// Whether any replica has, or may have, executed the write, or is to get it once it is back.
+    /// Whether any replica has, or may have, executed the write.
     #[must_use]
     pub fn maybe_applied(&self) -> bool {
         match self {
             Self::NotAcknowledged { maybe_applied, .. } => *maybe_applied,
             Self::MaybeApplied { .. } => true,
-            Self::Key(_) | Self::Codec(_) | Self::Busy | Self::Closed => false,
+            Self::Key(_) | Self::Codec(_) | Self::Value(_) | Self::Busy | Self::Closed => false,
         }
     }
 }

@@ -22,8 +22,8 @@ use crate::key::Key;
 use crate::member::Member;
 use crate::outcome::Written;
 use crate::policy::LatchPolicy;
-use crate::read::ReadPlan;
-use crate::request::{Change, Done, Stamp, Want, with_change};
+use crate::read::{Hit, ReadPlan};
+use crate::request::{Change, Done, Stamp, Want, with_change, with_flags_question};
 use crate::spread::{SpreadPlan, spread};
 use crate::ttl::Ttl;
 use crate::version::Version;
@@ -80,12 +80,12 @@ pub(crate) async fn change_at_home(core: &Arc<Core>, write: HomeWrite) -> Result
 }
 
 /// Reads what the home zone has, and nobody else: what a CAS token is good for.
-pub(crate) async fn read_at_home(
+pub(crate) async fn read_at_home<'a>(
     core: &Core,
-    cluster: &Cluster,
+    cluster: &'a Cluster,
     key: &Key,
     plan: &ReadPlan,
-) -> Result<Option<Item>, ReadError> {
+) -> Result<Option<Hit<'a>>, ReadError> {
     core.count_reads(1);
     let found = ask_home(cluster, key, plan).await;
     match &found {
@@ -96,14 +96,30 @@ pub(crate) async fn read_at_home(
     found
 }
 
-async fn ask_home(cluster: &Cluster, key: &Key, plan: &ReadPlan) -> Result<Option<Item>, ReadError> {
+/// The flags of what the home zone has; `None` when it has nothing, or does not answer.
+pub(crate) async fn flags_at_home(cluster: &Cluster, key: &Key, deadline: Instant) -> Option<u32> {
+    let hash = cluster.placement().key_hash(key.as_bytes());
+    let mut members =
+        cluster.placement().home_order(hash).into_iter().filter_map(|group| cluster.owner(group, hash));
+    let link = &members.find(|member| !member.link.is_suspect())?.link;
+    let outcome = with_flags_question(key, link.next_opaque(), |request| {
+        link.connection.start_call(request, deadline)
+    });
+    link.judge(outcome.await).ok()?.client_flags()
+}
+
+async fn ask_home<'a>(
+    cluster: &'a Cluster,
+    key: &Key,
+    plan: &ReadPlan,
+) -> Result<Option<Hit<'a>>, ReadError> {
     let deadline = Instant::now() + plan.timeout;
     let hash = cluster.placement().key_hash(key.as_bytes());
     let mut attempts = Vec::new();
     for group in cluster.placement().home_order(hash) {
         let Some(member) = cluster.owner(group, hash) else { continue };
         match member.get(key, plan, deadline.min(Instant::now() + plan.attempt_timeout)).await {
-            Ok(found) => return Ok(found),
+            Ok(found) => return Ok(found.map(|item| Hit { item, from: member })),
             Err(cause) => attempts.push(member.attempt(cause)),
         }
         if Instant::now() >= deadline {

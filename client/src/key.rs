@@ -81,7 +81,6 @@ impl Key {
     }
 
     /// The same, and what is too long for the wire is hashed: see [`hashed`].
-    #[cfg_attr(not(test), expect(dead_code, reason = "wired when long keys are hashed"))]
     pub(crate) fn new_or_hashed(prefix: &[u8], key: &[u8]) -> Result<Self, KeyError> {
         match Self::new(prefix, key) {
             Err(KeyError::TooLong { .. } | KeyError::BinaryTooLong { .. }) => {
@@ -98,9 +97,14 @@ impl Key {
         self.full.as_deref()
     }
 
+    /// All of it, namespace included, whatever goes over the wire.
+    pub(crate) fn whole(&self) -> &[u8] {
+        self.full().unwrap_or(&self.wire)
+    }
+
     /// The key of the lease to load this one: in its namespace, and on the node that has this one.
     pub(crate) fn lease(&self) -> Result<Self, KeyError> {
-        let wire = hashed::lease_key(self.full().unwrap_or(&self.wire))?;
+        let wire = hashed::lease_key(self.whole())?;
         Ok(Self { wire, prefix_bytes: self.prefix_bytes, base64: false, full: None })
     }
 

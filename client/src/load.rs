@@ -30,6 +30,7 @@ use crate::error::LoadError;
 use crate::item::Item;
 use crate::policy::LatchPolicy;
 use crate::ttl::Ttl;
+use crate::value::Form;
 
 /// What a loader said, encoded: a value with its flags, or that there is none.
 pub(crate) type Loaded = Result<Option<(Bytes, u32)>, LoadError>;
@@ -50,6 +51,7 @@ pub(crate) struct LoadPlan {
     /// How long the loader may take.
     pub(crate) load_timeout: Duration,
     pub(crate) latch: LatchPolicy,
+    pub(crate) form: Form,
 }
 
 impl LoadPlan {
@@ -92,6 +94,7 @@ mod tests {
             absent_ttl: None,
             load_timeout: Duration::from_secs(1),
             latch: LatchPolicy::Local,
+            form: Form::verbatim(),
         }
     }
 

@@ -19,25 +19,35 @@ use crate::op::{
 use crate::policy::LatchPolicy;
 use crate::ttl::Ttl;
 use crate::typed::Typed;
+use crate::value::{Compression, Form};
 use crate::view::{Raw, Whole};
 
 /// The keys under one prefix, `name:`, with their defaults. Cheap to clone.
 ///
-/// Values are bytes and go out as they are, with flags 0 unless told otherwise. [`typed`](Self::typed) gives the same
-/// keys with values of a type.
+/// Values are bytes, with flags 0 unless told otherwise: bits 16 to 23 of them are the client's. Values too large for one
+/// item go in chunks, and keys too long for the wire are hashed: see the [crate documentation](crate).
+/// [`typed`](Self::typed) gives the same keys with values of a type.
 #[derive(Clone)]
 pub struct Namespace {
     pub(crate) core: Arc<Core>,
     pub(crate) prefix: Result<Bytes, KeyError>,
     pub(crate) ttl: Ttl,
     pub(crate) latch: LatchPolicy,
+    verbatim: bool,
+    /// `None` is the default, which typed values and bytes have each their own.
+    compression: Option<Compression>,
 }
 
 impl Namespace {
     /// All keys, as they are.
     pub(crate) fn root(core: Arc<Core>) -> Self {
         let (ttl, latch) = (core.settings.ttl, core.settings.latch);
-        Self { core, prefix: Ok(Bytes::new()), ttl, latch }
+        Self { core, prefix: Ok(Bytes::new()), ttl, latch, verbatim: false, compression: None }
+    }
+
+    /// The same with keys, flags and values as they are.
+    pub(crate) fn verbatim(&self) -> Self {
+        Self { verbatim: true, ..self.clone() }
     }
 
     pub(crate) fn named(&self, name: &str) -> Self {
@@ -45,7 +55,35 @@ impl Namespace {
     }
 
     pub(crate) fn key(&self, key: &[u8]) -> Result<Key, KeyError> {
+        let prefix = self.prefix.as_ref().map_err(Clone::clone)?;
+        if self.verbatim { Key::new(prefix, key) } else { Key::new_or_hashed(prefix, key) }
+    }
+
+    /// A key that goes over the wire as it is: for what a node does to a value, which must not stand behind its full key.
+    pub(crate) fn key_as_it_is(&self, key: &[u8]) -> Result<Key, KeyError> {
         Key::new(self.prefix.as_ref().map_err(Clone::clone)?, key)
+    }
+
+    /// How bytes are stored.
+    pub(crate) fn form(&self) -> Form {
+        self.form_with(self.compression.unwrap_or(Compression::off()))
+    }
+
+    /// How typed values are stored.
+    pub(crate) fn typed_form(&self) -> Form {
+        self.form_with(self.compression.unwrap_or_default())
+    }
+
+    fn form_with(&self, compression: Compression) -> Form {
+        if self.verbatim { Form::verbatim() } else { Form::new(compression, self.core.settings.chunking) }
+    }
+
+    /// Which values are compressed that are written through this. Default none as bytes, and those from 4 KiB on as typed
+    /// values. Reads need not say so. Without effect on [`Client::raw`](crate::Client::raw).
+    #[must_use]
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.compression = Some(compression);
+        self
     }
 
     /// How long items live that are written through this; default the client's.
@@ -71,7 +109,9 @@ impl Namespace {
     /// The same keys, with values of type `T` in a codec of your choice.
     #[must_use]
     pub fn typed_with<T, C>(self, codec: C) -> Typed<T, C> {
-        Typed { namespace: self, codec: Arc::new(codec), value: PhantomData }
+        // Typed values are compressed and split, which is not verbatim.
+        let namespace = Self { verbatim: false, ..self };
+        Typed { namespace, codec: Arc::new(codec), value: PhantomData }
     }
 
     /// Reads a value. A miss is `None`.

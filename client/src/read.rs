@@ -19,6 +19,13 @@ use crate::member::Member;
 use crate::policy::held_up;
 use crate::repair::Repair;
 use crate::request::{Want, with_repair};
+use crate::value::flags::MANIFEST;
+
+/// An item as a node has it, and which.
+pub(crate) struct Hit<'a> {
+    pub(crate) item: Item,
+    pub(crate) from: &'a Member,
+}
 
 /// How a read goes.
 #[derive(Debug, Clone, Copy)]
@@ -38,12 +45,12 @@ impl ReadPlan {
 }
 
 /// Reads `key`. `None` is a miss: the last word of a node that was asked.
-pub(crate) async fn read(
+pub(crate) async fn read<'a>(
     core: &Core,
-    cluster: &Cluster,
+    cluster: &'a Cluster,
     key: &Key,
     plan: &ReadPlan,
-) -> Result<Option<Item>, ReadError> {
+) -> Result<Option<Hit<'a>>, ReadError> {
     core.count_reads(1);
     let found = walk(core, cluster, key, plan).await;
     match &found {
@@ -54,7 +61,12 @@ pub(crate) async fn read(
     found
 }
 
-async fn walk(core: &Core, cluster: &Cluster, key: &Key, plan: &ReadPlan) -> Result<Option<Item>, ReadError> {
+async fn walk<'a>(
+    core: &Core,
+    cluster: &'a Cluster,
+    key: &Key,
+    plan: &ReadPlan,
+) -> Result<Option<Hit<'a>>, ReadError> {
     let mut now = Instant::now();
     let mut deadline = now + plan.timeout;
     let mut walk = Walk::new(cluster, cluster.placement().key_hash(key.as_bytes()));
@@ -65,7 +77,7 @@ async fn walk(core: &Core, cluster: &Cluster, key: &Key, plan: &ReadPlan) -> Res
         }
         let due = deadline.min(now + plan.attempt_timeout);
         match attempt(core, &mut walk, member, key, plan, (now, due)).await {
-            Attempted::Hit(item) => return Ok(Some(item)),
+            Attempted::Hit(hit) => return Ok(Some(hit)),
             Attempted::Miss(member) => {
                 return fall_back_on_miss(core, walk, key, plan, deadline, member).await;
             }
@@ -82,14 +94,14 @@ async fn walk(core: &Core, cluster: &Cluster, key: &Key, plan: &ReadPlan) -> Res
 }
 
 /// One more zone after a miss, if that is worth it. What goes wrong there leaves the miss as it is.
-async fn fall_back_on_miss(
+async fn fall_back_on_miss<'a>(
     core: &Core,
-    mut walk: Walk<'_>,
+    mut walk: Walk<'a>,
     key: &Key,
     plan: &ReadPlan,
     deadline: Instant,
     missed: &Member,
-) -> Result<Option<Item>, ReadError> {
+) -> Result<Option<Hit<'a>>, ReadError> {
     if !walk.has_more() || !core.falls_back_on_miss() {
         return Ok(None);
     }
@@ -103,12 +115,21 @@ async fn fall_back_on_miss(
     if let Some(item) = &found {
         copy(core, key, item, member, missed);
     }
-    Ok(found)
+    Ok(found.map(|item| Hit { item, from: member }))
 }
 
 /// Gives a node that missed the item of one that had it, with its version and what is left of its life. Nobody waits
 /// for it. A node that has missed writes itself is no source.
+///
+/// A manifest is not copied: its chunks come first, and whoever has read them sees to both.
 pub(crate) fn copy(core: &Core, key: &Key, item: &Item, from: &Member, to: &Member) {
+    if item.flags & MANIFEST == 0 {
+        copy_at_once(core, key, item, from, to);
+    }
+}
+
+/// The same for any item.
+pub(crate) fn copy_at_once(core: &Core, key: &Key, item: &Item, from: &Member, to: &Member) {
     let Some(version) = item.version else { return };
     let link = &to.link;
     if !link.connection.speaks_versions() || core.repairs.lock().misses_any(&from.id()) {

@@ -15,7 +15,7 @@ use crate::item::Item;
 use crate::key::Key;
 use crate::member::Member;
 use crate::policy::held_up;
-use crate::read::{ReadPlan, copy};
+use crate::read::{Hit, ReadPlan, copy};
 use crate::request::{Want, get_flags, get_request, read_hit};
 
 /// Requests sent to one node at once: well below what a connection's queue holds, so that bulk reads leave room for
@@ -23,7 +23,7 @@ use crate::request::{Want, get_flags, get_request, read_hit};
 const BATCH_KEYS_MAX: usize = 256;
 
 /// What came of one key.
-pub(crate) type Found = Result<Option<Item>, ReadError>;
+pub(crate) type Found<'a> = Result<Option<Hit<'a>>, ReadError>;
 
 /// A key on its way.
 struct Search<'a> {
@@ -47,9 +47,14 @@ struct Batch<'a> {
 }
 
 /// Reads `keys`; the outcomes are in their order.
-pub(crate) async fn read_many(core: &Core, cluster: &Cluster, keys: &[Key], plan: &ReadPlan) -> Vec<Found> {
+pub(crate) async fn read_many<'a>(
+    core: &Core,
+    cluster: &'a Cluster,
+    keys: &'a [Key],
+    plan: &ReadPlan,
+) -> Vec<Found<'a>> {
     core.count_reads(keys.len() as u64);
-    let mut found: Vec<Option<Found>> = Vec::new();
+    let mut found: Vec<Option<Found<'_>>> = Vec::new();
     found.resize_with(keys.len(), || None);
     let mut searches: Vec<Search<'_>> =
         keys.iter().enumerate().map(|key| Search::new(cluster, key)).collect();
@@ -66,7 +71,7 @@ pub(crate) async fn read_many(core: &Core, cluster: &Cluster, keys: &[Key], plan
             }
         }
     }
-    let found: Vec<Found> =
+    let found: Vec<Found<'_>> =
         found.into_iter().map(|found| found.expect("each search settles or goes on")).collect();
     count(core, &found);
     found
@@ -76,7 +81,7 @@ pub(crate) async fn read_many(core: &Core, cluster: &Cluster, keys: &[Key], plan
 fn next_batches<'a>(
     core: &Core,
     searches: Vec<Search<'a>>,
-    found: &mut [Option<Found>],
+    found: &mut [Option<Found<'a>>],
     deadline: Instant,
 ) -> Vec<Batch<'a>> {
     let now = Instant::now();
@@ -116,8 +121,9 @@ impl<'a> Search<'a> {
         mut self,
         core: &Core,
         answer: Result<Option<Item>, Attempt>,
-        found: &mut [Option<Found>],
+        found: &mut [Option<Found<'a>>],
     ) -> Option<Self> {
+        let answer = answer.map(|item| item.and_then(|item| Some(Hit { item, from: self.asked? })));
         if self.missed.is_some() {
             if let Ok(answer) = &answer {
                 core.miss_fallback_answered(answer.is_some());
@@ -126,7 +132,7 @@ impl<'a> Search<'a> {
             return None;
         }
         match answer {
-            Ok(Some(item)) => found[self.index] = Some(Ok(Some(item))),
+            Ok(Some(hit)) => found[self.index] = Some(Ok(Some(hit))),
             Ok(None) if self.walk.has_more() && core.falls_back_on_miss() => {
                 self.missed = self.asked;
                 return Some(self);
@@ -141,7 +147,7 @@ impl<'a> Search<'a> {
     }
 
     /// Nobody is left to ask.
-    fn end(self) -> Found {
+    fn end(self) -> Found<'a> {
         if self.missed.is_some() { Ok(None) } else { Err(ReadError::Unanswered { attempts: self.attempts }) }
     }
 }
@@ -230,7 +236,7 @@ impl Member {
     }
 }
 
-fn count(core: &Core, found: &[Found]) {
+fn count(core: &Core, found: &[Found<'_>]) {
     let hits = found.iter().filter(|found| matches!(found, Ok(Some(_)))).count() as u64;
     let errors = found.iter().filter(|found| found.is_err()).count() as u64;
     core.metrics.hits.increment(hits);

@@ -13,6 +13,7 @@ use crate::error::NodeError;
 use crate::item::Item;
 use crate::key::Key;
 use crate::repair::Repair;
+use crate::value::Form;
 use crate::version::Version;
 
 /// What a read wants of a hit.
@@ -33,11 +34,16 @@ pub(crate) enum Change {
     Arithmetic { direction: Direction, delta: u64, initial: Option<(u64, Exptime)> },
     /// Deletes.
     Delete,
-    /// Sets the expiry.
-    Touch { exptime: Exptime },
+    /// Sets the expiry. With `form` the chunks of a large value get it, too.
+    Touch { exptime: Exptime, form: Option<Form> },
 }
 
 impl Change {
+    /// A new expiry for an item, and for its chunks if such a form knows of any.
+    pub(crate) fn touch(exptime: Exptime, form: Form) -> Self {
+        Self::Touch { exptime, form: (!form.is_verbatim()).then_some(form) }
+    }
+
     /// Whether a replica that missed it can be given it later.
     pub(crate) fn is_repairable(&self) -> bool {
         match self {
@@ -186,7 +192,8 @@ fn with_flags<R>(
             send(&arithmetic_request(key, flags.as_flags(), *direction, *delta, *initial))
         }
         Change::Delete => send(&delete_request(key, flags.as_flags(), version)),
-        Change::Touch { exptime } => {
+        Change::Touch { exptime, form } => {
+            let flags = if form.is_some() { flags.flag(b'f') } else { flags };
             let flags = flags.number(b'T', exptime.0);
             send(&touch_request(key, flags.as_flags(), *exptime))
         }
@@ -269,13 +276,23 @@ fn delete_request<'a>(key: &'a Key, flags: MetaFlags<'a>, version: Option<u64>) 
     })
 }
 
-/// An `mg` without `v`: touches, and brings nothing back.
+/// An `mg` without `v`: touches, and brings back the flags at most.
 fn touch_request<'a>(key: &'a Key, flags: MetaFlags<'a>, exptime: Exptime) -> Request<'a> {
     let mut request = get_request(key, flags, Some(exptime));
     if let Request::MetaGet(get) = &mut request {
         get.value = false;
     }
     request
+}
+
+/// Hands the request to `send` that asks for the flags of a key's item, and for nothing else.
+pub(crate) fn with_flags_question<R>(key: &Key, opaque: u64, send: impl FnOnce(&Request<'_>) -> R) -> R {
+    let flags = MetaFlagsBuf::for_key(&key.meta()).flag(b'f').number(b'O', opaque);
+    let mut request = get_request(key, flags.as_flags(), None);
+    if let Request::MetaGet(get) = &mut request {
+        get.value = false;
+    }
+    send(&request)
 }
 
 /// What an `mg` found.

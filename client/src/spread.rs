@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use evanesce_transport::{Completion, TransportError};
-use evanesce_wire::reply::Reply;
+use evanesce_wire::reply::{MetaReply, Reply};
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
 
@@ -13,12 +13,14 @@ use crate::cluster::Cluster;
 use crate::core::Core;
 use crate::error::{Attempt, NodeError, WriteError};
 use crate::key::Key;
+use crate::large::touch_chunks;
 use crate::member::Member;
 use crate::outcome::Written;
 use crate::policy::{Decision, Latch, LatchPolicy, Side};
 use crate::repair::Repair;
 use crate::request::{Change, Done, Stamp, with_change};
 use crate::skew::{align_clock, doubt_clock};
+use crate::value::flags::MANIFEST;
 use crate::version::Version;
 
 /// One write in sixteen measures how far the zones are: zones that are never read are measured, too.
@@ -101,6 +103,8 @@ struct Leg {
 struct State {
     latch: Latch,
     found: bool,
+    /// The item turned out to have chunks, which somebody sees to.
+    chunked: bool,
     /// A node has said that it has this version, or knows it.
     versioned: bool,
     superseded_by: Option<Version>,
@@ -143,6 +147,7 @@ impl Race {
         let state = State {
             latch,
             found: false,
+            chunked: false,
             versioned: plan.version.is_some(),
             superseded_by: None,
             not_applied: 0,
@@ -326,6 +331,15 @@ impl Race {
         }
     }
 
+    /// A replica has said which flags the item has that it touched.
+    fn on_flags(&self, reply: &MetaReply) {
+        let Change::Touch { exptime, form: Some(form) } = self.change else { return };
+        let has_chunks = reply.client_flags().is_some_and(|flags| flags & MANIFEST != 0);
+        if has_chunks && !std::mem::replace(&mut self.state.lock().chunked, true) {
+            touch_chunks(&self.core, &self.key, form, exptime);
+        }
+    }
+
     /// Sees to it that a replica which has missed the write gets it.
     fn repair(&self, token: usize) {
         let (key, change) = (self.key.clone(), self.change.clone());
@@ -357,7 +371,11 @@ impl Completion for Race {
         if outcome.is_ok() && self.version.as_u64() >> 12 & MEASURED_MASK == 0 {
             self.core.zone_answered(&leg.member.zone, self.started.elapsed());
         }
-        match leg.member.link.judge(outcome).and_then(|reply| Done::of(&reply)) {
+        let reply = leg.member.link.judge(outcome);
+        if let Ok(reply) = &reply {
+            self.on_flags(reply);
+        }
+        match reply.and_then(|reply| Done::of(&reply)) {
             Ok(Done::ClockAhead) => self.on_failed(token, NodeError::ClockRefused),
             Ok(done) => self.on_done(leg, done),
             Err(cause) => self.on_failed(token, cause),

@@ -15,6 +15,7 @@ use crate::namespace::Namespace;
 use crate::op::{Delete, Get, GetAndTouch, GetMany, GetOrLoad, Set, Store, Touch, WriteMany};
 use crate::policy::LatchPolicy;
 use crate::ttl::Ttl;
+use crate::value::Compression;
 use crate::view::Decoded;
 
 /// A namespace whose values are of type `T`, encoded by `C`. Cheap to clone.
@@ -45,7 +46,14 @@ impl<T, C: Codec> Typed<T, C> {
         self
     }
 
-    /// The same keys, with bytes as they are.
+    /// Which values are compressed that are written through this. Default those from 4 KiB on.
+    #[must_use]
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.namespace = self.namespace.compression(compression);
+        self
+    }
+
+    /// The same keys, with values as bytes.
     #[must_use]
     pub fn bytes(&self) -> &Namespace {
         &self.namespace
@@ -114,24 +122,24 @@ impl<T: Serialize + DeserializeOwned + Send + 'static, C: Codec> Typed<T, C> {
             };
             Box::pin(encoded) as BoxFuture<'static, Loaded>
         });
-        GetOrLoad::new(&self.namespace, &key, self.view(), loader)
+        GetOrLoad::new(&self.namespace, &key, self.view(), loader).typed()
     }
 }
 
 impl<T: Serialize, C: Codec> Typed<T, C> {
     /// Stores a value in every zone.
     pub fn set(&self, key: impl AsRef<[u8]>, value: &T) -> Set<'_> {
-        Set::new(&self.namespace, key.as_ref(), self.encode(value)).flags(self.codec.flags())
+        Set::new(&self.namespace, key.as_ref(), self.encode(value)).typed(self.codec.flags())
     }
 
     /// Stores a value if the key is absent. The key's home zone decides.
     pub fn add(&self, key: impl AsRef<[u8]>, value: &T) -> Store<'_> {
-        Store::add(&self.namespace, key.as_ref(), self.encode(value)).flags(self.codec.flags())
+        Store::add(&self.namespace, key.as_ref(), self.encode(value)).typed(self.codec.flags())
     }
 
     /// Stores a value if the key is present. The key's home zone decides.
     pub fn replace(&self, key: impl AsRef<[u8]>, value: &T) -> Store<'_> {
-        Store::replace(&self.namespace, key.as_ref(), self.encode(value)).flags(self.codec.flags())
+        Store::replace(&self.namespace, key.as_ref(), self.encode(value)).typed(self.codec.flags())
     }
 
     /// Stores many values in every zone, so many at a time that others get through.
@@ -140,7 +148,7 @@ impl<T: Serialize, C: Codec> Typed<T, C> {
         T: 'v,
     {
         let entries = entries.into_iter().map(|(key, value)| (key, self.encode(value)));
-        WriteMany::set(&self.namespace, entries).flags(self.codec.flags())
+        WriteMany::set(&self.namespace, entries).typed(self.codec.flags())
     }
 
     fn encode(&self, value: &T) -> Result<Bytes, CodecError> {

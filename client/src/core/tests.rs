@@ -24,6 +24,7 @@ pub(crate) fn core_with(connection: ConnectionOptions) -> Core {
         miss_fallback_share: 0.0,
         hedge_share: 0.0,
         repair_bytes_max: 1 << 20,
+        chunking: Chunking::default(),
         #[cfg(feature = "discovery")]
         topology_file: None,
         connection,

@@ -10,7 +10,7 @@
 //! an attacker can make two keys share one. All they gain is misses: the full key is compared on each read, so that
 //! such keys take turns in one place and neither ever reads the other's value.
 //!
-//! Numbers cannot be counted under such a key, and nothing can be put in front of its value; appending works.
+//! Under such a key no numbers can be counted, and nothing can be appended to its value or put in front of it.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -88,7 +88,6 @@ pub(crate) fn hash_text(hash: u128) -> String {
 }
 
 /// `value` behind its full key, and the flags that say so. `full` is a key that [`wire_key`] took.
-#[cfg_attr(not(test), expect(dead_code, reason = "wired when long keys are hashed"))]
 pub(crate) fn wrap(full: &[u8], value: &[u8], flags: u32) -> (Bytes, u32) {
     let length = u16::try_from(full.len()).expect("a hashed key has at most 8 KiB");
     let mut stored = BytesMut::with_capacity(HEADER_BYTES + full.len() + value.len());
@@ -101,7 +100,6 @@ pub(crate) fn wrap(full: &[u8], value: &[u8], flags: u32) -> (Bytes, u32) {
 
 /// The value that was stored for `full`, and its flags. `None` when the item is another key's, or was not written this
 /// way: a miss.
-#[cfg_attr(not(test), expect(dead_code, reason = "wired when long keys are hashed"))]
 pub(crate) fn unwrap(full: &[u8], stored: &Bytes, flags: u32) -> Option<(Bytes, u32)> {
     if flags & FULL_KEY == 0 || stored.first() != Some(&FORMAT) {
         return None;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use evanesce_wire::request::SetMode;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
@@ -17,8 +16,7 @@ use crate::codec::ABSENT_FLAGS;
 use crate::core::Core;
 use crate::error::LoadError;
 use crate::key::Key;
-use crate::request::Change;
-use crate::spread::{SpreadPlan, spread};
+use crate::large::{Put, put};
 use crate::ttl::Ttl;
 use crate::version::Version;
 
@@ -175,13 +173,10 @@ async fn fill(
 ) {
     let Some(cluster) = core.cluster() else { return };
     let exptime = ttl.exptime(Core::now());
-    let change = Change::Store { mode: SetMode::Set, value, flags, exptime, compare: None };
     let deadline = Instant::now() + core.settings.write_timeout;
-    let plan = SpreadPlan {
-        version: Some(version),
-        ..SpreadPlan::of_all(key.clone(), change, plan.latch, deadline)
-    };
-    let filled = spread(core, &cluster, plan).await;
+    let version = Some(version);
+    let what = Put { key: key.clone(), value, flags, exptime, version, latch: plan.latch, deadline };
+    let filled = put(core, &cluster, plan.form, what).await;
     if let Err(error) = filled {
         debug!(%error, "a loaded value was not stored as its latch wants");
     }
@@ -208,6 +203,7 @@ mod tests {
             absent_ttl: None,
             load_timeout: Duration::from_secs(1),
             latch: LatchPolicy::Local,
+            form: crate::value::Form::verbatim(),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let loader: Loader = Box::new(|| Box::pin(async { Ok(None) }));

@@ -12,8 +12,9 @@ use crate::core::Core;
 use crate::error::{LoadError, NodeError};
 use crate::item::Item;
 use crate::key::Key;
+use crate::large::assemble;
 use crate::member::Member;
-use crate::read::ReadPlan;
+use crate::read::{Hit, ReadPlan};
 use crate::request::{Change, Done, Stamp, Want, with_change};
 use crate::version::Version;
 
@@ -94,10 +95,18 @@ async fn ask_once(
         let secs = lease_secs(plan);
         let Ok(granted) = home.grant(lease_key, secs).await else { continue };
         // Whoever had the lease before may have filled the key just now.
-        let found = home.get(key, &read, Instant::now() + REQUEST_TIMEOUT).await;
+        let due = Instant::now() + REQUEST_TIMEOUT;
+        let found = home.get(key, &read, due).await;
         if let Ok(Some(Item { version: Some(version), .. })) = &found {
             core.clock.observe(*version, Core::now());
         }
+        let found = match found {
+            // What cannot be read is loaded anew.
+            Ok(Some(item)) => assemble(core, &cluster, plan.form, key, Hit { item, from: home }, due)
+                .await
+                .unwrap_or_default(),
+            _ => None,
+        };
         let lease = granted.map(|version| Lease {
             home: Arc::clone(home),
             version: version.map(|version| core.clock.stamp_after(version, Core::now())),
@@ -106,15 +115,15 @@ async fn ask_once(
             lasts: Duration::from_secs(secs),
         });
         return Ok(match (found, lease) {
-            (Ok(Some(item)), Some(lease)) if plan.is_stale(&item) => Some(Asked::Granted(lease)),
-            (Ok(Some(item)), lease) => {
+            (Some(item), Some(lease)) if plan.is_stale(&item) => Some(Asked::Granted(lease)),
+            (Some(item), lease) => {
                 if let Some(lease) = lease {
                     lease.release();
                 }
                 Some(Asked::Found(item))
             }
-            (_, Some(lease)) => Some(Asked::Granted(lease)),
-            (_, None) => None,
+            (None, Some(lease)) => Some(Asked::Granted(lease)),
+            (None, None) => None,
         });
     }
     Ok(Some(Asked::Nobody))

@@ -19,7 +19,7 @@ use crate::ttl::Ttl;
 ///
 /// The key's home zone counts, or the next in its order while that cannot be reached; the item it then has goes to the
 /// other server groups as a set. The number's TTL stays as it is. Cancel-safe: once polled, it runs to its end. Never
-/// retried after an unanswered attempt: that might count twice.
+/// retried after an unanswered attempt: that might count twice. Its key must not be above 250 bytes.
 #[must_use = "an operation does nothing until it is awaited"]
 pub struct Arithmetic<'a> {
     namespace: &'a Namespace,
@@ -36,7 +36,16 @@ impl<'a> Arithmetic<'a> {
     pub(crate) fn new(namespace: &'a Namespace, key: &[u8], direction: Direction, delta: u64) -> Self {
         let (ttl, latch) = (namespace.ttl, namespace.latch);
         let timeout = namespace.core.settings.write_timeout;
-        Self { namespace, key: namespace.key(key), direction, delta, initial: None, ttl, latch, timeout }
+        Self {
+            namespace,
+            key: namespace.key_as_it_is(key),
+            direction,
+            delta,
+            initial: None,
+            ttl,
+            latch,
+            timeout,
+        }
     }
 
     /// Makes an absent number: it begins with this one, without the delta. Default none.

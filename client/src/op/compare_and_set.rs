@@ -3,18 +3,19 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use evanesce_wire::request::SetMode;
+use tokio::time::Instant;
 
 use super::OpFuture;
-use crate::core::Core;
+use crate::core::{Core, TIMEOUT_MAX};
 use crate::error::WriteError;
-use crate::home::{HomeWrite, change_at_home};
 use crate::key::{Key, KeyError};
+use crate::large::{Put, put_at_home};
 use crate::namespace::Namespace;
 use crate::outcome::CompareAndSetOutcome;
 use crate::policy::LatchPolicy;
-use crate::request::{Change, Done};
+use crate::request::Done;
 use crate::ttl::Ttl;
-use evanesce_wire::request::SetMode;
 
 /// Stores one value if nobody changed the item since its CAS token was read with
 /// [`Namespace::get_for_cas`](crate::Namespace::get_for_cas).
@@ -72,10 +73,11 @@ impl<'a> CompareAndSet<'a> {
     /// [`WriteError`]; [`WriteError::MaybeApplied`] when the home zone did not say whether it stored the value.
     pub async fn run(self) -> Result<CompareAndSetOutcome, WriteError> {
         let exptime = self.ttl.exptime(Core::now());
-        let (value, flags, compare) = (self.value, self.flags, Some(self.cas));
-        let change = Change::Store { mode: SetMode::Set, value, flags, exptime, compare };
-        let write = HomeWrite { key: self.key?, change, latch: self.latch, timeout: self.timeout };
-        let decided = change_at_home(&self.namespace.core, write).await?;
+        let deadline = Instant::now() + self.timeout.min(TIMEOUT_MAX);
+        let (key, value, flags, latch) = (self.key?, self.value, self.flags, self.latch);
+        let what = Put { key, value, flags, exptime, version: None, latch, deadline };
+        let (core, form) = (&self.namespace.core, self.namespace.form());
+        let decided = put_at_home(core, form, SetMode::Set, Some(self.cas), what).await?;
         Ok(match decided.done {
             Done::Yes => CompareAndSetOutcome::Stored(decided.written),
             Done::NotFound => CompareAndSetOutcome::NotFound,

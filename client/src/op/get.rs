@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::OpFuture;
 use crate::error::ReadError;
 use crate::key::{Key, KeyError};
+use crate::large::get;
 use crate::namespace::Namespace;
-use crate::read::{ReadPlan, read};
+use crate::read::ReadPlan;
 use crate::view::View;
 
 /// Reads one key.
@@ -42,7 +43,7 @@ impl<'a, V: View + 'a> Get<'a, V> {
         let core = &self.namespace.core;
         let cluster = core.cluster().ok_or(ReadError::Closed)?;
         let plan = ReadPlan::new(core, V::WANT, self.timeout);
-        match read(core, &cluster, &self.key?, &plan).await? {
+        match get(core, &cluster, self.namespace.form(), &self.key?, &plan).await? {
             Some(item) => Ok(self.view.show_present(item)?),
             None => Ok(None),
         }

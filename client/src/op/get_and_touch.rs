@@ -8,9 +8,10 @@ use super::OpFuture;
 use crate::core::Core;
 use crate::error::ReadError;
 use crate::key::{Key, KeyError};
+use crate::large::get;
 use crate::namespace::Namespace;
 use crate::policy::LatchPolicy;
-use crate::read::{ReadPlan, read};
+use crate::read::ReadPlan;
 use crate::request::Change;
 use crate::spread::{SpreadPlan, spread};
 use crate::ttl::Ttl;
@@ -52,8 +53,9 @@ impl<'a, V: View + 'a> GetAndTouch<'a, V> {
         let key = self.key?;
         let exptime = self.ttl.exptime(Core::now());
         let plan = ReadPlan { touch: Some(exptime), ..ReadPlan::new(core, V::WANT, self.timeout) };
-        let Some(item) = read(core, &cluster, &key, &plan).await? else { return Ok(None) };
-        let change = Change::Touch { exptime };
+        let form = self.namespace.form();
+        let Some(item) = get(core, &cluster, form, &key, &plan).await? else { return Ok(None) };
+        let change = Change::touch(exptime, form);
         let deadline = Instant::now();
         let plan = SpreadPlan::of_all(key, change, LatchPolicy::None, deadline);
         // The replica that answered is touched twice, which costs less than telling them apart.

@@ -8,12 +8,15 @@ use evanesce_wire::request::{Exptime, MetaGet, Request};
 use tokio::time::Instant;
 
 use super::OpFuture;
+use crate::cluster::Cluster;
 use crate::core::{Core, TIMEOUT_MAX};
 use crate::error::{NodeError, ReadError};
 use crate::item::Item;
 use crate::key::{Key, KeyError};
+use crate::large::assemble;
 use crate::member::Member;
 use crate::namespace::Namespace;
+use crate::read::Hit;
 use crate::request::{Want, get_flags, read_hit};
 use crate::ttl::Ttl;
 
@@ -52,7 +55,7 @@ pub struct GetAtHome<'a> {
 
 impl<'a> GetAtHome<'a> {
     pub(crate) fn new(namespace: &'a Namespace, key: &[u8]) -> Self {
-        let (key, timeout) = (namespace.key(key), namespace.core.settings.read_timeout);
+        let (key, timeout) = (namespace.key_as_it_is(key), namespace.core.settings.read_timeout);
         Self { namespace, key, vivify: None, recache_below: None, counts_as_access: true, timeout }
     }
 
@@ -112,7 +115,10 @@ impl<'a> GetAtHome<'a> {
                     // Whoever is to fill an item that this read made has to write something newer.
                     let version = found.as_ref().and_then(|found| found.item.version);
                     version.iter().for_each(|version| core.clock.observe(*version, Core::now()));
-                    return Ok(found);
+                    return match found {
+                        Some(found) => self.shown(&cluster, member, key, found, deadline).await,
+                        None => Ok(None),
+                    };
                 }
                 Err(cause) => attempts.push(member.attempt(cause)),
             }
@@ -121,6 +127,21 @@ impl<'a> GetAtHome<'a> {
             }
         }
         Err(ReadError::Unanswered { attempts })
+    }
+
+    /// With the value as its caller stored it.
+    async fn shown(
+        &self,
+        cluster: &Cluster,
+        from: &Member,
+        key: &Key,
+        found: HomeItem,
+        deadline: Instant,
+    ) -> Result<Option<HomeItem>, ReadError> {
+        let (core, form) = (&self.namespace.core, self.namespace.form());
+        let hit = Hit { item: found.item.clone(), from };
+        let item = assemble(core, cluster, form, key, hit, deadline).await?;
+        Ok(item.map(|item| HomeItem { item, ..found }))
     }
 
     async fn ask_member(

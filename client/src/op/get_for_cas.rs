@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::OpFuture;
 use crate::error::ReadError;
 use crate::home::read_at_home;
 use crate::item::Item;
 use crate::key::{Key, KeyError};
+use crate::large::assemble;
 use crate::namespace::Namespace;
 use crate::read::ReadPlan;
 use crate::request::Want;
@@ -44,7 +47,11 @@ impl<'a> GetForCas<'a> {
         let core = &self.namespace.core;
         let cluster = core.cluster().ok_or(ReadError::Closed)?;
         let plan = ReadPlan::new(core, Want::Item, self.timeout);
-        read_at_home(core, &cluster, &self.key?, &plan).await
+        let (key, deadline) = (self.key?, Instant::now() + plan.timeout);
+        match read_at_home(core, &cluster, &key, &plan).await? {
+            Some(hit) => assemble(core, &cluster, self.namespace.form(), &key, hit, deadline).await,
+            None => Ok(None),
+        }
     }
 }
 

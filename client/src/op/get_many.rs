@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::OpFuture;
 use crate::error::ReadError;
 use crate::item;
 use crate::key::{Key, KeyError};
+use crate::large::assemble_many;
 use crate::namespace::Namespace;
 use crate::read::ReadPlan;
 use crate::read_many::read_many;
@@ -49,7 +52,9 @@ impl<'a, V: View + 'a> GetMany<'a, V> {
         let cluster = core.cluster().ok_or(ReadError::Closed)?;
         let keys = self.keys?;
         let plan = ReadPlan::new(core, V::WANT, self.timeout);
+        let deadline = Instant::now() + plan.timeout;
         let found = read_many(core, &cluster, &keys, &plan).await;
+        let found = assemble_many(core, &cluster, self.namespace.form(), &keys, found, deadline).await;
         let mut result = item::GetMany { hits: Vec::new(), misses: Vec::new(), failed: Vec::new() };
         for (key, found) in keys.iter().zip(found) {
             let shown = found.and_then(|item| match item {

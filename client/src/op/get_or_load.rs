@@ -9,10 +9,11 @@ use super::OpFuture;
 use crate::error::{LoadError, ReadError};
 use crate::item::Item;
 use crate::key::{Key, KeyError};
+use crate::large::get;
 use crate::load::{LoadPlan, Loader, value_of};
 use crate::namespace::Namespace;
 use crate::policy::LatchPolicy;
-use crate::read::{ReadPlan, read};
+use crate::read::ReadPlan;
 use crate::request::Want;
 use crate::ttl::Ttl;
 use crate::view::View;
@@ -51,8 +52,15 @@ impl<'a, V: View + 'a> GetOrLoad<'a, V> {
             absent_ttl: None,
             load_timeout: LOAD_TIMEOUT,
             latch: namespace.latch,
+            form: namespace.form(),
         };
         Self { namespace, key: namespace.key(key), view, loader, plan, timeout: None }
+    }
+
+    /// The values are typed ones.
+    pub(crate) fn typed(mut self) -> Self {
+        self.plan.form = self.namespace.typed_form();
+        self
     }
 
     /// How long a loaded item is fresh. Default the namespace's.
@@ -129,7 +137,7 @@ async fn get_or_load(
     let core = &namespace.core;
     let cluster = core.cluster().ok_or(LoadError::Closed)?;
     let read_plan = ReadPlan::new(core, Want::Item, core.settings.read_timeout);
-    match read(core, &cluster, key, &read_plan).await {
+    match get(core, &cluster, plan.form, key, &read_plan).await {
         Ok(Some(item)) => {
             if plan.is_stale(&item) {
                 core.metrics.stale_served.increment(1);

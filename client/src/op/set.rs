@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use evanesce_wire::request::SetMode;
 use tokio::time::Instant;
 
 use super::OpFuture;
@@ -11,17 +10,20 @@ use crate::codec::CodecError;
 use crate::core::{Core, TIMEOUT_MAX};
 use crate::error::WriteError;
 use crate::key::{Key, KeyError};
+use crate::large::{Put, put};
 use crate::namespace::Namespace;
 use crate::outcome::Written;
 use crate::policy::LatchPolicy;
-use crate::request::Change;
-use crate::spread::{SpreadPlan, spread};
 use crate::ttl::Ttl;
+use crate::value::Form;
 
 /// Stores one value.
 ///
 /// Goes to the owner in every server group at once, with one absolute expiry, and returns when the latch is met; the
 /// other replicas are written all the same. Cancel-safe: once polled, dropping it takes nothing back.
+///
+/// A value too large for one item goes in chunks, each of which meets the latch before the next step. Dropped in the middle,
+/// such a value is not stored, and its key keeps what it had.
 #[must_use = "an operation does nothing until it is awaited"]
 pub struct Set<'a> {
     namespace: &'a Namespace,
@@ -31,13 +33,20 @@ pub struct Set<'a> {
     ttl: Ttl,
     latch: LatchPolicy,
     timeout: Duration,
+    form: Form,
 }
 
 impl<'a> Set<'a> {
     pub(crate) fn new(namespace: &'a Namespace, key: &[u8], value: Result<Bytes, CodecError>) -> Self {
         let (ttl, latch) = (namespace.ttl, namespace.latch);
         let timeout = namespace.core.settings.write_timeout;
-        Self { namespace, key: namespace.key(key), value, flags: 0, ttl, latch, timeout }
+        let (key, form) = (namespace.key(key), namespace.form());
+        Self { namespace, key, value, flags: 0, ttl, latch, timeout, form }
+    }
+
+    /// The value is a typed one, of the codec with these flags.
+    pub(crate) fn typed(self, flags: u32) -> Self {
+        Self { flags, form: self.namespace.typed_form(), ..self }
     }
 
     /// How long the item lives. Default the namespace's.
@@ -46,7 +55,7 @@ impl<'a> Set<'a> {
         self
     }
 
-    /// The item's flags. Default 0; for typed values the codec's, which readers look for.
+    /// The item's flags; bits 16 to 23 are the client's. Default 0; for typed values the codec's, which readers look for.
     pub fn flags(mut self, flags: u32) -> Self {
         self.flags = flags;
         self
@@ -73,13 +82,12 @@ impl<'a> Set<'a> {
         let core = &self.namespace.core;
         let cluster = core.cluster().ok_or(WriteError::Closed)?;
         let exptime = self.ttl.exptime(Core::now());
-        let (value, flags) = (self.value?, self.flags);
-        let change = Change::Store { mode: SetMode::Set, value, flags, exptime, compare: None };
+        let (value, flags, latch) = (self.value?, self.flags, self.latch);
         let deadline = Instant::now() + self.timeout.min(TIMEOUT_MAX);
         let key = self.key?;
         core.flights.forget(&key);
-        let plan = SpreadPlan::of_all(key, change, self.latch, deadline);
-        Ok(spread(core, &cluster, plan).await?.written)
+        let what = Put { key, value, flags, exptime, version: None, latch, deadline };
+        Ok(put(core, &cluster, self.form, what).await?.written)
     }
 }
 

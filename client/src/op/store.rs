@@ -4,25 +4,28 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use evanesce_wire::request::SetMode;
+use tokio::time::Instant;
 
 use super::OpFuture;
 use crate::codec::CodecError;
-use crate::core::Core;
+use crate::core::{Core, TIMEOUT_MAX};
 use crate::error::WriteError;
-use crate::home::{HomeWrite, change_at_home};
 use crate::key::{Key, KeyError};
+use crate::large::{Put, join_at_home, put_at_home};
 use crate::namespace::Namespace;
 use crate::outcome::StoreOutcome;
 use crate::policy::LatchPolicy;
-use crate::request::{Change, Done};
+use crate::request::Done;
 use crate::ttl::Ttl;
+use crate::value::Form;
 
 /// Stores one value if its key is absent (`add`) or present (`replace`), or puts it behind (`append`) or before
 /// (`prepend`) the value that is there.
 ///
 /// The key's home zone decides, or the next in its order while that cannot be reached; what it stored goes to the
 /// other server groups as a set, and counts as the first acknowledgement. Cancel-safe: once polled, it runs to its
-/// end. Appends keep the flags and the TTL of the item.
+/// end. Appends keep the flags and the TTL of the item, which must be whole and not compressed, under a key of 250 bytes at
+/// most.
 #[must_use = "an operation does nothing until it is awaited"]
 pub struct Store<'a> {
     namespace: &'a Namespace,
@@ -33,6 +36,7 @@ pub struct Store<'a> {
     ttl: Ttl,
     latch: LatchPolicy,
     timeout: Duration,
+    form: Form,
 }
 
 impl<'a> Store<'a> {
@@ -55,7 +59,14 @@ impl<'a> Store<'a> {
     fn new(namespace: &'a Namespace, key: &[u8], mode: SetMode, value: Result<Bytes, CodecError>) -> Self {
         let (ttl, latch) = (namespace.ttl, namespace.latch);
         let timeout = namespace.core.settings.write_timeout;
-        Self { namespace, key: namespace.key(key), mode, value, flags: 0, ttl, latch, timeout }
+        let joins = matches!(mode, SetMode::Append | SetMode::Prepend);
+        let key = if joins { namespace.key_as_it_is(key) } else { namespace.key(key) };
+        Self { namespace, key, mode, value, flags: 0, ttl, latch, timeout, form: namespace.form() }
+    }
+
+    /// The value is a typed one, of the codec with these flags.
+    pub(crate) fn typed(self, flags: u32) -> Self {
+        Self { flags, form: self.namespace.typed_form(), ..self }
     }
 
     /// How long the item lives. Default the namespace's.
@@ -89,10 +100,14 @@ impl<'a> Store<'a> {
     /// [`WriteError`]; [`WriteError::MaybeApplied`] when the home zone did not say whether it stored the value.
     pub async fn run(self) -> Result<StoreOutcome, WriteError> {
         let exptime = self.ttl.exptime(Core::now());
-        let (mode, value, flags) = (self.mode, self.value?, self.flags);
-        let change = Change::Store { mode, value, flags, exptime, compare: None };
-        let write = HomeWrite { key: self.key?, change, latch: self.latch, timeout: self.timeout };
-        let decided = change_at_home(&self.namespace.core, write).await?;
+        let deadline = Instant::now() + self.timeout.min(TIMEOUT_MAX);
+        let (key, value, flags, latch) = (self.key?, self.value?, self.flags, self.latch);
+        let what = Put { key, value, flags, exptime, version: None, latch, deadline };
+        let core = &self.namespace.core;
+        let decided = match self.mode {
+            SetMode::Append | SetMode::Prepend => join_at_home(core, self.form, self.mode, what).await?,
+            mode => put_at_home(core, self.form, mode, None, what).await?,
+        };
         Ok(match decided.done {
             Done::Yes => StoreOutcome::Stored(decided.written),
             _ => StoreOutcome::NotStored,

@@ -18,7 +18,8 @@ use crate::ttl::Ttl;
 /// Gives one item a new TTL.
 ///
 /// Goes to the owner in every server group at once, with one absolute expiry, and returns when the latch is met. A
-/// replica that does not have the key acknowledges as well. Cancel-safe: once polled, dropping it takes nothing back.
+/// replica that does not have the key acknowledges as well. The chunks of a large value follow, and nobody waits for them.
+/// Cancel-safe: once polled, dropping it takes nothing back.
 #[must_use = "an operation does nothing until it is awaited"]
 pub struct Touch<'a> {
     namespace: &'a Namespace,
@@ -54,7 +55,7 @@ impl<'a> Touch<'a> {
     pub async fn run(self) -> Result<Touched, WriteError> {
         let core = &self.namespace.core;
         let cluster = core.cluster().ok_or(WriteError::Closed)?;
-        let change = Change::Touch { exptime: self.ttl.exptime(Core::now()) };
+        let change = Change::touch(self.ttl.exptime(Core::now()), self.namespace.form());
         let deadline = Instant::now() + self.timeout.min(TIMEOUT_MAX);
         let plan = SpreadPlan::of_all(self.key?, change, self.latch, deadline);
         let spread = spread(core, &cluster, plan).await?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use evanesce_wire::request::SetMode;
+use evanesce_wire::request::Exptime;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::Instant;
 
@@ -14,12 +14,14 @@ use crate::codec::CodecError;
 use crate::core::{Core, TIMEOUT_MAX};
 use crate::error::WriteError;
 use crate::key::{Key, KeyError};
+use crate::large::{Put, put};
 use crate::namespace::Namespace;
 use crate::outcome::{self, Written};
 use crate::policy::LatchPolicy;
 use crate::request::Change;
 use crate::spread::{SpreadPlan, spread};
 use crate::ttl::Ttl;
+use crate::value::Form;
 
 /// Keys under way at once: a sixteenth of what a connection's queue holds, so that a batch job leaves room for others, and
 /// enough to keep nodes over any round trip within a region busy.
@@ -29,6 +31,16 @@ const KEYS_IN_FLIGHT: usize = 256;
 enum What {
     Value(Bytes),
     Nothing,
+}
+
+/// What is the same for all of the keys.
+#[derive(Clone, Copy)]
+struct How {
+    flags: u32,
+    exptime: Exptime,
+    latch: LatchPolicy,
+    timeout: Duration,
+    form: Form,
 }
 
 /// Stores or deletes many keys in every zone: so many at a time that others still get through.
@@ -43,6 +55,7 @@ pub struct WriteMany<'a> {
     ttl: Ttl,
     latch: LatchPolicy,
     timeout: Duration,
+    form: Form,
 }
 
 impl<'a> WriteMany<'a> {
@@ -66,8 +79,13 @@ impl<'a> WriteMany<'a> {
     }
 
     fn new(namespace: &'a Namespace, entries: Result<Vec<(Key, What)>, WriteError>) -> Self {
-        let timeout = namespace.core.settings.write_timeout;
-        Self { namespace, entries, flags: 0, ttl: namespace.ttl, latch: namespace.latch, timeout }
+        let (timeout, form) = (namespace.core.settings.write_timeout, namespace.form());
+        Self { namespace, entries, flags: 0, ttl: namespace.ttl, latch: namespace.latch, timeout, form }
+    }
+
+    /// The values are typed ones, of the codec with these flags.
+    pub(crate) fn typed(self, flags: u32) -> Self {
+        Self { flags, form: self.namespace.typed_form(), ..self }
     }
 
     /// How long the items live. Default the namespace's. Deletes have none.
@@ -104,7 +122,8 @@ impl<'a> WriteMany<'a> {
         let core = &self.namespace.core;
         let cluster = core.cluster().ok_or(WriteError::Closed)?;
         let exptime = self.ttl.exptime(Core::now());
-        let (flags, latch, timeout) = (self.flags, self.latch, self.timeout.min(TIMEOUT_MAX));
+        let timeout = self.timeout.min(TIMEOUT_MAX);
+        let how = How { flags: self.flags, exptime, latch: self.latch, timeout, form: self.form };
         let mut entries = self.entries?.into_iter();
         let mut under_way = FuturesUnordered::new();
         let mut outcome =
@@ -112,13 +131,7 @@ impl<'a> WriteMany<'a> {
         loop {
             while under_way.len() < KEYS_IN_FLIGHT {
                 let Some((key, what)) = entries.next() else { break };
-                let change = match what {
-                    What::Value(value) => {
-                        Change::Store { mode: SetMode::Set, value, flags, exptime, compare: None }
-                    }
-                    What::Nothing => Change::Delete,
-                };
-                under_way.push(write_one(core, &cluster, key, change, latch, timeout));
+                under_way.push(write_one(core, &cluster, key, what, how));
             }
             match under_way.next().await {
                 Some((key, Ok(written))) => outcome.written.push((key, written)),
@@ -133,15 +146,22 @@ async fn write_one(
     core: &Arc<Core>,
     cluster: &Arc<Cluster>,
     key: Key,
-    change: Change,
-    latch: LatchPolicy,
-    timeout: Duration,
+    what: What,
+    How { flags, exptime, latch, timeout, form }: How,
 ) -> (Bytes, Result<Written, WriteError>) {
     let local = key.local();
     core.flights.forget(&key);
-    let plan = SpreadPlan::of_all(key, change, latch, Instant::now() + timeout);
-    let written = spread(core, cluster, plan).await.map(|spread| spread.written);
-    (local, written)
+    let deadline = Instant::now() + timeout;
+    let spread = match what {
+        What::Value(value) => {
+            let what = Put { key, value, flags, exptime, version: None, latch, deadline };
+            put(core, cluster, form, what).await
+        }
+        What::Nothing => {
+            spread(core, cluster, SpreadPlan::of_all(key, Change::Delete, latch, deadline)).await
+        }
+    };
+    (local, spread.map(|spread| spread.written))
 }
 
 impl<'a> IntoFuture for WriteMany<'a> {

@@ -55,6 +55,6 @@ async fn answers_in_hand_outlive_a_second_attempt_that_fails() {
         hold_up();
     };
     let (found, ()) = tokio::join!(read_many(&core, &cluster, &keys, &plan), stop);
-    assert_eq!(found[0].as_ref().expect("it was answered").as_ref().expect("a hit").value, "one");
+    assert_eq!(found[0].as_ref().expect("it was answered").as_ref().expect("a hit").item.value, "one");
     assert!(found[1].is_err());
 }

@@ -26,8 +26,14 @@ use super::flags::{CHUNK, MANIFEST};
 use crate::key::KeyError;
 use crate::key::hashed::{hash_text, namespace};
 
-/// Values above it are split: what a server takes by default, less room for the longest key and an item's header.
-const WHOLE_BYTES_MAX: usize = VALUE_BYTES_MAX_DEFAULT - (16 << 10);
+/// Room in an item for the longest key, in front of the value too, and an item's header.
+const ITEM_OVERHEAD_BYTES: usize = 16 << 10;
+
+/// The least that servers may take as one item.
+pub(crate) const ITEM_BYTES_MIN: usize = 64 << 10;
+
+/// Values above it are split: what a server takes by default, less that room.
+const WHOLE_BYTES_MAX: usize = VALUE_BYTES_MAX_DEFAULT - ITEM_OVERHEAD_BYTES;
 
 /// A chunk's size: with key and header a quarter of a mebibyte, which the engine keeps in one piece. Smaller ones cost
 /// more requests, larger ones longer turns of a node.
@@ -58,9 +64,20 @@ impl Chunking {
         Self { whole_bytes_max, chunk_bytes: chunk_bytes.clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX) }
     }
 
+    /// For servers that take so many bytes as one item.
+    pub(crate) fn of_item_limit(bytes: usize) -> Self {
+        let whole_bytes_max = bytes.saturating_sub(ITEM_OVERHEAD_BYTES);
+        Self::new(whole_bytes_max, CHUNK_BYTES.min(whole_bytes_max))
+    }
+
+    /// Whether `value` is too large for one item.
+    pub(crate) fn splits(self, value: &Bytes) -> bool {
+        value.len() > self.whole_bytes_max
+    }
+
     /// How `value` is split when `version` writes it; `None` when it is stored whole.
     pub(crate) fn split(self, value: &Bytes, version: u64) -> Result<Option<Manifest>, ChunkError> {
-        if value.len() <= self.whole_bytes_max {
+        if !self.splits(value) {
             return Ok(None);
         }
         let (chunk_bytes, value_bytes) = (self.chunk_bytes, value.len());
@@ -209,7 +226,7 @@ fn checksum(value: &[u8], version: u64) -> u64 {
 /// Why a value cannot be split, or a manifest not be read. Retrying does not help.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub(crate) enum ChunkError {
+pub enum ChunkError {
     /// It is larger than can be read back.
     #[error("the value has {bytes} bytes, more than {bytes_max}: keep it in an object store, or split it")]
     TooLarge {

@@ -17,9 +17,10 @@ const SAVED_SHARE: usize = 10;
 #[cfg(feature = "zstd")]
 const LEVEL: i32 = 1;
 
-/// Which values are compressed. The default is from 4 KiB on, where the feature `zstd` is on.
+/// Which values are compressed with zstd before they are stored. The default is from 4 KiB on, where the feature `zstd` is
+/// on. One that does not shrink by a tenth stays as it is. Reads undo it whatever this says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Compression {
+pub struct Compression {
     bytes_min: Option<usize>,
 }
 
@@ -31,12 +32,14 @@ impl Default for Compression {
 
 impl Compression {
     /// None: for values that are appended to, that servers of others read, or that are compressed already.
-    pub(crate) fn off() -> Self {
+    #[must_use]
+    pub fn off() -> Self {
         Self { bytes_min: None }
     }
 
     /// Values of so many bytes and more. Without the feature `zstd` it is still none.
-    pub(crate) fn from_bytes(bytes_min: usize) -> Self {
+    #[must_use]
+    pub fn from_bytes(bytes_min: usize) -> Self {
         Self { bytes_min: cfg!(feature = "zstd").then_some(bytes_min) }
     }
 
@@ -59,7 +62,7 @@ impl Compression {
 /// Why a stored value cannot be decompressed. Retrying does not help; storing it anew does.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub(crate) enum DecompressError {
+pub enum DecompressError {
     /// Its content is larger than the reader takes.
     #[error(
         "the value has {bytes} bytes when decompressed, more than {bytes_max}: raise the limit, or split it"

@@ -7,4 +7,5 @@ mod home;
 mod load;
 mod reads;
 mod repair;
+mod stored;
 mod writes;

@@ -129,7 +129,7 @@ async fn replace_stores_only_what_is_there() {
 async fn too_large_value_is_the_callers_fault() {
     let cluster = Cluster::start(&["a"]).await;
     let cache = cluster.client("a").await;
-    let error = cache.set("k", vec![0; 2 << 20]).await.expect_err("it is above the limit");
+    let error = cache.raw().set("k", vec![0; 2 << 20]).await.expect_err("it is above the limit");
     assert_eq!(error.fault(), Fault::Caller, "{error}");
     assert!(!error.may_retry());
     cache.set("k", "small").await.expect("the connection survives");
@@ -140,7 +140,11 @@ async fn wrong_keys_are_refused_before_anything_is_sent() {
     let cluster = Cluster::start(&["a"]).await;
     let cache = cluster.client("a").await;
     let long = "k".repeat(251);
-    assert_eq!(cache.set(&long, "v").await, Err(WriteError::Key(KeyError::TooLong { bytes: 251 })));
+    let error = WriteError::Key(KeyError::TooLong { bytes: 251 });
+    assert_eq!(cache.raw().set(&long, "v").await, Err(error));
+    let longest = "k".repeat(8_193);
+    let error = WriteError::Key(KeyError::TooLongToHash { bytes: 8_193 });
+    assert_eq!(cache.set(&longest, "v").await, Err(error));
     assert_eq!(cache.get("").await, Err(ReadError::Key(KeyError::Empty)));
     assert_eq!(cache.namespace("a b").get("k").await, Err(ReadError::Key(KeyError::Namespace)));
 }
@@ -211,7 +215,8 @@ async fn many_sets_and_deletes_reach_every_zone_and_tell_keys_apart() {
         assert!(got.hits.iter().all(|(key, value)| key[4..] == value[..]));
     }
     let large = vec![(String::from("ok"), vec![1_u8]), (String::from("large"), vec![0_u8; 2 << 20])];
-    let outcome = cache.set_many(large).await.expect("good keys");
+    let raw = cluster.raw_latched("a").await;
+    let outcome = raw.set_many(large).await.expect("good keys");
     assert_eq!((outcome.written.len(), outcome.failed.len()), (1, 1));
     assert_eq!(outcome.failed[0].0, "large");
     let outcome = cache.delete_many(entries.map(|(key, _)| key)).await.expect("good keys");

@@ -1,0 +1,225 @@
+//! From what is found under a key to its value.
+
+use std::sync::Arc;
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::time::Instant;
+use tracing::debug;
+
+use super::chunk_keys;
+use crate::cluster::{Cluster, Walk};
+use crate::core::Core;
+use crate::error::ReadError;
+use crate::item::Item;
+use crate::key::Key;
+use crate::member::Member;
+use crate::read::{Hit, ReadPlan, copy_at_once, read};
+use crate::read_many::{Found, read_many};
+use crate::request::Want;
+use crate::value::chunk::{CHUNK_FLAGS, Manifest, manifest_flags};
+use crate::value::{Form, Opened, unpacked};
+
+/// Values of a bulk read that are joined at once: each asks for all of its chunks, up to 64 MiB.
+const JOINS_AT_ONCE: usize = 4;
+
+/// Reads a value as its caller stored it.
+pub(crate) async fn get(
+    core: &Core,
+    cluster: &Cluster,
+    form: Form,
+    key: &Key,
+    plan: &ReadPlan,
+) -> Result<Option<Item>, ReadError> {
+    let deadline = Instant::now() + plan.timeout;
+    match read(core, cluster, key, plan).await? {
+        Some(hit) => assemble(core, cluster, form, key, hit, deadline).await,
+        None => Ok(None),
+    }
+}
+
+/// The value of what was found under `key`. `None` is a miss: it is another key's, or chunks are missing.
+pub(crate) async fn assemble(
+    core: &Core,
+    cluster: &Cluster,
+    form: Form,
+    key: &Key,
+    hit: Hit<'_>,
+    deadline: Instant,
+) -> Result<Option<Item>, ReadError> {
+    match form.open(key, hit.item)? {
+        Opened::Whole(item) => Ok(Some(item)),
+        Opened::Foreign => Ok(None),
+        Opened::Split(manifest, item) => {
+            let split = Split { form, key, manifest, item, from: hit.from };
+            // Boxed, so that reads of small values carry no room for it.
+            Box::pin(split.join_here_or_elsewhere(core, cluster, deadline)).await
+        }
+    }
+}
+
+/// The same for many, in their order. Those that need no chunks wait for none.
+pub(crate) async fn assemble_many<'a>(
+    core: &Core,
+    cluster: &Cluster,
+    form: Form,
+    keys: &'a [Key],
+    found: Vec<Found<'a>>,
+    deadline: Instant,
+) -> Vec<Result<Option<Item>, ReadError>> {
+    let mut split = Vec::new();
+    let open = |(at, found): (usize, Found<'a>)| {
+        let Some(hit) = found? else { return Ok(None) };
+        match form.open(&keys[at], hit.item)? {
+            Opened::Whole(item) => Ok(Some(item)),
+            Opened::Foreign => Ok(None),
+            Opened::Split(manifest, item) => {
+                split.push((at, Split { form, key: &keys[at], manifest, item, from: hit.from }));
+                Ok(None)
+            }
+        }
+    };
+    let mut values: Vec<_> = found.into_iter().enumerate().map(open).collect();
+    let mut waiting = split.into_iter();
+    let mut joins = FuturesUnordered::new();
+    loop {
+        while joins.len() < JOINS_AT_ONCE {
+            let Some((at, split)) = waiting.next() else { break };
+            joins.push(split.join_at(at, core, cluster, deadline));
+        }
+        match joins.next().await {
+            Some((at, joined)) => values[at] = joined,
+            None => return values,
+        }
+    }
+}
+
+/// A value in chunks, by its manifest.
+struct Split<'a> {
+    form: Form,
+    key: &'a Key,
+    manifest: Manifest,
+    /// The manifest's, without its mark.
+    item: Item,
+    /// Who has the manifest.
+    from: &'a Member,
+}
+
+impl Split<'_> {
+    /// The value that belongs there.
+    async fn join_at(
+        self,
+        at: usize,
+        core: &Core,
+        cluster: &Cluster,
+        deadline: Instant,
+    ) -> (usize, Result<Option<Item>, ReadError>) {
+        (at, self.join_here_or_elsewhere(core, cluster, deadline).await)
+    }
+
+    /// The value. Where chunks are missing another zone may have another manifest, of a write that this zone has missed or
+    /// not seen yet, under the budget of all misses.
+    async fn join_here_or_elsewhere(
+        self,
+        core: &Core,
+        cluster: &Cluster,
+        deadline: Instant,
+    ) -> Result<Option<Item>, ReadError> {
+        let joined = self.join(core, cluster, deadline).await?;
+        if joined.is_some() {
+            return Ok(joined);
+        }
+        let Some(other) = self.another(cluster).filter(|_| core.falls_back_on_miss()) else {
+            return Ok(None);
+        };
+        let plan = ReadPlan::new(core, Want::Item, deadline.saturating_duration_since(Instant::now()));
+        let found = other.get(self.key, &plan, deadline.min(Instant::now() + plan.attempt_timeout)).await;
+        let opened = match found {
+            Ok(Some(item)) => self.form.open(self.key, item)?,
+            _ => Opened::Foreign,
+        };
+        let joined = match opened {
+            Opened::Whole(item) => Some(item),
+            Opened::Split(manifest, item) if manifest != self.manifest => {
+                Split { manifest, item, from: other, ..self }.join(core, cluster, deadline).await?
+            }
+            Opened::Split(..) | Opened::Foreign => None,
+        };
+        core.miss_fallback_answered(joined.is_some());
+        Ok(joined)
+    }
+
+    /// The next node that is well and not the one that has this manifest.
+    fn another<'a>(&self, cluster: &'a Cluster) -> Option<&'a Arc<Member>> {
+        let mut walk = Walk::new(cluster, cluster.placement().key_hash(self.key.as_bytes()));
+        let now = Instant::now();
+        std::iter::from_fn(|| walk.next_well(now)).find(|member| member.group != self.from.group)
+    }
+
+    /// Asks for all chunks at once, each in the manifest's own zone first.
+    async fn join(
+        &self,
+        core: &Core,
+        cluster: &Cluster,
+        deadline: Instant,
+    ) -> Result<Option<Item>, ReadError> {
+        let keys = chunk_keys(&self.manifest, self.key)?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let lacks_it = self.who_lacks_it(cluster);
+        let want = if lacks_it.is_some() { Want::Item } else { Want::Flags };
+        let plan = ReadPlan::new(core, want, left);
+        // Chunks are many bytes: they take longer than an item does, and one zone may have half of the time.
+        let plan = ReadPlan { attempt_timeout: plan.attempt_timeout.max(left / 2), ..plan };
+        let near = cluster.nearest(self.from);
+        let found: Vec<Option<Hit<'_>>> =
+            read_many(core, &near, &keys, &plan).await.into_iter().collect::<Result<_, _>>()?;
+        let chunk = |hit: &Hit<'_>| (hit.item.flags == CHUNK_FLAGS).then(|| hit.item.value.clone());
+        let chunks: Vec<_> = found.iter().map(|hit| hit.as_ref().and_then(chunk)).collect();
+        match self.manifest.join(&chunks) {
+            Ok(value) => {
+                if let Some(group) = lacks_it {
+                    self.copy_all(core, cluster, group, &keys, &found);
+                }
+                Ok(Some(unpacked(Item { value, ..self.item.clone() })?))
+            }
+            Err(error) => {
+                debug!(%error, version = self.manifest.version(), "a large value is a miss");
+                Ok(None)
+            }
+        }
+    }
+
+    /// The server group that is read first, when the manifest is another's.
+    fn who_lacks_it(&self, cluster: &Cluster) -> Option<usize> {
+        let &group = cluster.read_order().first()?;
+        let hash = cluster.placement().key_hash(self.key.as_bytes());
+        let owner = cluster.owner(group, hash)?;
+        (owner.group != self.from.group && !owner.link.is_suspect()).then_some(group)
+    }
+
+    /// Gives a server group the chunks, and the manifest behind them.
+    fn copy_all(
+        &self,
+        core: &Core,
+        cluster: &Cluster,
+        group: usize,
+        keys: &[Key],
+        found: &[Option<Hit<'_>>],
+    ) {
+        let owner = |key: &Key| cluster.owner(group, cluster.placement().key_hash(key.as_bytes()));
+        for (key, hit) in keys.iter().zip(found) {
+            if let (Some(hit), Some(owner)) = (hit, owner(key)) {
+                copy_at_once(core, key, &hit.item, hit.from, owner);
+            }
+        }
+        if let Some(owner) = owner(self.key) {
+            copy_at_once(core, self.key, &self.stored(), self.from, owner);
+        }
+    }
+
+    /// The manifest's item as it is stored.
+    fn stored(&self) -> Item {
+        let flags = manifest_flags(self.item.flags);
+        let (value, flags) = Form::seal(self.key, self.manifest.encode(), flags);
+        Item { value, flags, ..self.item.clone() }
+    }
+}
