@@ -63,7 +63,7 @@ pub enum WriteError {
         failed: usize,
         /// Replicas without an answer; their writes may still arrive.
         pending: usize,
-        /// Whether any replica has, or may have, executed it.
+        /// Whether any replica has, or may have, executed it, or is to get it once it is back.
         maybe_applied: bool,
         /// The replicas that failed.
         attempts: Vec<Attempt>,
@@ -159,6 +159,9 @@ pub enum NodeError {
     /// The write's version is too far ahead of the node's clock.
     #[error("its clock is more than 5 s behind the write's: check the clocks of both machines")]
     ClockRefused,
+    /// It has just started, or did not run for a while, and leaves decisions to other zones for some seconds.
+    #[error("it settles after a start or a stall: another zone decides for some seconds")]
+    Settling,
     /// A reply that does not fit the request.
     #[error("it sent a reply that does not fit")]
     Unexpected,
@@ -208,7 +211,7 @@ impl WriteError {
         }
     }
 
-    /// Whether any replica has, or may have, executed the write.
+    /// Whether any replica has, or may have, executed the write, or is to get it once it is back.
     #[must_use]
     pub fn maybe_applied(&self) -> bool {
         match self {
@@ -227,7 +230,7 @@ impl NodeError {
             Self::Transport(error) => error.maybe_applied(),
             // "out of memory" and the like come after the old item was dropped.
             Self::Failed(_) | Self::Unexpected => true,
-            Self::Refused(_) | Self::ClockRefused | Self::Overloaded | Self::NoNode => false,
+            Self::Refused(_) | Self::ClockRefused | Self::Settling | Self::Overloaded | Self::NoNode => false,
         }
     }
 
@@ -238,7 +241,9 @@ impl NodeError {
             Self::Transport(error) => error.fault(),
             Self::Refused(_) => Fault::Caller,
             Self::ClockRefused => Fault::Us,
-            Self::Failed(_) | Self::Unexpected | Self::Overloaded | Self::NoNode => Fault::Peer,
+            Self::Failed(_) | Self::Unexpected | Self::Overloaded | Self::Settling | Self::NoNode => {
+                Fault::Peer
+            }
         }
     }
 }

@@ -23,7 +23,9 @@ use crate::member::Member;
 use crate::outcome::Written;
 use crate::policy::LatchPolicy;
 use crate::read::{Hit, ReadPlan};
-use crate::request::{Change, Done, Stamp, Want, with_change, with_flags_question};
+use crate::repair::Repair;
+use crate::request::{Change, Done, Stamp, Want, with_change, with_flags_question, with_repair};
+use crate::skew::align_clock;
 use crate::spread::{SpreadPlan, spread};
 use crate::ttl::Ttl;
 use crate::version::Version;
@@ -102,9 +104,8 @@ pub(crate) async fn flags_at_home(cluster: &Cluster, key: &Key, deadline: Instan
     let mut members =
         cluster.placement().home_order(hash).into_iter().filter_map(|group| cluster.owner(group, hash));
     let link = &members.find(|member| !member.link.is_suspect())?.link;
-    let outcome = with_flags_question(key, link.next_opaque(), |request| {
-        link.connection.start_call(request, deadline)
-    });
+    let outcome =
+        with_flags_question(key, link.next_opaque(), |request| link.connection.start_call(request, deadline));
     link.judge(outcome.await).ok()?.client_flags()
 }
 
@@ -181,52 +182,136 @@ async fn result(
     }
 }
 
-/// Asks the home zone; the next in order only while the one before certainly did not execute it. A home zone that is
-/// not asked because our own queue is full may decide for others meanwhile: then nobody else is asked.
+/// Asks the home zone; the next in order only while the one before certainly did not execute it, or settles. Those that
+/// settle are asked once more when nobody else decided.
 async fn decide(
     core: &Core,
-    cluster: &Cluster,
+    cluster: &Arc<Cluster>,
     write: &HomeWrite,
     deadline: Instant,
 ) -> Result<(usize, Verdict), WriteError> {
-    let hash = cluster.placement().key_hash(write.key.as_bytes());
-    let mut attempts: Vec<Attempt> = Vec::new();
-    for group in cluster.placement().home_order(hash) {
-        let Some(member) = cluster.owner(group, hash) else { continue };
-        match member.change(write, deadline).await {
-            Ok(verdict) => {
-                // What this client writes after that is newer, whatever the home zone's clock says.
-                verdict.version.iter().for_each(|version| core.clock.observe(*version, Core::now()));
-                return Ok((group, verdict));
-            }
-            Err(cause) if cause.maybe_applied() => {
-                core.metrics.write_failures.increment(1);
-                return Err(WriteError::MaybeApplied { attempt: member.attempt(cause) });
-            }
-            Err(NodeError::Transport(TransportError::QueueFull { .. })) => {
-                core.metrics.write_failures.increment(1);
-                return Err(WriteError::Busy);
-            }
-            Err(cause) => attempts.push(member.attempt(cause)),
+    let mut asking = Asking { core, cluster, write, deadline, attempts: Vec::new(), aligned: false };
+    let decided = match asking.round(false).await {
+        Ok(None) if asking.settles() => {
+            asking.attempts.clear();
+            asking.round(true).await
         }
-        // Nobody would wait for the next one's answer.
-        if Instant::now() >= deadline {
-            break;
-        }
+        decided => decided,
+    };
+    if let Ok(Some(decided)) = decided {
+        return Ok(decided);
     }
     core.metrics.write_failures.increment(1);
-    Err(not_applied(write.latch, attempts))
+    Err(decided.err().unwrap_or_else(|| not_applied(write.latch, asking.attempts)))
 }
 
-impl Member {
-    async fn change(&self, write: &HomeWrite, deadline: Instant) -> Result<Verdict, NodeError> {
-        let opaque = self.link.next_opaque();
-        let connection = &self.link.connection;
-        let stamp = if connection.speaks_versions() { Stamp::Told } else { Stamp::Without };
-        let outcome = with_change(&write.key, &write.change, stamp, opaque, |request| {
-            connection.start_call(request, deadline)
+/// A change on its way to whoever decides.
+struct Asking<'a> {
+    core: &'a Core,
+    cluster: &'a Arc<Cluster>,
+    write: &'a HomeWrite,
+    deadline: Instant,
+    attempts: Vec<Attempt>,
+    /// This machine's clock has been compared with the nodes'.
+    aligned: bool,
+}
+
+impl Asking<'_> {
+    /// Whether somebody did not decide only because it settles.
+    fn settles(&self) -> bool {
+        self.attempts.iter().any(|attempt| attempt.cause == NodeError::Settling)
+    }
+
+    /// Asks one after the other. A home zone that is not asked because our own queue is full may decide for others
+    /// meanwhile: then nobody else is asked.
+    async fn round(&mut self, even_settling: bool) -> Result<Option<(usize, Verdict)>, WriteError> {
+        let placement = self.cluster.placement();
+        let hash = placement.key_hash(self.write.key.as_bytes());
+        for group in placement.home_order(hash) {
+            let Some(member) = self.cluster.owner(group, hash) else { continue };
+            match self.ask(member, even_settling).await {
+                Ok(verdict) => return Ok(Some((group, verdict))),
+                Err(cause) if cause.maybe_applied() => {
+                    return Err(WriteError::MaybeApplied { attempt: member.attempt(cause) });
+                }
+                Err(NodeError::Transport(TransportError::QueueFull { .. })) => return Err(WriteError::Busy),
+                Err(cause) => self.attempts.push(member.attempt(cause)),
+            }
+            // Nobody would wait for the next one's answer.
+            if Instant::now() >= self.deadline {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Asks one node; once more when this machine's clock was wrong, and when the node lacks what another has.
+    async fn ask(&mut self, member: &Arc<Member>, even_settling: bool) -> Result<Verdict, NodeError> {
+        let change = &self.write.change;
+        let mut verdict = self.send(member, &without_initial(change), even_settling).await?;
+        if verdict.done == Done::ClockAhead && !self.aligned {
+            self.aligned = true;
+            align_clock(self.core, self.cluster, self.deadline).await;
+            verdict = self.send(member, &without_initial(change), even_settling).await?;
+        }
+        if verdict.is_miss_of(change) {
+            let restored = self.restore(member).await?;
+            if restored || is_with_initial(change) {
+                verdict = self.send(member, change, even_settling).await?;
+            }
+        }
+        match verdict.done {
+            Done::ClockAhead => Err(NodeError::ClockRefused),
+            Done::Settling => Err(NodeError::Settling),
+            _ => {
+                // What this client writes after that is newer, whatever the home zone's clock says.
+                verdict.version.iter().for_each(|version| self.core.clock.observe(*version, Core::now()));
+                Ok(verdict)
+            }
+        }
+    }
+
+    /// Gives a node that lacks the key, evicted or lost in a restart, the item of the nearest other zone that has it.
+    async fn restore(&self, home: &Arc<Member>) -> Result<bool, NodeError> {
+        let key = &self.write.key;
+        let hash = self.cluster.placement().key_hash(key.as_bytes());
+        let now = Instant::now();
+        let plan = ReadPlan::new(self.core, Want::Item, self.deadline.saturating_duration_since(now));
+        let others = self.cluster.read_order().iter().filter_map(|&group| self.cluster.owner(group, hash));
+        for other in others.filter(|other| !Arc::ptr_eq(other, home) && !other.link.is_suspect()) {
+            let due = self.deadline.min(Instant::now() + plan.attempt_timeout);
+            let Ok(Some(item)) = other.get(key, &plan, due).await else { continue };
+            let Some(version) = item.version else { continue };
+            if self.core.repairs.lock().misses_any(&other.id()) {
+                continue;
+            }
+            let repair = Repair { key: key.clone(), change: as_it_is(item), version };
+            let link = &home.link;
+            let sent = with_repair(&repair, link.next_opaque(), |request| {
+                link.connection.start_call(request, self.deadline)
+            });
+            return Ok(Done::of(&link.judge(sent.await)?)? == Done::Yes);
+        }
+        Ok(false)
+    }
+
+    async fn send(
+        &self,
+        member: &Member,
+        change: &Change,
+        even_settling: bool,
+    ) -> Result<Verdict, NodeError> {
+        let opaque = member.link.next_opaque();
+        let connection = &member.link.connection;
+        let stamp = if connection.speaks_versions() {
+            Stamp::Decides { at_least: self.core.clock.stamp(Core::now()), even_settling }
+        } else {
+            Stamp::Without
+        };
+        let outcome = with_change(&self.write.key, change, stamp, opaque, |request| {
+            connection.start_call(request, self.deadline)
         });
-        let reply = match self.link.judge(outcome.await) {
+        let reply = match member.link.judge(outcome.await) {
             Err(NodeError::Refused(line)) if line == NON_NUMERIC => {
                 return Ok(Verdict { done: Done::NotANumber, number: None, version: None });
             }
@@ -235,6 +320,35 @@ impl Member {
         let digits = reply.value.as_deref().and_then(|value| std::str::from_utf8(value).ok());
         let number = digits.and_then(|digits| digits.trim_ascii_end().parse().ok());
         Ok(Verdict { done: Done::of(&reply)?, number, version: reply.version().map(Version) })
+    }
+}
+
+impl Verdict {
+    /// Whether the change failed only because the node does not have the key.
+    fn is_miss_of(&self, change: &Change) -> bool {
+        match change {
+            Change::Store { compare: Some(_), .. } => self.done == Done::NotFound,
+            Change::Store { mode: SetMode::Replace | SetMode::Append | SetMode::Prepend, .. } => {
+                self.done == Done::NotStored
+            }
+            Change::Arithmetic { .. } => self.done == Done::NotFound,
+            _ => false,
+        }
+    }
+}
+
+/// Whether an absent number is made.
+fn is_with_initial(change: &Change) -> bool {
+    matches!(change, Change::Arithmetic { initial: Some(_), .. })
+}
+
+/// The change as it is asked for first: a number is made only when no zone has it.
+fn without_initial(change: &Change) -> Change {
+    match change {
+        Change::Arithmetic { direction, delta, .. } => {
+            Change::Arithmetic { direction: *direction, delta: *delta, initial: None }
+        }
+        other => other.clone(),
     }
 }
 

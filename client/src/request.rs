@@ -57,8 +57,11 @@ impl Change {
 /// The flag that asks for a version, or carries one: a node's own, sent to nodes that keep versions only.
 const VERSION: u8 = b'V';
 
-/// The flag of a write that comes late, or from another node.
+/// The flag of a write that comes late, or from another node; of a decision, that it is asked even of a node that settles.
 const REPAIR: u8 = b'r';
+
+/// The flag of a decision that one node makes for all.
+const DECIDES: u8 = b'H';
 
 /// What a replica did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +75,8 @@ pub(crate) enum Done {
     },
     /// Refused it: the version is too far ahead of its clock.
     ClockAhead,
+    /// Refused to decide: it has missed what others decided.
+    Settling,
     /// There was no such item.
     NotFound,
     /// Its condition did not hold.
@@ -128,6 +133,8 @@ pub(crate) enum Stamp {
     Told,
     /// With this.
     With(Version),
+    /// By the node, which decides for all and is to tell: with this, or with what comes next to what it has.
+    Decides { at_least: Version, even_settling: bool },
 }
 
 /// Hands the request of a write that a node has missed to `send`.
@@ -168,9 +175,17 @@ fn with_flags<R>(
 ) -> R {
     let flags = match (stamp, change) {
         (Stamp::Without, _) | (_, Change::Touch { .. }) => flags,
-        (Stamp::Told, Change::Delete) => flags,
+        (Stamp::Told | Stamp::Decides { .. }, Change::Delete) => flags,
         (Stamp::Told, _) => flags.flag(VERSION),
         (Stamp::With(version), _) => flags.number(VERSION, version.0),
+        (Stamp::Decides { at_least, even_settling }, _) => {
+            let flags = flags.flag(VERSION).number(DECIDES, at_least.0);
+            if even_settling { flags.flag(REPAIR) } else { flags }
+        }
+    };
+    let (decides, even_settling) = match stamp {
+        Stamp::Decides { at_least, even_settling } => (Some(at_least.0), even_settling),
+        _ => (None, false),
     };
     let version = if let Stamp::With(version) = stamp { Some(version.0) } else { None };
     match change {
@@ -178,7 +193,8 @@ fn with_flags<R>(
             let flags = store_flags(flags, *mode, *client_flags, *exptime);
             let flags = compare.iter().fold(flags, |flags, token| flags.number(b'C', *token));
             let set = store_request(key, flags.as_flags(), *mode, *client_flags, *exptime, value);
-            send(&Request::MetaSet(MetaSet { compare: *compare, version, ..set }))
+            let repair = flags.as_flags().has(REPAIR);
+            send(&Request::MetaSet(MetaSet { compare: *compare, version, decides, repair, ..set }))
         }
         Change::Arithmetic { direction, delta, initial } => {
             let flags = flags.flag(b'v').number(b'D', *delta);
@@ -189,7 +205,8 @@ fn with_flags<R>(
             let flags = initial
                 .iter()
                 .fold(flags, |flags, (number, exptime)| flags.number(b'J', *number).number(b'N', exptime.0));
-            send(&arithmetic_request(key, flags.as_flags(), *direction, *delta, *initial))
+            let arithmetic = arithmetic_request(key, flags.as_flags(), *direction, *delta, *initial);
+            send(&Request::MetaArithmetic(MetaArithmetic { decides, even_settling, ..arithmetic }))
         }
         Change::Delete => send(&delete_request(key, flags.as_flags(), version)),
         Change::Touch { exptime, form } => {
@@ -244,8 +261,8 @@ fn arithmetic_request<'a>(
     direction: Direction,
     delta: u64,
     initial: Option<(u64, Exptime)>,
-) -> Request<'a> {
-    Request::MetaArithmetic(MetaArithmetic {
+) -> MetaArithmetic<'a> {
+    MetaArithmetic {
         key: key.meta(),
         flags,
         direction,
@@ -259,7 +276,7 @@ fn arithmetic_request<'a>(
         even_settling: false,
         value: true,
         quiet: false,
-    })
+    }
 }
 
 fn delete_request<'a>(key: &'a Key, flags: MetaFlags<'a>, version: Option<u64>) -> Request<'a> {
@@ -319,6 +336,7 @@ impl Done {
         match reply.status {
             MetaStatus::Done | MetaStatus::Value => Ok(Self::Yes),
             MetaStatus::NotFound | MetaStatus::Miss => Ok(Self::NotFound),
+            MetaStatus::NotStored if reply.settling_ms().is_some() => Ok(Self::Settling),
             MetaStatus::NotStored => Ok(match (reply.version(), reply.clock_ms()) {
                 (Some(by), _) => Self::Superseded { by: Version(by) },
                 (None, Some(_)) => Self::ClockAhead,

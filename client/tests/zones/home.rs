@@ -5,7 +5,7 @@ use std::time::Duration;
 use evanesce_client::{ArithmeticOutcome, Client, CompareAndSetOutcome, LatchPolicy, StoreOutcome};
 use tokio::task::JoinSet;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, eventually};
 
 const ZONES: [&str; 3] = ["a", "b", "c"];
 
@@ -111,5 +111,39 @@ async fn next_zone_decides_while_the_home_zone_is_away() {
     for n in 0..20 {
         let counted = cache.incr(format!("n{n}"), 1).latch(LatchPolicy::One).await.expect("two are left");
         assert_eq!(counted.number(), Some(2));
+    }
+}
+
+#[tokio::test]
+async fn count_goes_on_at_a_home_zone_that_lost_it() {
+    let mut cluster = Cluster::start(&["a", "b", "c"]).await;
+    let cache = client(&cluster).await;
+    for key in 0..20 {
+        let counted = cache.incr(format!("n{key}"), 5).initial(100).latch(LatchPolicy::All).await;
+        assert_eq!(counted.expect("all zones are well").number(), Some(100));
+        cache.set(format!("s{key}"), "v").latch(LatchPolicy::All).await.expect("all zones are well");
+    }
+    // Each zone is the home of some of them.
+    for zone in ["a", "b", "c"] {
+        cluster.kill(zone).await;
+        cluster.start_again(zone).await;
+        eventually("the zone is back", async || {
+            cache.set("other", "v").latch(LatchPolicy::All).await.is_ok().then_some(())
+        })
+        .await;
+        for key in 0..20 {
+            let counted = cache.incr(format!("n{key}"), 1).initial(7).latch(LatchPolicy::All).await;
+            let counted = counted.expect("all zones are well").number().expect("it is a number");
+            assert!((101..=103).contains(&counted), "{counted}");
+            let appended = cache.append(format!("s{key}"), "w").latch(LatchPolicy::All).await;
+            assert!(appended.expect("all zones are well").is_stored());
+        }
+    }
+    for key in 0..20 {
+        for zone in ["a", "b", "c"] {
+            let alone = cluster.inside(zone).await;
+            assert_eq!(alone.get(format!("n{key}")).await, Ok(Some("103".into())), "{zone}");
+            assert_eq!(alone.get(format!("s{key}")).await, Ok(Some("vwww".into())), "{zone}");
+        }
     }
 }
