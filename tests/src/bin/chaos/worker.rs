@@ -1,7 +1,7 @@
 //! A client in a process of its own: writes and reads until its time is over, and prints what came of each write.
 //!
 //! One line for each write: `write KEY VALUE begun ended fate`, a deleted value being `-`; at the end
-//! `end reads=.. reads_failed=.. writes_failed=.. pending=.. stale=..` and what went wrong.
+//! what failed, `told read begun ended ..`, and `end reads=.. reads_failed=.. ..`.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -67,7 +67,7 @@ pub(crate) fn work(arguments: impl Iterator<Item = String>) -> anyhow::Result<()
     let runtime = runtime()?;
     let client = Client::builder("CHAOS").nodes(orders.nodes.clone()).zone(orders.zone.clone()).connect();
     let client = runtime.block_on(client)?;
-    let clock = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
     println!("ready {clock}");
     let orders = Arc::new(orders);
     let counts = runtime.block_on(call_all(&client, &orders));
@@ -160,12 +160,13 @@ async fn call(caller: usize, client: &Client, orders: &Orders, counts: &Mutex<Co
         sleep(PAUSE).await;
         let key = &keys[random.random_range(0..keys.len())];
         if random.random_range(0..2) == 0 {
+            let begun = now_ns();
             let read = client.get(key).await;
             let mut counts = counts.lock();
             counts.reads += 1;
             if let Err(error) = read {
                 counts.reads_failed += 1;
-                counts.told.push(format!("read {key}: {error}"));
+                counts.told.push(format!("read {begun} {} {key}: {error}", now_ns()));
             }
             continue;
         }
@@ -192,7 +193,7 @@ async fn write(client: &Client, key: &str, value: Option<String>, counts: &Mutex
         Ok(_) => "acked",
         Err(error) => {
             counts.writes_failed += 1;
-            counts.told.push(format!("write {key}: {error}"));
+            counts.told.push(format!("write {begun} {ended} {key}: {error}"));
             "failed"
         }
     };
@@ -212,9 +213,22 @@ pub(crate) fn parse(line: &str) -> Option<Line> {
     })
 }
 
+/// A failure that [`work`] told, of reads or of writes: when it began and ended, and what it was.
+pub(crate) fn parse_failure(line: &str, of: &str) -> Option<(u64, u64, String)> {
+    let mut words = line.strip_prefix("told ")?.strip_prefix(of)?.strip_prefix(' ')?.splitn(3, ' ');
+    Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?, words.next()?.to_owned()))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{keys_of, parse};
+    use super::{keys_of, parse, parse_failure};
+
+    #[test]
+    fn failures_are_told_with_their_times() {
+        let failure = parse_failure("told read 3 4 k: no zone answered", "read");
+        assert_eq!(failure, Some((3, 4, "k: no zone answered".to_owned())));
+        assert_eq!(parse_failure("told write 3 4 k: no", "read"), None);
+    }
 
     #[test]
     fn writes_and_deletes_are_read_back() {
