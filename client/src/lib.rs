@@ -27,6 +27,8 @@
 //!  transport                             one connection for each node
 //! ```
 //!
+//! How to use it well is in the [`guide`].
+//!
 //! # Example
 //!
 //! ```no_run
@@ -134,6 +136,7 @@ mod error;
 pub mod evcache;
 #[cfg(feature = "discovery")]
 mod follow;
+pub mod guide;
 mod home;
 mod item;
 mod key;
@@ -185,3 +188,8 @@ pub use typed::Typed;
 pub use value::{ChunkError, Compression, DecompressError, ValueError};
 pub use version::Version;
 pub use view::{Decoded, Raw, View, Whole};
+
+/// The README's examples, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

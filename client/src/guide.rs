@@ -1,0 +1,242 @@
+//! How to use the client well: what to choose, what to expect, what to look at when it goes wrong.
+//!
+//! The programs of this guide are in the repository, one file a question: `home_page` (a page from several namespaces),
+//! `sessions` (sliding TTL), `similarity` (a batch job publishes), `counters` (and `MaybeApplied`), `read_through` (a slow
+//! database). `cargo run -p evanesce-client --example home_page` starts its own nodes and kills some of them.
+//!
+//! # Setting up
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use evanesce_client::{Client, LatchPolicy, Typed};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct User {
+//!     name: String,
+//! }
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! # #[cfg(feature = "discovery")]
+//! # {
+//! let cache = Client::builder("HOME")
+//!     .discovery(["http://disc-a:11300", "http://disc-b:11300"]) // nearest first
+//!     .zone("a") // where this process runs: it is read first
+//!     .topology_file("/var/lib/shop/HOME.topology") // to start with while no discovery answers
+//!     .connect()
+//!     .await?;
+//! let users: Typed<User> = cache.namespace("user").ttl(Duration::from_secs(900)).typed();
+//! let sessions = cache.namespace("session").latch(LatchPolicy::Quorum);
+//! # _ = (users, sessions);
+//! # }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! - One [`Client`](crate::Client) a process: it is cheap to clone, and its budgets and breakers learn from all of its
+//!   traffic. It keeps one connection to each node.
+//! - Say the zone. Without it the first by name is read, from wherever you are.
+//! - A [`Namespace`](crate::Namespace) is a key prefix (`user:`) with defaults of its own. Nodes can guarantee and limit
+//!   memory by it, and an operator can flush it. Put the version of a type into it (`user-v2`): postcard, the default
+//!   codec, does not describe itself.
+//! - Before the process ends, [`Client::close`](crate::Client::close) hands over what it can of the writes that some
+//!   zone has missed.
+//!
+//! # What to choose
+//!
+//! | for | TTL | latch | and |
+//! |---|---|---|---|
+//! | copies of rows | how old a row may be if its delete is lost: minutes | `Local` | `get_or_load`, `stale`, `absent_ttl` |
+//! | sessions, carts | how long a user may be idle | `Quorum` | `get_and_touch` |
+//! | what a batch job computed | two runs and more | `Quorum` | `set_many`, the job's version in the namespace |
+//! | deletes after a change of the source | | `Local`, or `All` where readers elsewhere must see it at once | |
+//! | counters | as long as they count | `Local` | `incr` with `initial` |
+//!
+//! **Latch**: how many zones must have acknowledged before a write returns. All zones are written whatever it is; it is
+//! what the caller waits for, and what is known to survive. `Local` (default) survives the loss of other zones, and
+//! readers of this one see it. `Quorum` survives any one of three. `All` fails while one zone is away: use it for what
+//! must not be served anywhere afterwards, and know what you do when it fails. `None` returns at once and says nothing.
+//!
+//! **TTL**: the client computes one absolute expiry, rounded up to a second; an item never expires early. It is the
+//! longest for which anything stale can live, so choose it even where you delete. [`Ttl::Never`](crate::Ttl::Never) still
+//! means "until evicted".
+//!
+//! **Stale** ([`GetOrLoad::stale`](crate::op::GetOrLoad::stale)): for how long beyond its TTL an item is served while
+//! one caller loads it anew. Give it wherever old is better than late; a multiple of the load time at least, hours where
+//! the source may be down. All readers of a key should say the same.
+//!
+//! # What an outcome means
+//!
+//! | outcome | it means | what to do |
+//! |---|---|---|
+//! | `Ok(None)` | a node said that it does not have the key | compute or load it |
+//! | [`ReadError::Unanswered`](crate::ReadError::Unanswered) | no zone could answer in time; who was asked and why is in it | go without: a source that is asked for all that fails takes the whole load of the cache |
+//! | `misses`, `failed` of [`GetMany`](crate::GetMany) | the same two, by key | the same, by key |
+//! | [`Written`](crate::Written) | the latch is met; `failed` and `pending` zones get it later | nothing |
+//! | [`Written::superseded_by`](crate::Written::superseded_by) | a newer write or delete was there; it stays, everywhere | nothing: as if the other had come right after |
+//! | [`WriteError::NotAcknowledged`](crate::WriteError::NotAcknowledged) | too few zones; what acknowledged has it, and the others may get it | sets and deletes: again, if you like |
+//! | [`WriteError::MaybeApplied`](crate::WriteError::MaybeApplied) | `add`, `incr`, `append`...: the zone that decides did not answer | read it with `get_for_cas`, which asks that zone; never just again |
+//! | `NotStored`, `Exists`, `NotFound` | the home zone decided against it | as your program wants |
+//! | [`LoadError`](crate::LoadError) | what the loader said, or that it took too long | the source is ill, not the cache |
+//!
+//! Every error tells whose fault it is (`fault()`) and whether to retry (`may_retry()`).
+//! [`WriteError::maybe_applied`](crate::WriteError::maybe_applied) tells whether any zone may have it all the same.
+//!
+//! ```no_run
+//! # use evanesce_client::{Namespace, ReadError};
+//! # async fn example(rows: &Namespace) -> Result<(), ReadError> {
+//! let found = rows.get_many(["drama", "comedy", "crime"]).await?; // an error is a wrong key, or a closed client
+//! for (key, row) in &found.hits {
+//!     println!("show {key:?}: {} bytes", row.len());
+//! }
+//! for key in &found.misses {
+//!     println!("compute {key:?}, and set it");
+//! }
+//! for (key, error) in &found.failed {
+//!     println!("leave {key:?} out of the page: {error}");
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # When a zone is lost
+//!
+//! - **Its processes die**: connections are refused, and each read goes to the next zone at once. Writes wait for nobody
+//!   there: `Local` is met by any zone while the local one is down.
+//! - **It freezes, or its network does**: a read waits for the attempt timeout (20 ms) and goes on elsewhere; hedges shorten
+//!   that for some. After 5 errors in a second a node's breaker opens, and nobody waits for it any more. It is
+//!   probed with single reads after 100 ms, and then ever more rarely, down to every 5 s.
+//! - **Meanwhile** the writes that it misses wait in this process, 64 MiB of them, the newest of each key. Other zones
+//!   take its reads: have room for that.
+//! - **It comes back with its memory**: what waits is sent to it as soon as it is found to be back, by an attempt to connect
+//!   (some 1 s apart) or a probe. Until that is through it may answer with what it had.
+//! - **It comes back empty**: reads miss there, and up to 20 % of all reads are then asked in another zone and copied
+//!   back, as long as that finds anything. The rest are misses to the caller: use `get_or_load`, and the source sees each
+//!   key once.
+//! - `add`, `incr` and the like move to the next zone in the key's order. A node that has just started, or stood still, leaves
+//!   such decisions to others for some seconds.
+//!
+//! # Hot keys and herds
+//!
+//! A key that expires under load is a herd at its source. [`get_or_load`](crate::Typed::get_or_load) lets one caller of
+//! all processes load it; with `stale` nobody even waits. TTLs are shortened by up to a tenth at random, so that what
+//! was loaded together does not expire together. `absent_ttl` remembers that there is nothing, which stops floods of
+//! unknown ids.
+//!
+//! ```no_run
+//! # use std::{io, time::Duration};
+//! # use evanesce_client::{LoadError, Typed};
+//! # async fn query(_: &[u8]) -> io::Result<Option<String>> { Ok(None) }
+//! # async fn example(names: &Typed<String>) -> Result<(), LoadError> {
+//! let name = names
+//!     .get_or_load("42", |key| async move { query(&key).await })
+//!     .ttl(Duration::from_secs(60))
+//!     .stale(Duration::from_secs(600))
+//!     .absent_ttl(Duration::from_secs(10))
+//!     .load_timeout(Duration::from_secs(2))
+//!     .await?;
+//! # _ = name;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A loader that dies with its process holds its key up for `load_timeout` and two to three seconds more, so keep that
+//! short. A key that is hot while it is there is one node's work in each zone, since each zone reads its own copy. If one
+//! node is not enough, store it under several names and read a random one, or keep it in your process for a second.
+//!
+//! # Batch jobs
+//!
+//! [`set_many`](crate::Typed::set_many) and [`delete_many`](crate::Typed::delete_many) keep 256 keys under way, so that
+//! others get through; two jobs at once take twice the room. Hand over some thousands at a time: all of a call is encoded
+//! before the first is sent. The outcome has each key in `written` or `failed`; sets may be sent again. Publish under
+//! a new namespace and let readers change over, rather than over what they read: half of a new model is worse than all of
+//! the old one. A job that outruns the nodes sees latches not met in time among the `failed`: give it more time, or send less.
+//!
+//! # Servers and clients of others
+//!
+//! The client works with memcached (1.6.18 and newer are tested), in a static list or beside our own nodes. Such a server
+//! keeps no versions, so there is no repair, a late write may undo a newer one, and in `get_or_load` a delete during the
+//! load does not win. All else is the same.
+//!
+//! Other clients may share the cluster. They must place keys the same way: with the gateway they need not, Netflix's
+//! Java client does with the ring profile `evcache` ([`RingProfile::EVCACHE`](crate::RingProfile::EVCACHE)). What they
+//! should read, store as bytes, from [`Client::raw`](crate::Client::raw) or a namespace: typed values are postcard,
+//! marked in the flags. A write of theirs is stamped by each node by itself: of two such writes to several zones each zone
+//! may keep another.
+//!
+//! # What is guaranteed, and what is not
+//!
+//! Guaranteed, for this client and the gateway, on nodes that keep versions:
+//!
+//! - Reads do not fail while one zone that has the key's range answers in time.
+//! - An acknowledged write is in as many zones as its latch says.
+//! - Of two writes of a key the one with the larger version stays, in every zone that gets both, in whatever order they come.
+//!   A delete is a write: nothing older undoes it while a node remembers it, and what is older than all a node
+//!   remembers is not taken as a repair.
+//! - A counter, `add` or `compare_and_set` is decided by one zone, and never sent twice.
+//! - Memory is bounded: queues, repairs, loads under way, replies.
+//!
+//! Not guaranteed:
+//!
+//! - That any item is still there: this is a cache. Nodes evict, die and are flushed.
+//! - That two zones are equal at any moment, or that a read sees a write made in another zone.
+//! - Order by cause across keys, transactions, or atomic writes of several keys.
+//! - That clocks do not matter: of two writes in different processes within their clocks' difference, either may win. This
+//!   machine's clock is set right by the nodes' from half a second on; a write more than 5 s ahead is refused.
+//! - That a zone which missed a write gets it if this process ends first, or its queue overflows: what is lost so
+//!   stays until the next write, a read of a miss, or the TTL.
+//! - While two zones cannot see each other, `add` or `incr` of one key may be decided in both. Afterwards the
+//!   larger version stays.
+//!
+//! # Tuning
+//!
+//! The defaults are for nodes in the same region on machines that are not overbooked. All are in the table of the
+//! [crate documentation](crate).
+//!
+//! | if | then | at the price of |
+//! |---|---|---|
+//! | reads time out though nodes are well: zones far apart, values of megabytes | raise `read_attempt_timeout` and `read_timeout`, per read by `timeout` | waiting longer for a node that is frozen |
+//! | callers have deadlines of their own | give the rest of them to each call by `timeout` | |
+//! | p99 is far above p95, one node is slow now and then | `hedge(0.05)` | load in another zone |
+//! | traffic across zones is dear | `hedge(0.0)`, `miss_fallback(0.0)` | a slow or empty zone is felt |
+//! | zones are often away for long, and memory is there | raise `repair_queue_bytes` | memory of this process |
+//! | writes must be quicker than the local zone | latch `One` or `None` | what is known to survive |
+//! | a burst is refused: `the queue to ... is full` | fewer at once; `ConnectionOptions::queue_max` only then | latency behind the queue |
+//!
+//! # When something is wrong
+//!
+//! Log [`Client::diagnostics`](crate::Client::diagnostics), or serve it from a debug page: it has no keys, values or
+//! secrets. `Display` is for people, serde for machines.
+//!
+//! ```no_run
+//! # use evanesce_client::Client;
+//! # fn example(cache: &Client) -> Result<(), Box<dyn std::error::Error>> {
+//! let known = cache.diagnostics();
+//! println!("{known}");
+//! for node in known.nodes.iter().filter(|node| node.breaker_open || node.failure.is_some()) {
+//!     println!("look at {} in zone {}: {:?}", node.node, node.zone, node.failure);
+//! }
+//! for owner in cache.owners("user:42")? {
+//!     println!("user:42 is on {} at {} ({:?})", owner.node, owner.address, owner.connection);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | you see | it may be | look at |
+//! |---|---|---|
+//! | everything misses | the namespace or the ring profile differs from the writer's; a flush; TTLs too short | `owners` here and `evanesce ctl where` there must agree |
+//! | all reads are slow, none fail | the wrong zone, or none: reads cross zones | `zones` of the diagnostics: the first is read |
+//! | `no connection`, with a reason | the node is down, wants TLS or a password, has another certificate | `failure` of the node |
+//! | one node's breaker is open | it answers late or not at all | its `p95`, `outstanding`; the machine |
+//! | `it is slow, and as many requests as it bears are under way` | overload | `reads_limit` of the node; add nodes, or spread a hot key |
+//! | values come back after a delete | a zone missed it, and who deleted has ended; a foreign client wrote late | `repairs_pending`, `repairs_dropped`; latch of deletes |
+//! | `clock_correction_ms` is not 0 | this machine's clock is wrong | its time service |
+//! | `its clock is more than 5 s behind the write's` | a node's clock is wrong | that machine's |
+//! | the epoch stands still while nodes change | discovery is away; the client goes on with what it has | `evanesce ctl status` |
+//!
+//! Metrics go through the `metrics` facade, under the names in the [crate documentation](crate): install any recorder. Watch
+//! four: `evanesce_client_reads_total{outcome="error"}` (should be 0), `evanesce_client_fallbacks_total` (a zone in
+//! trouble), `evanesce_client_write_failures_total` (latches not met), `evanesce_client_repairs_pending` (somebody is
+//! behind; `..._repairs_total{outcome="dropped"}`: for good).
