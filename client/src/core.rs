@@ -250,9 +250,14 @@ impl Core {
         self.cluster.store(Some(Arc::new(cluster.in_order(&zones))));
     }
 
-    /// The clock that expiries are computed with.
+    /// This machine's clock.
     pub(crate) fn now() -> SystemTime {
         SystemTime::now()
+    }
+
+    /// The time as most nodes have it: what expiries are computed with, since it is nodes that watch them.
+    pub(crate) fn nodes_now(&self) -> SystemTime {
+        self.clock.corrected(Self::now())
     }
 }
 

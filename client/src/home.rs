@@ -172,7 +172,7 @@ async fn result(
     match member.get(&write.key, &plan, deadline).await {
         Ok(found) => Ok(found.map(|item| {
             let version = item.version;
-            Outcome { change: as_it_is(item), version }
+            Outcome { change: as_it_is(core, item), version }
         })),
         Err(cause) => {
             core.metrics.write_failures.increment(1);
@@ -285,7 +285,7 @@ impl Asking<'_> {
             if self.core.repairs.lock().misses_any(&other.id()) {
                 continue;
             }
-            let repair = Repair { key: key.clone(), change: as_it_is(item), version };
+            let repair = Repair { key: key.clone(), change: as_it_is(self.core, item), version };
             let link = &home.link;
             let sent = with_repair(&repair, link.next_opaque(), |request| {
                 link.connection.start_call(request, self.deadline)
@@ -369,8 +369,9 @@ fn as_set(change: Change) -> Change {
 }
 
 /// A set of the item as a node has it, which expires when it does.
-pub(crate) fn as_it_is(item: Item) -> Change {
-    let exptime = item.ttl.map_or(Ttl::Never, Ttl::remaining).exptime(Core::now());
+pub(crate) fn as_it_is(core: &Core, item: Item) -> Change {
+    let now = core.nodes_now();
+    let exptime = item.ttl.map_or(Ttl::Never, |left| Ttl::remaining(left, now)).exptime(now);
     let Item { value, flags, .. } = item;
     Change::Store { mode: SetMode::Set, value, flags, exptime, compare: None }
 }

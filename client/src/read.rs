@@ -135,7 +135,7 @@ pub(crate) fn copy_at_once(core: &Core, key: &Key, item: &Item, from: &Member, t
     if !link.connection.speaks_versions() || core.repairs.lock().misses_any(&from.id()) {
         return;
     }
-    let repair = Repair { key: key.clone(), change: as_it_is(item.clone()), version };
+    let repair = Repair { key: key.clone(), change: as_it_is(core, item.clone()), version };
     let sent =
         with_repair(&repair, link.next_opaque(), |request| link.connection.submit(request, nobody(), 0));
     // One that cannot be sent is copied after the next miss.

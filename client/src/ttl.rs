@@ -27,8 +27,8 @@ pub enum Ttl {
 impl Ttl {
     /// What is left of a life, told by a node in whole seconds: the same instant again, and not a second later each time
     /// that it is handed on.
-    pub(crate) fn remaining(left: Duration) -> Self {
-        let at = since_epoch(SystemTime::now()).checked_add(left);
+    pub(crate) fn remaining(left: Duration, now: SystemTime) -> Self {
+        let at = since_epoch(now).checked_add(left);
         at.map_or(Self::Never, |at| Self::At(at.as_secs().max(RELATIVE_EXPTIME_MAX + 1)))
     }
 

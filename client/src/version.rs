@@ -150,6 +150,14 @@ impl VersionClock {
         self.ticks(now) + (AHEAD_MAX_MS << COUNTER_BITS)
     }
 
+    /// The time as most nodes have it.
+    pub(crate) fn corrected(&self, now: SystemTime) -> SystemTime {
+        let correction_ms = self.correction_ms();
+        let by = Duration::from_millis(correction_ms.unsigned_abs());
+        let corrected = if correction_ms < 0 { now.checked_sub(by) } else { now.checked_add(by) };
+        corrected.unwrap_or(now)
+    }
+
     /// What is added to this machine's clock.
     pub(crate) fn correction_ms(&self) -> i64 {
         self.correction_ms.load(Ordering::Relaxed)

@@ -172,7 +172,7 @@ async fn fill(
     version: Version,
 ) {
     let Some(cluster) = core.cluster() else { return };
-    let exptime = ttl.exptime(Core::now());
+    let exptime = ttl.exptime(core.nodes_now());
     let deadline = Instant::now() + core.settings.write_timeout;
     let version = Some(version);
     let what = Put { key: key.clone(), value, flags, exptime, version, latch: plan.latch, deadline };

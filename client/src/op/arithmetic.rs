@@ -5,7 +5,6 @@ use std::time::Duration;
 use evanesce_wire::request::Direction;
 
 use super::OpFuture;
-use crate::core::Core;
 use crate::error::WriteError;
 use crate::home::{HomeWrite, change_at_home};
 use crate::key::{Key, KeyError};
@@ -79,7 +78,7 @@ impl<'a> Arithmetic<'a> {
     /// [`WriteError`]; [`WriteError::MaybeApplied`] when the home zone did not say whether it counted, or counted and
     /// could not be read back for the others.
     pub async fn run(self) -> Result<ArithmeticOutcome, WriteError> {
-        let exptime = self.ttl.exptime(Core::now());
+        let exptime = self.ttl.exptime(self.namespace.core.nodes_now());
         let initial = self.initial.map(|number| (number, exptime));
         let change = Change::Arithmetic { direction: self.direction, delta: self.delta, initial };
         let write = HomeWrite { key: self.key?, change, latch: self.latch, timeout: self.timeout };

@@ -7,7 +7,7 @@ use evanesce_wire::request::SetMode;
 use tokio::time::Instant;
 
 use super::OpFuture;
-use crate::core::{Core, TIMEOUT_MAX};
+use crate::core::TIMEOUT_MAX;
 use crate::error::WriteError;
 use crate::key::{Key, KeyError};
 use crate::large::{Put, put_at_home};
@@ -72,7 +72,7 @@ impl<'a> CompareAndSet<'a> {
     ///
     /// [`WriteError`]; [`WriteError::MaybeApplied`] when the home zone did not say whether it stored the value.
     pub async fn run(self) -> Result<CompareAndSetOutcome, WriteError> {
-        let exptime = self.ttl.exptime(Core::now());
+        let exptime = self.ttl.exptime(self.namespace.core.nodes_now());
         let deadline = Instant::now() + self.timeout.min(TIMEOUT_MAX);
         let (key, value, flags, latch) = (self.key?, self.value, self.flags, self.latch);
         let what = Put { key, value, flags, exptime, version: None, latch, deadline };

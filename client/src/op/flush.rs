@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::OpFuture;
-use crate::core::{Core, TIMEOUT_MAX};
+use crate::core::TIMEOUT_MAX;
 use crate::error::{Attempt, NodeError, WriteError};
 use crate::member::Member;
 use crate::namespace::Namespace;
@@ -52,7 +52,7 @@ impl<'a> Flush<'a> {
     pub async fn run(self) -> Result<usize, WriteError> {
         let core = &self.namespace.core;
         let cluster = core.cluster().ok_or(WriteError::Closed)?;
-        let delay = self.at.map(|at| at.exptime(Core::now()));
+        let delay = self.at.map(|at| at.exptime(core.nodes_now()));
         let deadline = Instant::now() + self.timeout.min(TIMEOUT_MAX);
         let request = Request::FlushAll(FlushAll { delay, noreply: false });
         let outcomes = join_all(cluster.members().map(|member| member.flush(&request, deadline))).await;

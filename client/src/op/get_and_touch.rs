@@ -5,7 +5,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::OpFuture;
-use crate::core::Core;
 use crate::error::ReadError;
 use crate::key::{Key, KeyError};
 use crate::large::get;
@@ -51,7 +50,7 @@ impl<'a, V: View + 'a> GetAndTouch<'a, V> {
         let core = &self.namespace.core;
         let cluster = core.cluster().ok_or(ReadError::Closed)?;
         let key = self.key?;
-        let exptime = self.ttl.exptime(Core::now());
+        let exptime = self.ttl.exptime(core.nodes_now());
         let plan = ReadPlan { touch: Some(exptime), ..ReadPlan::new(core, V::WANT, self.timeout) };
         let form = self.namespace.form();
         let Some(item) = get(core, &cluster, form, &key, &plan).await? else { return Ok(None) };

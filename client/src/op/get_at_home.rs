@@ -152,7 +152,7 @@ impl<'a> GetAtHome<'a> {
     ) -> Result<Option<HomeItem>, NodeError> {
         let link = &member.link;
         let versions = link.connection.speaks_versions();
-        let vivify = self.vivify.map(|ttl| ttl.exptime(Core::now()));
+        let vivify = self.vivify.map(|ttl| ttl.exptime(self.namespace.core.nodes_now()));
         let recache_below = self.recache_below.map(|left| i64::try_from(left.as_secs()).unwrap_or(i64::MAX));
         let flags = get_flags(key, Want::Item, None, versions, link.next_opaque()).flag(b'h').flag(b'l');
         let flags = self.more_flags(flags, vivify, recache_below);

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::OpFuture;
 use crate::codec::CodecError;
-use crate::core::{Core, TIMEOUT_MAX};
+use crate::core::TIMEOUT_MAX;
 use crate::error::WriteError;
 use crate::key::{Key, KeyError};
 use crate::large::{Put, put};
@@ -81,7 +81,7 @@ impl<'a> Set<'a> {
     pub async fn run(self) -> Result<Written, WriteError> {
         let core = &self.namespace.core;
         let cluster = core.cluster().ok_or(WriteError::Closed)?;
-        let exptime = self.ttl.exptime(Core::now());
+        let exptime = self.ttl.exptime(core.nodes_now());
         let (value, flags, latch) = (self.value?, self.flags, self.latch);
         let deadline = Instant::now() + self.timeout.min(TIMEOUT_MAX);
         let key = self.key?;

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::OpFuture;
 use crate::codec::CodecError;
-use crate::core::{Core, TIMEOUT_MAX};
+use crate::core::TIMEOUT_MAX;
 use crate::error::WriteError;
 use crate::key::{Key, KeyError};
 use crate::large::{Put, join_at_home, put_at_home};
@@ -99,7 +99,7 @@ impl<'a> Store<'a> {
     ///
     /// [`WriteError`]; [`WriteError::MaybeApplied`] when the home zone did not say whether it stored the value.
     pub async fn run(self) -> Result<StoreOutcome, WriteError> {
-        let exptime = self.ttl.exptime(Core::now());
+        let exptime = self.ttl.exptime(self.namespace.core.nodes_now());
         let deadline = Instant::now() + self.timeout.min(TIMEOUT_MAX);
         let (key, value, flags, latch) = (self.key?, self.value?, self.flags, self.latch);
         let what = Put { key, value, flags, exptime, version: None, latch, deadline };

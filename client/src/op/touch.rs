@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::OpFuture;
-use crate::core::{Core, TIMEOUT_MAX};
+use crate::core::TIMEOUT_MAX;
 use crate::error::WriteError;
 use crate::key::{Key, KeyError};
 use crate::namespace::Namespace;
@@ -55,7 +55,7 @@ impl<'a> Touch<'a> {
     pub async fn run(self) -> Result<Touched, WriteError> {
         let core = &self.namespace.core;
         let cluster = core.cluster().ok_or(WriteError::Closed)?;
-        let change = Change::touch(self.ttl.exptime(Core::now()), self.namespace.form());
+        let change = Change::touch(self.ttl.exptime(core.nodes_now()), self.namespace.form());
         let deadline = Instant::now() + self.timeout.min(TIMEOUT_MAX);
         let plan = SpreadPlan::of_all(self.key?, change, self.latch, deadline);
         let spread = spread(core, &cluster, plan).await?;

@@ -121,7 +121,7 @@ impl<'a> WriteMany<'a> {
     pub async fn run(self) -> Result<outcome::WriteMany, WriteError> {
         let core = &self.namespace.core;
         let cluster = core.cluster().ok_or(WriteError::Closed)?;
-        let exptime = self.ttl.exptime(Core::now());
+        let exptime = self.ttl.exptime(core.nodes_now());
         let timeout = self.timeout.min(TIMEOUT_MAX);
         let how = How { flags: self.flags, exptime, latch: self.latch, timeout, form: self.form };
         let mut entries = self.entries?.into_iter();

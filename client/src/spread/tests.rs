@@ -119,3 +119,18 @@ async fn write_that_is_owed_to_a_node_is_maybe_applied() {
     assert_eq!(client.0.repairs.lock().len(), 1);
     assert!(error.maybe_applied(), "{error}");
 }
+
+/// What was seen in review: writes were stamped with the nodes' time and their expiries with this machine's: with a
+/// clock an hour behind all that lived shorter was gone as soon as it was stored.
+#[test]
+fn expiry_by_a_clock_that_is_wrong_is_by_the_nodes_time() {
+    let core = core();
+    for ahead_ms in [3_600_000, -3_600_000, 0] {
+        let before = Core::now();
+        core.clock.correct(&mut [ahead_ms], before);
+        let now = core.nodes_now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+        let before = before.duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+        let shifted = now.as_millis() as i64 - before.as_millis() as i64;
+        assert!((ahead_ms..ahead_ms + 60_000).contains(&shifted), "{ahead_ms} {shifted}");
+    }
+}
