@@ -134,3 +134,20 @@ fn expiry_by_a_clock_that_is_wrong_is_by_the_nodes_time() {
         assert!((ahead_ms..ahead_ms + 60_000).contains(&shifted), "{ahead_ms} {shifted}");
     }
 }
+
+/// The same without luck: the third answer comes last.
+#[tokio::test]
+async fn quorum_that_was_refused_waits_for_the_last_answer() {
+    let (_nodes, list) = zones().await;
+    let (core, cluster) = client(&list, 0).await;
+    let key = Key::new(b"", b"k").expect("a good key");
+    let plan = SpreadPlan::of_all(key, Change::Delete, LatchPolicy::Quorum, Instant::now());
+    let race = Race::new(&core, &cluster, &plan);
+    for refused in 0..2 {
+        race.on_failed(refused, NodeError::ClockRefused);
+        assert_eq!(race.state.lock().decide(), Decision::Waiting);
+    }
+    race.on_failed(2, NodeError::ClockRefused);
+    assert_eq!(race.state.lock().decide(), Decision::Impossible);
+    assert!(race.is_refused_for_its_clock(Decision::Impossible));
+}
