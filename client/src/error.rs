@@ -65,6 +65,9 @@ pub enum WriteError {
         pending: usize,
         /// Whether any replica has, or may have, executed it, or is to get it once it is back.
         maybe_applied: bool,
+        /// Whether it is a change that one place decides, such as `incr`, and that is done there: the other zones get
+        /// its outcome, and sending it again would do it twice.
+        decided: bool,
         /// The replicas that failed.
         attempts: Vec<Attempt>,
     },
@@ -203,7 +206,7 @@ impl WriteError {
     #[must_use]
     pub fn may_retry(&self) -> bool {
         match self {
-            Self::NotAcknowledged { .. } => self.fault() != Fault::Caller,
+            Self::NotAcknowledged { decided, .. } => !decided && self.fault() != Fault::Caller,
             Self::Busy => true,
             Self::Key(_) | Self::Codec(_) | Self::Value(_) | Self::MaybeApplied { .. } | Self::Closed => {
                 false

@@ -355,7 +355,8 @@ fn without_initial(change: &Change) -> Change {
 fn not_applied(latch: LatchPolicy, attempts: Vec<Attempt>) -> WriteError {
     let failed = attempts.len();
     let Written { acked, pending, .. } = Written::default();
-    WriteError::NotAcknowledged { latch, acked, failed, pending, maybe_applied: false, attempts }
+    let (maybe_applied, decided) = (false, false);
+    WriteError::NotAcknowledged { latch, acked, failed, pending, maybe_applied, decided, attempts }
 }
 
 /// What the other server groups get: the decision has been made.

@@ -88,6 +88,8 @@ struct Race {
     version: Version,
     /// How often the clock had been put right when it stamped the version.
     corrections: u64,
+    /// The change is one that has been decided: the legs get what came of it.
+    decided: bool,
     legs: Vec<Leg>,
     started: Instant,
     state: Mutex<State>,
@@ -162,6 +164,7 @@ impl Race {
             key: plan.key.clone(),
             change: plan.change.clone(),
             corrections: core.clock.corrections(),
+            decided: plan.done_in.is_some(),
             version: plan.version.unwrap_or_else(|| core.clock.stamp(Core::now())),
             legs,
             started: Instant::now(),
@@ -260,6 +263,7 @@ impl Race {
             failed: written.failed,
             pending: written.pending,
             maybe_applied: written.acked > 0 || state.owed || not_applied < self.legs.len(),
+            decided: self.decided,
             attempts: std::mem::take(&mut state.attempts),
         })
     }

@@ -71,6 +71,7 @@ impl<'a> Flush<'a> {
             failed,
             pending,
             maybe_applied,
+            decided: false,
             attempts,
         })
     }

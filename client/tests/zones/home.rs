@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use evanesce_client::{ArithmeticOutcome, Client, CompareAndSetOutcome, LatchPolicy, StoreOutcome};
+use evanesce_client::{
+    ArithmeticOutcome, Client, CompareAndSetOutcome, LatchPolicy, StoreOutcome, WriteError,
+};
 use tokio::task::JoinSet;
 
 use crate::cluster::{Cluster, eventually};
@@ -44,6 +46,21 @@ async fn appends_reach_every_zone_with_flags_and_ttl_kept() {
         let ttl = item.ttl.expect("it expires").as_secs();
         assert!(item.flags == 7 && (95..=102).contains(&ttl), "{item:?}");
     }
+}
+
+/// `may_retry` said yes of a count that only other zones lacked: whoever followed it counted twice.
+#[tokio::test]
+async fn count_that_misses_its_latch_is_not_to_be_sent_again() {
+    let mut cluster = Cluster::start(&ZONES).await;
+    let cache = client(&cluster).await;
+    cache.incr("n", 1).initial(1).latch(LatchPolicy::All).await.expect("all zones are well");
+    cluster.kill("c").await;
+    let error = eventually("the death is noticed", async || {
+        let error = cache.incr("n", 1).latch(LatchPolicy::All).await.err();
+        error.filter(|error| matches!(error, WriteError::NotAcknowledged { decided: true, .. }))
+    })
+    .await;
+    assert!(error.maybe_applied() && !error.may_retry(), "{error}");
 }
 
 #[tokio::test]
