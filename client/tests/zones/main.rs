@@ -1,6 +1,7 @@
 //! The client against real nodes in several zones, sound and not.
 
 mod cluster;
+mod credentials;
 mod discovered;
 mod faults;
 mod home;
