@@ -40,6 +40,8 @@
 //! - A [`Namespace`](crate::Namespace) is a key prefix (`user:`) with defaults of its own. Nodes can guarantee and limit
 //!   memory by it, and an operator can flush it. Put the version of a type into it (`user-v2`): postcard, the default
 //!   codec, does not describe itself.
+//! - Values of any size up to 64 MiB, under keys of up to 8 KiB: the client compresses, splits and hashes. Each megabyte is four
+//!   more reads and as many chances to be evicted, so give such a namespace longer timeouts, and think of an object store.
 //! - Before the process ends, [`Client::close`](crate::Client::close) hands over what it can of the writes that some
 //!   zone has missed.
 //!
@@ -75,7 +77,7 @@
 //! | `misses`, `failed` of [`GetMany`](crate::GetMany) | the same two, by key | the same, by key |
 //! | [`Written`](crate::Written) | the latch is met; `failed` and `pending` zones get it later | nothing |
 //! | [`Written::superseded_by`](crate::Written::superseded_by) | a newer write or delete was there; it stays, everywhere | nothing: as if the other had come right after |
-//! | [`WriteError::NotAcknowledged`](crate::WriteError::NotAcknowledged) | too few zones; what acknowledged has it, and the others may get it | sets and deletes: again, if you like |
+//! | [`WriteError::NotAcknowledged`](crate::WriteError::NotAcknowledged) | too few zones; what acknowledged has it, and the others may get it | again if `may_retry()`: not what was `decided` and counted already |
 //! | [`WriteError::MaybeApplied`](crate::WriteError::MaybeApplied) | `add`, `incr`, `append`...: the zone that decides did not answer | read it with `get_for_cas`, which asks that zone; never just again |
 //! | `NotStored`, `Exists`, `NotFound` | the home zone decided against it | as your program wants |
 //! | [`LoadError`](crate::LoadError) | what the loader said, or that it took too long | the source is ill, not the cache |
@@ -161,8 +163,8 @@
 //!
 //! Other clients may share the cluster. They must place keys the same way: with the gateway they need not, Netflix's
 //! Java client does with the ring profile `evcache` ([`RingProfile::EVCACHE`](crate::RingProfile::EVCACHE)). What they
-//! should read, store as bytes, from [`Client::raw`](crate::Client::raw) or a namespace: typed values are postcard,
-//! marked in the flags. A write of theirs is stamped by each node by itself: of two such writes to several zones each zone
+//! should read, store as bytes below 1 MiB, from [`Client::raw`](crate::Client::raw) or a namespace: typed values are
+//! postcard, large ones compressed and split, all of it marked in the flags. A write of theirs is stamped by each node by itself: of two such writes to several zones each zone
 //! may keep another.
 //!
 //! # What is guaranteed, and what is not

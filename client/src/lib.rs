@@ -71,6 +71,8 @@
 //! | waiting for the first topology | 5 s | [`ClientBuilder::connect_timeout`] |
 //! | connecting, stall of a connection | 1 s each | [`ClientBuilder::connection`] |
 //! | requests queued, in flight, for each node | 4096 each | [`ClientBuilder::connection`] |
+//! | compression of typed values, of bytes | from 4 KiB on, none | [`Namespace::compression`], [`Typed::compression`] |
+//! | what servers take as one item | 1 MiB | [`ClientBuilder::item_bytes_max`] |
 //! | TLS, user and password | none | `ClientBuilder::tls`, [`ClientBuilder::credentials`] |
 //!
 //! # Versions and repair
@@ -79,7 +81,7 @@
 //! in whatever order they arrive. A write that lost says so ([`Written::superseded_by`]), and that is no error. A replica
 //! that missed a write gets it once it is back, from a queue of this client; [`Client::close`] empties it as far as it
 //! can. A replica that misses a read is given the item of the zone that had it. When this machine's clock differs by more than
-//! half a second from most nodes', theirs is used. Servers that keep no versions, such as memcached, get plain
+//! a tenth of a second from most nodes', theirs is used. Servers that keep no versions, such as memcached, get plain
 //! writes, and nothing is repaired.
 //!
 //! # TLS and passwords
@@ -107,12 +109,22 @@
 //! # Flags
 //!
 //! Typed values carry the codec in the highest eight of an item's 32 flags (see [`CODEC_FLAGS_MASK`]): postcard is
-//! `0x01000000`. Bytes are stored with the flags given, 0 by default.
+//! `0x01000000`. Bits 16 to 23 say how the client stored a value. Bytes are stored with the flags given, 0 by default,
+//! which may use the others.
+//!
+//! # Large values
+//!
+//! Typed values from 4 KiB on are compressed with zstd where that saves a tenth at least; bytes only on demand
+//! ([`Namespace::compression`]). What is too large for one item (1 MiB, [`ClientBuilder::item_bytes_max`]) goes in chunks of
+//! 255 KiB under companion keys (`namespace:~c<hash>.<number>`), up to 64 MiB; when one of them is evicted, the value is
+//! a miss. Nothing can be appended to what is compressed or in chunks.
 //!
 //! # Keys
 //!
 //! 1 to 250 bytes, `namespace:` included. Keys with spaces or control characters go as base64, which the meta
-//! protocol knows, and may have 186 bytes.
+//! protocol knows, and may have 186 bytes. Longer ones, up to 8 KiB, are hashed (`namespace:~k<hash>`): the full key is
+//! stored with the value and compared, so that two keys with one hash never read each other's. `incr`, `decr`, `append` and
+//! `prepend` take no such key. [`Client::raw`] changes neither keys nor values.
 //!
 //! # Metrics
 //!
