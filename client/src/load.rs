@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  read ── fresh ──> that is the answer
-//!    │ stale: the answer too, and one flight in the background
+//!    │ stale, or early: the answer too, and one flight in the background
 //!    │ miss
 //!    v
 //!  flight, one a key in this process ── lease held elsewhere ──> waits until the key is there, or the lease is gone
@@ -16,6 +16,7 @@
 
 mod flight;
 mod lease;
+mod time;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,11 +25,12 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 pub(crate) use flight::Flights;
+pub(crate) use time::Loads;
 
 use crate::codec::ABSENT_FLAGS;
 use crate::error::LoadError;
 use crate::item::Item;
-use crate::policy::LatchPolicy;
+use crate::policy::{Age, LatchPolicy, Refresh};
 use crate::ttl::Ttl;
 use crate::value::Form;
 
@@ -38,36 +40,96 @@ pub(crate) type Loaded = Result<Option<(Bytes, u32)>, LoadError>;
 /// A loader that has not been called.
 pub(crate) type Loader = Box<dyn FnOnce() -> BoxFuture<'static, Loaded> + Send>;
 
+/// Why a key is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// It is not there: somebody waits.
+    Missing,
+    /// It is there, beyond its TTL.
+    Stale,
+    /// It is there with so much of its life left, and will not be there for long.
+    Early {
+        /// As the node told it.
+        left: Duration,
+    },
+}
+
+/// What is done about a key that the loader knows nothing of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Absent {
+    /// It is asked for again next time.
+    Forgotten,
+    /// It is remembered for so long.
+    For(Duration),
+    /// It is remembered for a share of the TTL.
+    ForShare,
+}
+
 /// How a key is loaded and kept.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct LoadPlan {
     pub(crate) ttl: Ttl,
     /// Up to which share of the TTL it is shortened, so that keys loaded together do not expire together.
     pub(crate) jitter: f64,
     /// How long an item lives beyond its TTL, served while it is loaded anew.
     pub(crate) stale: Duration,
-    /// How long it is remembered that there is no value; `None` for not at all.
-    pub(crate) absent_ttl: Option<Duration>,
+    /// How many load times ahead of its end an item is loaded anew, on average; 0 is never.
+    pub(crate) early: f64,
+    pub(crate) absent: Absent,
     /// How long the loader may take.
     pub(crate) load_timeout: Duration,
     pub(crate) latch: LatchPolicy,
     pub(crate) form: Form,
+    /// Of the key's namespace.
+    pub(crate) loads: Arc<Loads>,
 }
 
 impl LoadPlan {
-    /// Whether an item is in the last part of its life, in which it is served and loaded anew.
-    pub(crate) fn is_stale(&self, item: &Item) -> bool {
-        !self.stale.is_zero() && item.flags != ABSENT_FLAGS && item.ttl.is_some_and(|left| left < self.stale)
+    fn refresh(&self) -> Refresh {
+        Refresh::new(self.jitter, self.stale, self.early)
+    }
+
+    /// Why an item that is there is loaded anew; `None` when it is not. `random` is from 0 up to but not 1.
+    pub(crate) fn wish(&self, item: &Item, random: f64) -> Option<Wish> {
+        if item.flags == ABSENT_FLAGS {
+            return None;
+        }
+        match self.refresh().age(item.ttl, self.loads.average(), random) {
+            Age::Fresh => None,
+            Age::Early => Some(Wish::Early { left: item.ttl.unwrap_or_default() }),
+            Age::Stale => Some(Wish::Stale),
+        }
+    }
+
+    /// Whether an item that somebody else has stored makes the load needless.
+    fn is_granted_by(&self, item: &Item, wish: Wish) -> bool {
+        if item.flags == ABSENT_FLAGS {
+            return true;
+        }
+        match wish {
+            Wish::Early { left } => item.ttl.is_none_or(|now| now > left),
+            Wish::Missing | Wish::Stale => {
+                let refresh = Refresh::new(self.jitter, self.stale, 0.0);
+                refresh.age(item.ttl, Duration::ZERO, 0.0) != Age::Stale
+            }
+        }
     }
 
     /// How long a value lives on the nodes. `random` is from 0 to 1.
     fn kept(&self, random: f64) -> Ttl {
         match self.ttl {
-            Ttl::After(ttl) => {
-                let ttl = ttl.mul_f64(1.0 - self.jitter * random.clamp(0.0, 1.0));
-                Ttl::After(ttl.saturating_add(self.stale))
-            }
+            Ttl::After(ttl) => Ttl::After(self.refresh().stored_for(ttl, random)),
             other => other,
+        }
+    }
+
+    /// How long it is remembered that there is no value; `None` when it is not.
+    fn absent_for(&self, random: f64) -> Option<Ttl> {
+        let present = if let Ttl::After(ttl) = self.ttl { ttl } else { Duration::MAX };
+        match self.absent {
+            Absent::Forgotten => None,
+            Absent::For(ttl) => Some(Ttl::After(ttl)),
+            Absent::ForShare => Some(Ttl::After(self.refresh().absent_for(present, random))),
         }
     }
 }
@@ -91,10 +153,12 @@ mod tests {
             ttl,
             jitter,
             stale: Duration::from_secs(stale),
-            absent_ttl: None,
+            early: 1.0,
+            absent: Absent::Forgotten,
             load_timeout: Duration::from_secs(1),
             latch: LatchPolicy::Local,
             form: Form::verbatim(),
+            loads: Arc::default(),
         }
     }
 
@@ -105,10 +169,35 @@ mod tests {
     #[test]
     fn item_is_stale_in_the_last_part_of_its_life() {
         let plan = plan(Ttl::After(Duration::from_secs(100)), 0.0, 30);
-        assert!(!plan.is_stale(&item(Some(30), 0)));
-        assert!(plan.is_stale(&item(Some(29), 0)));
-        assert!(!plan.is_stale(&item(None, 0)), "it does not expire");
-        assert!(!plan.is_stale(&item(Some(1), ABSENT_FLAGS)));
+        let wish = |left, flags| plan.wish(&item(left, flags), 0.5);
+        assert_eq!(wish(Some(29), 0), Some(Wish::Stale));
+        assert_eq!(wish(Some(31), 0), None);
+        assert_eq!(wish(None, 0), None, "it does not expire");
+        assert_eq!(wish(Some(1), ABSENT_FLAGS), None);
+        assert!(plan.is_granted_by(&item(Some(30), 0), Wish::Missing));
+        assert!(!plan.is_granted_by(&item(Some(29), 0), Wish::Stale));
+    }
+
+    #[test]
+    fn item_is_loaded_early_when_loads_take_as_long_as_it_has_left() {
+        let plan = plan(Ttl::After(Duration::from_secs(100)), 0.0, 30);
+        plan.loads.on_loaded(Duration::from_secs(10));
+        let left = Duration::from_secs(35);
+        assert_eq!(plan.wish(&item(Some(35), 0), 0.5), Some(Wish::Early { left }));
+        assert_eq!(plan.wish(&item(Some(40), 0), 0.5), None);
+        let wish = Wish::Early { left };
+        assert!(!plan.is_granted_by(&item(Some(34), 0), wish), "it is the same item");
+        assert!(plan.is_granted_by(&item(Some(36), 0), wish), "somebody has renewed it");
+        assert!(plan.is_granted_by(&item(None, 0), wish));
+    }
+
+    #[test]
+    fn absent_key_is_remembered_as_told() {
+        let plan = plan(Ttl::After(Duration::from_secs(100)), 0.0, 30);
+        let absent = |absent| LoadPlan { absent, ..plan.clone() }.absent_for(0.5);
+        assert_eq!(absent(Absent::Forgotten), None);
+        assert_eq!(absent(Absent::For(Duration::from_secs(7))), Some(Ttl::After(Duration::from_secs(7))));
+        assert_eq!(absent(Absent::ForShare), Some(Ttl::After(Duration::from_secs(10))));
     }
 
     #[test]

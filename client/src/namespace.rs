@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use crate::codec::Postcard;
 use crate::core::Core;
 use crate::key::{Key, KeyError, namespace_prefix};
-use crate::load::{Loaded, loader_error};
+use crate::load::{Loaded, Loads, loader_error};
 use crate::op::{
     Arithmetic, CompareAndSet, Delete, Get, GetAndTouch, GetForCas, GetMany, GetOrLoad, Set, Store, Touch,
     WriteMany,
@@ -36,13 +36,17 @@ pub struct Namespace {
     verbatim: bool,
     /// `None` is the default, which typed values and bytes have each their own.
     compression: Option<Compression>,
+    /// What is known of loads.
+    pub(crate) loads: Arc<Loads>,
 }
 
 impl Namespace {
     /// All keys, as they are.
     pub(crate) fn root(core: Arc<Core>) -> Self {
         let (ttl, latch) = (core.settings.ttl, core.settings.latch);
-        Self { core, prefix: Ok(Bytes::new()), ttl, latch, verbatim: false, compression: None }
+        let prefix = Bytes::new();
+        let loads = core.flights.loads(&prefix);
+        Self { core, prefix: Ok(prefix), ttl, latch, verbatim: false, compression: None, loads }
     }
 
     /// The same with keys, flags and values as they are.
@@ -51,7 +55,9 @@ impl Namespace {
     }
 
     pub(crate) fn named(&self, name: &str) -> Self {
-        Self { prefix: namespace_prefix(name), ..self.clone() }
+        let prefix = namespace_prefix(name);
+        let loads = prefix.as_ref().map(|prefix| self.core.flights.loads(prefix)).unwrap_or_default();
+        Self { prefix, loads, ..self.clone() }
     }
 
     pub(crate) fn key(&self, key: &[u8]) -> Result<Key, KeyError> {

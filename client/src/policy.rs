@@ -7,7 +7,6 @@ mod hedge;
 mod held_up;
 mod latch;
 mod miss_fallback;
-#[cfg_attr(not(test), expect(dead_code, reason = "wired when values are loaded"))]
 mod refresh;
 mod round_trips;
 mod zone_order;
@@ -19,5 +18,6 @@ pub(crate) use held_up::held_up;
 pub(crate) use latch::{Decision, Latch, Side};
 pub use latch::{LatchPolicy, LatchPolicyError};
 pub(crate) use miss_fallback::MissFallback;
+pub(crate) use refresh::{Age, LoadTime, Refresh};
 pub(crate) use round_trips::RoundTrips;
 pub(crate) use zone_order::ZoneOrder;

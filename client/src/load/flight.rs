@@ -11,7 +11,8 @@ use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use super::lease::{Asked, ask};
-use super::{LoadPlan, Loaded, Loader, value_of};
+use super::time::{ByNamespace, Loads};
+use super::{LoadPlan, Loaded, Loader, Wish, value_of};
 use crate::codec::ABSENT_FLAGS;
 use crate::core::Core;
 use crate::error::LoadError;
@@ -31,12 +32,18 @@ pub(crate) struct Flights {
     by_key: Mutex<HashMap<Key, Arc<Flight>>>,
     /// Under way, forgotten ones included; so that writes with no load under way take no lock.
     active: AtomicUsize,
+    loads: ByNamespace,
 }
 
 type Flight = watch::Sender<Option<Loaded>>;
 
 impl Flights {
-    /// Joins the load of `key` that is under way, or starts one. `lazily` when nobody is going to wait for it.
+    /// What is known of the loads of the namespace of this prefix.
+    pub(crate) fn loads(&self, prefix: &Bytes) -> Arc<Loads> {
+        self.loads.of(prefix)
+    }
+
+    /// Joins the load of `key` that is under way, or starts one. Who does not wait for it drops what is returned.
     ///
     /// # Errors
     ///
@@ -47,7 +54,7 @@ impl Flights {
         key: &Key,
         plan: LoadPlan,
         loader: Loader,
-        lazily: bool,
+        wish: Wish,
     ) -> Result<watch::Receiver<Option<Loaded>>, LoadError> {
         let mut by_key = self.by_key.lock();
         if let Some(flight) = by_key.get(key) {
@@ -65,7 +72,7 @@ impl Flights {
         let landing = Landing { core: Arc::clone(core), key: key.clone(), flight };
         tokio::spawn(async move {
             let Landing { core, key, flight } = &landing;
-            let loaded = fly(core, key, &plan, loader, lazily, flight).await;
+            let loaded = fly(core, key, &plan, loader, wish, flight).await;
             flight.send_replace(Some(loaded));
         });
         Ok(outcome)
@@ -112,10 +119,11 @@ async fn fly(
     key: &Key,
     plan: &LoadPlan,
     loader: Loader,
-    lazily: bool,
+    wish: Wish,
     flight: &Flight,
 ) -> Loaded {
-    let lease = match ask(core, key, plan, lazily).await? {
+    let is_waited_for = || flight.receiver_count() > 0;
+    let lease = match ask(core, key, plan, wish, is_waited_for).await? {
         Asked::Granted(lease) => Some(lease),
         Asked::Found(item) => {
             core.metrics.loads_elsewhere.increment(1);
@@ -129,7 +137,7 @@ async fn fly(
     let loaded = run(core, plan, loader).await;
     let kept = match &loaded {
         Ok(Some((value, flags))) => Some((value.clone(), *flags, plan.kept(rand::random()))),
-        Ok(None) => plan.absent_ttl.map(|ttl| (Bytes::new(), ABSENT_FLAGS, Ttl::After(ttl))),
+        Ok(None) => plan.absent_for(rand::random()).map(|ttl| (Bytes::new(), ABSENT_FLAGS, ttl)),
         Err(_) => None,
     };
     // Nobody who waits needs the fill.
@@ -145,6 +153,7 @@ async fn fly(
 
 /// Calls the loader, in a task of its own: it may panic, and it is ended when its time is up.
 async fn run(core: &Core, plan: &LoadPlan, loader: Loader) -> Loaded {
+    let started = Instant::now();
     let mut task = tokio::spawn(async move { loader().await });
     let loaded = match timeout(plan.load_timeout, &mut task).await {
         Ok(Ok(loaded)) => loaded,
@@ -155,8 +164,10 @@ async fn run(core: &Core, plan: &LoadPlan, loader: Loader) -> Loaded {
         }
     };
     if loaded.is_ok() {
+        plan.loads.on_loaded(started.elapsed());
         core.metrics.loads.increment(1);
     } else {
+        plan.loads.on_failed(Instant::now());
         core.metrics.load_failures.increment(1);
     }
     loaded
@@ -188,7 +199,9 @@ mod tests {
 
     use super::*;
     use crate::core::tests::core;
+    use crate::load::Absent;
     use crate::policy::LatchPolicy;
+    use crate::value::Form;
 
     /// What was seen in review: the load of a runtime that ended at once stayed in the map, and all who asked for its
     /// key from then on waited for ever.
@@ -200,14 +213,16 @@ mod tests {
             ttl: Ttl::Never,
             jitter: 0.0,
             stale: Duration::ZERO,
-            absent_ttl: None,
+            early: 0.0,
+            absent: Absent::Forgotten,
             load_timeout: Duration::from_secs(1),
             latch: LatchPolicy::Local,
-            form: crate::value::Form::verbatim(),
+            form: Form::verbatim(),
+            loads: Arc::default(),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let loader: Loader = Box::new(|| Box::pin(async { Ok(None) }));
-        let outcome = runtime.block_on(async { core.flights.join(&core, &key, plan, loader, false) });
+        let outcome = runtime.block_on(async { core.flights.join(&core, &key, plan, loader, Wish::Missing) });
         drop(runtime);
         let outcome = outcome.expect("there is room");
         assert!(outcome.has_changed().is_err(), "nobody is left to tell");

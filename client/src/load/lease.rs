@@ -7,7 +7,7 @@ use bytes::Bytes;
 use evanesce_wire::request::{Exptime, SetMode};
 use tokio::time::{Instant, sleep};
 
-use super::LoadPlan;
+use super::{LoadPlan, Wish};
 use crate::core::Core;
 use crate::error::{LoadError, NodeError};
 use crate::item::Item;
@@ -58,25 +58,35 @@ fn lease_secs(plan: &LoadPlan) -> u64 {
     plan.load_timeout.as_secs() + LONGER_SECS
 }
 
-/// Waits for the right to load `key`, or until somebody else has. `lazily` when nobody waits for this.
+/// Waits for the right to load `key`, or until somebody else has. It looks less often while nobody waits for it.
 ///
 /// # Errors
 ///
 /// When others had the lease for twice as long as it lasts, or the client was closed.
-pub(super) async fn ask(core: &Core, key: &Key, plan: &LoadPlan, lazily: bool) -> Result<Asked, LoadError> {
+pub(super) async fn ask(
+    core: &Core,
+    key: &Key,
+    plan: &LoadPlan,
+    wish: Wish,
+    is_waited_for: impl Fn() -> bool,
+) -> Result<Asked, LoadError> {
     let lease_key = key.lease()?;
     let lasts = Duration::from_secs(lease_secs(plan));
     let patience = Instant::now() + lasts * 2;
     loop {
-        match ask_once(core, key, &lease_key, plan).await? {
-            Some(Asked::Found(item)) if plan.is_stale(&item) => {}
+        match ask_once(core, key, &lease_key, plan, wish).await? {
+            Some(Asked::Found(item)) if !plan.is_granted_by(&item, wish) => {}
             Some(asked) => return Ok(asked),
             None => {}
         }
         if Instant::now() >= patience {
             return Err(LoadError::Timeout);
         }
-        sleep(if lazily { LOOK_LAZILY_EVERY } else { LOOK_EVERY }).await;
+        let looked = Instant::now();
+        sleep(LOOK_EVERY).await;
+        while !is_waited_for() && looked.elapsed() < LOOK_LAZILY_EVERY {
+            sleep(LOOK_EVERY).await;
+        }
     }
 }
 
@@ -86,6 +96,7 @@ async fn ask_once(
     key: &Key,
     lease_key: &Key,
     plan: &LoadPlan,
+    wish: Wish,
 ) -> Result<Option<Asked>, LoadError> {
     let cluster = core.cluster().ok_or(LoadError::Closed)?;
     let hash = cluster.placement().key_hash(key.as_bytes());
@@ -115,7 +126,7 @@ async fn ask_once(
             lasts: Duration::from_secs(secs),
         });
         return Ok(match (found, lease) {
-            (Some(item), Some(lease)) if plan.is_stale(&item) => Some(Asked::Granted(lease)),
+            (Some(item), Some(lease)) if !plan.is_granted_by(&item, wish) => Some(Asked::Granted(lease)),
             (Some(item), lease) => {
                 if let Some(lease) = lease {
                     lease.release();

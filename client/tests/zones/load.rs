@@ -236,3 +236,26 @@ async fn loader_that_panics_at_once_is_told_like_any_other() {
     assert!(matches!(error, LoadError::LoaderPanicked), "{error}");
     assert_eq!(load(&cache, "k", &Database::default()).await, Some("load 1".into()));
 }
+
+#[tokio::test]
+async fn item_near_its_end_is_served_and_loaded_anew() {
+    let cluster = Cluster::start(&["a", "b"]).await;
+    let cache = cluster.client("a").await;
+    let database = Database::default();
+    cache.set("k", "old").ttl(Duration::from_secs(100)).latch(LatchPolicy::All).await.expect("well");
+    let ask = async |load_times: f64| {
+        let database = database.clone();
+        let namespace = cache.raw().clone().ttl(Duration::from_secs(1000));
+        let found = namespace.get_or_load("k", |key| database.load(key)).early(load_times).await;
+        found.expect("it answers").expect("it is there")
+    };
+    assert_eq!(load(&cache, "other", &database).await, Some("load 1".into()), "now its time is known");
+    for _ in 0..20 {
+        assert_eq!(ask(0.0).await, "old");
+    }
+    assert_eq!(database.loads(), 1);
+    // An hour ahead is as good as at its end.
+    assert_eq!(ask(1e6).await, "old", "nobody waits");
+    eventually("the new one", async || (ask(0.0).await == "load 2").then_some(())).await;
+    assert_eq!(database.loads(), 2);
+}
