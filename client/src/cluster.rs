@@ -7,7 +7,8 @@ use std::sync::Arc;
 use evanesce_topology::{GroupMode, KeyHash, Placement, PlacementError, Topology};
 use tokio::time::Instant;
 
-use crate::core::Settings;
+use crate::core::{Core, Settings};
+use crate::key::Key;
 use crate::member::{Link, Member};
 use crate::repair::NodeId;
 
@@ -131,18 +132,22 @@ impl Cluster {
     }
 }
 
-/// Walks the nodes that may answer a read: those that are well, nearest first, then those that are ill.
+/// Walks the nodes that may answer a read: those that are well, nearest first, then those that are ill, or have missed a
+/// write of the key.
 #[derive(Clone)]
 pub(crate) struct Walk<'a> {
+    core: &'a Core,
     cluster: &'a Cluster,
+    key: &'a Key,
     hash: KeyHash,
     position: usize,
     ill: Vec<&'a Arc<Member>>,
 }
 
 impl<'a> Walk<'a> {
-    pub(crate) fn new(cluster: &'a Cluster, hash: KeyHash) -> Self {
-        Self { cluster, hash, position: 0, ill: Vec::new() }
+    pub(crate) fn new(core: &'a Core, cluster: &'a Cluster, key: &'a Key) -> Self {
+        let hash = cluster.placement().key_hash(key.as_bytes());
+        Self { core, cluster, key, hash, position: 0, ill: Vec::new() }
     }
 
     /// The next node that is well, or is due for a probe.
@@ -150,7 +155,9 @@ impl<'a> Walk<'a> {
         while let Some(&group) = self.cluster.read_order.get(self.position) {
             self.position += 1;
             match self.cluster.owner(group, self.hash) {
-                Some(member) if member.link.admit(now) => return Some(member),
+                Some(member) if !self.core.owes(member, self.key) && member.link.admit(now) => {
+                    return Some(member);
+                }
                 Some(member) => self.ill.push(member),
                 None => {}
             }

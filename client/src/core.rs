@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::cluster::{Cluster, Walk};
+use crate::key::Key;
 use crate::large::CHUNK_WRITES_MAX;
 use crate::load::Flights;
 use crate::member::Member;
@@ -165,6 +166,11 @@ impl Core {
         let given_up = self.repairs.lock().put(node, repair);
         self.metrics.repairs_dropped.increment(given_up);
         wake(self);
+    }
+
+    /// Whether `member` has missed a write of this key, and is to be asked for it only when nobody else is there.
+    pub(crate) fn owes(&self, member: &Member, key: &Key) -> bool {
+        self.repairing.load(Ordering::Acquire) && self.repairs.lock().misses(&member.id(), key)
     }
 
     /// Publishes how many writes are missing somewhere. Returns whether any is.

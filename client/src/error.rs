@@ -143,6 +143,13 @@ pub struct Attempt {
     pub detail: Arc<str>,
 }
 
+impl Attempt {
+    /// Whether the node was asked, and did not answer in time.
+    pub(crate) fn is_timeout(&self) -> bool {
+        matches!(self.cause, NodeError::Transport(TransportError::Timeout { .. }))
+    }
+}
+
 /// Why one node did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]

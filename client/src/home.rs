@@ -182,7 +182,8 @@ async fn result(
     }
 }
 
-/// Asks the home zone; the next in order only while the one before certainly did not execute it, or settles. Those that
+/// Asks the home zone; the next in order only while the one before certainly did not execute it, settles, or has missed a
+/// write of the key. Those that
 /// settle are asked once more when nobody else decided.
 async fn decide(
     core: &Core,
@@ -229,6 +230,10 @@ impl Asking<'_> {
         let hash = placement.key_hash(self.write.key.as_bytes());
         for group in placement.home_order(hash) {
             let Some(member) = self.cluster.owner(group, hash) else { continue };
+            if !even_settling && self.core.owes(member, &self.write.key) {
+                self.attempts.push(member.attempt(NodeError::Settling));
+                continue;
+            }
             match self.ask(member, even_settling).await {
                 Ok(verdict) => return Ok(Some((group, verdict))),
                 Err(cause) if cause.maybe_applied() => {

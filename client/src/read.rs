@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::attempt::{Attempted, attempt};
 use crate::cluster::{Cluster, Walk};
 use crate::core::{Core, TIMEOUT_MAX};
-use crate::error::ReadError;
+use crate::error::{Attempt, ReadError};
 use crate::home::as_it_is;
 use crate::item::Item;
 use crate::key::Key;
@@ -46,9 +46,9 @@ impl ReadPlan {
 
 /// Reads `key`. `None` is a miss: the last word of a node that was asked.
 pub(crate) async fn read<'a>(
-    core: &Core,
+    core: &'a Core,
     cluster: &'a Cluster,
-    key: &Key,
+    key: &'a Key,
     plan: &ReadPlan,
 ) -> Result<Option<Hit<'a>>, ReadError> {
     core.count_reads(1);
@@ -62,16 +62,26 @@ pub(crate) async fn read<'a>(
 }
 
 async fn walk<'a>(
-    core: &Core,
+    core: &'a Core,
     cluster: &'a Cluster,
-    key: &Key,
+    key: &'a Key,
     plan: &ReadPlan,
 ) -> Result<Option<Hit<'a>>, ReadError> {
     let mut now = Instant::now();
     let mut deadline = now + plan.timeout;
-    let mut walk = Walk::new(cluster, cluster.placement().key_hash(key.as_bytes()));
-    let mut attempts = Vec::new();
-    while let Some(member) = walk.next(now) {
+    let mut walk = Walk::new(core, cluster, key);
+    let mut attempts: Vec<Attempt> = Vec::new();
+    let mut round = 0;
+    loop {
+        let Some(member) = walk.next(now) else {
+            // Whoever was only slow is asked once more: what made it so is often over, and its late reply comes first.
+            if attempts[round..].iter().all(|attempt| !attempt.is_timeout()) {
+                break;
+            }
+            round = attempts.len();
+            walk = Walk::new(core, cluster, key);
+            continue;
+        };
         if !attempts.is_empty() {
             core.metrics.error_fallbacks.increment(1);
         }

@@ -48,7 +48,7 @@ struct Batch<'a> {
 
 /// Reads `keys`; the outcomes are in their order.
 pub(crate) async fn read_many<'a>(
-    core: &Core,
+    core: &'a Core,
     cluster: &'a Cluster,
     keys: &'a [Key],
     plan: &ReadPlan,
@@ -57,7 +57,7 @@ pub(crate) async fn read_many<'a>(
     let mut found: Vec<Option<Found<'_>>> = Vec::new();
     found.resize_with(keys.len(), || None);
     let mut searches: Vec<Search<'_>> =
-        keys.iter().enumerate().map(|key| Search::new(cluster, key)).collect();
+        keys.iter().enumerate().map(|key| Search::new(core, cluster, key)).collect();
     // Sorting out many keys takes its time, too, and is not the nodes' time.
     let mut deadline = Instant::now() + plan.timeout;
     while !searches.is_empty() {
@@ -105,8 +105,8 @@ fn next_batches<'a>(
 }
 
 impl<'a> Search<'a> {
-    fn new(cluster: &'a Cluster, (index, key): (usize, &'a Key)) -> Self {
-        let walk = Walk::new(cluster, cluster.placement().key_hash(key.as_bytes()));
+    fn new(core: &'a Core, cluster: &'a Cluster, (index, key): (usize, &'a Key)) -> Self {
+        let walk = Walk::new(core, cluster, key);
         Self { index, key, walk, missed: None, asked: None, attempts: Vec::new() }
     }
 

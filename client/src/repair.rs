@@ -68,6 +68,8 @@ struct Missed {
     bytes: usize,
     /// Handed out and not settled.
     in_flight: usize,
+    /// How many of those, by key.
+    flying: HashMap<Key, u32>,
 }
 
 impl RepairQueue {
@@ -91,6 +93,7 @@ impl RepairQueue {
         while missed.in_flight < max {
             let Some(repair) = missed.pop() else { break };
             missed.in_flight += 1;
+            *missed.flying.entry(repair.key.clone()).or_default() += 1;
             taken.push(repair);
         }
         taken
@@ -99,14 +102,15 @@ impl RepairQueue {
     /// A write handed out was executed, or is not needed any more.
     pub(crate) fn settled(&mut self, node: &NodeId, repair: &Repair) {
         self.bytes -= repair.bytes();
-        self.landed(node);
+        self.landed(node, &repair.key);
     }
 
     /// A write handed out failed once more. Returns how many were given up to make room.
     pub(crate) fn put_back(&mut self, node: &NodeId, repair: Repair) -> u64 {
+        let key = repair.key.clone();
         let missed = self.nodes.entry(node.clone()).or_default();
         self.bytes -= missed.put(repair);
-        self.landed(node);
+        self.landed(node, &key);
         self.make_room()
     }
 
@@ -127,6 +131,13 @@ impl RepairQueue {
     /// Whether `node` has missed something.
     pub(crate) fn misses_any(&self, node: &NodeId) -> bool {
         self.nodes.contains_key(node)
+    }
+
+    /// Whether `node` has missed a write of this key.
+    pub(crate) fn misses(&self, node: &NodeId, key: &Key) -> bool {
+        self.nodes
+            .get(node)
+            .is_some_and(|missed| missed.newest.contains_key(key) || missed.flying.contains_key(key))
     }
 
     /// Writes that some node has missed, those handed out included.
@@ -154,9 +165,15 @@ impl RepairQueue {
         dropped.collect()
     }
 
-    fn landed(&mut self, node: &NodeId) {
+    fn landed(&mut self, node: &NodeId, key: &Key) {
         if let Some(missed) = self.nodes.get_mut(node) {
             missed.in_flight = missed.in_flight.saturating_sub(1);
+            if let Some(flying) = missed.flying.get_mut(key) {
+                *flying -= 1;
+                if *flying == 0 {
+                    missed.flying.remove(key);
+                }
+            }
         }
         self.tidy(node);
     }

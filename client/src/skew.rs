@@ -20,6 +20,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_millis(250);
 /// Nodes asked: their median is right while most of so many clocks are.
 const NODES_MAX: usize = 15;
 
+/// What comes back later says too little of the clock: it may be wrong by half as much.
+const ROUND_TRIP_MAX_MS: u64 = 100;
+
 /// Between two looks at the clock for what nodes answer: where one node's clock is wrong, many answers of it raise
 /// doubts, and asking fifteen nodes a second is nothing.
 const DOUBT_EVERY: Duration = Duration::from_secs(1);
@@ -60,6 +63,9 @@ async fn ahead_ms(link: &Link, deadline: Instant) -> Option<i64> {
     let reply = link.connection.call(&Request::MetaNoopVersions, deadline).await.ok()?;
     let after = unix_ms(Core::now());
     let Reply::Meta(meta) = reply else { return None };
+    if after.saturating_sub(before) > ROUND_TRIP_MAX_MS {
+        return None;
+    }
     let ours = before.midpoint(after);
     i64::try_from(i128::from(meta.clock_ms()?) - i128::from(ours)).ok()
 }

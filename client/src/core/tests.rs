@@ -6,6 +6,7 @@ use evanesce_topology::Epoch;
 
 use super::*;
 use crate::member::Link;
+use crate::request::Change;
 use crate::static_nodes::StaticNodes;
 
 pub(crate) fn core() -> Core {
@@ -87,4 +88,31 @@ async fn closed_client_takes_no_topology() {
     core.close();
     core.put(topology(2, "a=n1/127.0.0.1:1")).expect("it is ignored");
     assert!(core.cluster().is_none());
+}
+
+/// What was seen on a busy machine: a read of what this client had just written was answered by a node that had missed
+/// the write, with the older value.
+#[tokio::test]
+async fn node_that_misses_a_write_is_read_last_and_only_for_that_key() {
+    let core = core();
+    core.put(topology(1, "a=n1/127.0.0.1:1;b=n1/127.0.0.1:2")).expect("a good topology");
+    let cluster = core.cluster().expect("it is open");
+    let keys = [b"missed", b"intact"].map(|key| Key::new(b"", key).expect("a good key"));
+    let zones = |key| {
+        let mut walk = Walk::new(&core, &cluster, key);
+        let members = std::iter::from_fn(|| walk.next(Instant::now()));
+        members.map(|member| member.zone.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(zones(&keys[0]), ["a", "b"]);
+    let local = cluster.owner(0, cluster.placement().key_hash(b"missed")).expect("it has a node");
+    let version = core.clock.stamp(Core::now());
+    let repair = Repair { key: keys[0].clone(), change: Change::Delete, version };
+    core.repairs.lock().put(local.id(), repair.clone());
+    core.repairing.store(true, Ordering::Release);
+    assert_eq!(zones(&keys[0]), ["b", "a"]);
+    assert_eq!(zones(&keys[1]), ["a", "b"]);
+    assert_eq!(core.repairs.lock().take(&local.id(), 1).len(), 1);
+    assert_eq!(zones(&keys[0]), ["b", "a"], "it is on its way");
+    core.repairs.lock().settled(&local.id(), &repair);
+    assert_eq!(zones(&keys[0]), ["a", "b"]);
 }

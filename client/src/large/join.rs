@@ -128,7 +128,7 @@ impl Split<'_> {
         if joined.is_some() {
             return Ok(joined);
         }
-        let Some(other) = self.another(cluster).filter(|_| core.falls_back_on_miss()) else {
+        let Some(other) = self.another(core, cluster).filter(|_| core.falls_back_on_miss()) else {
             return Ok(None);
         };
         let plan = ReadPlan::new(core, Want::Item, deadline.saturating_duration_since(Instant::now()));
@@ -149,8 +149,8 @@ impl Split<'_> {
     }
 
     /// The next node that is well and not the one that has this manifest.
-    fn another<'a>(&self, cluster: &'a Cluster) -> Option<&'a Arc<Member>> {
-        let mut walk = Walk::new(cluster, cluster.placement().key_hash(self.key.as_bytes()));
+    fn another<'b>(&'b self, core: &'b Core, cluster: &'b Cluster) -> Option<&'b Arc<Member>> {
+        let mut walk = Walk::new(core, cluster, self.key);
         let now = Instant::now();
         std::iter::from_fn(|| walk.next_well(now)).find(|member| member.group != self.from.group)
     }
