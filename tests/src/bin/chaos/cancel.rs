@@ -51,10 +51,17 @@ pub(crate) fn run(bench: &Bench, verdict: &mut Verdict) -> anyhow::Result<()> {
     let settled = || (tasks(&runtime) <= tasks_before).then_some(());
     let settled = eventually("the end of all tasks", Deadline::within(SETTLE_LIMIT), settled);
     verdict.must(settled.is_ok(), format!("{} tasks, {tasks_before} before", tasks(&runtime)));
+    let idle = || {
+        let nodes = client.diagnostics().nodes;
+        nodes.iter().all(|node| node.outstanding == 0 && node.reads_in_flight == 0).then_some(())
+    };
+    let idle = eventually("empty queues", Deadline::within(SETTLE_LIMIT), idle);
+    verdict.must(idle.is_ok(), format!("requests are left over: {}", client.diagnostics()));
     repairs_through(&traffic.clients)?;
     let after = connections(&stage)?;
     let stale = judge(verdict, &runtime, &traffic, &taken);
-    verdict.figure(format!("{OPERATIONS} operations, {cancelled} cancelled, {stale} stale"));
+    verdict
+        .figure(format!("{OPERATIONS} operations, {cancelled} cancelled, {stale} stale, all queues empty"));
     // Each question is a connection to each node, too.
     let nodes = stage.up.report.nodes.len() as u64;
     let made = after.made - before.made - nodes;

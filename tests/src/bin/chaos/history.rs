@@ -1,8 +1,13 @@
 //! What was written to each key, and what a read may therefore find.
 
 use parking_lot::Mutex;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
 
 use crate::clock::now_ns;
+
+/// Key and number are among so many bytes.
+const HEAD_BYTES_MAX: usize = 100;
 
 /// What came of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +24,8 @@ pub(crate) enum Fate {
 #[derive(Debug)]
 pub(crate) struct History {
     prefix: String,
+    /// None for some hundred, which differ with the write.
+    value_bytes: Option<usize>,
     keys: Vec<Mutex<Log>>,
 }
 
@@ -50,7 +57,16 @@ pub(crate) enum Seen {
 
 impl History {
     pub(crate) fn new(prefix: &str, keys: usize) -> Self {
-        Self { prefix: prefix.to_owned(), keys: (0..keys).map(|_| Mutex::default()).collect() }
+        Self {
+            prefix: prefix.to_owned(),
+            value_bytes: None,
+            keys: (0..keys).map(|_| Mutex::default()).collect(),
+        }
+    }
+
+    /// Values have so many bytes.
+    pub(crate) fn with_values_of(self, bytes: usize) -> Self {
+        Self { value_bytes: Some(bytes), ..self }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -61,12 +77,19 @@ impl History {
         format!("{}{key}", self.prefix)
     }
 
-    /// The value of a write: some hundred bytes, all of which a read checks.
+    /// The value of a write, all of which a read checks.
     pub(crate) fn value(&self, key: usize, number: u64) -> Vec<u8> {
         let mut value = format!("{}:{number}:", self.key(key)).into_bytes();
-        let padding = 50 + usize::try_from(number % 7).unwrap_or(0) * 60;
+        let some = 50 + usize::try_from(number % 7).unwrap_or(0) * 60;
+        let padding = self.value_bytes.unwrap_or(some);
         let letter = b'a' + u8::try_from(number % 26).unwrap_or(0);
-        value.resize(value.len() + padding, letter);
+        if self.value_bytes.is_some() {
+            // Every byte depends on the write, and none of it is to be compressed away.
+            let mut random = SmallRng::seed_from_u64(number);
+            value.extend((0..padding).map(|_| random.random::<u8>()));
+        } else {
+            value.resize(value.len() + padding, letter);
+        }
         value
     }
 
@@ -118,7 +141,8 @@ impl History {
 
     /// Of which write the value is, when it is one of this key.
     fn number(&self, key: usize, found: &[u8]) -> Option<u64> {
-        let text = std::str::from_utf8(found).ok()?;
+        let head = &found[..found.len().min(HEAD_BYTES_MAX)];
+        let text = String::from_utf8_lossy(head);
         let number = text.strip_prefix(&self.key(key))?.strip_prefix(':')?.split(':').next()?.parse().ok()?;
         (number > 0 && self.value(key, number) == found).then_some(number)
     }

@@ -41,9 +41,16 @@ const BEHIND: Duration = Duration::from_millis(500);
 /// Between the bound and the next fault something is to be seen of health.
 const HEALTHY: Duration = Duration::from_secs(2);
 
+/// Keys whose values are larger than an item may be, so that they are kept in parts.
+const LARGE_KEYS: usize = 3;
+/// Their bytes.
+const LARGE_BYTES: usize = 1_500_000;
+
 /// What all callers share.
 struct Soak {
     traffic: Traffic,
+    /// Of large values.
+    large: Traffic,
     ledger: Ledger,
     taken: Mutex<Taken>,
     failed_at_home: Mutex<Vec<String>>,
@@ -68,8 +75,11 @@ pub(crate) fn run(bench: &Bench, verdict: &mut Verdict) -> anyhow::Result<()> {
     }
     let history = Arc::new(History::new("s", HISTORY_KEYS));
     let traffic = Traffic { clients: clients.clone(), history, seed: bench.seed };
+    let history = Arc::new(History::new("large", LARGE_KEYS).with_values_of(LARGE_BYTES));
+    let large = Traffic { clients: clients.clone(), history, seed: bench.seed };
     let soak = Arc::new(Soak {
         traffic,
+        large,
         ledger: Ledger::new(),
         taken: Mutex::default(),
         failed_at_home: Mutex::default(),
@@ -77,6 +87,7 @@ pub(crate) fn run(bench: &Bench, verdict: &mut Verdict) -> anyhow::Result<()> {
         stop: AtomicBool::new(false),
     });
     runtime.block_on(soak.traffic.fill())?;
+    runtime.block_on(soak.large.fill())?;
     runtime.block_on(soak.ledger.open(&clients[0]))?;
     let witness = Witness::start();
     let callers = runtime.spawn(Arc::clone(&soak).call_all());
@@ -89,7 +100,8 @@ pub(crate) fn run(bench: &Bench, verdict: &mut Verdict) -> anyhow::Result<()> {
     let keys: Vec<String> = (0..HISTORY_KEYS).map(|key| soak.traffic.history.key(key)).collect();
     all_connected(&clients, &keys)?;
     repairs_through(&clients)?;
-    judge_end(verdict, &soak, &runtime.block_on(soak.traffic.read_all()));
+    judge_end(verdict, &soak.traffic, &runtime.block_on(soak.traffic.read_all()));
+    judge_end(verdict, &soak.large, &runtime.block_on(soak.large.read_all()));
     let compared = compare(&copies(&clients[0], &[keys, soak.ledger.keys()].concat())?);
     verdict.figure(format!("{} keys differ", compared.differing.len()));
     verdict.none("keys differ between zones", &compared.differing);
@@ -98,18 +110,14 @@ pub(crate) fn run(bench: &Bench, verdict: &mut Verdict) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Where a home zone fails over, clients count in two places for a moment, and the larger version wins: what was
-/// acknowledged then may be lost. Nothing else may, and nothing may be counted twice.
+/// Nothing that was acknowledged may be lost, and nothing counted twice.
 fn judge_additions(verdict: &mut Verdict, soak: &Soak, spans: &Spans, balance: &Balance) {
     let at_risk = soak.ledger.acked_while(|at| is_disturbed(spans, at));
     verdict.figure(format!(
         "{} additions acked ({at_risk} of them around faults), {} unknown, {} lost, {} too many",
         balance.acked, balance.maybe, balance.lost, balance.too_many
     ));
-    let first = balance.told.first().map_or("", String::as_str);
-    let fault = format!("{} additions lost, {at_risk} at risk: {first}", balance.lost);
-    verdict.must(balance.lost <= at_risk, fault);
-    verdict.must(balance.too_many == 0, format!("{} additions too many: {first}", balance.too_many));
+    verdict.none("keys lost or invented additions", &balance.told);
 }
 
 /// Whether a fault was there, or had just gone.
@@ -179,19 +187,21 @@ fn judge(verdict: &mut Verdict, soak: &Soak, spans: &Spans, starved: &Starved) {
     verdict.figure(format!("{} decisions of home zones failed", soak.failed_at_home.lock().len()));
     verdict.none("wrong answers", &taken.wrong);
     verdict.none("stale reads beyond the bound", &late);
-    failures(verdict, "reads", &taken.reads_failed, starved);
-    failures(verdict, "writes", &taken.writes_failed, starved);
+    let of = taken.samples.len();
+    failures(verdict, "reads", &taken.reads_failed, of, starved);
+    failures(verdict, "writes", &taken.writes_failed, of, starved);
     verdict.figure(starved.told());
     verdict.figure(format!("{} adds won twice", soak.added_twice.lock().len()));
 }
 
 /// All is healed: every zone must be right.
-fn judge_end(verdict: &mut Verdict, soak: &Soak, read: &Taken) {
+fn judge_end(verdict: &mut Verdict, traffic: &Traffic, read: &Taken) {
     let stale: Vec<String> = read.stale.iter().map(|stale| format!("{stale:?}")).collect();
     verdict.none("stale reads in the end", &stale);
     verdict.none("wrong reads in the end", &read.wrong);
-    let held = soak.traffic.history.len() * soak.traffic.clients.len();
-    verdict.figure(format!("{} of {held} last reads missed", read.misses));
+    let asked = traffic.history.len() * traffic.clients.len();
+    let key = traffic.history.key(0);
+    verdict.figure(format!("{} of {asked} last reads of {key} and so on missed", read.misses));
 }
 
 impl Soak {
@@ -212,6 +222,9 @@ impl Soak {
             sleep(PAUSE).await;
             let key = random.random_range(0..self.traffic.history.len());
             match random.random_range(0..20) {
+                0 if random.random_range(0..8) == 0 => {
+                    self.large.one(random.random(), now_ns(), &self.taken).await;
+                }
                 0..9 => self.traffic.one(random.random(), now_ns(), &self.taken).await,
                 9..12 => self.get_many(at, &mut random).await,
                 12 => {

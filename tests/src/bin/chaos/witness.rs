@@ -15,7 +15,9 @@ const STEP: Duration = Duration::from_millis(1);
 pub(crate) const LATE_MIN: Duration = Duration::from_millis(5);
 
 /// One thread cannot be late whenever some process of a dozen is: what happened so close to its lateness is not judged.
-const AROUND: Duration = Duration::from_millis(50);
+const AROUND: Duration = Duration::from_millis(100);
+/// So many times in a run of a minute or less, and the machine had other work to do.
+const OFTEN: usize = 10;
 
 /// A thread that does nothing but wake up, and notes when it was late.
 #[derive(Debug)]
@@ -64,6 +66,11 @@ impl Starved {
         let (from, to) = (from.saturating_sub(ns(AROUND)), to + ns(AROUND));
         let next = self.spans.partition_point(|(_, end)| *end < from);
         self.spans.get(next).is_some_and(|(start, _)| *start <= to)
+    }
+
+    /// Whether it was again and again.
+    pub(crate) fn is_often(&self) -> bool {
+        self.spans.len() >= OFTEN
     }
 
     /// For the line of figures.

@@ -50,6 +50,16 @@ pub(crate) struct Line {
     pub(crate) fate: String,
 }
 
+impl Line {
+    /// The process that wrote it: a value and a key that only one process writes begin with its name.
+    pub(crate) fn client(&self) -> Option<&str> {
+        match self.key.strip_prefix("own-") {
+            Some(rest) => rest.split('-').next(),
+            None => self.value.as_deref()?.split_once(':').map(|(client, _)| client),
+        }
+    }
+}
+
 /// Runs `worker`.
 ///
 /// # Errors
