@@ -73,6 +73,9 @@
 //! | requests queued, in flight, for each node | 4096 each | [`ClientBuilder::connection`] |
 //! | compression of typed values, of bytes | from 4 KiB on, none | [`Namespace::compression`], [`Typed::compression`] |
 //! | what servers take as one item | 1 MiB | [`ClientBuilder::item_bytes_max`] |
+//! | largest value, longest key | 64 MiB, 8 KiB | |
+//! | loading anew before expiry | one load time ahead | [`GetOrLoad::early`](op::GetOrLoad::early) |
+//! | serving beyond the TTL, remembering absent keys | not at all | [`GetOrLoad::stale`](op::GetOrLoad::stale), [`remember_absent`](op::GetOrLoad::remember_absent) |
 //! | TLS, user and password | none | `ClientBuilder::tls`, [`ClientBuilder::credentials`] |
 //!
 //! # Versions and repair
@@ -98,7 +101,8 @@
 //! [`get_or_load`](Namespace::get_or_load) reads a key and calls a loader when it is not there: one caller of all
 //! processes loads, by a lease under a companion key at the key's home zone (`namespace:~l<hash>`), and the others wait
 //! for the value. With [`stale`](op::GetOrLoad::stale) nobody waits for what was there before. A write or delete made while it
-//! is loaded wins.
+//! is loaded wins. What is read near the end of its life is loaded anew by one of its readers while it is served
+//! ([`early`](op::GetOrLoad::early)); for a second after a load that failed nobody tries that in this process.
 //!
 //! # Expiry
 //!
@@ -110,14 +114,19 @@
 //!
 //! Typed values carry the codec in the highest eight of an item's 32 flags (see [`CODEC_FLAGS_MASK`]): postcard is
 //! `0x01000000`. Bits 16 to 23 say how the client stored a value. Bytes are stored with the flags given, 0 by default,
-//! which may use the others.
+//! which may use the others: flags with any of those eight are refused ([`ValueError::FlagsTaken`]), but by
+//! [`Client::raw`], which takes and shows all as they are.
 //!
 //! # Large values
 //!
 //! Typed values from 4 KiB on are compressed with zstd where that saves a tenth at least; bytes only on demand
 //! ([`Namespace::compression`]). What is too large for one item (1 MiB, [`ClientBuilder::item_bytes_max`]) goes in chunks of
-//! 255 KiB under companion keys (`namespace:~c<hash>.<number>`), up to 64 MiB; when one of them is evicted, the value is
-//! a miss. Nothing can be appended to what is compressed or in chunks.
+//! 255 KiB under companion keys (`namespace:~c<hash>.<number>`), up to 64 MiB. Each write has chunks of its own, stored
+//! with the latch and expiry of the write before anything is put under the key: a reader gets one write's value or another's,
+//! or a miss when a chunk was evicted in all zones it asked, and never parts of two. A read asks for all chunks at once, from
+//! the zone that had the key first; give it and the write a timeout that so many bytes need. A touch reaches the chunks, too.
+//! Chunks of a value that was deleted or overwritten stay until they expire, so give large values a TTL. Nothing can be
+//! appended to what is compressed or in chunks ([`ValueError::NotAppendable`]).
 //!
 //! # Keys
 //!
@@ -134,7 +143,8 @@
 //! `evanesce_client_write_failures_total`, `evanesce_client_superseded_total`, `evanesce_client_loads_total`
 //! (`outcome`: `loaded`, `elsewhere`, `failed`), `evanesce_client_stale_served_total`, `evanesce_client_repairs_total`
 //! (`outcome`: `done`, `superseded`, `refused`, `dropped`), `evanesce_client_repairs_pending`,
-//! `evanesce_client_repair_bytes`, `evanesce_client_read_repairs_total`, `evanesce_client_topology_epoch`.
+//! `evanesce_client_repair_bytes`, `evanesce_client_read_repairs_total`, `evanesce_client_topology_epoch`. Chunks of large
+//! values count as reads and writes of their own.
 
 mod attempt;
 mod builder;
