@@ -55,13 +55,14 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("evanesce-loadtest", &["evanesce-client", "evanesce-transport", "evanesce-wire"]),
+    ("evanesce-clients", &["evanesce-client"]),
     ("evanesce-engines", &["evanesce-store"]),
     ("evanesce-tests", EVERYTHING),
 ];
 
 /// The workspaces, by their manifests from the root: one for all, and those that keep their dependencies to
 /// themselves.
-const MANIFESTS: [&str; 2] = ["Cargo.toml", "loadtest/engines/Cargo.toml"];
+const MANIFESTS: [&str; 3] = ["Cargo.toml", "loadtest/clients/Cargo.toml", "loadtest/engines/Cargo.toml"];
 
 /// What the suites may use: all that has a library.
 const EVERYTHING: &[&str] = &[
