@@ -325,3 +325,32 @@ async fn flags_of_the_client_are_refused_and_verbatim_takes_any() {
     assert!(matches!(error, ReadError::Value(ValueError::Chunk(_))), "{error}");
     assert_eq!(cache.get_many(["k"]).await.expect("a good key").failed.len(), 1);
 }
+
+#[tokio::test]
+async fn nodes_that_take_less_as_one_item_are_given_smaller_ones() {
+    let cluster = Cluster::start(&["a", "b"]).await;
+    let cache = cluster.builder("a").item_bytes_max(64 << 10).latch(LatchPolicy::All).connect().await;
+    let cache = cache.expect("a list needs no discovery");
+    let value = noise(200 << 10, 1);
+    cache.set("k", value.clone()).await.expect("all zones are well");
+    let chunks = chunks(&cache).await;
+    assert_eq!(chunks.len(), 5);
+    for key in chunks {
+        let chunk = cache.raw().get(&key).await.expect("it answers").expect("a hit");
+        assert!(chunk.len() <= 48 << 10);
+    }
+    assert_eq!(cluster.client("b").await.get("k").await, Ok(Some(value)), "whatever the reader would do");
+}
+
+#[tokio::test]
+async fn large_write_that_is_dropped_leaves_the_key_as_it_was() {
+    let cluster = Cluster::start(&["a", "b"]).await;
+    let (_, pages) = everywhere(&cluster, "a").await;
+    pages.set("k", "old").await.expect("all zones are well");
+    tokio::select! {
+        biased;
+        _ = pages.set("k", large(1)).run() => panic!("nobody can have answered yet"),
+        () = std::future::ready(()) => {}
+    }
+    assert_eq!(pages.get("k").await, Ok(Some("old".into())));
+}
