@@ -144,8 +144,10 @@ async fn count_goes_on_at_a_home_zone_that_lost_it() {
     for zone in ["a", "b", "c"] {
         cluster.kill(zone).await;
         cluster.start_again(zone).await;
-        eventually("the zone is back", async || {
-            cache.set("other", "v").latch(LatchPolicy::All).await.is_ok().then_some(())
+        eventually("both nodes of the zone are back", async || {
+            let others = (0..20).map(|key| (format!("other{key}"), "v"));
+            let outcome = cache.set_many(others).latch(LatchPolicy::All).await.expect("keys are good");
+            outcome.is_complete().then_some(())
         })
         .await;
         for key in 0..20 {
