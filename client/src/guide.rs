@@ -112,7 +112,8 @@
 //! - **Meanwhile** the writes that it misses wait in this process, 64 MiB of them, the newest of each key. Other zones
 //!   take its reads: have room for that.
 //! - **It comes back with its memory**: what waits is sent to it as soon as it is found to be back, by an attempt to connect
-//!   (some 1 s apart) or a probe. Until that is through it may answer with what it had.
+//!   (some 1 s apart) or a probe. Until that is through this process asks it last for the keys it has missed; to processes that
+//!   did not write them it may answer with what it had.
 //! - **It comes back empty**: reads miss there, and up to 20 % of all reads are then asked in another zone and copied
 //!   back, as long as that finds anything. The rest are misses to the caller: use `get_or_load`, and the source sees each
 //!   key once.
@@ -122,8 +123,9 @@
 //! # Hot keys and herds
 //!
 //! A key that expires under load is a herd at its source. [`get_or_load`](crate::Typed::get_or_load) lets one caller of
-//! all processes load it; with `stale` nobody even waits. TTLs are shortened by up to a tenth at random, so that what
-//! was loaded together does not expire together. `absent_ttl` remembers that there is nothing, which stops floods of
+//! all processes load it; with `stale` nobody even waits. A key that is read often is loaded anew by one of its readers
+//! about a load time before it expires ([`early`](crate::op::GetOrLoad::early)). TTLs are shortened by up to a tenth at
+//! random, so that what was loaded together does not expire together. `absent_ttl` remembers that there is nothing, which stops floods of
 //! unknown ids.
 //!
 //! ```no_run
