@@ -57,26 +57,26 @@ pub(crate) async fn attempt<'a>(
         Ok(asking) => asking,
         Err(cause) => return Attempted::of(member, Err(cause)),
     };
-    let Some(delay) = core.hedge_delay(member) else {
-        return Attempted::of(member, asking.end(key, plan, due).await);
-    };
-    if let Some(answer) = asking.answer_unless_slow(now + delay, delay, due).await {
-        return Attempted::of(member, answer);
+    if let Some(delay) = core.hedge_delay(member) {
+        if let Some(answer) = asking.answer_unless_slow(now + delay, delay, due).await {
+            return Attempted::of(member, answer);
+        }
+        let spare = core.spare(walk);
+        if let Some(second) =
+            spare.and_then(|spare| Some((spare, spare.ask(key, plan, Instant::now()).ok()?)))
+        {
+            // Boxed: it is rare, and every read would carry room for it.
+            return Box::pin(both(core, (member, asking), second, key, plan, due)).await;
+        }
     }
-    let spare = core.spare(walk);
-    let Some((spare, second)) =
-        spare.and_then(|spare| Some((spare, spare.ask(key, plan, Instant::now()).ok()?)))
-    else {
-        return Attempted::of(member, asking.end(key, plan, due).await);
-    };
-    both(core, (member, asking), (spare, second), key, plan, due).await
+    Attempted::of(member, asking.end(key, plan, due).await)
 }
 
 /// Waits for two nodes: the first hit wins.
 async fn both<'a>(
     core: &Core,
-    (member, asking): (&'a Arc<Member>, Asking<'a>),
-    (spare, second): (&'a Arc<Member>, Asking<'a>),
+    (member, mut asking): (&'a Arc<Member>, Asking<'a>),
+    (spare, mut second): (&'a Arc<Member>, Asking<'a>),
     key: &Key,
     plan: &ReadPlan,
     due: Instant,
@@ -160,19 +160,27 @@ impl Asking<'_> {
         }
     }
 
-    async fn end(self, key: &Key, plan: &ReadPlan, due: Instant) -> Answer {
-        let Self { member, call, mut permit } = self;
-        let outcome = ended(call, due).await;
-        let now = Instant::now();
-        if matches!(outcome, Err(TransportError::Timeout { .. })) && held_up(due, now).is_some() {
-            permit.held_up(now);
-            let again = ended(member.send(key, plan), now + plan.attempt_timeout).await;
-            return member.answer(&mut permit, again);
+    /// The answer until `due`; once more when this process was held up and had none for that reason alone.
+    async fn end(&mut self, key: &Key, plan: &ReadPlan, due: Instant) -> Answer {
+        let mut outcome = self.outcome(due).await;
+        if matches!(outcome, Err(TransportError::Timeout { .. })) {
+            let now = Instant::now();
+            if held_up(due, now).is_some() {
+                self.permit.held_up(now);
+                self.call = self.member.send(key, plan);
+                outcome = self.outcome(now + plan.attempt_timeout).await;
+            }
         }
-        member.answer(&mut permit, outcome)
+        self.member.answer(&mut self.permit, outcome)
     }
-}
 
-async fn ended(call: Result<Call, TransportError>, due: Instant) -> Result<Reply, TransportError> {
-    call?.end(due).await
+    async fn outcome(&mut self, due: Instant) -> Result<Reply, TransportError> {
+        match &mut self.call {
+            Ok(call) => match call.wait(due).await {
+                Some(outcome) => outcome,
+                None => Err(call.give_up()),
+            },
+            Err(error) => Err(*error),
+        }
+    }
 }

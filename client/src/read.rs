@@ -89,7 +89,8 @@ async fn walk<'a>(
         match attempt(core, &mut walk, member, key, plan, (now, due)).await {
             Attempted::Hit(hit) => return Ok(Some(hit)),
             Attempted::Miss(member) => {
-                return fall_back_on_miss(core, walk, key, plan, deadline, member).await;
+                // Boxed: it is rare, and every read would carry room for it.
+                return Box::pin(fall_back_on_miss(core, walk, key, plan, deadline, member)).await;
             }
             Attempted::Failed(failed) => attempts.extend(failed),
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use evanesce_wire::MetaFlagsBuf;
-use evanesce_wire::reply::{MetaReply, MetaStatus, RemainingTtl};
+use evanesce_wire::reply::{ItemTold, MetaReply, MetaStatus, RemainingTtl};
 use evanesce_wire::request::{
     Direction, Exptime, MetaArithmetic, MetaDelete, MetaFlags, MetaGet, MetaSet, Request, SetMode,
 };
@@ -208,7 +208,7 @@ fn with_flags<R>(
             let arithmetic = arithmetic_request(key, flags.as_flags(), *direction, *delta, *initial);
             send(&Request::MetaArithmetic(MetaArithmetic { decides, even_settling, ..arithmetic }))
         }
-        Change::Delete => send(&delete_request(key, flags.as_flags(), version)),
+        Change::Delete => send(&Request::MetaDelete(delete_request(key, flags.as_flags(), version))),
         Change::Touch { exptime, form } => {
             let flags = if form.is_some() { flags.flag(b'f') } else { flags };
             let flags = flags.number(b'T', exptime.0);
@@ -279,8 +279,20 @@ fn arithmetic_request<'a>(
     }
 }
 
-fn delete_request<'a>(key: &'a Key, flags: MetaFlags<'a>, version: Option<u64>) -> Request<'a> {
-    Request::MetaDelete(MetaDelete {
+/// Hands the request to `send` that deletes the item of this token, and no other.
+pub(crate) fn with_delete_of<R>(
+    key: &Key,
+    token: u64,
+    opaque: u64,
+    send: impl FnOnce(&Request<'_>) -> R,
+) -> R {
+    let flags = MetaFlagsBuf::for_key(&key.meta()).number(b'O', opaque).number(b'C', token);
+    let delete = delete_request(key, flags.as_flags(), None);
+    send(&Request::MetaDelete(MetaDelete { compare: Some(token), ..delete }))
+}
+
+fn delete_request<'a>(key: &'a Key, flags: MetaFlags<'a>, version: Option<u64>) -> MetaDelete<'a> {
+    MetaDelete {
         key: key.meta(),
         flags,
         compare: None,
@@ -290,7 +302,7 @@ fn delete_request<'a>(key: &'a Key, flags: MetaFlags<'a>, version: Option<u64>) 
         drop_value: false,
         version,
         quiet: false,
-    })
+    }
 }
 
 /// An `mg` without `v`: touches, and brings back the flags at most.
@@ -316,16 +328,19 @@ pub(crate) fn with_flags_question<R>(key: &Key, opaque: u64, send: impl FnOnce(&
 pub(crate) fn read_hit(reply: &MetaReply) -> Result<Option<Item>, NodeError> {
     match (reply.status, &reply.value) {
         (MetaStatus::Miss, _) => Ok(None),
-        (MetaStatus::Value, Some(value)) => Ok(Some(Item {
-            value: value.clone(),
-            flags: reply.client_flags().unwrap_or(0),
-            cas: reply.cas().unwrap_or(0),
-            ttl: match reply.ttl() {
-                Some(RemainingTtl::Secs(secs)) => Some(Duration::from_secs(secs)),
-                _ => None,
-            },
-            version: reply.version().map(Version),
-        })),
+        (MetaStatus::Value, Some(value)) => {
+            let ItemTold { client_flags, cas, ttl, version } = reply.item();
+            Ok(Some(Item {
+                value: value.clone(),
+                flags: client_flags.unwrap_or(0),
+                cas: cas.unwrap_or(0),
+                ttl: match ttl {
+                    Some(RemainingTtl::Secs(secs)) => Some(Duration::from_secs(secs)),
+                    _ => None,
+                },
+                version: version.map(Version),
+            }))
+        }
         _ => Err(NodeError::Unexpected),
     }
 }

@@ -8,6 +8,7 @@ use evanesce_wire::request::{Exptime, SetMode};
 use tokio::time::{Instant, sleep};
 
 use super::{LoadPlan, Wish};
+use crate::cluster::Cluster;
 use crate::core::Core;
 use crate::error::{LoadError, NodeError};
 use crate::item::Item;
@@ -15,7 +16,7 @@ use crate::key::Key;
 use crate::large::assemble;
 use crate::member::Member;
 use crate::read::{Hit, ReadPlan};
-use crate::request::{Change, Done, Stamp, Want, with_change};
+use crate::request::{Change, Done, Stamp, Want, with_change, with_delete_of};
 use crate::version::Version;
 
 /// Between two looks of one that waits for another's load. Of all waiters of a process one looks, so this is a few dozen
@@ -38,6 +39,8 @@ pub(super) struct Lease {
     /// What the fill is stamped with: when it was granted, by the home zone's clock, or later when this process or the
     /// home zone knew of something later then. `None` when the home zone keeps no versions.
     pub(super) version: Option<Version>,
+    /// The lease's own; `None` where no versions are kept.
+    token: Option<u64>,
     key: Key,
     granted: Instant,
     lasts: Duration,
@@ -70,11 +73,12 @@ pub(super) async fn ask(
     wish: Wish,
     is_waited_for: impl Fn() -> bool,
 ) -> Result<Asked, LoadError> {
-    let lease_key = key.lease()?;
-    let lasts = Duration::from_secs(lease_secs(plan));
-    let patience = Instant::now() + lasts * 2;
+    let secs = lease_secs(plan);
+    let mine = Bytes::from(format!("{:016x}", rand::random::<u64>()));
+    let mut asking = Asking { core, key, plan, wish, lease: key.lease()?, secs, mine, maybe_granted: false };
+    let patience = Instant::now() + Duration::from_secs(secs) * 2;
     loop {
-        match ask_once(core, key, &lease_key, plan, wish).await? {
+        match asking.once().await? {
             Some(Asked::Found(item)) if !plan.is_granted_by(&item, wish) => {}
             Some(asked) => return Ok(asked),
             None => {}
@@ -90,93 +94,130 @@ pub(super) async fn ask(
     }
 }
 
-/// `None` when somebody else has the lease, and the key is not there.
-async fn ask_once(
-    core: &Core,
-    key: &Key,
-    lease_key: &Key,
-    plan: &LoadPlan,
+/// Someone who asks for a lease until it is granted, or not needed any more.
+struct Asking<'a> {
+    core: &'a Core,
+    key: &'a Key,
+    plan: &'a LoadPlan,
     wish: Wish,
-) -> Result<Option<Asked>, LoadError> {
-    let cluster = core.cluster().ok_or(LoadError::Closed)?;
-    let hash = cluster.placement().key_hash(key.as_bytes());
-    let read = ReadPlan::new(core, Want::Item, REQUEST_TIMEOUT);
-    for group in cluster.placement().home_order(hash) {
-        let Some(home) = cluster.owner(group, hash) else { continue };
-        let secs = lease_secs(plan);
-        let Ok(granted) = home.grant(lease_key, secs).await else { continue };
-        // Whoever had the lease before may have filled the key just now.
-        let due = Instant::now() + REQUEST_TIMEOUT;
-        let found = home.get(key, &read, due).await;
-        if let Ok(Some(Item { version: Some(version), .. })) = &found {
-            core.clock.observe(*version, Core::now());
-        }
-        let found = match found {
-            // What cannot be read is loaded anew.
-            Ok(Some(item)) => assemble(core, &cluster, plan.form, key, Hit { item, from: home }, due)
-                .await
-                .unwrap_or_default(),
-            _ => None,
-        };
-        let lease = granted.map(|version| Lease {
-            home: Arc::clone(home),
-            version: version.map(|version| core.clock.stamp_after(version, Core::now())),
-            key: lease_key.clone(),
-            granted: Instant::now(),
-            lasts: Duration::from_secs(secs),
-        });
-        return Ok(match (found, lease) {
-            (Some(item), Some(lease)) if !plan.is_granted_by(&item, wish) => Some(Asked::Granted(lease)),
-            (Some(item), lease) => {
-                if let Some(lease) = lease {
-                    lease.release();
+    lease: Key,
+    /// How long a lease lasts.
+    secs: u64,
+    /// What a lease of ours has as its value.
+    mine: Bytes,
+    /// A node did not say whether it granted it.
+    maybe_granted: bool,
+}
+
+impl Asking<'_> {
+    /// `None` when somebody else has the lease, and the key is not there.
+    async fn once(&mut self) -> Result<Option<Asked>, LoadError> {
+        let cluster = self.core.cluster().ok_or(LoadError::Closed)?;
+        let hash = cluster.placement().key_hash(self.key.as_bytes());
+        for group in cluster.placement().home_order(hash) {
+            let Some(home) = cluster.owner(group, hash) else { continue };
+            let granted = match self.grant(home).await {
+                Ok(granted) => granted,
+                // It may have granted it. As long as it is not known to be ill it is asked again, and nobody else.
+                Err(cause) if cause.maybe_applied() && !home.link.is_suspect() => {
+                    self.maybe_granted = true;
+                    return Ok(None);
                 }
-                Some(Asked::Found(item))
-            }
-            (None, Some(lease)) => Some(Asked::Granted(lease)),
-            (None, None) => None,
-        });
+                Err(_) => continue,
+            };
+            // Whoever had the lease before may have filled the key just now.
+            let found = self.found(&cluster, home).await;
+            let lease = granted.map(|token| self.granted(home, token));
+            return Ok(match (found, lease) {
+                (Some(item), Some(lease)) if !self.plan.is_granted_by(&item, self.wish) => {
+                    Some(Asked::Granted(lease))
+                }
+                (Some(item), lease) => {
+                    if let Some(lease) = lease {
+                        lease.release();
+                    }
+                    Some(Asked::Found(item))
+                }
+                (None, Some(lease)) => Some(Asked::Granted(lease)),
+                (None, None) => None,
+            });
+        }
+        Ok(Some(Asked::Nobody))
     }
-    Ok(Some(Asked::Nobody))
+
+    fn granted(&self, home: &Arc<Member>, token: Option<u64>) -> Lease {
+        let clock = &self.core.clock;
+        Lease {
+            home: Arc::clone(home),
+            version: token.map(|token| clock.stamp_after(Version(token), Core::now())),
+            token,
+            key: self.lease.clone(),
+            granted: Instant::now(),
+            lasts: Duration::from_secs(self.secs),
+        }
+    }
+
+    /// What the home zone has of the key.
+    async fn found(&self, cluster: &Cluster, home: &Arc<Member>) -> Option<Item> {
+        let due = Instant::now() + REQUEST_TIMEOUT;
+        let read = ReadPlan::new(self.core, Want::Item, REQUEST_TIMEOUT);
+        let item = home.get(self.key, &read, due).await.ok()??;
+        if let Some(version) = item.version {
+            self.core.clock.observe(version, Core::now());
+        }
+        // What cannot be read is loaded anew.
+        let hit = Hit { item, from: home };
+        assemble(self.core, cluster, self.plan.form, self.key, hit, due).await.unwrap_or_default()
+    }
+
+    /// Asks a node for the lease: `None` when somebody has it, or else its token, if the node keeps versions.
+    async fn grant(&self, home: &Member) -> Result<Option<Option<u64>>, NodeError> {
+        let change = Change::Store {
+            mode: SetMode::Add,
+            value: self.mine.clone(),
+            flags: 0,
+            // Relative: by the node's clock, whatever ours says.
+            exptime: Exptime(i64::try_from(self.secs).unwrap_or(i64::MAX)),
+            compare: None,
+        };
+        let link = &home.link;
+        let stamp = if link.connection.speaks_versions() { Stamp::Told } else { Stamp::Without };
+        let due = Instant::now() + REQUEST_TIMEOUT;
+        let outcome = with_change(&self.lease, &change, stamp, link.next_opaque(), |request| {
+            link.connection.start_call(request, due)
+        });
+        let reply = link.judge(outcome.await)?;
+        match Done::of(&reply)? {
+            Done::Yes => Ok(Some(reply.version())),
+            _ if self.maybe_granted => self.is_mine(home).await,
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether the lease that somebody has is ours, of whose grant no reply came.
+    async fn is_mine(&self, home: &Member) -> Result<Option<Option<u64>>, NodeError> {
+        let read = ReadPlan::new(self.core, Want::Item, REQUEST_TIMEOUT);
+        let found = home.get(&self.lease, &read, Instant::now() + REQUEST_TIMEOUT).await?;
+        let mine = found.filter(|item| item.value == self.mine);
+        Ok(mine.map(|item| item.version.map(Version::as_u64)))
+    }
 }
 
 impl Lease {
-    /// Lets the next one load. Behind a fill that was sent to the same node, on the same connection. Not when so much
-    /// time has passed that the lease may be another's by now.
+    /// Lets the next one load. Behind a fill that was sent to the same node, on the same connection. Another's lease
+    /// stays: where there is no token to tell them apart, ours is left to expire once it may be another's by now.
     pub(super) fn release(self) {
-        if self.granted.elapsed() + Duration::from_secs(1) >= self.lasts {
-            return;
-        }
         let link = &self.home.link;
-        let nobody = crate::read::nobody();
+        let (opaque, nobody) = (link.next_opaque(), crate::read::nobody());
         // One that cannot be sent expires by itself.
-        let _ = with_change(&self.key, &Change::Delete, Stamp::Without, link.next_opaque(), |request| {
-            link.connection.submit(request, nobody, 0)
-        });
-    }
-}
-
-impl Member {
-    /// Asks this node for the lease of this key: `None` when somebody has it, or else the version it was granted with.
-    async fn grant(&self, lease: &Key, secs: u64) -> Result<Option<Option<Version>>, NodeError> {
-        let change = Change::Store {
-            mode: SetMode::Add,
-            value: Bytes::new(),
-            flags: 0,
-            // Relative: by the node's clock, whatever ours says.
-            exptime: Exptime(i64::try_from(secs).unwrap_or(i64::MAX)),
-            compare: None,
+        let _ = match self.token {
+            Some(token) => {
+                with_delete_of(&self.key, token, opaque, |request| link.connection.submit(request, nobody, 0))
+            }
+            None if self.granted.elapsed() + Duration::from_secs(1) >= self.lasts => return,
+            None => with_change(&self.key, &Change::Delete, Stamp::Without, opaque, |request| {
+                link.connection.submit(request, nobody, 0)
+            }),
         };
-        let connection = &self.link.connection;
-        let stamp = if connection.speaks_versions() { Stamp::Told } else { Stamp::Without };
-        let due = Instant::now() + REQUEST_TIMEOUT;
-        let outcome = with_change(lease, &change, stamp, self.link.next_opaque(), |request| {
-            connection.start_call(request, due)
-        });
-        let reply = self.link.judge(outcome.await)?;
-        match Done::of(&reply)? {
-            Done::Yes => Ok(Some(reply.version().map(Version))),
-            _ => Ok(None),
-        }
     }
 }

@@ -42,8 +42,9 @@ impl<'a, V: View + 'a> Get<'a, V> {
     pub async fn run(self) -> Result<Option<V::Output>, ReadError> {
         let core = &self.namespace.core;
         let cluster = core.cluster().ok_or(ReadError::Closed)?;
+        let key = self.key.as_ref().map_err(Clone::clone)?;
         let plan = ReadPlan::new(core, V::WANT, self.timeout);
-        match get(core, &cluster, self.namespace.form(), &self.key?, &plan).await? {
+        match get(core, &cluster, self.namespace.form(), key, &plan).await? {
             Some(item) => Ok(self.view.show_present(item)?),
             None => Ok(None),
         }

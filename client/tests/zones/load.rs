@@ -259,3 +259,16 @@ async fn item_near_its_end_is_served_and_loaded_anew() {
     eventually("the new one", async || (ask(0.0).await == "load 2").then_some(())).await;
     assert_eq!(database.loads(), 2);
 }
+
+/// The home zone grants the lease, and its replies come too late to be waited for.
+#[tokio::test]
+async fn lease_of_which_no_reply_comes_in_time_holds_nobody_up() {
+    let mut cluster = Cluster::start(&["a"]).await;
+    for name in ["n1", "n2"] {
+        cluster.with_distance("a", name, Duration::from_millis(300)).await;
+    }
+    let cache = cluster.client("a").await;
+    let begun = tokio::time::Instant::now();
+    assert_eq!(load(&cache, "k", &Database::default()).await, Some("load 1".into()));
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}

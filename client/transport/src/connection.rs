@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::future::poll_fn;
+use std::mem;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::sync::atomic::Ordering;
 
 use evanesce_wire::reply::Reply;
@@ -50,8 +51,14 @@ impl Call {
     pub async fn end(mut self, deadline: Instant) -> Result<Reply, TransportError> {
         match self.wait(deadline).await {
             Some(outcome) => outcome,
-            None => Err(self.connection.timed_out(self.cell)),
+            None => Err(self.give_up()),
         }
+    }
+
+    /// Stops to wait, with the error that says so. Its reply is thrown away: nothing comes of waiting again.
+    pub fn give_up(&mut self) -> TransportError {
+        let waiting = mem::take(&mut self.cell);
+        self.connection.timed_out(waiting)
     }
 }
 
@@ -116,11 +123,9 @@ impl Connection {
         deadline: Instant,
     ) -> Vec<Result<Reply, TransportError>> {
         let cell = Arc::new(BatchCell::new(requests.len()));
-        for (token, request) in requests.iter().enumerate() {
-            let caller = Arc::downgrade(&cell);
-            if let Err(error) = self.handle.shared.submit(request, Target::Caller(caller), token) {
-                cell.complete(token, Err(error));
-            }
+        let caller: Weak<BatchCell> = Arc::downgrade(&cell);
+        for (token, error) in self.handle.shared.submit_batch(requests, || Target::Caller(caller.clone())) {
+            cell.complete(token, Err(error));
         }
         // On a timeout the outcomes that are there count all the same.
         let _ = timeout_at(deadline, poll_fn(|cx| cell.poll(cx))).await;

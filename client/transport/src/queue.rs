@@ -61,10 +61,24 @@ pub(crate) struct Pending {
     pub(crate) token: usize,
 }
 
+/// What is kept of a request until its reply.
+struct Asked {
+    expect: Expect,
+    opaque: Option<Opaque>,
+}
+
+impl Asked {
+    fn of(request: &Request<'_>) -> Result<Self, TransportError> {
+        let unsupported = |reason| TransportError::Unsupported { reason };
+        let expect = request.expect().ok_or(unsupported(Unsupported::NoReply))?;
+        Ok(Self { expect, opaque: Opaque::of(request).map_err(unsupported)? })
+    }
+}
+
 /// Requests that the session never knew when the connection ended.
 pub(crate) struct Abandoned {
-    /// Written inline, at least in part: the node may have executed it.
-    pub(crate) written: Option<Pending>,
+    /// Written inline, the last perhaps in part: the node may have executed them.
+    pub(crate) written: VecDeque<Pending>,
     /// Never written.
     pub(crate) unwritten: VecDeque<Pending>,
 }
@@ -101,6 +115,8 @@ pub(crate) struct Inner {
     pub(crate) writer: Option<Arc<OwnedWriteHalf>>,
     /// The session holds bytes that the socket did not take yet: nobody else may write.
     pub(crate) write_blocked: bool,
+    /// The last replies came several at once: others are about to ask, too, and one write is to take them all.
+    pub(crate) crowded: bool,
     /// The session has stopped looking for stalls, because nothing was asked for a while.
     pub(crate) unwatched: bool,
     /// The session, when it waits.
@@ -120,6 +136,7 @@ impl Shared {
             outstanding: 0,
             writer: None,
             write_blocked: false,
+            crowded: false,
             unwatched: false,
             session: None,
             retired: false,
@@ -143,22 +160,41 @@ impl Shared {
         target: Target,
         token: usize,
     ) -> Result<(), TransportError> {
-        let no_reply = TransportError::Unsupported { reason: Unsupported::NoReply };
-        let expect = request.expect().ok_or(no_reply)?;
-        let opaque = Opaque::of(request).map_err(|reason| TransportError::Unsupported { reason })?;
+        let asked = Asked::of(request)?;
         let mut inner = self.inner.lock();
         self.admit(&inner)?;
-        let before = inner.out.len();
-        request.encode(&mut inner.out);
-        let bytes = inner.out.len() - before;
-        inner.queued.push_back(Pending { expect, opaque, bytes, target, token });
-        inner.outstanding += 1;
-        let waker = inner.send_inline_or_wake();
+        let alone = inner.outstanding == 0 && !inner.crowded;
+        inner.push(request, asked, target, token);
+        let waker = inner.send_inline_or_wake(alone);
         drop(inner);
         if let Some(waker) = waker {
             waker.wake();
         }
         Ok(())
+    }
+
+    /// Accepts requests that go out in one write; their tokens are their positions. Returns those that are not
+    /// accepted, and why.
+    pub(crate) fn submit_batch(
+        &self,
+        requests: &[Request<'_>],
+        target: impl Fn() -> Target,
+    ) -> Vec<(usize, TransportError)> {
+        let mut refused = Vec::new();
+        let mut inner = self.inner.lock();
+        let alone = inner.outstanding == 0;
+        for (token, request) in requests.iter().enumerate() {
+            match Asked::of(request).and_then(|asked| self.admit(&inner).map(|()| asked)) {
+                Ok(asked) => inner.push(request, asked, target(), token),
+                Err(error) => refused.push((token, error)),
+            }
+        }
+        let waker = inner.send_inline_or_wake(alone);
+        drop(inner);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        refused
     }
 
     fn admit(&self, inner: &Inner) -> Result<(), TransportError> {
@@ -238,10 +274,20 @@ impl Shared {
 }
 
 impl Inner {
-    /// On an idle connection the caller writes itself, which saves a task switch; on a busy one the session writes
-    /// what many callers left, in one go. Returns the session's waker when it has something to do.
-    fn send_inline_or_wake(&mut self) -> Option<Waker> {
-        if self.outstanding == 1 && !self.write_blocked {
+    fn push(&mut self, request: &Request<'_>, asked: Asked, target: Target, token: usize) {
+        let Asked { expect, opaque } = asked;
+        let before = self.out.len();
+        request.encode(&mut self.out);
+        let bytes = self.out.len() - before;
+        self.queued.push_back(Pending { expect, opaque, bytes, target, token });
+        self.outstanding += 1;
+    }
+
+    /// On an idle connection, which the caller then has `alone`, it writes itself, which saves a task switch; on a busy
+    /// one the session writes what many callers left, in one go. Returns the session's waker when it has something to
+    /// do.
+    fn send_inline_or_wake(&mut self, alone: bool) -> Option<Waker> {
+        if alone && !self.write_blocked && !self.out.is_empty() {
             self.send_inline();
         }
         if self.out.is_empty() && !self.unwatched { None } else { self.session.take() }
@@ -259,12 +305,18 @@ impl Inner {
         }
     }
 
-    /// Takes what was queued. At most one request was written inline, the first: it went out on an idle connection.
+    /// Takes what was queued. The first ones may have been written inline: they went out on an idle connection.
     fn abandon(&mut self) -> Abandoned {
         let unwritten_bytes = mem::take(&mut self.out).len();
-        let mut unwritten = mem::take(&mut self.queued);
-        let queued_bytes: usize = unwritten.iter().map(|pending| pending.bytes).sum();
-        let written = if queued_bytes > unwritten_bytes { unwritten.pop_front() } else { None };
+        let mut written = mem::take(&mut self.queued);
+        let mut bytes = 0;
+        // From the back, those of which nothing has been written.
+        let is_unwritten = |pending: &&Pending| {
+            bytes += pending.bytes;
+            bytes <= unwritten_bytes
+        };
+        let unwritten = written.iter().rev().take_while(is_unwritten).count();
+        let unwritten = written.split_off(written.len() - unwritten);
         Abandoned { written, unwritten }
     }
 

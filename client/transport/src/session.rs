@@ -194,7 +194,10 @@ impl<'a, S: Stream> Session<'a, S> {
             return;
         }
         self.replies += self.done.len() as u64;
-        self.shared.inner.lock().outstanding -= self.done.len();
+        let mut inner = self.shared.inner.lock();
+        inner.outstanding -= self.done.len();
+        inner.crowded = self.done.len() > 1;
+        drop(inner);
         for (pending, reply) in self.done.drain(..) {
             pending.target.complete(pending.token, Ok(reply));
         }

@@ -2,7 +2,8 @@ use std::io::ErrorKind;
 
 use evanesce_wire::MetaFlagsBuf;
 use evanesce_wire::reply::Reply;
-use evanesce_wire::request::{MetaDelete, MetaKey};
+use evanesce_wire::request::{MetaDelete, MetaFlags, MetaKey};
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
@@ -17,9 +18,14 @@ impl Completion for Nobody {
 /// Submits an `md`, as somebody who wants to know in any case.
 fn submit(shared: &Shared, token: usize) {
     let flags = MetaFlagsBuf::new().number(b'O', 1);
-    let request = Request::MetaDelete(MetaDelete {
+    let request = delete(flags.as_flags());
+    shared.submit(&request, Target::Owned(Arc::new(Nobody)), token).expect("there is room");
+}
+
+fn delete(flags: MetaFlags<'_>) -> Request<'_> {
+    Request::MetaDelete(MetaDelete {
         key: MetaKey { bytes: b"k".into(), base64: false },
-        flags: flags.as_flags(),
+        flags,
         compare: None,
         cas_override: None,
         invalidate: false,
@@ -27,8 +33,7 @@ fn submit(shared: &Shared, token: usize) {
         drop_value: false,
         version: None,
         quiet: false,
-    });
-    shared.submit(&request, Target::Owned(Arc::new(Nobody)), token).expect("there is room");
+    })
 }
 
 /// A pair of connected sockets, of which the first is ready to be written to.
@@ -55,8 +60,43 @@ async fn request_written_inline_is_abandoned_as_written() {
     assert_eq!(&shared.inner.lock().out[..], b"md k O1\r\n", "the second waits for the session");
     let abandoned = shared.set_down(Instant::now(), Cause::Io(ErrorKind::ConnectionReset).into());
     assert!(!shared.versions.load(Ordering::Acquire));
-    assert_eq!(abandoned.written.map(|pending| pending.token), Some(7));
-    assert_eq!(abandoned.unwritten.iter().map(|pending| pending.token).collect::<Vec<_>>(), [8]);
+    assert_eq!(tokens(&abandoned.written), [7]);
+    assert_eq!(tokens(&abandoned.unwritten), [8]);
+}
+
+#[tokio::test]
+async fn batch_on_an_idle_connection_goes_out_in_one_write() {
+    let (ours, mut theirs) = sockets().await;
+    let shared = Shared::new(theirs.local_addr().expect("bound"), ConnectionOptions::default());
+    let (_reader, writer) = ours.into_split();
+    shared.set_up(Some(Arc::new(writer)), Greeting { versions: true, clock_ms: None });
+    let flags = MetaFlagsBuf::new().number(b'O', 1);
+    let batch = [(); 3].map(|()| delete(flags.as_flags()));
+    let refused = shared.submit_batch(&batch, || Target::Owned(Arc::new(Nobody)));
+    assert_eq!(refused, []);
+    assert!(shared.inner.lock().out.is_empty());
+    submit(&shared, 7);
+    let abandoned = shared.set_down(Instant::now(), Cause::Io(ErrorKind::ConnectionReset).into());
+    assert_eq!(tokens(&abandoned.written), [0, 1, 2]);
+    assert_eq!(tokens(&abandoned.unwritten), [7]);
+    let mut written = [0; 64];
+    let length = theirs.read(&mut written).await.expect("it was written");
+    assert_eq!(&written[..length], b"md k O1\r\nmd k O1\r\nmd k O1\r\n");
+}
+
+#[tokio::test]
+async fn request_after_replies_that_came_together_waits_for_others() {
+    let (ours, theirs) = sockets().await;
+    let shared = Shared::new(theirs.local_addr().expect("bound"), ConnectionOptions::default());
+    let (_reader, writer) = ours.into_split();
+    shared.set_up(Some(Arc::new(writer)), Greeting { versions: true, clock_ms: None });
+    shared.inner.lock().crowded = true;
+    submit(&shared, 7);
+    assert_eq!(&shared.inner.lock().out[..], b"md k O1\r\n");
+}
+
+fn tokens(requests: &VecDeque<Pending>) -> Vec<usize> {
+    requests.iter().map(|pending| pending.token).collect()
 }
 
 #[tokio::test]
@@ -65,6 +105,6 @@ async fn request_that_waited_for_a_connection_is_abandoned_as_unwritten() {
     let shared = Shared::new(theirs.local_addr().expect("bound"), ConnectionOptions::default());
     submit(&shared, 7);
     let abandoned = shared.set_down(Instant::now(), Cause::Io(ErrorKind::ConnectionRefused).into());
-    assert!(abandoned.written.is_none());
+    assert!(abandoned.written.is_empty());
     assert_eq!(abandoned.unwritten.len(), 1);
 }
