@@ -4,8 +4,8 @@ use std::fmt;
 use std::future::poll_fn;
 use std::mem;
 use std::net::SocketAddr;
-use std::sync::{Arc, Weak};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
 use evanesce_wire::reply::Reply;
 use evanesce_wire::request::Request;

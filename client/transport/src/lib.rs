@@ -21,8 +21,9 @@
 //!  wake  <--- completion  <--------- decode, match    <-------------
 //! ```
 //!
-//! On an idle connection the caller writes to the socket itself, which saves one task switch. In TLS the driver writes
-//! everything.
+//! On an idle connection the caller writes to the socket itself, a whole batch at once, which saves one task switch; but not
+//! when the last replies came several at once, since those whom they woke are about to ask, too, and one write takes them
+//! all. In TLS the driver writes everything.
 //!
 //! # Before the first request
 //!

@@ -62,6 +62,7 @@ pub(crate) struct Pending {
 }
 
 /// What is kept of a request until its reply.
+#[derive(Clone, Copy)]
 struct Asked {
     expect: Expect,
     opaque: Option<Opaque>,

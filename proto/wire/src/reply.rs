@@ -171,15 +171,44 @@ pub enum RemainingTtl {
     Secs(u64),
 }
 
+/// What a reply tells of an item; `None` for what was not asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ItemTold {
+    /// The caller's flags (`f`).
+    pub client_flags: Option<u32>,
+    /// The CAS token (`c`).
+    pub cas: Option<u64>,
+    /// How long it still lives (`t`).
+    pub ttl: Option<RemainingTtl>,
+    /// The version (`V`).
+    pub version: Option<u64>,
+}
+
 impl MetaReply {
     /// The flags one by one, in the order received.
     pub fn flags(&self) -> impl Iterator<Item = MetaFlag<'_>> {
         MetaFlags(&self.flags).iter()
     }
 
+    /// All that the flags tell of an item. One look at them; the methods for one of them each take one. Of a flag that
+    /// comes twice the last counts here.
+    pub fn item(&self) -> ItemTold {
+        let mut told = ItemTold::default();
+        for flag in self.flags() {
+            match flag.letter {
+                b'f' => told.client_flags = client_flags(flag.token),
+                b'c' => told.cas = token::plain_u64(flag.token),
+                b't' => told.ttl = remaining_ttl(flag.token),
+                b'V' => told.version = token::plain_u64(flag.token),
+                _ => {}
+            }
+        }
+        told
+    }
+
     /// The caller's flags (`f`), when asked for.
     pub fn client_flags(&self) -> Option<u32> {
-        self.number(b'f').and_then(|flags| u32::try_from(flags).ok())
+        client_flags(self.token(b'f')?)
     }
 
     /// The CAS token (`c`), when asked for.
@@ -189,10 +218,7 @@ impl MetaReply {
 
     /// How long the item still lives (`t`), when asked for.
     pub fn ttl(&self) -> Option<RemainingTtl> {
-        match token::i64(self.token(b't')?)? {
-            secs @ 0.. => Some(RemainingTtl::Secs(secs.unsigned_abs())),
-            _ => Some(RemainingTtl::Never),
-        }
+        remaining_ttl(self.token(b't')?)
     }
 
     /// Seconds since the access before this one (`l`), when asked for.
@@ -261,5 +287,16 @@ impl MetaReply {
 
     fn number(&self, letter: u8) -> Option<u64> {
         token::plain_u64(self.token(letter)?)
+    }
+}
+
+fn client_flags(token: &[u8]) -> Option<u32> {
+    token::plain_u64(token).and_then(|flags| u32::try_from(flags).ok())
+}
+
+fn remaining_ttl(token: &[u8]) -> Option<RemainingTtl> {
+    match token::i64(token)? {
+        secs @ 0.. => Some(RemainingTtl::Secs(secs.unsigned_abs())),
+        _ => Some(RemainingTtl::Never),
     }
 }

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use evanesce_wire::encode;
 use evanesce_wire::limits::REPLY_VALUES_MAX;
-use evanesce_wire::reply::RemainingTtl;
+use evanesce_wire::reply::{ItemTold, RemainingTtl};
 use evanesce_wire::{
     ErrorReply, Expect, MEMCACHED_VERSION, MetaReply, MetaStatus, Reply, ReplyDecoder, ReplyError, Status,
     Value,
@@ -92,6 +92,8 @@ fn meta_reply_tells_its_flags() {
     let hit = meta(b"VA 2 kk O1 s2 t30 c9 f5 l3 h1 X W\r\nhi\r\n");
     assert_eq!((hit.status, hit.value.as_deref()), (MetaStatus::Value, Some(&b"hi"[..])));
     assert_eq!((hit.client_flags(), hit.cas(), hit.ttl()), (Some(5), Some(9), Some(RemainingTtl::Secs(30))));
+    let ttl = Some(RemainingTtl::Secs(30));
+    assert_eq!(hit.item(), ItemTold { client_flags: Some(5), cas: Some(9), ttl, version: None });
     assert_eq!((hit.opaque(), hit.value_bytes()), (Some(&b"1"[..]), Some(2)));
     assert_eq!((hit.last_access_secs(), hit.hit_before()), (Some(3), Some(true)));
     assert!(hit.win() && hit.stale() && !hit.won_by_other());
@@ -99,6 +101,8 @@ fn meta_reply_tells_its_flags() {
     let empty = meta(b"VA 0\r\n\r\n");
     assert_eq!((empty.value.as_deref(), &empty.flags[..], empty.cas()), (Some(&b""[..]), &b""[..], None));
     assert_eq!(meta(b"HD t-1 Z\r\n").ttl(), Some(RemainingTtl::Never));
+    let told = ItemTold { ttl: Some(RemainingTtl::Never), version: Some(7), ..ItemTold::default() };
+    assert_eq!(meta(b"HD t-1 V7\r\n").item(), told);
     assert!(meta(b"HD t-1 Z\r\n").won_by_other());
     let miss = meta(b"EN kAAEgCg== b O7\r\n");
     assert_eq!(miss.status, MetaStatus::Miss);
