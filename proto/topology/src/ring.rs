@@ -1,6 +1,9 @@
 //! One server group's ring: which node owns a key.
 
 use std::fmt;
+use std::hash::{BuildHasher, Hash, Hasher};
+
+use hashring::HashRing;
 
 use crate::check::{RING_POINTS_MAX, TopologyError};
 use crate::membership::{Node, RingHash, RingProfile};
@@ -19,24 +22,8 @@ use crate::{evanesce, evcache};
 /// It is built at once and never changes: a change of membership builds another. Every node is on it, whatever its
 /// state, so that a death moves no key.
 pub struct Ring {
-    points: Points,
+    points: HashRing<RingPoint, Positions>,
     shares: Vec<f64>,
-}
-
-/// The points in the order of their positions, and where in it to look: a search among all of them waits for memory once
-/// a step.
-///
-/// ```text
-///  starts   [0     2     2     5  ..]     a slot for each part of the positions, about as many as points
-///            |     |____ |     |
-///  points   [p0 p1 p2 p3 p4 p5 ..]        positions are hashes, so that a slot has about one
-/// ```
-struct Points {
-    points: Vec<RingPoint>,
-    /// The first point of each slot, and one more, which is their number.
-    starts: Vec<u32>,
-    /// Position to slot.
-    shift: u32,
 }
 
 /// Where on a ring a key is: hashed once, used for the rings of all groups of a cluster.
@@ -98,12 +85,12 @@ impl Ring {
 
     /// The point that owns a key. Allocates nothing.
     pub fn point(&self, hash: KeyHash) -> RingPoint {
-        self.points.at_or_after(hash.0)
+        *self.points.get(&hash).expect("a ring is built with at least one point")
     }
 
     /// How many points there are.
     pub fn points(&self) -> usize {
-        self.points.points.len()
+        self.points.len()
     }
 
     /// The part of all keys that a node owns, 0 to 1: by the lengths of its arcs, exact but for the rounding.
@@ -115,38 +102,16 @@ impl Ring {
     /// `points` are sorted, one per position, at least one.
     fn from_points(hash: RingHash, points: Vec<RingPoint>, nodes: usize) -> Ring {
         let shares = shares(hash, &points, nodes);
-        Ring { points: Points::new(hash, points), shares }
-    }
-}
-
-impl Points {
-    fn new(hash: RingHash, points: Vec<RingPoint>) -> Points {
-        let slots = points.len().next_power_of_two();
-        let shift = hash.position_max().count_ones() - slots.trailing_zeros();
-        let mut start = 0;
-        let starts = (0..=slots as u64).map(|slot| {
-            let is_before = |point: &&RingPoint| point.position.checked_shr(shift).unwrap_or(0) < slot;
-            start += points[start..].iter().take_while(is_before).count();
-            // Points are far fewer than 32 bits can count.
-            start as u32
-        });
-        let starts = starts.collect();
-        Points { points, starts, shift }
-    }
-
-    fn at_or_after(&self, position: u64) -> RingPoint {
-        // A position beyond all of this ring's is looked for in the last slot, behind whose end the first point follows.
-        let slot = (position.checked_shr(self.shift).unwrap_or(0) as usize).min(self.starts.len() - 2);
-        let (start, end) = (self.starts[slot] as usize, self.starts[slot + 1] as usize);
-        let within = self.points[start..end].partition_point(|point| point.position < position);
-        *self.points.get(start + within).unwrap_or(&self.points[0])
+        let mut ring = HashRing::with_hasher(Positions);
+        ring.batch_add(points);
+        Ring { points: ring, shares }
     }
 }
 
 /// The points are too many to print.
 impl fmt::Debug for Ring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ring").field("points", &self.points()).field("nodes", &self.shares.len()).finish()
+        f.debug_struct("Ring").field("points", &self.points.len()).field("nodes", &self.shares.len()).finish()
     }
 }
 
@@ -165,6 +130,41 @@ impl RingHash {
             RingHash::Evanesce => u64::MAX,
             RingHash::Evcache => u64::from(u32::MAX),
         }
+    }
+}
+
+/// A point is hashed as its position.
+impl Hash for RingPoint {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.position);
+    }
+}
+
+/// Hands ready positions through to `hashring`, which would hash them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Positions;
+
+impl BuildHasher for Positions {
+    type Hasher = Position;
+
+    fn build_hasher(&self) -> Position {
+        Position(0)
+    }
+}
+
+struct Position(u64);
+
+impl Hasher for Position {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _bytes: &[u8]) {
+        unreachable!("points and key hashes are written as one u64");
+    }
+
+    fn write_u64(&mut self, position: u64) {
+        self.0 = position;
     }
 }
 
