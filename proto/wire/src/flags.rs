@@ -239,7 +239,11 @@ impl Meaning {
             // Ours: with a token the version of a write, without one a question.
             b'V' if token.is_empty() => {}
             b'V' => self.version = self.checked(token::u64(token), BAD_TOKEN),
-            b'H' => self.decides = self.checked(token::u64(token), BAD_TOKEN),
+            // Ours; without a version it is a letter like any other that is none.
+            b'H' => match token::u64(token) {
+                Some(version) => self.decides = Some(version),
+                None => return Err(INVALID_FLAG),
+            },
             b'r' => self.repair = true,
             // Further bytes are not looked at; none at all is no mode, which the command tells.
             b'M' => self.mode = Some(token.first().copied().unwrap_or(b' ')),
