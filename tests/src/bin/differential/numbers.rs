@@ -7,7 +7,8 @@ use rand::rngs::SmallRng;
 const CROOKED: [&str; 12] =
     ["x", "1x", "x1", "0x10", "1e3", "1.5", "--1", "+", "-", "1-", "99999999999999999999", "\u{663}"];
 /// Numbers written in odd ways.
-const ODD: [&str; 7] = ["+5", "007", "-0", "\t7", "8\t", "9\tx", "00000000000000000000000000000012"];
+const ODD: [&str; 7] =
+    ["+555", "00777", "-0", "\t777", "888\t", "999\tx", "00000000000000000000000000001212"];
 
 /// One of these.
 pub(crate) fn pick<'a>(random: &mut SmallRng, of: &[&'a str]) -> &'a str {

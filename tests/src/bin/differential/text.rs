@@ -14,6 +14,8 @@ const KEY_BYTES_MAX: usize = 250;
 const LINE_BYTES_MAX: usize = 1900;
 /// Longest value behind a line that may be wrong: it may be read as a line.
 const UNREAD_BYTES_MAX: usize = 1000;
+/// Expiries below may pass while a stream is played.
+const SOON_SECONDS: i128 = 500;
 /// A value beyond what both servers hold: refused and swallowed.
 const OVERSIZE_BYTES: usize = (1 << 20) + 1;
 
@@ -188,7 +190,8 @@ impl Draw {
     fn crooked_line(&mut self) -> Command {
         loop {
             let bytes = self.crooked_bytes();
-            if !bytes.split(|byte| *byte == b'\n').any(differs_as_stated) {
+            let mut lines = bytes.split(|byte| *byte == b'\n');
+            if !lines.any(|line| differs_as_stated(line) || expires_soon(line)) {
                 // Any key of it may have been changed: it waits for all that came before and nothing waits with it.
                 return Command { alone: true, reads: self.keys.clone(), ..Command::of(bytes) };
             }
@@ -328,8 +331,29 @@ fn differs_as_stated(line: &[u8]) -> bool {
     }
 }
 
+/// Whether a line makes an item expire while its stream is played: memcached counts whole ticks of its clock, so that
+/// one second may be over at once, and a slow machine plays for seconds.
+fn expires_soon(line: &[u8]) -> bool {
+    let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').filter(|word| !word.is_empty()).collect();
+    match words[..] {
+        [b"touch", _, expiry, ..] | [b"gat" | b"gats", expiry, ..] => {
+            let digits = expiry.trim_ascii_start();
+            let digits = digits.strip_prefix(b"+").unwrap_or(digits);
+            // Any other byte behind the digits makes it no number, for both.
+            let behind = digits.iter().find(|byte| !byte.is_ascii_digit());
+            (1..SOON_SECONDS).contains(&number(expiry)) && behind.is_none_or(u8::is_ascii_whitespace)
+        }
+        _ => false,
+    }
+}
+
 /// Whether a word is read as a number that 32 bits do not hold.
 fn is_beyond_32_bits(word: &[u8]) -> bool {
+    i32::try_from(number(word)).is_err()
+}
+
+/// What a word is read as: its sign and the digits it begins with.
+fn number(word: &[u8]) -> i128 {
     let word = word.trim_ascii_start();
     let (sign, digits) = match word.first() {
         Some(b'-') => (-1, &word[1..]),
@@ -337,9 +361,8 @@ fn is_beyond_32_bits(word: &[u8]) -> bool {
         _ => (1, word),
     };
     let digits = digits.iter().take_while(|byte| byte.is_ascii_digit());
-    let number = digits
-        .fold(0_i128, |number, digit| number.saturating_mul(10).saturating_add(i128::from(digit - b'0')));
-    i32::try_from(sign * number).is_err()
+    sign * digits
+        .fold(0_i128, |number, digit| number.saturating_mul(10).saturating_add(i128::from(digit - b'0')))
 }
 
 /// A line and its value.
@@ -367,7 +390,7 @@ fn long_key(random: &mut SmallRng, length: usize) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::{KEY_BYTES_MAX, differs_as_stated, stream};
+    use super::{KEY_BYTES_MAX, differs_as_stated, expires_soon, stream};
 
     #[test]
     fn a_seed_and_a_number_always_give_the_same_stream() {
@@ -391,6 +414,23 @@ mod tests {
             ["touch k5 2147483647", "gat -1 k", "gats x k", "gat", "touch", "incr k 99999999999", "gat 1x k"]
         {
             assert!(!differs_as_stated(line.as_bytes()), "{line}");
+        }
+    }
+
+    #[test]
+    fn nothing_expires_while_a_stream_is_played() {
+        for line in ["gat 1 k13", "gats +2 9 k", "touch k 7", "touch k 010 noreply", "gat \t7 k"] {
+            assert!(expires_soon(line.as_bytes()), "{line}");
+        }
+        for line in
+            ["gat 0 k", "gat -1 k", "gat 1x k", "touch k 1000", "incr k 1", "get 1 k", "touch k", "gat"]
+        {
+            assert!(!expires_soon(line.as_bytes()), "{line}");
+        }
+        for number in 0..20 {
+            for command in stream(2, number, 2000) {
+                assert!(!command.bytes.split(|byte| *byte == b'\n').any(expires_soon), "{command:?}");
+            }
         }
     }
 
