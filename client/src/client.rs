@@ -15,7 +15,8 @@ use crate::diagnostics::Diagnostics;
 use crate::key::KeyError;
 use crate::namespace::Namespace;
 use crate::op::{
-    Arithmetic, CompareAndSet, Delete, Get, GetAndTouch, GetForCas, GetMany, Set, Store, Touch, WriteMany,
+    Arithmetic, Batch, CompareAndSet, Delete, Get, GetAndTouch, GetForCas, GetMany, Set, Store, Touch,
+    WriteMany,
 };
 use crate::repair::{RepairsDropped, drain_all};
 use crate::ttl::Ttl;
@@ -61,6 +62,11 @@ impl Client {
     #[must_use]
     pub fn namespace(&self, name: impl AsRef<str>) -> Namespace {
         self.root.named(name.as_ref())
+    }
+
+    /// Starts to collect operations of any namespaces that travel together: see [`Batch`].
+    pub fn batch(&self) -> Batch<'_> {
+        Batch::new(&self.root.core)
     }
 
     /// All keys with bytes and flags verbatim: what a gateway wants. Keys are never hashed, values never split, compressed

@@ -6,7 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::error::ReadError;
+use crate::key::Key;
 use crate::version::Version;
+use crate::view::View;
 
 /// A hit, whole.
 ///
@@ -38,7 +40,31 @@ pub struct GetMany<V> {
     pub failed: Vec<(Bytes, ReadError)>,
 }
 
+impl<V> Default for GetMany<V> {
+    fn default() -> Self {
+        Self { hits: Vec::new(), misses: Vec::new(), failed: Vec::new() }
+    }
+}
+
 impl<V> GetMany<V> {
+    /// Puts what was found under one more key where it belongs.
+    pub(crate) fn sort_in(
+        &mut self,
+        view: &impl View<Output = V>,
+        key: &Key,
+        found: Result<Option<Item>, ReadError>,
+    ) {
+        let shown = found.and_then(|item| match item {
+            Some(item) => Ok(view.show_present(item)?),
+            None => Ok(None),
+        });
+        match shown {
+            Ok(Some(value)) => self.hits.push((key.local(), value)),
+            Ok(None) => self.misses.push(key.local()),
+            Err(error) => self.failed.push((key.local(), error)),
+        }
+    }
+
     /// The value of `key`, when it was a hit. Looks through all hits: for many look-ups, make a map.
     #[must_use]
     pub fn get(&self, key: impl AsRef<[u8]>) -> Option<&V> {

@@ -48,6 +48,12 @@ pub enum KeyError {
     /// The namespace's name is empty, or has a colon, a space or a control character.
     #[error("the namespace's name is empty or has a colon, a space or a control character: choose another")]
     Namespace,
+    /// A batch was given a read of another client's namespace.
+    #[error("the namespace is another client's: give the batch operations of the client that it was made by")]
+    OtherClient,
+    /// An answer was asked for with another batch's handle.
+    #[error("the handle is another batch's: take its answer from what came of that batch")]
+    OtherBatch,
 }
 
 /// A checked key with its namespace.
@@ -117,6 +123,21 @@ impl Key {
     /// The caller's part of it.
     pub(crate) fn local(&self) -> Bytes {
         self.full.as_ref().unwrap_or(&self.wire).slice(self.prefix_bytes..)
+    }
+
+    /// The same, to be held.
+    #[cfg(feature = "near-cache")]
+    pub(crate) fn wire(&self) -> Bytes {
+        self.wire.clone()
+    }
+
+    /// The name of its namespace with the colon, whatever handle it came through; `None` when it has no colon.
+    #[cfg(feature = "near-cache")]
+    pub(crate) fn namespace(&self) -> Option<&[u8]> {
+        match self.prefix_bytes {
+            0 => self.wire.iter().position(|&byte| byte == b':').map(|colon| &self.wire[..=colon]),
+            bytes => Some(&self.wire[..bytes]),
+        }
     }
 
     pub(crate) fn meta(&self) -> MetaKey<'_> {

@@ -1,6 +1,7 @@
 //! Operations: each a builder that is awaited. Nothing happens before.
 
 mod arithmetic;
+mod batch;
 mod compare_and_set;
 mod delete;
 mod flush;
@@ -19,6 +20,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 pub use arithmetic::Arithmetic;
+pub use batch::{Answers, Batch, BatchHandle, BatchOperation, GetHandle, GetManyHandle, WriteHandle};
 pub use compare_and_set::CompareAndSet;
 pub use delete::Delete;
 pub use flush::Flush;

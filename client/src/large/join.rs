@@ -57,11 +57,11 @@ pub(crate) async fn assemble(
     }
 }
 
-/// The same for many, in their order. Those that need no chunks wait for none.
+/// The same for many, in their order, each in the form of its place. Those that need no chunks wait for none.
 pub(crate) async fn assemble_many<'a>(
     core: &Core,
     cluster: &Cluster,
-    form: Form,
+    form: impl Fn(usize) -> Form,
     keys: &'a [Key],
     found: Vec<Found<'a>>,
     deadline: Instant,
@@ -69,6 +69,7 @@ pub(crate) async fn assemble_many<'a>(
     let mut split = Vec::new();
     let open = |(at, found): (usize, Found<'a>)| {
         let Some(hit) = found? else { return Ok(None) };
+        let form = form(at);
         match form.open(&keys[at], hit.item)? {
             Opened::Whole(item) => Ok(Some(item)),
             Opened::Foreign => Ok(None),

@@ -28,6 +28,11 @@ impl<'a, V: View + 'a> Get<'a, V> {
         Self { namespace, key: namespace.key(key), view, timeout }
     }
 
+    /// What it reads, for a batch.
+    pub(super) fn into_parts(self) -> (&'a Namespace, Result<Key, KeyError>, V, Duration) {
+        (self.namespace, self.key, self.view, self.timeout)
+    }
+
     /// How long all attempts together may take. Default the client's, 50 ms.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;

@@ -35,6 +35,11 @@ impl<'a, V: View + 'a> GetMany<'a, V> {
         Self { namespace, keys, view, timeout: namespace.core.settings.read_timeout }
     }
 
+    /// What it reads, for a batch.
+    pub(super) fn into_parts(self) -> (&'a Namespace, Result<Vec<Key>, KeyError>, V, Duration) {
+        (self.namespace, self.keys, self.view, self.timeout)
+    }
+
     /// How long all of it may take. Default the client's, 50 ms.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -54,18 +59,11 @@ impl<'a, V: View + 'a> GetMany<'a, V> {
         let plan = ReadPlan::new(core, V::WANT, self.timeout);
         let deadline = Instant::now() + plan.timeout;
         let found = read_many(core, &cluster, &keys, &plan).await;
-        let found = assemble_many(core, &cluster, self.namespace.form(), &keys, found, deadline).await;
-        let mut result = item::GetMany { hits: Vec::new(), misses: Vec::new(), failed: Vec::new() };
+        let form = self.namespace.form();
+        let found = assemble_many(core, &cluster, |_| form, &keys, found, deadline).await;
+        let mut result = item::GetMany::default();
         for (key, found) in keys.iter().zip(found) {
-            let shown = found.and_then(|item| match item {
-                Some(item) => Ok(self.view.show_present(item)?),
-                None => Ok(None),
-            });
-            match shown {
-                Ok(Some(value)) => result.hits.push((key.local(), value)),
-                Ok(None) => result.misses.push(key.local()),
-                Err(error) => result.failed.push((key.local(), error)),
-            }
+            result.sort_in(&self.view, key, found);
         }
         Ok(result)
     }

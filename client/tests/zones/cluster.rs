@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use evanesce_client::{Client, ClientBuilder, ConnectionOptions, StaticNodes};
@@ -77,24 +79,25 @@ impl Cluster {
 
     /// Puts something before the node of this name that forwards its replies so much later.
     pub(crate) async fn with_distance(&mut self, zone: &str, name: &str, delay: Duration) {
-        let (_, stopped) = watch::channel(false);
-        self.with_something_before(zone, name, stopped, delay).await;
+        self.with_something_before(zone, name, Way { delay, ..Way::default() }).await;
     }
 
     /// Puts something before the node of this name that stops forwarding its replies on demand.
     pub(crate) async fn with_brake(&mut self, zone: &str, name: &str) -> watch::Sender<bool> {
         let (brake, stopped) = watch::channel(false);
-        self.with_something_before(zone, name, stopped, Duration::ZERO).await;
+        self.with_something_before(zone, name, Way { stopped, ..Way::default() }).await;
         brake
     }
 
-    async fn with_something_before(
-        &mut self,
-        zone: &str,
-        name: &str,
-        stopped: watch::Receiver<bool>,
-        delay: Duration,
-    ) {
+    /// Puts something before the node of this name that counts the parts in which requests come.
+    pub(crate) async fn with_counter(&mut self, zone: &str, name: &str) -> Arc<AtomicUsize> {
+        let requests = Arc::default();
+        self.with_something_before(zone, name, Way { requests: Arc::clone(&requests), ..Way::default() })
+            .await;
+        requests
+    }
+
+    async fn with_something_before(&mut self, zone: &str, name: &str, way: Way) {
         let place = (zone.to_owned(), name.to_owned());
         let node = self.addresses[&place];
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports");
@@ -104,9 +107,9 @@ impl Cluster {
                 let server = TcpStream::connect(node).await.expect("the node listens");
                 let (client_reader, client_writer) = client.into_split();
                 let (server_reader, server_writer) = server.into_split();
-                let never = watch::channel(false).1;
-                tokio::spawn(forward(client_reader, server_writer, never, Duration::ZERO));
-                tokio::spawn(forward(server_reader, client_writer, stopped.clone(), delay));
+                let there = Way { parts: Arc::clone(&way.requests), ..Way::default() };
+                tokio::spawn(forward(client_reader, server_writer, there));
+                tokio::spawn(forward(server_reader, client_writer, way.clone()));
             }
         });
     }
@@ -153,18 +156,34 @@ async fn greet_all(listener: TcpListener) {
     }
 }
 
-/// Forwards until the end, each part after `delay`, and nothing while `stopped`.
-async fn forward(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
-    mut stopped: watch::Receiver<bool>,
+/// How the replies of a node are forwarded.
+#[derive(Clone)]
+struct Way {
+    /// Each part so much later.
     delay: Duration,
-) {
+    /// None of them while this holds.
+    stopped: watch::Receiver<bool>,
+    /// The parts so far.
+    parts: Arc<AtomicUsize>,
+    /// The parts of requests so far.
+    requests: Arc<AtomicUsize>,
+}
+
+impl Default for Way {
+    fn default() -> Self {
+        let stopped = watch::channel(false).1;
+        Self { delay: Duration::ZERO, stopped, parts: Arc::default(), requests: Arc::default() }
+    }
+}
+
+/// Forwards until the end.
+async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut way: Way) {
     let mut bytes = [0; 16 << 10];
     while let Ok(read @ 1..) = from.read(&mut bytes).await {
+        way.parts.fetch_add(1, Ordering::SeqCst);
         // A brake that is gone holds nothing any more.
-        let _ = stopped.wait_for(|stopped| !stopped).await;
-        tokio::time::sleep(delay).await;
+        let _ = way.stopped.wait_for(|stopped| !stopped).await;
+        tokio::time::sleep(way.delay).await;
         if to.write_all(&bytes[..read]).await.is_err() {
             return;
         }

@@ -1,5 +1,6 @@
 //! The client against real nodes in several zones, sound and not.
 
+mod batches;
 mod cluster;
 mod credentials;
 mod discovered;
