@@ -7,6 +7,9 @@ use std::time::Duration;
 use evanesce_transport::TlsOptions;
 use evanesce_transport::{ConnectionOptions, Credentials};
 
+use crate::ambient::Ambient;
+#[cfg(feature = "simulation")]
+use crate::ambient::Simulation;
 use crate::client::Client;
 use crate::core::{Core, Settings};
 use crate::error::ConnectError;
@@ -71,7 +74,10 @@ impl ClientBuilder {
                 chunking: Chunking::default(),
                 #[cfg(feature = "discovery")]
                 topology_file: None,
+                #[cfg(feature = "discovery")]
+                membership: evanesce_membership::MembershipOptions::default(),
                 connection: ConnectionOptions::default(),
+                ambient: Ambient::default(),
             },
             connect_timeout: CONNECT_TIMEOUT,
             nodes: None,
@@ -194,6 +200,18 @@ impl ClientBuilder {
     /// Limits and times of the connections to nodes.
     pub fn connection(mut self, options: ConnectionOptions) -> Self {
         self.settings.connection = options;
+        self
+    }
+
+    /// Runs in a simulation, not on this machine: after [`connection`](Self::connection).
+    #[cfg(feature = "simulation")]
+    pub fn simulation(mut self, simulation: &Simulation) -> Self {
+        self.settings.connection.connector = Some(simulation.connector);
+        #[cfg(feature = "discovery")]
+        {
+            self.settings.membership.connector = Some(simulation.discovery_connector);
+        }
+        self.settings.ambient = Ambient::of(simulation);
         self
     }
 

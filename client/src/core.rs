@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
+use crate::ambient::Ambient;
 use crate::cluster::{Cluster, Walk};
 use crate::key::Key;
 use crate::large::CHUNK_WRITES_MAX;
@@ -50,7 +51,11 @@ pub(crate) struct Settings {
     /// Where the last topology is kept.
     #[cfg(feature = "discovery")]
     pub(crate) topology_file: Option<evanesce_membership::SavedTopology>,
+    /// How patient we are with discoveries.
+    #[cfg(feature = "discovery")]
+    pub(crate) membership: evanesce_membership::MembershipOptions,
     pub(crate) connection: ConnectionOptions,
+    pub(crate) ambient: Ambient,
 }
 
 pub(crate) struct Core {
@@ -93,7 +98,7 @@ impl Core {
             home_writes: Arc::new(Semaphore::new(HOME_WRITES_MAX)),
             chunk_writes: Semaphore::new(CHUNK_WRITES_MAX),
             cluster: ArcSwapOption::empty(),
-            clock: VersionClock::new(rand::random()),
+            clock: VersionClock::new(settings.ambient.random()),
             doubted: Mutex::default(),
             repairs: Mutex::new(RepairQueue::new(settings.repair_bytes_max)),
             repairing: AtomicBool::new(false),
@@ -257,13 +262,18 @@ impl Core {
     }
 
     /// This machine's clock.
-    pub(crate) fn now() -> SystemTime {
-        SystemTime::now()
+    pub(crate) fn now(&self) -> SystemTime {
+        self.settings.ambient.now()
+    }
+
+    /// What this client takes from its machine.
+    pub(crate) fn ambient(&self) -> &Ambient {
+        &self.settings.ambient
     }
 
     /// The time as most nodes have it: what expiries are computed with, since it is nodes that watch them.
     pub(crate) fn nodes_now(&self) -> SystemTime {
-        self.clock.corrected(Self::now())
+        self.clock.corrected(self.now())
     }
 }
 

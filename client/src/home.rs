@@ -270,7 +270,7 @@ impl Asking<'_> {
             Done::Settling => Err(NodeError::Settling),
             _ => {
                 // What this client writes after that is newer, whatever the home zone's clock says.
-                verdict.version.iter().for_each(|version| self.core.clock.observe(*version, Core::now()));
+                verdict.version.iter().for_each(|version| self.core.clock.observe(*version, self.core.now()));
                 Ok(verdict)
             }
         }
@@ -309,7 +309,7 @@ impl Asking<'_> {
         let opaque = member.link.next_opaque();
         let connection = &member.link.connection;
         let stamp = if connection.speaks_versions() {
-            Stamp::Decides { at_least: self.core.clock.stamp(Core::now()), even_settling }
+            Stamp::Decides { at_least: self.core.clock.stamp(self.core.now()), even_settling }
         } else {
             Stamp::Without
         };

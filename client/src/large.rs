@@ -101,7 +101,7 @@ impl Put {
             let (value, flags) = Form::seal(&self.key, self.value.clone(), self.flags);
             return Ok(Staged { value, flags, chunks: Vec::new() });
         }
-        let version = self.version.unwrap_or_else(|| core.clock.stamp(Core::now()));
+        let version = self.version.unwrap_or_else(|| core.clock.stamp(core.now()));
         let manifest = form.split(&self.value, version.as_u64())?.expect("it is too large for one item");
         let keys = chunk_keys(&manifest, &self.key)?;
         // Boxed, so that writes of small values carry no room for it.

@@ -146,6 +146,7 @@
 //! `evanesce_client_repair_bytes`, `evanesce_client_read_repairs_total`, `evanesce_client_topology_epoch`. Chunks of large
 //! values count as reads and writes of their own.
 
+mod ambient;
 mod attempt;
 mod builder;
 mod client;
@@ -183,6 +184,8 @@ mod value;
 mod version;
 mod view;
 
+#[cfg(feature = "simulation")]
+pub use ambient::Simulation;
 pub use builder::ClientBuilder;
 pub use client::{Client, Owner};
 pub use codec::{ABSENT_FLAGS, CODEC_FLAGS_MASK, Codec, CodecError, POSTCARD_FLAGS, Postcard};

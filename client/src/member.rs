@@ -9,6 +9,7 @@ use evanesce_wire::reply::{ErrorReply, MetaReply, Reply};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::ambient::Ambient;
 use crate::core::Settings;
 use crate::error::{Attempt, NodeError};
 use crate::policy::{Breaker, ConcurrencyLimit, Ended, Pace, RoundTrips};
@@ -34,6 +35,7 @@ pub(crate) struct Link {
     /// Of batches of reads, which take their time. Lock order: alone.
     batch_limit: Mutex<ConcurrencyLimit>,
     health: Health,
+    ambient: Ambient,
     opaque: AtomicU64,
     /// It was seen to keep no versions.
     no_versions: AtomicBool,
@@ -61,6 +63,7 @@ impl Link {
             limit: Mutex::new(ConcurrencyLimit::new(pace)),
             batch_limit: Mutex::new(ConcurrencyLimit::new(Pace::slow(settings.read_timeout))),
             health: Health::default(),
+            ambient: settings.ambient.clone(),
             opaque: AtomicU64::new(0),
             no_versions: AtomicBool::new(false),
         }
@@ -143,7 +146,7 @@ impl Link {
             }
             Err(error) => {
                 if is_illness(&error) {
-                    self.health.on_error();
+                    self.health.on_error(self.ambient.random());
                 }
                 Err(error.into())
             }
@@ -225,8 +228,7 @@ impl Health {
         }
     }
 
-    fn on_error(&self) {
-        let jitter = rand::random::<f64>();
+    fn on_error(&self, jitter: f64) {
         let mut breaker = self.breaker.lock();
         breaker.on_error(Instant::now(), jitter);
         self.calm.store(!breaker.is_open(), Ordering::Relaxed);

@@ -54,8 +54,8 @@ pub(crate) struct RepairQueue {
     bytes_max: usize,
     /// Of all entries, those handed out included.
     bytes: usize,
-    nodes: HashMap<NodeId, Missed>,
-    dropped: HashMap<NodeId, (u64, Version)>,
+    nodes: BTreeMap<NodeId, Missed>,
+    dropped: BTreeMap<NodeId, (u64, Version)>,
 }
 
 /// What one node has missed, oldest first.
@@ -75,7 +75,7 @@ struct Missed {
 impl RepairQueue {
     /// An empty queue of so many bytes, overhead included.
     pub(crate) fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, bytes: 0, nodes: HashMap::new(), dropped: HashMap::new() }
+        Self { bytes_max, bytes: 0, nodes: BTreeMap::new(), dropped: BTreeMap::new() }
     }
 
     /// `node` has missed this write. Returns how many were given up to make room.

@@ -47,10 +47,10 @@ pub(crate) fn doubt_clock(core: &Arc<Core>) {
 pub(crate) async fn align_clock(core: &Core, cluster: &Arc<Cluster>, deadline: Instant) {
     let deadline = deadline.min(Instant::now() + ANSWER_TIMEOUT);
     let links = cluster.members().map(|member| &member.link).filter(|link| link.connection.speaks_versions());
-    let answers = join_all(links.take(NODES_MAX).map(|link| ahead_ms(link, deadline))).await;
+    let answers = join_all(links.take(NODES_MAX).map(|link| ahead_ms(core, link, deadline))).await;
     let mut ahead_ms: Vec<i64> = answers.into_iter().flatten().collect();
     let nodes = ahead_ms.len();
-    let Some(correction_ms) = core.clock.correct(&mut ahead_ms, Core::now()) else { return };
+    let Some(correction_ms) = core.clock.correct(&mut ahead_ms, core.now()) else { return };
     warn!(
         cluster = %core.settings.cluster, correction_ms, nodes,
         "this machine's clock is wrong by the nodes' clocks: writes are stamped with theirs"
@@ -58,10 +58,10 @@ pub(crate) async fn align_clock(core: &Core, cluster: &Arc<Cluster>, deadline: I
 }
 
 /// How far the node's clock is ahead of ours, by the middle of the round trip.
-async fn ahead_ms(link: &Link, deadline: Instant) -> Option<i64> {
-    let before = unix_ms(Core::now());
+async fn ahead_ms(core: &Core, link: &Link, deadline: Instant) -> Option<i64> {
+    let before = unix_ms(core.now());
     let reply = link.connection.call(&Request::MetaNoopVersions, deadline).await.ok()?;
-    let after = unix_ms(Core::now());
+    let after = unix_ms(core.now());
     let Reply::Meta(meta) = reply else { return None };
     if after.saturating_sub(before) > ROUND_TRIP_MAX_MS {
         return None;

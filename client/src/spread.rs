@@ -165,7 +165,7 @@ impl Race {
             change: plan.change.clone(),
             corrections: core.clock.corrections(),
             decided: plan.done_in.is_some(),
-            version: plan.version.unwrap_or_else(|| core.clock.stamp(Core::now())),
+            version: plan.version.unwrap_or_else(|| core.clock.stamp(core.now())),
             legs,
             started: Instant::now(),
             state: Mutex::new(state),
@@ -225,9 +225,9 @@ impl Race {
         let clock = &self.core.clock;
         let superseded_by = self.state.lock().superseded_by;
         let doubtful = match superseded_by {
-            Some(by) if clock.is_far_behind(by, Core::now()) => true,
+            Some(by) if clock.is_far_behind(by, self.core.now()) => true,
             // Another write was there before this one came, though stamped later: by a clock ahead of ours.
-            Some(by) if clock.is_behind(by, Core::now()) => return true,
+            Some(by) if clock.is_behind(by, self.core.now()) => return true,
             Some(_) => false,
             None if self.is_refused_for_its_clock(decision) => true,
             None => return false,
@@ -274,8 +274,8 @@ impl Race {
         state.found |= done == Done::Yes;
         state.versioned |= leg.member.link.connection.speaks_versions();
         if let Done::Superseded { by } = done {
-            self.core.clock.observe(by, Core::now());
-            if self.core.clock.is_far_behind(by, Core::now()) {
+            self.core.clock.observe(by, self.core.now());
+            if self.core.clock.is_far_behind(by, self.core.now()) {
                 doubt_clock(&self.core);
             }
             if state.superseded_by.is_none() {

@@ -31,6 +31,8 @@ pub(crate) struct Discovery {
     endpoint: Endpoint,
     /// For connecting, name resolution included.
     patience: Duration,
+    #[cfg(feature = "simulation")]
+    connector: Option<crate::simulation::Connector>,
 }
 
 impl Discovery {
@@ -68,14 +70,28 @@ impl Discovery {
             return Err(malformed("names no port"));
         }
         let patience = options.connect_timeout;
-        Ok(Self { address: bare.to_owned(), endpoint: endpoint(uri, options), patience })
+        Ok(Self {
+            address: bare.to_owned(),
+            endpoint: endpoint(uri, options),
+            patience,
+            #[cfg(feature = "simulation")]
+            connector: options.connector,
+        })
     }
 
     /// Opens a connection, or says why not in words for an operator.
     pub(crate) async fn connect(&self) -> Result<Channel, String> {
-        let connecting = tokio::time::timeout(self.patience, self.endpoint.connect());
+        let connecting = tokio::time::timeout(self.patience, self.open());
         let connected = connecting.await.map_err(|_| "cannot connect: no answer in time".to_owned())?;
         connected.map_err(|error| format!("cannot connect: {}", root_cause(&error)))
+    }
+
+    async fn open(&self) -> Result<Channel, tonic::transport::Error> {
+        #[cfg(feature = "simulation")]
+        if let Some(open) = self.connector {
+            return crate::simulation::connect(&self.endpoint, open).await;
+        }
+        self.endpoint.connect().await
     }
 }
 

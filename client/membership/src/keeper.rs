@@ -86,7 +86,7 @@ impl LeaseKeeper {
                 self.backoff = self.shared.options.backoff();
                 self.late = false;
                 // Some jitter, so that nodes started together do not renew together for ever.
-                granted.renew_every.mul_f64(rand::random_range(0.8..=1.0))
+                granted.renew_every.mul_f64(1.0 - fastrand::f64() / 5.0)
             }
             Err(failure) => {
                 self.note(&failure);
@@ -267,6 +267,7 @@ impl Failure {
 /// Waits for `pause` or for another wish. False when the registration is gone.
 async fn wait(wishes: &mut watch::Receiver<Wish>, pause: Duration) -> bool {
     tokio::select! {
+        biased;
         () = tokio::time::sleep(pause) => true,
         changed = wishes.changed() => changed.is_ok(),
     }

@@ -36,10 +36,14 @@ mod keeper;
 mod options;
 mod registration;
 mod saved;
+#[cfg(feature = "simulation")]
+mod simulation;
 mod topology_watch;
 
 pub use endpoint::EndpointError;
 pub use options::MembershipOptions;
 pub use registration::{DiscoveryStatus, NodeFacts, Registration};
 pub use saved::{SavedTopology, SavedTopologyError};
+#[cfg(feature = "simulation")]
+pub use simulation::{Connector, Duplex, Opening};
 pub use topology_watch::{TopologyWatch, WatchStatus};

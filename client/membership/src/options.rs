@@ -8,7 +8,7 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 ///
 /// A discovery that stopped answering without closing its connections (its machine is gone, its process frozen) is
 /// noticed within `keepalive_every + keepalive_timeout`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct MembershipOptions {
     /// How long connecting may take, name resolution included. Default 1 s.
     pub connect_timeout: Duration,
@@ -26,6 +26,9 @@ pub struct MembershipOptions {
     /// How long a followed discovery may be open but say nothing (it has not settled, or does not know the cluster)
     /// before the next is asked. Only where there is a next. Default 1 s.
     pub silence_max: Duration,
+    /// Opens streams in place of TCP. Default none.
+    #[cfg(feature = "simulation")]
+    pub connector: Option<crate::simulation::Connector>,
 }
 
 impl Default for MembershipOptions {
@@ -38,6 +41,8 @@ impl Default for MembershipOptions {
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_secs(1),
             silence_max: Duration::from_secs(1),
+            #[cfg(feature = "simulation")]
+            connector: None,
         }
     }
 }

@@ -28,7 +28,10 @@ pub(crate) fn core_with(connection: ConnectionOptions) -> Core {
         chunking: Chunking::default(),
         #[cfg(feature = "discovery")]
         topology_file: None,
+        #[cfg(feature = "discovery")]
+        membership: Default::default(),
         connection,
+        ambient: Default::default(),
     })
 }
 
@@ -105,7 +108,7 @@ async fn node_that_misses_a_write_is_read_last_and_only_for_that_key() {
     };
     assert_eq!(zones(&keys[0]), ["a", "b"]);
     let local = cluster.owner(0, cluster.placement().key_hash(b"missed")).expect("it has a node");
-    let version = core.clock.stamp(Core::now());
+    let version = core.clock.stamp(core.now());
     let repair = Repair { key: keys[0].clone(), change: Change::Delete, version };
     core.repairs.lock().put(local.id(), repair.clone());
     core.repairing.store(true, Ordering::Release);

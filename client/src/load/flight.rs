@@ -133,11 +133,11 @@ async fn fly(
     };
     // Stamped before the load in any case, so that a delete meanwhile is newer.
     let version = lease.as_ref().and_then(|lease| lease.version);
-    let version = version.unwrap_or_else(|| core.clock.stamp(Core::now()));
+    let version = version.unwrap_or_else(|| core.clock.stamp(core.now()));
     let loaded = run(core, plan, loader).await;
     let kept = match &loaded {
-        Ok(Some((value, flags))) => Some((value.clone(), *flags, plan.kept(rand::random()))),
-        Ok(None) => plan.absent_for(rand::random()).map(|ttl| (Bytes::new(), ABSENT_FLAGS, ttl)),
+        Ok(Some((value, flags))) => Some((value.clone(), *flags, plan.kept(core.ambient().random()))),
+        Ok(None) => plan.absent_for(core.ambient().random()).map(|ttl| (Bytes::new(), ABSENT_FLAGS, ttl)),
         Err(_) => None,
     };
     // Nobody who waits needs the fill.

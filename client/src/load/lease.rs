@@ -74,7 +74,7 @@ pub(super) async fn ask(
     is_waited_for: impl Fn() -> bool,
 ) -> Result<Asked, LoadError> {
     let secs = lease_secs(plan);
-    let mine = Bytes::from(format!("{:016x}", rand::random::<u64>()));
+    let mine = Bytes::from(format!("{:016x}", core.ambient().random::<u64>()));
     let mut asking = Asking { core, key, plan, wish, lease: key.lease()?, secs, mine, maybe_granted: false };
     let patience = Instant::now() + Duration::from_secs(secs) * 2;
     loop {
@@ -149,7 +149,7 @@ impl Asking<'_> {
         let clock = &self.core.clock;
         Lease {
             home: Arc::clone(home),
-            version: token.map(|token| clock.stamp_after(Version(token), Core::now())),
+            version: token.map(|token| clock.stamp_after(Version(token), self.core.now())),
             token,
             key: self.lease.clone(),
             granted: Instant::now(),
@@ -163,7 +163,7 @@ impl Asking<'_> {
         let read = ReadPlan::new(self.core, Want::Item, REQUEST_TIMEOUT);
         let item = home.get(self.key, &read, due).await.ok()??;
         if let Some(version) = item.version {
-            self.core.clock.observe(version, Core::now());
+            self.core.clock.observe(version, self.core.now());
         }
         // What cannot be read is loaded anew.
         let hit = Hit { item, from: home };

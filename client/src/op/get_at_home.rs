@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::OpFuture;
 use crate::cluster::Cluster;
-use crate::core::{Core, TIMEOUT_MAX};
+use crate::core::TIMEOUT_MAX;
 use crate::error::{NodeError, ReadError};
 use crate::item::Item;
 use crate::key::{Key, KeyError};
@@ -114,7 +114,7 @@ impl<'a> GetAtHome<'a> {
                 Ok(found) => {
                     // Whoever is to fill an item that this read made has to write something newer.
                     let version = found.as_ref().and_then(|found| found.item.version);
-                    version.iter().for_each(|version| core.clock.observe(*version, Core::now()));
+                    version.iter().for_each(|version| core.clock.observe(*version, core.now()));
                     return match found {
                         Some(found) => self.shown(&cluster, member, key, found, deadline).await,
                         None => Ok(None),

@@ -162,7 +162,7 @@ async fn get_or_load(
     let read_plan = ReadPlan::new(core, Want::Item, core.settings.read_timeout);
     match get(core, &cluster, plan.form, key, &read_plan).await {
         Ok(Some(item)) => {
-            let wish = plan.wish(&item, rand::random());
+            let wish = plan.wish(&item, core.ambient().random());
             if wish == Some(Wish::Stale) {
                 core.metrics.stale_served.increment(1);
             }

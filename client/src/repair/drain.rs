@@ -157,7 +157,7 @@ impl Sent {
     /// The node need not have it: something newer is known.
     pub(super) fn superseded(&self, token: usize, by: Version) {
         let Some(core) = self.core.upgrade() else { return };
-        core.clock.observe(by, Core::now());
+        core.clock.observe(by, core.now());
         core.repairs.lock().settled(&self.id, self.repair(token));
         core.metrics.repairs_superseded.increment(1);
     }

@@ -51,7 +51,7 @@ async fn zones() -> (Vec<RunningNode>, String) {
 async fn client(list: &str, ahead_ms: i64) -> (Arc<Core>, Arc<Cluster>) {
     let core = Arc::new(core());
     core.adopt(topology(1, list)).await.expect("a good topology");
-    core.clock.correct(&mut [ahead_ms], Core::now());
+    core.clock.correct(&mut [ahead_ms], core.now());
     let cluster = core.cluster().expect("it is open");
     (core, cluster)
 }
@@ -126,7 +126,7 @@ async fn write_that_is_owed_to_a_node_is_maybe_applied() {
 fn expiry_by_a_clock_that_is_wrong_is_by_the_nodes_time() {
     let core = core();
     for ahead_ms in [3_600_000, -3_600_000, 0] {
-        let before = Core::now();
+        let before = core.now();
         core.clock.correct(&mut [ahead_ms], before);
         let now = core.nodes_now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
         let before = before.duration_since(std::time::UNIX_EPOCH).expect("after 1970");

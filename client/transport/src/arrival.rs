@@ -7,6 +7,8 @@ use crate::cause::{Cause, Failure, Stage};
 use crate::greeting::{Greeting, authenticate, greet};
 use crate::options::after;
 use crate::queue::Shared;
+#[cfg(feature = "simulation")]
+use crate::simulation::Simulated;
 use crate::stream::{Plain, Talk};
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
@@ -18,6 +20,9 @@ pub(crate) enum Arrival {
     /// In TLS.
     #[cfg(feature = "tls")]
     Tls(Tls, Greeting),
+    /// In what a simulation opened.
+    #[cfg(feature = "simulation")]
+    Simulated(Simulated, Greeting),
 }
 
 /// Connects, and does all that comes before the first request, within the time to connect.
@@ -27,6 +32,14 @@ pub(crate) enum Arrival {
 /// What failed.
 pub(crate) async fn arrive(shared: &Shared) -> Result<Arrival, Failure> {
     let due = after(Instant::now(), shared.options.connect_timeout);
+    #[cfg(feature = "simulation")]
+    if let Some(open) = shared.options.connector {
+        let opening =
+            async { open(shared.address).await.map_err(|error| Failure::of_io(Stage::Connect, &error)) };
+        let mut stream = Simulated(within(due, Stage::Connect, opening).await?);
+        let greeting = introduce(shared, &mut stream, due).await?;
+        return Ok(Arrival::Simulated(stream, greeting));
+    }
     let mut stream = within(due, Stage::Connect, connect(shared)).await?;
     #[cfg(feature = "tls")]
     if let Some(handshake) = &shared.handshake {

@@ -26,7 +26,9 @@ pub(crate) fn drive(shared: Arc<Shared>) -> impl Future<Output = ()> {
                 continue;
             }
             let delay = delays.next().unwrap_or(shared.options.backoff_max);
+            // Biased, here and below: what happens is a function of what came before.
             tokio::select! {
+                biased;
                 () = shared.retire.notified() => {}
                 () = sleep(delay) => {}
             }
@@ -45,6 +47,7 @@ impl Driver {
     async fn serve_once(&mut self) -> bool {
         let shared = Arc::clone(&self.shared);
         let arrival = tokio::select! {
+            biased;
             () = shared.retire.notified() => return false,
             arrival = arrive(&shared) => arrival,
         };
@@ -56,6 +59,8 @@ impl Driver {
                     Arrival::Plain(stream, greeting) => serve(&shared, stream, greeting).await,
                     #[cfg(feature = "tls")]
                     Arrival::Tls(stream, greeting) => serve(&shared, stream, greeting).await,
+                    #[cfg(feature = "simulation")]
+                    Arrival::Simulated(stream, greeting) => serve(&shared, stream, greeting).await,
                 }
             }
             Err(failure) => {

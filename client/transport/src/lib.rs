@@ -82,6 +82,8 @@ mod opaque;
 mod options;
 mod queue;
 mod session;
+#[cfg(feature = "simulation")]
+mod simulation;
 mod stall;
 mod stream;
 #[cfg(feature = "tls")]
@@ -97,5 +99,7 @@ pub use options::ConnectionOptions;
 pub use queue::ConnectionState;
 #[cfg(feature = "tls")]
 pub use rustls::RootCertStore;
+#[cfg(feature = "simulation")]
+pub use simulation::{Connector, Duplex, Opening};
 #[cfg(feature = "tls")]
 pub use tls::{InvalidTls, TlsOptions};

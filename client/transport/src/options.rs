@@ -6,6 +6,8 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::time::Instant;
 
 use crate::credentials::Credentials;
+#[cfg(feature = "simulation")]
+use crate::simulation::Connector;
 #[cfg(feature = "tls")]
 use crate::tls::TlsOptions;
 
@@ -61,6 +63,9 @@ pub struct ConnectionOptions {
     pub tls: Option<TlsOptions>,
     /// Who we are, for nodes that want a password. Default none.
     pub credentials: Option<Credentials>,
+    /// Opens streams in place of TCP; then no TLS is spoken. Default none.
+    #[cfg(feature = "simulation")]
+    pub connector: Option<Connector>,
 }
 
 impl Default for ConnectionOptions {
@@ -77,6 +82,8 @@ impl Default for ConnectionOptions {
             #[cfg(feature = "tls")]
             tls: None,
             credentials: None,
+            #[cfg(feature = "simulation")]
+            connector: None,
         }
     }
 }
