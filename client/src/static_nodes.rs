@@ -91,6 +91,7 @@ impl StaticNodes {
             zone: zone.clone(),
             mode: GroupMode::ReadWrite,
             nodes: nodes.iter().map(|(name, address)| self.as_node(name, *address)).collect(),
+            second: None,
         });
         // A list has one epoch for life.
         let topology = Topology::new(cluster.to_owned(), Epoch(1), self.profile, groups.collect())?;

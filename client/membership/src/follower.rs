@@ -237,8 +237,8 @@ mod tests {
             capabilities: Vec::new(),
         };
         let nodes = nodes.iter().map(node).collect();
-        let group =
-            ServerGroup { name: "g".to_owned(), zone: "a".to_owned(), mode: Default::default(), nodes };
+        let (name, zone, mode) = ("g".to_owned(), "a".to_owned(), Default::default());
+        let group = ServerGroup { name, zone, mode, nodes, second: None };
         Topology::new("HOME".to_owned(), Epoch(epoch), RingProfile::EVANESCE, vec![group]).unwrap()
     }
 

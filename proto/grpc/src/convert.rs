@@ -6,8 +6,8 @@
 use std::net::SocketAddr;
 
 use evanesce_topology::{
-    Epoch, GroupMode, NameError, NameKind, Node, NodeState, RingHash, RingProfile, ServerGroup, Topology,
-    TopologyError, check_name,
+    Epoch, GroupMode, NameError, NameKind, Node, NodeState, RingHash, RingProfile, RingRole, SecondRing,
+    ServerGroup, Topology, TopologyError, check_name,
 };
 
 use crate::discovery::v1;
@@ -82,7 +82,26 @@ impl From<&ServerGroup> for v1::ServerGroup {
             zone: group.zone.clone(),
             mode: v1::GroupMode::from(group.mode).into(),
             nodes: group.nodes.iter().map(v1::Node::from).collect(),
+            second: group.second.as_ref().map(v1::SecondRing::from),
         }
+    }
+}
+
+impl From<&SecondRing> for v1::SecondRing {
+    fn from(second: &SecondRing) -> v1::SecondRing {
+        let nodes = second.nodes.iter().map(v1::Node::from).collect();
+        v1::SecondRing { role: v1::RingRole::from(second.role).into(), nodes }
+    }
+}
+
+/// Checks each node alone; what depends on the other ring is [`Topology::new`]'s affair.
+impl TryFrom<v1::SecondRing> for SecondRing {
+    type Error = ConvertError;
+
+    fn try_from(message: v1::SecondRing) -> Result<SecondRing, ConvertError> {
+        let role = ring_role(message.role)?;
+        let nodes = message.nodes.into_iter().map(Node::try_from).collect::<Result<_, _>>()?;
+        Ok(SecondRing { role, nodes })
     }
 }
 
@@ -95,7 +114,8 @@ impl TryFrom<v1::ServerGroup> for ServerGroup {
         check_name(NameKind::Zone, &message.zone)?;
         let mode = group_mode(message.mode)?;
         let nodes = message.nodes.into_iter().map(Node::try_from).collect::<Result<_, _>>()?;
-        Ok(ServerGroup { name: message.name, zone: message.zone, mode, nodes })
+        let second = message.second.map(SecondRing::try_from).transpose()?;
+        Ok(ServerGroup { name: message.name, zone: message.zone, mode, nodes, second })
     }
 }
 
@@ -179,6 +199,15 @@ impl From<GroupMode> for v1::GroupMode {
     }
 }
 
+impl From<RingRole> for v1::RingRole {
+    fn from(role: RingRole) -> v1::RingRole {
+        match role {
+            RingRole::Next => v1::RingRole::Next,
+            RingRole::Previous => v1::RingRole::Previous,
+        }
+    }
+}
+
 impl From<NodeState> for v1::NodeState {
     fn from(state: NodeState) -> v1::NodeState {
         match state {
@@ -237,6 +266,18 @@ pub fn group_mode(number: i32) -> Result<GroupMode, ConvertError> {
         Ok(v1::GroupMode::WriteOnly) => Ok(GroupMode::WriteOnly),
         Ok(v1::GroupMode::Disabled) => Ok(GroupMode::Disabled),
         Ok(v1::GroupMode::Unspecified) | Err(_) => Err(ConvertError::Enum { field: "group.mode", number }),
+    }
+}
+
+/// The role that an enum field names.
+///
+/// # Errors
+/// [`ConvertError::Enum`].
+pub fn ring_role(number: i32) -> Result<RingRole, ConvertError> {
+    match v1::RingRole::try_from(number) {
+        Ok(v1::RingRole::Next) => Ok(RingRole::Next),
+        Ok(v1::RingRole::Previous) => Ok(RingRole::Previous),
+        Ok(v1::RingRole::Unspecified) | Err(_) => Err(ConvertError::Enum { field: "second.role", number }),
     }
 }
 

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use evanesce_grpc::convert::{self, ConvertError};
 use evanesce_grpc::{FILE_DESCRIPTOR_SET, discovery::v1};
 use evanesce_topology::{
-    Epoch, GroupMode, Node, NodeState, RingProfile, ServerGroup, Topology, TopologyError,
+    Epoch, GroupMode, Node, NodeState, RingProfile, RingRole, SecondRing, ServerGroup, Topology,
+    TopologyError,
 };
 use proptest::prelude::*;
 use prost::Message as _;
@@ -25,6 +26,7 @@ fn message() -> v1::Topology {
         zone: "a".into(),
         mode: v1::GroupMode::ReadWrite.into(),
         nodes: vec![node],
+        second: None,
     };
     let profile = Some(RingProfile::EVANESCE.into());
     v1::Topology { cluster: "HOME".into(), epoch: 3, profile, groups: vec![group] }
@@ -46,6 +48,23 @@ fn whole_message_becomes_a_topology() {
     let topology = Topology::try_from(message()).unwrap();
     assert_eq!((topology.epoch, topology.node_count()), (Epoch(3), 1));
     assert_eq!(v1::Topology::from(&topology), message());
+}
+
+#[test]
+fn second_rings_come_back_and_broken_ones_are_refused() {
+    let second = |role: i32| v1::SecondRing { role, nodes: message().groups[0].nodes.clone() };
+    for role in [v1::RingRole::Next, v1::RingRole::Previous] {
+        let topology = changed(|message| message.groups[0].second = Some(second(role.into()))).unwrap();
+        assert_eq!(v1::Topology::from(&topology).groups[0].second, Some(second(role.into())));
+    }
+    for number in [0, 3] {
+        let result = changed(|message| message.groups[0].second = Some(second(number)));
+        assert_eq!(result, Err(ConvertError::Enum { field: "second.role", number }));
+    }
+    let result =
+        changed(|message| message.groups[0].second = Some(v1::SecondRing { role: 1, nodes: vec![] }));
+    let fault = TopologyError::LoneRing { group: "g".into() };
+    assert_eq!(result, Err(ConvertError::Topology(fault)));
 }
 
 #[test]
@@ -147,13 +166,18 @@ prop_compose! {
     fn any_group()(
         name in "[A-Za-z0-9._-]{1,20}", zone in "[a-z]{1,20}",
         mode in proptest::sample::select(vec![GroupMode::ReadWrite, GroupMode::WriteOnly, GroupMode::Disabled]),
-        mut nodes in proptest::collection::vec(any_node(), 0..5),
+        mut nodes in proptest::collection::vec(any_node(), 0..5), weight in 1..9_u32,
+        role in proptest::sample::select(vec![None, Some(RingRole::Next), Some(RingRole::Previous)]),
     ) -> ServerGroup {
         for (index, node) in nodes.iter_mut().enumerate() {
             node.ring_text.push_str(&index.to_string());
             node.name = format!("{index}-{}", &node.name[..node.name.len().min(100)]);
         }
-        ServerGroup { name, zone, mode, nodes }
+        // A few of them, on a ring of their own weights.
+        let mut others: Vec<_> = nodes.iter().skip(1).cloned().collect();
+        others.iter_mut().for_each(|node| node.weight = weight);
+        let second = role.filter(|_| !others.is_empty()).map(|role| SecondRing { role, nodes: others });
+        ServerGroup { name, zone, mode, nodes, second }
     }
 }
 

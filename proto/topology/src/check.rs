@@ -1,6 +1,6 @@
 //! What a topology must keep to be one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use crate::membership::{Epoch, Node, RingHash, RingProfile, ServerGroup, Topology};
@@ -131,6 +131,20 @@ pub enum TopologyError {
         /// The text.
         ring_text: String,
     },
+    /// A second ring beside no first one, or without nodes.
+    #[error("group {group}: its second ring, or the ring beside it, has no node; leave the second one out")]
+    LoneRing {
+        /// The group's name.
+        group: String,
+    },
+    /// A node on both rings of a group that is not the same on both.
+    #[error("group {group}: node {node} differs between its two rings; only its weight may")]
+    TwoFaces {
+        /// The group's name.
+        group: String,
+        /// The node's name.
+        node: String,
+    },
     /// More than [`GROUPS_MAX`] groups.
     #[error("{groups} groups; a cluster has at most {GROUPS_MAX}")]
     TooManyGroups {
@@ -164,6 +178,9 @@ impl Topology {
         topology.groups.sort_by(|a, b| a.name.cmp(&b.name));
         for group in &mut topology.groups {
             group.nodes.sort_by(|a, b| a.name.cmp(&b.name));
+            if let Some(second) = &mut group.second {
+                second.nodes.sort_by(|a, b| a.name.cmp(&b.name));
+            }
         }
         topology.check()?;
         Ok(topology)
@@ -212,28 +229,35 @@ impl ServerGroup {
     pub fn check(&self, profile: RingProfile) -> Result<(), TopologyError> {
         check_name(NameKind::Group, &self.name)?;
         check_name(NameKind::Zone, &self.zone)?;
-        if self.nodes.len() > NODES_PER_GROUP_MAX {
-            return Err(TopologyError::TooManyNodes { group: self.name.clone(), nodes: self.nodes.len() });
+        self.check_ring(profile, &self.nodes)?;
+        let Some(second) = &self.second else { return Ok(()) };
+        if self.nodes.is_empty() || second.nodes.is_empty() {
+            return Err(TopologyError::LoneRing { group: self.name.clone() });
         }
-        for node in &self.nodes {
+        self.check_ring(profile, &second.nodes)?;
+        self.check_same(&second.nodes)
+    }
+
+    fn check_ring(&self, profile: RingProfile, nodes: &[Node]) -> Result<(), TopologyError> {
+        if nodes.len() > NODES_PER_GROUP_MAX {
+            return Err(TopologyError::TooManyNodes { group: self.name.clone(), nodes: nodes.len() });
+        }
+        for node in nodes {
             node.check(profile)?;
         }
-        self.check_unique()?;
+        self.check_unique(nodes)?;
         // Neither factor exceeds its limit here, so the sum stays far below a usize.
-        let points = self
-            .nodes
-            .iter()
-            .map(|node| node.weight as usize * profile.points_per_node as usize)
-            .sum::<usize>();
+        let points =
+            nodes.iter().map(|node| node.weight as usize * profile.points_per_node as usize).sum::<usize>();
         if points > RING_POINTS_MAX {
             return Err(TopologyError::RingTooLarge { group: self.name.clone(), points });
         }
         Ok(())
     }
 
-    fn check_unique(&self) -> Result<(), TopologyError> {
+    fn check_unique(&self, nodes: &[Node]) -> Result<(), TopologyError> {
         let (mut names, mut texts) = (BTreeSet::new(), BTreeSet::new());
-        for node in &self.nodes {
+        for node in nodes {
             if !names.insert(&node.name) {
                 let (group, node) = (self.name.clone(), node.name.clone());
                 return Err(TopologyError::DuplicateNode { group, node });
@@ -241,6 +265,19 @@ impl ServerGroup {
             if !texts.insert(&node.ring_text) {
                 let (group, ring_text) = (self.name.clone(), node.ring_text.clone());
                 return Err(TopologyError::DuplicateRingText { group, ring_text });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether those that are on both rings are the same on both.
+    fn check_same(&self, others: &[Node]) -> Result<(), TopologyError> {
+        let ours: BTreeMap<_, _> = self.nodes.iter().map(|node| (&node.name, node)).collect();
+        for other in others {
+            let Some(&node) = ours.get(&other.name) else { continue };
+            if *other != (Node { weight: other.weight, ..node.clone() }) {
+                let (group, node) = (self.name.clone(), node.name.clone());
+                return Err(TopologyError::TwoFaces { group, node });
             }
         }
         Ok(())

@@ -40,6 +40,11 @@
 //! cluster, a ring name needs a stable IP. They list nodes in their own discovery's order; where that is not the
 //! order of names, a point that two nodes share may get another owner: with 100 nodes, one point of one ring in 30.
 //!
+//! # Two rings
+//! While a group is resized, old and new ring are in force under one epoch: [`ServerGroup::nodes`] are read and decide,
+//! the [`SecondRing`] is written, too. [`Placement::owner`] and all that follows from it go by the first, and
+//! [`Placement::second_owner`] tells who else is written.
+//!
 //! # Example
 //! ```
 //! use std::sync::Arc;
@@ -62,6 +67,7 @@
 //!     zone: zone.to_owned(),
 //!     mode: GroupMode::ReadWrite,
 //!     nodes,
+//!     second: None,
 //! };
 //! let groups = vec![
 //!     group("home-a", "a", vec![node("a1", 7001), node("a2", 7002)]),
@@ -92,7 +98,9 @@ pub use check::{
     RING_POINTS_MAX, TopologyError, VERSION_BYTES_MAX, WEIGHT_MAX,
 };
 pub use evcache::ring_text as evcache_ring_text;
-pub use membership::{Epoch, GroupMode, Node, NodeState, RingHash, RingProfile, ServerGroup, Topology};
+pub use membership::{
+    Epoch, GroupMode, Node, NodeState, RingHash, RingProfile, RingRole, SecondRing, ServerGroup, Topology,
+};
 pub use name::{
     NAME_BYTES_MAX, NameError, NameKind, RING_TEXT_BYTES_MAX, RingTextError, check_name, check_ring_text,
 };

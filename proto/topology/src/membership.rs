@@ -50,8 +50,37 @@ pub struct ServerGroup {
     pub zone: String,
     /// Whether it is read and written.
     pub mode: GroupMode,
-    /// Its nodes, each with a part of the keys.
+    /// Its nodes, each with a part of the keys: those that are read, and decide.
     pub nodes: Vec<Node>,
+    /// While the group is resized, the ring that is in force beside that of its nodes.
+    pub second: Option<SecondRing>,
+}
+
+/// A ring that is written and never read: while a group is resized, its keys have two owners.
+///
+/// ```text
+///   epoch 41   nodes: old
+///   epoch 42   nodes: old   second: new, next          the new owners are filled
+///   epoch 43   nodes: new   second: old, previous      clients that still hold 42 read what all write
+///   epoch 44   nodes: new
+/// ```
+///
+/// Clients that do not know of it follow the other ring alone, and are right about what to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecondRing {
+    /// Whether it is the one to come or the one before.
+    pub role: RingRole,
+    /// All nodes on it, sorted by name. One that is on both rings has one name, and is the same but for its weight.
+    pub nodes: Vec<Node>,
+}
+
+/// Which of two rings in force the second one is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RingRole {
+    /// The one to come: its owners are being filled.
+    Next,
+    /// The one before: its owners are written on until every client has the topology that made it so.
+    Previous,
 }
 
 /// Whether a server group is read and written.
@@ -113,7 +142,7 @@ impl Topology {
         self.groups.iter().all(|group| group.nodes.is_empty())
     }
 
-    /// How many nodes there are in all groups.
+    /// How many nodes there are in all groups, on the rings that are read.
     pub fn node_count(&self) -> usize {
         self.groups.iter().map(|group| group.nodes.len()).sum()
     }
@@ -152,6 +181,14 @@ impl RingProfile {
 impl Default for RingProfile {
     fn default() -> RingProfile {
         RingProfile::EVANESCE
+    }
+}
+
+impl ServerGroup {
+    /// All nodes, on whichever ring, each once: those on the second ring alone come last.
+    pub fn all_nodes(&self) -> impl Iterator<Item = &Node> {
+        let others = self.second.iter().flat_map(|second| &second.nodes);
+        self.nodes.iter().chain(others.filter(|node| self.nodes.iter().all(|ours| ours.name != node.name)))
     }
 }
 

@@ -16,6 +16,8 @@ pub struct Placement {
     topology: Arc<Topology>,
     /// One per group; none for a group without nodes.
     rings: Vec<Option<Arc<Ring>>>,
+    /// The second rings; one per group that has one.
+    seconds: Vec<Option<Arc<Ring>>>,
 }
 
 /// A node of a topology, by its place there.
@@ -51,17 +53,20 @@ impl Placement {
     /// # Errors
     /// Never for what came out of [`Topology::new`]; else when a ring cannot be built.
     pub fn new(topology: Arc<Topology>) -> Result<Placement, PlacementError> {
-        Placement::build(topology, |_| None)
+        Placement::build(topology, |_, _| None)
     }
 
     /// Builds the rings of the topology that follows this one, and keeps those whose nodes, texts and weights are
-    /// the same: a change of state or address costs nothing.
+    /// the same: a change of state or address costs nothing, and a second ring becomes the first for nothing.
     ///
     /// # Errors
     /// As [`Placement::new`].
     pub fn next(&self, topology: Arc<Topology>) -> Result<Placement, PlacementError> {
         let same_profile = self.topology.profile == topology.profile;
-        Placement::build(topology, |group| if same_profile { self.ring_for(group) } else { None })
+        Placement::build(
+            topology,
+            |group, nodes| if same_profile { self.ring_for(group, nodes) } else { None },
+        )
     }
 
     /// The topology.
@@ -84,7 +89,19 @@ impl Placement {
         self.ring(group).map(|ring| NodeRef { group, node: ring.owner(hash) })
     }
 
-    /// The nodes that hold a key, and are written. Allocates nothing.
+    /// The node that owns a key on the second ring of a group, as an index into [`SecondRing::nodes`]: it is written as
+    /// well as the [`owner`](Placement::owner). None when that is the same node, or there is no second ring.
+    ///
+    /// [`SecondRing::nodes`]: crate::SecondRing::nodes
+    pub fn second_owner(&self, group: usize, hash: KeyHash) -> Option<usize> {
+        let node = self.seconds.get(group)?.as_deref()?.owner(hash);
+        let second = self.topology.groups[group].second.as_ref()?;
+        let is_owner = |owner| self.node(owner).name == second.nodes[node].name;
+        (!self.owner(group, hash).is_some_and(is_owner)).then_some(node)
+    }
+
+    /// The nodes that hold a key, and are written; those on second rings come beside them, see
+    /// [`Placement::second_owner`]. Allocates nothing.
     pub fn replicas(&self, hash: KeyHash) -> ReplicaSet<'_> {
         ReplicaSet { placement: self, hash }
     }
@@ -150,32 +167,44 @@ impl Placement {
 
     fn build(
         topology: Arc<Topology>,
-        known: impl Fn(&ServerGroup) -> Option<Arc<Ring>>,
+        known: impl Fn(&str, &[Node]) -> Option<Arc<Ring>>,
     ) -> Result<Placement, PlacementError> {
-        let ring = |group: &ServerGroup| {
-            if group.nodes.is_empty() {
+        let ring = |group: &ServerGroup, nodes: &[Node]| {
+            if nodes.is_empty() {
                 return Ok(None);
             }
-            if let Some(ring) = known(group) {
+            if let Some(ring) = known(&group.name, nodes) {
                 return Ok(Some(ring));
             }
-            match Ring::build(topology.profile, &group.nodes) {
+            match Ring::build(topology.profile, nodes) {
                 Ok(ring) => Ok(Some(Arc::new(ring))),
                 Err(fault) => Err(PlacementError { group: group.name.clone(), fault }),
             }
         };
-        let rings = topology.groups.iter().map(ring).collect::<Result<_, _>>()?;
-        Ok(Placement { topology, rings })
+        let groups = topology.groups.iter();
+        let rings = groups.clone().map(|group| ring(group, &group.nodes)).collect::<Result<_, _>>()?;
+        let second = |group: &ServerGroup| match &group.second {
+            Some(second) => ring(group, &second.nodes),
+            None => Ok(None),
+        };
+        let seconds = groups.map(second).collect::<Result<_, _>>()?;
+        Ok(Placement { topology, rings, seconds })
     }
 
-    /// Our ring of that name, if the group's nodes lie on it as they did.
-    fn ring_for(&self, group: &ServerGroup) -> Option<Arc<Ring>> {
-        let index = self.topology.groups.iter().position(|ours| ours.name == group.name)?;
-        let ours = &self.topology.groups[index].nodes;
-        let pairs = ours.iter().zip(&group.nodes);
-        let same = ours.len() == group.nodes.len() && { pairs }
-            .all(|(a, b)| (&a.ring_text, a.weight) == (&b.ring_text, b.weight));
-        if same { self.rings[index].clone() } else { None }
+    /// Our ring of that group, the first or the second, on which these nodes lie.
+    fn ring_for(&self, group: &str, nodes: &[Node]) -> Option<Arc<Ring>> {
+        let index = self.topology.groups.iter().position(|ours| ours.name == group)?;
+        let ours = &self.topology.groups[index];
+        let same = |ours: &[Node]| {
+            let mut pairs = ours.iter().zip(nodes);
+            ours.len() == nodes.len()
+                && pairs.all(|(a, b)| (&a.ring_text, a.weight) == (&b.ring_text, b.weight))
+        };
+        if same(&ours.nodes) {
+            return self.rings[index].clone();
+        }
+        let second = ours.second.as_ref().filter(|second| same(&second.nodes));
+        second.and_then(|_| self.seconds[index].clone())
     }
 }
 

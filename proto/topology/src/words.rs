@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::membership::{Epoch, GroupMode, NodeState, RingHash, RingProfile};
+use crate::membership::{Epoch, GroupMode, NodeState, RingHash, RingProfile, RingRole};
 
 /// A word that is not one of those expected. The caller's fault; nothing to retry.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -96,6 +96,27 @@ impl FromStr for GroupMode {
             "write-only" => Ok(GroupMode::WriteOnly),
             "disabled" => Ok(GroupMode::Disabled),
             _ => Err(WordError::new("group mode", word, "read-write, write-only, disabled")),
+        }
+    }
+}
+
+impl fmt::Display for RingRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            RingRole::Next => "next",
+            RingRole::Previous => "previous",
+        })
+    }
+}
+
+impl FromStr for RingRole {
+    type Err = WordError;
+
+    fn from_str(word: &str) -> Result<RingRole, WordError> {
+        match word {
+            "next" => Ok(RingRole::Next),
+            "previous" => Ok(RingRole::Previous),
+            _ => Err(WordError::new("ring role", word, "next, previous")),
         }
     }
 }

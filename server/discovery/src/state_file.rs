@@ -11,6 +11,9 @@
 //!       {"name": "a1-0", "ring_text": "a1-0", "weight": 1, "state": "serving", "incarnation": 7,
 //!        "memcached": "127.0.0.1:11211", "grpc": null, "http": null, "version": "0.1.0", "capabilities": []}]}]}]}
 //! ```
+//!
+//! A group that is resized has its second ring beside its nodes, `"second": {"role": "next", "nodes": [...]}`, or
+//! `previous`; others have no such word, as files of before had none.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -20,7 +23,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use evanesce_topology::{Epoch, Node, ServerGroup, Topology};
+use evanesce_topology::{Epoch, Node, SecondRing, ServerGroup, Topology};
 use serde::{Deserialize, Serialize};
 
 /// The state's file in the state directory.
@@ -193,6 +196,15 @@ struct SavedGroup {
     zone: String,
     mode: String,
     nodes: Vec<SavedNode>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    second: Option<SavedRing>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SavedRing {
+    role: String,
+    nodes: Vec<SavedNode>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -228,7 +240,14 @@ impl From<&ServerGroup> for SavedGroup {
             zone: group.zone.clone(),
             mode: group.mode.to_string(),
             nodes: group.nodes.iter().map(SavedNode::from).collect(),
+            second: group.second.as_ref().map(SavedRing::from),
         }
+    }
+}
+
+impl From<&SecondRing> for SavedRing {
+    fn from(second: &SecondRing) -> Self {
+        Self { role: second.role.to_string(), nodes: second.nodes.iter().map(SavedNode::from).collect() }
     }
 }
 
@@ -264,7 +283,17 @@ impl TryFrom<SavedGroup> for ServerGroup {
 
     fn try_from(saved: SavedGroup) -> Result<Self, String> {
         let nodes = saved.nodes.into_iter().map(Node::try_from).collect::<Result<_, _>>()?;
-        Ok(Self { name: saved.name, zone: saved.zone, mode: word(&saved.mode)?, nodes })
+        let second = saved.second.map(SecondRing::try_from).transpose()?;
+        Ok(Self { name: saved.name, zone: saved.zone, mode: word(&saved.mode)?, nodes, second })
+    }
+}
+
+impl TryFrom<SavedRing> for SecondRing {
+    type Error = String;
+
+    fn try_from(saved: SavedRing) -> Result<Self, String> {
+        let nodes = saved.nodes.into_iter().map(Node::try_from).collect::<Result<_, _>>()?;
+        Ok(Self { role: word(&saved.role)?, nodes })
     }
 }
 
@@ -293,7 +322,7 @@ fn word<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
 
 #[cfg(test)]
 mod tests {
-    use evanesce_topology::{GroupMode, NodeState, RingHash, RingProfile};
+    use evanesce_topology::{GroupMode, NodeState, RingHash, RingProfile, RingRole};
 
     use super::*;
 
@@ -315,9 +344,12 @@ mod tests {
             zone: "a".to_owned(),
             mode,
             nodes: vec![node("n1", NodeState::Down), node("n2", NodeState::Warming)],
+            second: None,
         };
         let profile = RingProfile { hash: RingHash::Evanesce, points_per_node: 77 };
-        let groups = vec![group("g1", GroupMode::WriteOnly), group("g2", GroupMode::Disabled)];
+        let next = SecondRing { role: RingRole::Next, nodes: vec![node("n2", NodeState::Warming)] };
+        let resized = ServerGroup { second: Some(next), ..group("g2", GroupMode::Disabled) };
+        let groups = vec![group("g1", GroupMode::WriteOnly), resized];
         vec![Topology::new("HOME".to_owned(), Epoch(1 << 62), profile, groups).unwrap()]
     }
 
@@ -330,6 +362,18 @@ mod tests {
         assert_eq!(file.load().unwrap(), rich());
         file.save(&[]).unwrap();
         assert_eq!(file.load().unwrap(), []);
+    }
+
+    #[test]
+    fn group_with_one_ring_is_kept_as_it_was_before_there_were_two() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = StateFile::open(directory.path()).unwrap();
+        let mut topologies = rich();
+        topologies[0].groups[1].second = None;
+        file.save(&topologies).unwrap();
+        let kept = std::fs::read_to_string(file.path()).unwrap();
+        assert!(!kept.contains("second"), "{kept}");
+        assert_eq!(file.load().unwrap(), topologies);
     }
 
     /// A crash between the writing and the renaming leaves both files; the next save must not trip over it.

@@ -113,6 +113,7 @@ impl NodeConfig {
             zone: self.zone.clone(),
             mode: GroupMode::default(),
             nodes: vec![node.clone()],
+            second: None,
         };
         Topology::new(self.cluster.clone(), Epoch::default(), self.profile, vec![group])?;
         Ok(NodeFacts {

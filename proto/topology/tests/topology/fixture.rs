@@ -30,7 +30,13 @@ pub(crate) fn nodes(names: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<Nod
 
 /// A read-write group.
 pub(crate) fn group(name: &str, zone: &str, nodes: Vec<Node>) -> ServerGroup {
-    ServerGroup { name: name.to_owned(), zone: zone.to_owned(), mode: GroupMode::ReadWrite, nodes }
+    ServerGroup {
+        name: name.to_owned(),
+        zone: zone.to_owned(),
+        mode: GroupMode::ReadWrite,
+        nodes,
+        second: None,
+    }
 }
 
 /// A topology of cluster HOME at epoch 1.

@@ -8,4 +8,5 @@ mod evanesce;
 mod evcache;
 mod fixture;
 mod placement;
+mod second;
 mod twin;

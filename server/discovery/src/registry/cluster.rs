@@ -213,6 +213,8 @@ impl Group {
             zone: self.zone.clone(),
             mode: self.mode,
             nodes: self.members.values().map(|member| member.node.clone()).collect(),
+            // Nothing here resizes a group.
+            second: None,
         }
     }
 }
