@@ -26,8 +26,7 @@ const PERSIST_RETRY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Desk {
     registry: Mutex<Registry>,
-    /// When `Moment::elapsed` was 0.
-    origin: Instant,
+    clock: Clock,
     /// None once the discovery is ending: every watch stream ends with it.
     published: Mutex<Option<watch::Sender<Published>>>,
     /// The registry's revision, for whoever writes it to disk.
@@ -47,11 +46,11 @@ impl Drop for Watching {
 }
 
 impl Desk {
-    pub(crate) fn new(registry: Registry, origin: Instant) -> Arc<Self> {
+    pub(crate) fn new(registry: Registry, clock: Clock) -> Arc<Self> {
         Arc::new(Self {
             revision: watch::Sender::new(registry.revision()),
             registry: Mutex::new(registry),
-            origin,
+            clock,
             published: Mutex::new(Some(watch::Sender::new(Published::default()))),
             state_fault: Mutex::new(None),
             watchers: AtomicUsize::new(0),
@@ -61,7 +60,7 @@ impl Desk {
     /// Does something with the registry. `act` must be short, as all tasks share the lock.
     pub(crate) fn with<R>(&self, act: impl FnOnce(&mut Registry, Moment) -> R) -> R {
         let mut registry = self.registry.lock();
-        act(&mut registry, moment(self.origin))
+        act(&mut registry, self.clock.moment())
     }
 
     /// What is published, now and from now on; none when the discovery is ending.
@@ -173,15 +172,25 @@ impl Desk {
     }
 }
 
-fn moment(origin: Instant) -> Moment {
-    // A clock before 1970 is as good as none: epochs then grow by one.
-    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Moment { elapsed: origin.elapsed(), wall_ms: u64::try_from(wall.as_millis()).unwrap_or(0) }
+/// Both clocks of a discovery.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clock {
+    /// When `Moment::elapsed` was 0.
+    origin: Instant,
+    wall: fn() -> SystemTime,
 }
 
-/// The moment at which `origin` was now.
-pub(crate) fn first_moment(origin: Instant) -> Moment {
-    moment(origin)
+impl Clock {
+    /// Clocks of which one begins now, and the other tells the time of day: the system's, but in simulations.
+    pub(crate) fn start(wall: fn() -> SystemTime) -> Self {
+        Self { origin: Instant::now(), wall }
+    }
+
+    pub(crate) fn moment(&self) -> Moment {
+        // A clock before 1970 is as good as none: epochs then grow by one.
+        let wall = (self.wall)().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Moment { elapsed: self.origin.elapsed(), wall_ms: u64::try_from(wall.as_millis()).unwrap_or(0) }
+    }
 }
 
 /// Logs and counts what a tick found.

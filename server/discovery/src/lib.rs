@@ -38,7 +38,11 @@ pub mod registry;
 mod role;
 mod run;
 mod service;
+#[cfg(feature = "simulation")]
+mod simulation;
 mod state_file;
 
 pub use run::{Discovery, DiscoveryConfig, DiscoveryError, RunningDiscovery};
+#[cfg(feature = "simulation")]
+pub use simulation::SimulatedDiscovery;
 pub use state_file::StateError;

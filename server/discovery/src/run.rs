@@ -3,15 +3,14 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use evanesce_admin::{Admin, AdminConfig, BindError, DrainSignal, RunningAdmin, Services, StartError};
 use evanesce_grpc::discovery::v1::discovery_server::DiscoveryServer;
 use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::Instant;
 
-use crate::desk::{Desk, TICK_EVERY, first_moment};
+use crate::desk::{Clock, Desk, TICK_EVERY};
 use crate::metrics;
 use crate::registry::{LeaseTerms, Refusal, Registry};
 use crate::role::DiscoveryRole;
@@ -106,12 +105,12 @@ impl Discovery {
     pub fn start(config: DiscoveryConfig) -> Result<RunningDiscovery, DiscoveryError> {
         let terms = terms(&config)?;
         let file = config.state_dir.as_deref().map(StateFile::open).transpose()?.map(Arc::new);
-        let origin = Instant::now();
-        let registry = restore(terms, file.as_deref(), origin)?;
+        let clock = Clock::start(SystemTime::now);
+        let registry = restore(terms, file.as_deref(), clock)?;
         let bound = Admin::bind(AdminConfig { grpc: Some(config.listen_grpc), http: config.listen_http })?;
         let grpc = bound.grpc_addr().unwrap_or(config.listen_grpc);
         let http = bound.http_addr();
-        let desk = Desk::new(registry, origin);
+        let desk = Desk::new(registry, clock);
         let drain = DrainSignal::new();
         let role = DiscoveryRole { desk: Arc::clone(&desk), zone: config.zone, drain: drain.clone() };
         let services =
@@ -199,12 +198,12 @@ fn terms(config: &DiscoveryConfig) -> Result<LeaseTerms, DiscoveryError> {
     Ok(LeaseTerms { lease, renew_every })
 }
 
-fn restore(terms: LeaseTerms, file: Option<&StateFile>, origin: Instant) -> Result<Registry, StateError> {
+fn restore(terms: LeaseTerms, file: Option<&StateFile>, clock: Clock) -> Result<Registry, StateError> {
     let membership = file.map(StateFile::load).transpose()?.unwrap_or_default();
     let nodes: usize =
         membership.iter().flat_map(|topology| &topology.groups).map(|group| group.nodes.len()).sum();
     tracing::info!(clusters = membership.len(), nodes, "starting with what is on disk");
-    Registry::new(terms, membership, first_moment(origin)).map_err(|refusal: Refusal| StateError::Damaged {
+    Registry::new(terms, membership, clock.moment()).map_err(|refusal: Refusal| StateError::Damaged {
         path: file.map(StateFile::path).unwrap_or_default(),
         fault: refusal.to_string(),
     })

@@ -1,8 +1,9 @@
 //! One notion of now for a whole process.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use evanesce_store::Time;
+use tokio::time::Instant;
 
 /// A wall clock that only goes forward: the wall time at its making plus the time that passed since.
 ///
@@ -18,6 +19,13 @@ impl Clock {
     #[must_use]
     pub(crate) fn start() -> Self {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+        Self::at(wall)
+    }
+
+    /// A clock that shows so many milliseconds since the Unix epoch now. What passes since is tokio's time, which a
+    /// simulation governs.
+    #[must_use]
+    pub(crate) fn at(wall: u64) -> Self {
         Self { wall, started: Instant::now() }
     }
 

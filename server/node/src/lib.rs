@@ -57,6 +57,8 @@ mod service;
 mod settings;
 mod settling;
 mod shared;
+#[cfg(feature = "simulation")]
+mod simulation;
 mod watch;
 
 pub use config::{DRAIN_DEADLINE_DEFAULT, ITEM_BYTES_MAX_DEFAULT, MEMORY_BYTES_DEFAULT, NodeConfig};
@@ -64,3 +66,5 @@ pub use evanesce_front::Drained;
 pub use evanesce_store::{NamespaceConfig, NamespaceError};
 pub use namespaces::namespace_faults;
 pub use node::{Node, RunningNode, StartError};
+#[cfg(feature = "simulation")]
+pub use simulation::{SimulatedItem, SimulatedNode};

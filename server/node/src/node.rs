@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep};
 
+use crate::clock::Clock;
 use crate::config::NodeConfig;
 use crate::facts::Addresses;
 use crate::metrics;
@@ -106,7 +107,8 @@ impl Node {
             shutdown_command: config.shutdown_command,
             configuration: config.configuration(addresses),
         };
-        let shared = Shared::new(store, config.threads.get(), Some(front.stats_handle()), facts);
+        let shared =
+            Shared::new(store, Clock::start(), config.threads.get(), Some(front.stats_handle()), facts);
         let shared = Arc::new(shared.with_namespaces(config.namespaces.clone()));
         let for_workers = Arc::clone(&shared);
         let front = front.start(move |worker| NodeService::new(Arc::clone(&for_workers), worker))?;
@@ -215,7 +217,7 @@ async fn join(role: Arc<NodeRole>, admin: Arc<RunningAdmin>) {
 }
 
 /// Notes that the process runs, so that it is known afterwards when it did not.
-async fn note_running(shared: Arc<Shared>) {
+pub(crate) async fn note_running(shared: Arc<Shared>) {
     loop {
         shared.settling.note(shared.clock.now());
         sleep(NOTE_EVERY).await;

@@ -60,8 +60,14 @@ struct Baseline {
 }
 
 impl Shared {
-    pub(crate) fn new(store: Store, threads: usize, front: Option<StatsHandle>, facts: Facts) -> Self {
-        let (clock, watchers) = (Clock::start(), Arc::<Watchers>::default());
+    pub(crate) fn new(
+        store: Store,
+        clock: Clock,
+        threads: usize,
+        front: Option<StatsHandle>,
+        facts: Facts,
+    ) -> Self {
+        let watchers = Arc::<Watchers>::default();
         let told = Arc::clone(&watchers);
         store.observe_evictions(move |evicted| told.evicted(evicted, || clock.now()));
         Self {

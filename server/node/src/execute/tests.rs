@@ -12,6 +12,7 @@ use evanesce_store::{Store, StoreConfig, Time};
 use evanesce_wire::{Decoded, Limits, RequestDecoder};
 
 use super::{Context, READS_MAX, execute};
+use crate::clock::Clock;
 use crate::settings::{Facts, Protection};
 use crate::shared::Shared;
 
@@ -38,7 +39,7 @@ impl Bench {
             configuration: None,
         };
         Self {
-            shared: Shared::new(Store::new(config).unwrap(), 1, None, facts),
+            shared: Shared::new(Store::new(config).unwrap(), Clock::start(), 1, None, facts),
             now: START,
             reads: Cell::new(READS_MAX),
         }
