@@ -13,6 +13,8 @@ use crate::ambient::Simulation;
 use crate::client::Client;
 use crate::core::{Core, Settings};
 use crate::error::ConnectError;
+#[cfg(feature = "near-cache")]
+use crate::near::NearCache;
 use crate::policy::LatchPolicy;
 use crate::static_nodes::StaticNodes;
 use crate::ttl::Ttl;
@@ -72,6 +74,8 @@ impl ClientBuilder {
                 hedge_share: HEDGE_SHARE,
                 repair_bytes_max: REPAIR_BYTES_MAX,
                 chunking: Chunking::default(),
+                #[cfg(feature = "near-cache")]
+                near: crate::near::NearSettings::default(),
                 #[cfg(feature = "discovery")]
                 topology_file: None,
                 #[cfg(feature = "discovery")]
@@ -173,6 +177,22 @@ impl ClientBuilder {
         self
     }
 
+    /// Keeps what is read often in this process: all keys of namespaces that have no near cache of their own share this one.
+    /// Default none.
+    #[cfg(feature = "near-cache")]
+    pub fn near_cache(mut self, near: NearCache) -> Self {
+        self.settings.near.others = Some(near);
+        self
+    }
+
+    /// Gives the namespace of this name a near cache of its own; so does
+    /// [`Namespace::near_cache`](crate::Namespace::near_cache). Default none.
+    #[cfg(feature = "near-cache")]
+    pub fn near_cache_of(mut self, namespace: impl Into<String>, near: NearCache) -> Self {
+        self.settings.near.of.push((namespace.into(), near));
+        self
+    }
+
     /// Speaks TLS with all nodes, and with none in plain text, whatever they say of themselves. Default none.
     ///
     /// Goes over what [`connection`](Self::connection) says, in whatever order they are called.
@@ -258,6 +278,11 @@ impl ClientBuilder {
             ("read_timeout", self.settings.read_timeout),
             ("write_timeout", self.settings.write_timeout),
         ];
+        #[cfg(feature = "near-cache")]
+        if !self.settings.near.is_sound() {
+            let rule = "the name of a namespace: no colon, space or control character";
+            return Err(ConnectError::Option { option: "near_cache_of", rule });
+        }
         match timeouts.iter().find(|(_, timeout)| timeout.is_zero()) {
             Some((option, _)) => Err(ConnectError::Option { option, rule: "more than zero" }),
             None => self.check_sources(),

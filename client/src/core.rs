@@ -20,6 +20,7 @@ use crate::large::CHUNK_WRITES_MAX;
 use crate::load::Flights;
 use crate::member::Member;
 use crate::metrics::Metrics;
+use crate::near::NearCaches;
 use crate::policy::{Hedge, LatchPolicy, MissFallback, Spare, ZoneOrder};
 use crate::repair::{NodeId, Repair, RepairQueue, wake};
 use crate::skew::align_clock;
@@ -48,6 +49,8 @@ pub(crate) struct Settings {
     pub(crate) hedge_share: f64,
     pub(crate) repair_bytes_max: usize,
     pub(crate) chunking: Chunking,
+    #[cfg(feature = "near-cache")]
+    pub(crate) near: crate::near::NearSettings,
     /// Where the last topology is kept.
     #[cfg(feature = "discovery")]
     pub(crate) topology_file: Option<evanesce_membership::SavedTopology>,
@@ -76,6 +79,8 @@ pub(crate) struct Core {
     pub(crate) repairing: AtomicBool,
     /// Loads under way.
     pub(crate) flights: Flights,
+    /// What was read a moment ago.
+    pub(crate) near: NearCaches,
     /// Lock order: alone.
     miss_fallback: Mutex<Budgeted<MissFallback>>,
     /// Lock order: alone.
@@ -103,6 +108,10 @@ impl Core {
             repairs: Mutex::new(RepairQueue::new(settings.repair_bytes_max)),
             repairing: AtomicBool::new(false),
             flights: Flights::default(),
+            #[cfg(feature = "near-cache")]
+            near: NearCaches::new(&settings.cluster, &settings.near),
+            #[cfg(not(feature = "near-cache"))]
+            near: NearCaches,
             miss_fallback: Mutex::new(Budgeted::new(MissFallback::new(settings.miss_fallback_share))),
             hedge: Mutex::new(Budgeted::new(Hedge::new(settings.hedge_share))),
             zone_order: Mutex::default(),

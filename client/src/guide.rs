@@ -102,6 +102,28 @@
 //! # }
 //! ```
 //!
+//! # Pages over several namespaces
+//!
+//! [`Client::batch`](crate::Client::batch) collects operations of any namespaces, each with its own options, and sends them
+//! together: a node is asked once for the keys of all of them, so that a page takes one round trip to its slowest node. Each
+//! operation is exchanged for a handle, which gives the answer that the operation would have had alone, in its type.
+//!
+//! ```no_run
+//! # use evanesce_client::{Client, Typed};
+//! # async fn example(cache: &Client, users: &Typed<String>, rows: &Typed<Vec<u32>>) -> Result<(), Box<dyn std::error::Error>> {
+//! let mut batch = cache.batch();
+//! let user = batch.add(users.get("ada"));
+//! let shown = batch.add(rows.get_many(["ada:new", "ada:drama"]));
+//! let mut answers = batch.await;
+//! let user = answers.take(user)?; // None is a miss; an error is of this read alone
+//! let shown = answers.take(shown)?; // hits, misses and failed, by key
+//! # _ = (user, shown);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Writes can be part of a batch, too. They go beside the reads, so do not read in a batch what it writes.
+//!
 //! # When a zone is lost
 //!
 //! - **Its processes die**: connections are refused, and each read goes to the next zone at once. Writes wait for nobody
@@ -147,7 +169,44 @@
 //!
 //! A loader that dies with its process holds its key up for `load_timeout` and two to three seconds more, so keep that
 //! short. A key that is hot while it is there is one node's work in each zone, since each zone reads its own copy. If one
-//! node is not enough, store it under several names and read a random one, or keep it in your process for a second.
+//! node is not enough, store it under several names and read a random one, or keep it near.
+//!
+//! # The near cache
+//!
+//! A namespace that is read far more often than it is written can keep what it reads in this process
+//! ([`Namespace::near_cache`](crate::Namespace::near_cache), or
+//! [`ClientBuilder::near_cache_of`](crate::ClientBuilder::near_cache_of) for all handles at once): a hit there asks no node.
+//!
+//! ```no_run
+//! # #[cfg(feature = "near-cache")]
+//! # async fn example(cache: &evanesce_client::Client) -> Result<(), evanesce_client::ReadError> {
+//! use std::time::Duration;
+//!
+//! use evanesce_client::NearCache;
+//!
+//! let near = NearCache::new(32 << 20).ttl(Duration::from_secs(2)); // 32 MiB in this process
+//! let titles = cache.namespace("title").near_cache(near).typed::<String>();
+//! let shown = titles.get("42").await?; // up to 2 s old
+//! let known = titles.get("42").skip_near_cache().await?; // as the nodes have it
+//! # _ = (shown, known);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! - **What it may do**: serve for up to its TTL what another process has written over, deleted or flushed, or a `flush_all` of
+//!   this one that was to take effect later. Two processes may show different values for so long. So keep the TTL at what the
+//!   reader of the page would not notice.
+//! - **What it never does**: serve what this client, through any handle of it, has written over or flushed: a write
+//!   invalidates when it ends, however it ends, and a read that began before it keeps nothing. Nor what has expired on the
+//!   nodes: items in their last second are not kept.
+//! - Misses are not kept, but what `get_or_load` remembers as absent is.
+//! - Values are kept whole, as bytes: not compressed, and decoded for each read. One larger than an eighth of the near cache is
+//!   not kept. Each process has its own: a hundred of 1 GiB are 100 GiB.
+//! - `get_item` tells what was read: its TTL is counted down, its CAS token is as old as the rest. `get_for_cas`,
+//!   `get_and_touch` and `get_at_home` ask the nodes.
+//! - The first to ask for a namespace's near cache says how large it is and how long it serves. A key belongs to its namespace's
+//!   also through [`Client`](crate::Client) or [`Client::raw`](crate::Client::raw).
+//! - `evanesce_client_near_cache_reads_total` tells whether it pays: below one hit in two, it is memory and work for little.
 //!
 //! # Batch jobs
 //!

@@ -75,6 +75,8 @@ pub(crate) async fn change_at_home(core: &Arc<Core>, write: HomeWrite) -> Result
     let core = Arc::clone(core);
     let task = tokio::spawn(async move {
         let _permit = permit;
+        let key = write.key.clone();
+        let _writing = core.near.writing(&key);
         decide_and_spread(&core, &cluster, write).await
     });
     // The task neither panics nor is aborted, unless its runtime ends: nobody is left then.

@@ -76,6 +76,7 @@
 //! | largest value, longest key | 64 MiB, 8 KiB | |
 //! | loading anew before expiry | one load time ahead | [`GetOrLoad::early`](op::GetOrLoad::early) |
 //! | serving beyond the TTL, remembering absent keys | not at all | [`GetOrLoad::stale`](op::GetOrLoad::stale), [`remember_absent`](op::GetOrLoad::remember_absent) |
+//! | near cache: its bytes, how long it serves | none, 1 s | [`ClientBuilder::near_cache`], [`Namespace::near_cache`], [`NearCache::ttl`] |
 //! | TLS, user and password | none | `ClientBuilder::tls`, [`ClientBuilder::credentials`] |
 //!
 //! # Versions and repair
@@ -103,6 +104,13 @@
 //! for the value. With [`stale`](op::GetOrLoad::stale) nobody waits for what was there before. A write or delete made while it
 //! is loaded wins. What is read near the end of its life is loaded anew by one of its readers while it is served
 //! ([`early`](op::GetOrLoad::early)); for a second after a load that failed nobody tries that in this process.
+//!
+//! # Near cache
+//!
+//! With the feature `near-cache` (default) a namespace can keep what it reads in this process, within so many bytes and for
+//! a second or as long as you say: [`Namespace::near_cache`]. `get`, `get_many`, `get_or_load` and batches look there
+//! first; `skip_near_cache` does not. What this client writes is seen by its reads at once; what others write, when the near
+//! TTL ends.
 //!
 //! # Expiry
 //!
@@ -144,7 +152,10 @@
 //! (`outcome`: `loaded`, `elsewhere`, `failed`), `evanesce_client_stale_served_total`, `evanesce_client_repairs_total`
 //! (`outcome`: `done`, `superseded`, `refused`, `dropped`), `evanesce_client_repairs_pending`,
 //! `evanesce_client_repair_bytes`, `evanesce_client_read_repairs_total`, `evanesce_client_topology_epoch`. Chunks of large
-//! values count as reads and writes of their own.
+//! values count as reads and writes of their own. What a near cache answers is not among these reads: for each near cache,
+//! with its `namespace` (`default` is that of all that have none of their own), there are
+//! `evanesce_client_near_cache_reads_total` (`outcome`: `hit`, `miss`), `evanesce_client_near_cache_evictions_total` and
+//! `evanesce_client_near_cache_bytes`.
 
 mod ambient;
 mod attempt;
@@ -168,6 +179,7 @@ mod load;
 mod member;
 mod metrics;
 mod namespace;
+mod near;
 pub mod op;
 mod outcome;
 mod policy;
@@ -202,6 +214,8 @@ pub use evanesce_transport::{InvalidTls, RootCertStore, TlsOptions};
 pub use item::{GetMany, Item};
 pub use key::KeyError;
 pub use namespace::Namespace;
+#[cfg(feature = "near-cache")]
+pub use near::NearCache;
 pub use outcome::{
     ArithmeticOutcome, CompareAndSetOutcome, Deleted, StoreOutcome, Touched, WriteMany, Written,
 };

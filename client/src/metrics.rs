@@ -30,6 +30,15 @@ const REPAIR_BYTES: &str = "evanesce_client_repair_bytes";
 const READ_REPAIRS: &str = "evanesce_client_read_repairs_total";
 /// Writes that a replica knew something newer for.
 const SUPERSEDED: &str = "evanesce_client_superseded_total";
+/// Reads that looked into the near cache of their key, by `namespace` and `outcome`: `hit`, `miss`.
+#[cfg(feature = "near-cache")]
+const NEAR_READS: &str = "evanesce_client_near_cache_reads_total";
+/// Items that a near cache had no room for, by `namespace`.
+#[cfg(feature = "near-cache")]
+const NEAR_EVICTIONS: &str = "evanesce_client_near_cache_evictions_total";
+/// What a near cache holds, by `namespace`.
+#[cfg(feature = "near-cache")]
+const NEAR_BYTES: &str = "evanesce_client_near_cache_bytes";
 /// Writes that did not meet their latch policy.
 const WRITE_FAILURES: &str = "evanesce_client_write_failures_total";
 /// The epoch in force.
@@ -93,6 +102,35 @@ impl Metrics {
             read_repairs: plain(READ_REPAIRS),
             superseded: plain(SUPERSEDED),
             epoch: gauge!(EPOCH, "cluster" => cluster.to_owned()),
+        }
+    }
+}
+
+/// The handles of one near cache, labelled with its cluster and its namespace.
+#[cfg(feature = "near-cache")]
+pub(crate) struct NearMetrics {
+    pub(crate) hits: Counter,
+    pub(crate) misses: Counter,
+    pub(crate) evictions: Counter,
+    pub(crate) bytes: Gauge,
+}
+
+#[cfg(feature = "near-cache")]
+impl NearMetrics {
+    pub(crate) fn register(cluster: &str, namespace: &str) -> Self {
+        let labels = || [("cluster", cluster.to_owned()), ("namespace", namespace.to_owned())];
+        let reads = |outcome: &'static str| {
+            let [cluster, namespace] = labels();
+            counter!(NEAR_READS, &[cluster, namespace, ("outcome", outcome.to_owned())])
+        };
+        describe_counter!(NEAR_READS, "reads that looked into a near cache, by outcome: hit, miss");
+        describe_counter!(NEAR_EVICTIONS, "items that a near cache had no room for");
+        describe_gauge!(NEAR_BYTES, "bytes that a near cache holds");
+        Self {
+            hits: reads("hit"),
+            misses: reads("miss"),
+            evictions: counter!(NEAR_EVICTIONS, &labels()),
+            bytes: gauge!(NEAR_BYTES, &labels()),
         }
     }
 }

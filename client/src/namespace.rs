@@ -36,6 +36,8 @@ pub struct Namespace {
     verbatim: bool,
     /// `None` is the default, which typed values and bytes have each their own.
     compression: Option<Compression>,
+    /// Whether the near cache may answer.
+    pub(crate) near: bool,
     /// What is known of loads.
     pub(crate) loads: Arc<Loads>,
 }
@@ -46,7 +48,7 @@ impl Namespace {
         let (ttl, latch) = (core.settings.ttl, core.settings.latch);
         let prefix = Bytes::new();
         let loads = core.flights.loads(&prefix);
-        Self { core, prefix: Ok(prefix), ttl, latch, verbatim: false, compression: None, loads }
+        Self { core, prefix: Ok(prefix), ttl, latch, verbatim: false, compression: None, near: true, loads }
     }
 
     /// The same with keys, flags and values as they are.
@@ -103,6 +105,25 @@ impl Namespace {
     #[must_use]
     pub fn latch(mut self, latch: LatchPolicy) -> Self {
         self.latch = latch;
+        self
+    }
+
+    /// Keeps what is read often in this process. The namespace has one near cache in a client, which all handles of it share:
+    /// whoever asks for it first says how large it is. On [`Client::raw`](crate::Client::raw) it is that of all namespaces that
+    /// have none of their own. Default none, or what [`ClientBuilder::near_cache`](crate::ClientBuilder::near_cache) gives.
+    #[cfg(feature = "near-cache")]
+    #[must_use]
+    pub fn near_cache(self, near: crate::near::NearCache) -> Self {
+        if let Ok(prefix) = &self.prefix {
+            self.core.near.add(prefix, near);
+        }
+        self
+    }
+
+    /// Reads through this handle ask the nodes, whatever the near cache holds; what they answer takes its place there.
+    #[must_use]
+    pub fn skip_near_cache(mut self) -> Self {
+        self.near = false;
         self
     }
 

@@ -11,6 +11,7 @@ mod get_at_home;
 mod get_for_cas;
 mod get_many;
 mod get_or_load;
+mod options;
 mod set;
 mod store;
 mod touch;
@@ -34,6 +35,8 @@ pub use set::Set;
 pub use store::Store;
 pub use touch::Touch;
 pub use write_many::WriteMany;
+
+pub(crate) use options::ReadOptions;
 
 /// What awaiting an operation makes. Each operation also has `run`, the same without the box.
 pub type OpFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -35,12 +35,15 @@ pub(crate) struct ReadPlan {
     /// At most `timeout`, since one that is made again because this process was held up gets it whole.
     pub(crate) attempt_timeout: Duration,
     pub(crate) timeout: Duration,
+    /// Whether the near cache is looked into first.
+    pub(crate) near: bool,
 }
 
 impl ReadPlan {
     pub(crate) fn new(core: &Core, want: Want, timeout: Duration) -> Self {
         let timeout = timeout.min(TIMEOUT_MAX);
-        Self { want, touch: None, attempt_timeout: core.settings.read_attempt_timeout.min(timeout), timeout }
+        let attempt_timeout = core.settings.read_attempt_timeout.min(timeout);
+        Self { want, touch: None, attempt_timeout, timeout, near: false }
     }
 }
 

@@ -63,6 +63,7 @@ pub(crate) async fn spread(
     cluster: &Arc<Cluster>,
     plan: SpreadPlan,
 ) -> Result<Spread, WriteError> {
+    let _writing = core.near.writing(&plan.key);
     let race = Race::start(core, cluster, &plan);
     let decision = race.decision(plan.deadline).await;
     if plan.version.is_some() || !race.is_to_be_stamped_anew(cluster, decision, plan.deadline).await {

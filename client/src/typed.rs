@@ -53,6 +53,21 @@ impl<T, C: Codec> Typed<T, C> {
         self
     }
 
+    /// Keeps what is read often in this process, as [`Namespace::near_cache`] does: as bytes, which are decoded anew for each read.
+    #[cfg(feature = "near-cache")]
+    #[must_use]
+    pub fn near_cache(mut self, near: crate::near::NearCache) -> Self {
+        self.namespace = self.namespace.near_cache(near);
+        self
+    }
+
+    /// Reads through this handle ask the nodes, whatever the near cache holds; what they answer takes its place there.
+    #[must_use]
+    pub fn skip_near_cache(mut self) -> Self {
+        self.namespace.near = false;
+        self
+    }
+
     /// The same keys, with values as bytes.
     #[must_use]
     pub fn bytes(&self) -> &Namespace {

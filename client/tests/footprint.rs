@@ -23,13 +23,25 @@ fn has(tree: &str, package: &str) -> bool {
 fn static_list_compiles_no_grpc_and_nothing_in_c() {
     let alone = compiled(&["--no-default-features"]);
     assert!(has(&alone, "evanesce-transport"), "{alone}");
-    for package in
-        ["evanesce-membership", "evanesce-grpc", "tonic", "prost", "h2", "hyper", "tower", "zstd", "cc"]
-    {
+    for package in [
+        "evanesce-membership",
+        "evanesce-grpc",
+        "tonic",
+        "prost",
+        "h2",
+        "hyper",
+        "tower",
+        "zstd",
+        "cc",
+        "moka",
+    ] {
         assert!(!has(&alone, package), "{package} is compiled:\n{alone}");
     }
     let default = compiled(&[]);
-    assert!(has(&default, "tonic") && has(&default, "zstd"), "the test looks at the wrong thing");
+    assert!(
+        has(&default, "tonic") && has(&default, "zstd") && has(&default, "moka"),
+        "the test looks at the wrong thing"
+    );
 }
 
 #[test]

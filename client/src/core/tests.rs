@@ -26,6 +26,8 @@ pub(crate) fn core_with(connection: ConnectionOptions) -> Core {
         hedge_share: 0.0,
         repair_bytes_max: 1 << 20,
         chunking: Chunking::default(),
+        #[cfg(feature = "near-cache")]
+        near: crate::near::NearSettings::default(),
         #[cfg(feature = "discovery")]
         topology_file: None,
         #[cfg(feature = "discovery")]

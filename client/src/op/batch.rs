@@ -7,22 +7,21 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, join};
 use futures_util::stream::{self, StreamExt};
 use parking_lot::Mutex;
-use tokio::time::Instant;
 
-use super::{Arithmetic, CompareAndSet, Delete, Get, GetMany, OpFuture, Set, Store, Touch, WriteMany};
-use crate::core::{Core, TIMEOUT_MAX};
+use super::{
+    Arithmetic, CompareAndSet, Delete, Get, GetMany, OpFuture, ReadOptions, Set, Store, Touch, WriteMany,
+};
+use crate::core::Core;
 use crate::error::{ReadError, WriteError};
 use crate::item::{self, Item};
 use crate::key::{Key, KeyError};
-use crate::large::assemble_many;
 use crate::namespace::Namespace;
+use crate::near::{self, Asked};
 use crate::outcome::{
     self, ArithmeticOutcome, CompareAndSetOutcome, Deleted, StoreOutcome, Touched, Written,
 };
 use crate::read::ReadPlan;
-use crate::read_many::read_many;
 use crate::request::Want;
-use crate::value::Form;
 use crate::view::View;
 
 /// Writes of one batch under way at once: as many as [`WriteMany`] has keys, and for the same reason.
@@ -56,7 +55,8 @@ pub struct Batch<'a> {
     core: Arc<Core>,
     id: Arc<()>,
     keys: Vec<Key>,
-    forms: Vec<Form>,
+    /// How each is read.
+    asked: Vec<Asked>,
     want: Want,
     longest: Duration,
     timeout: Option<Duration>,
@@ -126,7 +126,7 @@ impl<'a> Batch<'a> {
             core: Arc::clone(core),
             id: Arc::default(),
             keys: Vec::new(),
-            forms: Vec::new(),
+            asked: Vec::new(),
             want: Want::Flags,
             longest: Duration::ZERO,
             timeout: None,
@@ -147,10 +147,10 @@ impl<'a> Batch<'a> {
 
     /// Runs it; awaiting the batch does the same. What goes wrong is told with the answers.
     pub async fn run(self) -> Answers {
-        let Self { core, id, keys, forms, want, longest, timeout, writes } = self;
+        let Self { core, id, keys, asked, want, longest, timeout, writes } = self;
         let plan = ReadPlan::new(&core, want, timeout.unwrap_or(longest));
         let writes = stream::iter(writes).buffer_unordered(WRITES_IN_FLIGHT).collect::<()>();
-        let (found, ()) = join(read_all(&core, &keys, &forms, &plan), writes).await;
+        let (found, ()) = join(read_all(&core, &keys, &asked, &plan), writes).await;
         Answers { id, keys, found }
     }
 
@@ -159,18 +159,19 @@ impl<'a> Batch<'a> {
         &mut self,
         namespace: &Namespace,
         keys: impl IntoIterator<Item = Key>,
-        (want, timeout): (Want, Duration),
+        (want, options): (Want, ReadOptions),
     ) -> Result<Range<usize>, KeyError> {
         if !Arc::ptr_eq(&self.core, &namespace.core) {
             return Err(KeyError::OtherClient);
         }
         let first = self.keys.len();
         self.keys.extend(keys);
-        self.forms.resize(self.keys.len(), namespace.form());
+        let asked = Asked { form: namespace.form(), near: options.near };
+        self.asked.resize(self.keys.len(), asked);
         if want == Want::Item {
             self.want = want;
         }
-        self.longest = self.longest.max(timeout);
+        self.longest = self.longest.max(options.timeout);
         Ok(first..self.keys.len())
     }
 
@@ -192,16 +193,14 @@ impl<'a> Batch<'a> {
 async fn read_all(
     core: &Core,
     keys: &[Key],
-    forms: &[Form],
+    asked: &[Asked],
     plan: &ReadPlan,
 ) -> Vec<Result<Option<Item>, ReadError>> {
     if keys.is_empty() {
         return Vec::new();
     }
     let Some(cluster) = core.cluster() else { return keys.iter().map(|_| Err(ReadError::Closed)).collect() };
-    let deadline = Instant::now() + plan.timeout.min(TIMEOUT_MAX);
-    let found = read_many(core, &cluster, keys, plan).await;
-    assemble_many(core, &cluster, |at| forms[at], keys, found, deadline).await
+    near::get_many(core, &cluster, |at| asked[at], keys, plan).await
 }
 
 impl Answers {
@@ -228,8 +227,8 @@ impl<'a, V: View + 'a> BatchOperation<'a> for Get<'a, V> {
     type Handle = GetHandle<V>;
 
     fn add_to(self, batch: &mut Batch<'a>) -> GetHandle<V> {
-        let (namespace, key, view, timeout) = self.into_parts();
-        let place = key.and_then(|key| batch.read(namespace, [key], (V::WANT, timeout)));
+        let (namespace, key, view, options) = self.into_parts();
+        let place = key.and_then(|key| batch.read(namespace, [key], (V::WANT, options)));
         GetHandle { batch: Arc::clone(&batch.id), place: place.map(|places| places.start), view }
     }
 }
@@ -254,8 +253,8 @@ impl<'a, V: View + 'a> BatchOperation<'a> for GetMany<'a, V> {
     type Handle = GetManyHandle<V>;
 
     fn add_to(self, batch: &mut Batch<'a>) -> GetManyHandle<V> {
-        let (namespace, keys, view, timeout) = self.into_parts();
-        let places = keys.and_then(|keys| batch.read(namespace, keys, (V::WANT, timeout)));
+        let (namespace, keys, view, options) = self.into_parts();
+        let places = keys.and_then(|keys| batch.read(namespace, keys, (V::WANT, options)));
         GetManyHandle { batch: Arc::clone(&batch.id), places, view }
     }
 }

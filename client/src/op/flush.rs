@@ -52,6 +52,7 @@ impl<'a> Flush<'a> {
     pub async fn run(self) -> Result<usize, WriteError> {
         let core = &self.namespace.core;
         let cluster = core.cluster().ok_or(WriteError::Closed)?;
+        let _flushing = core.near.flushing();
         let delay = self.at.map(|at| at.exptime(core.nodes_now()));
         let deadline = Instant::now() + self.timeout.min(TIMEOUT_MAX);
         let request = Request::FlushAll(FlushAll { delay, noreply: false });

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use super::OpFuture;
+use super::{OpFuture, ReadOptions};
 use crate::error::ReadError;
 use crate::key::{Key, KeyError};
-use crate::large::get;
 use crate::namespace::Namespace;
-use crate::read::ReadPlan;
+use crate::near::get;
 use crate::view::View;
 
 /// Reads one key.
@@ -19,23 +18,28 @@ pub struct Get<'a, V> {
     namespace: &'a Namespace,
     key: Result<Key, KeyError>,
     view: V,
-    timeout: Duration,
+    options: ReadOptions,
 }
 
 impl<'a, V: View + 'a> Get<'a, V> {
     pub(crate) fn new(namespace: &'a Namespace, key: &[u8], view: V) -> Self {
-        let timeout = namespace.core.settings.read_timeout;
-        Self { namespace, key: namespace.key(key), view, timeout }
+        Self { namespace, key: namespace.key(key), view, options: ReadOptions::of(namespace) }
     }
 
     /// What it reads, for a batch.
-    pub(super) fn into_parts(self) -> (&'a Namespace, Result<Key, KeyError>, V, Duration) {
-        (self.namespace, self.key, self.view, self.timeout)
+    pub(super) fn into_parts(self) -> (&'a Namespace, Result<Key, KeyError>, V, ReadOptions) {
+        (self.namespace, self.key, self.view, self.options)
     }
 
     /// How long all attempts together may take. Default the client's, 50 ms.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.options.timeout = timeout;
+        self
+    }
+
+    /// Asks the nodes, whatever the near cache holds; what they answer takes its place there.
+    pub fn skip_near_cache(mut self) -> Self {
+        self.options.near = false;
         self
     }
 
@@ -48,7 +52,7 @@ impl<'a, V: View + 'a> Get<'a, V> {
         let core = &self.namespace.core;
         let cluster = core.cluster().ok_or(ReadError::Closed)?;
         let key = self.key.as_ref().map_err(Clone::clone)?;
-        let plan = ReadPlan::new(core, V::WANT, self.timeout);
+        let plan = self.options.plan(core, V::WANT);
         match get(core, &cluster, self.namespace.form(), key, &plan).await? {
             Some(item) => Ok(self.view.show_present(item)?),
             None => Ok(None),

@@ -2,16 +2,12 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
-use super::OpFuture;
+use super::{OpFuture, ReadOptions};
 use crate::error::ReadError;
 use crate::item;
 use crate::key::{Key, KeyError};
-use crate::large::assemble_many;
 use crate::namespace::Namespace;
-use crate::read::ReadPlan;
-use crate::read_many::read_many;
+use crate::near::{self, Asked};
 use crate::view::View;
 
 /// Reads many keys.
@@ -22,7 +18,7 @@ pub struct GetMany<'a, V> {
     namespace: &'a Namespace,
     keys: Result<Vec<Key>, KeyError>,
     view: V,
-    timeout: Duration,
+    options: ReadOptions,
 }
 
 impl<'a, V: View + 'a> GetMany<'a, V> {
@@ -32,17 +28,23 @@ impl<'a, V: View + 'a> GetMany<'a, V> {
         view: V,
     ) -> Self {
         let keys = keys.into_iter().map(|key| namespace.key(key.as_ref())).collect();
-        Self { namespace, keys, view, timeout: namespace.core.settings.read_timeout }
+        Self { namespace, keys, view, options: ReadOptions::of(namespace) }
     }
 
     /// What it reads, for a batch.
-    pub(super) fn into_parts(self) -> (&'a Namespace, Result<Vec<Key>, KeyError>, V, Duration) {
-        (self.namespace, self.keys, self.view, self.timeout)
+    pub(super) fn into_parts(self) -> (&'a Namespace, Result<Vec<Key>, KeyError>, V, ReadOptions) {
+        (self.namespace, self.keys, self.view, self.options)
     }
 
     /// How long all of it may take. Default the client's, 50 ms.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.options.timeout = timeout;
+        self
+    }
+
+    /// Asks the nodes, whatever the near cache holds; what they answer takes its place there.
+    pub fn skip_near_cache(mut self) -> Self {
+        self.options.near = false;
         self
     }
 
@@ -56,11 +58,9 @@ impl<'a, V: View + 'a> GetMany<'a, V> {
         let core = &self.namespace.core;
         let cluster = core.cluster().ok_or(ReadError::Closed)?;
         let keys = self.keys?;
-        let plan = ReadPlan::new(core, V::WANT, self.timeout);
-        let deadline = Instant::now() + plan.timeout;
-        let found = read_many(core, &cluster, &keys, &plan).await;
-        let form = self.namespace.form();
-        let found = assemble_many(core, &cluster, |_| form, &keys, found, deadline).await;
+        let plan = self.options.plan(core, V::WANT);
+        let asked = Asked { form: self.namespace.form(), near: self.options.near };
+        let found = near::get_many(core, &cluster, |_| asked, &keys, &plan).await;
         let mut result = item::GetMany::default();
         for (key, found) in keys.iter().zip(found) {
             result.sort_in(&self.view, key, found);

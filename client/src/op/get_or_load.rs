@@ -6,15 +6,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, timeout};
 
-use super::OpFuture;
+use super::{OpFuture, ReadOptions};
 use crate::error::{LoadError, ReadError};
 use crate::item::Item;
 use crate::key::{Key, KeyError};
-use crate::large::get;
 use crate::load::{Absent, LoadPlan, Loader, Wish, value_of};
 use crate::namespace::Namespace;
+use crate::near::get;
 use crate::policy::LatchPolicy;
-use crate::read::ReadPlan;
 use crate::request::Want;
 use crate::ttl::Ttl;
 use crate::view::View;
@@ -45,6 +44,7 @@ pub struct GetOrLoad<'a, V> {
     key: Result<Key, KeyError>,
     view: V,
     loader: Loader,
+    options: ReadOptions,
     plan: LoadPlan,
     timeout: Option<Duration>,
 }
@@ -62,7 +62,8 @@ impl<'a, V: View + 'a> GetOrLoad<'a, V> {
             form: namespace.form(),
             loads: Arc::clone(&namespace.loads),
         };
-        Self { namespace, key: namespace.key(key), view, loader, plan, timeout: None }
+        let options = ReadOptions::of(namespace);
+        Self { namespace, key: namespace.key(key), view, loader, options, plan, timeout: None }
     }
 
     /// The values are typed ones.
@@ -132,17 +133,23 @@ impl<'a, V: View + 'a> GetOrLoad<'a, V> {
         self
     }
 
+    /// Asks the nodes, whatever the near cache holds; what they answer takes its place there.
+    pub fn skip_near_cache(mut self) -> Self {
+        self.options.near = false;
+        self
+    }
+
     /// Runs it; awaiting the operation does the same.
     ///
     /// # Errors
     ///
     /// [`LoadError`]: what the loader said, or that it took too long. That the cache does not answer is none.
     pub async fn run(self) -> Result<Option<V::Output>, LoadError> {
-        let Self { namespace, key, view, loader, plan, timeout: patience } = self;
+        let Self { namespace, key, view, loader, options, plan, timeout: patience } = self;
         let key = key?;
         let found = match patience {
-            None => get_or_load(namespace, &key, plan, loader).await?,
-            Some(patience) => timeout(patience, get_or_load(namespace, &key, plan, loader))
+            None => get_or_load(namespace, &key, options, plan, loader).await?,
+            Some(patience) => timeout(patience, get_or_load(namespace, &key, options, plan, loader))
                 .await
                 .map_err(|_| LoadError::Timeout)??,
         };
@@ -154,12 +161,13 @@ impl<'a, V: View + 'a> GetOrLoad<'a, V> {
 async fn get_or_load(
     namespace: &Namespace,
     key: &Key,
+    options: ReadOptions,
     plan: LoadPlan,
     loader: Loader,
 ) -> Result<Option<(Bytes, u32)>, LoadError> {
     let core = &namespace.core;
     let cluster = core.cluster().ok_or(LoadError::Closed)?;
-    let read_plan = ReadPlan::new(core, Want::Item, core.settings.read_timeout);
+    let read_plan = options.plan(core, Want::Item);
     match get(core, &cluster, plan.form, key, &read_plan).await {
         Ok(Some(item)) => {
             let wish = plan.wish(&item, core.ambient().random());

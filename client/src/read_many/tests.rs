@@ -46,7 +46,8 @@ async fn answers_in_hand_outlive_a_second_attempt_that_fails() {
     let cluster = core.cluster().expect("it is open");
     let keys = [b"one", b"two"].map(|key| Key::new(b"", key).expect("a good key"));
     let member = cluster.owner(0, cluster.placement().key_hash(b"one")).expect("it has a node");
-    let plan = ReadPlan { want: Want::Flags, touch: None, attempt_timeout: ATTEMPT, timeout: ATTEMPT };
+    let plan =
+        ReadPlan { want: Want::Flags, touch: None, attempt_timeout: ATTEMPT, timeout: ATTEMPT, near: false };
     let stop = async {
         while member.link.connection.outstanding() != 1 {
             tokio::task::yield_now().await;

@@ -7,6 +7,8 @@ mod discovered;
 mod faults;
 mod home;
 mod load;
+#[cfg(feature = "near-cache")]
+mod near;
 mod reads;
 mod repair;
 mod stored;
