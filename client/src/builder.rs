@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use evanesce_topology::Epoch;
 #[cfg(feature = "tls")]
 use evanesce_transport::TlsOptions;
 use evanesce_transport::{ConnectionOptions, Credentials};
@@ -249,7 +250,7 @@ impl ClientBuilder {
         self.check()?;
         let core = Arc::new(Core::new(self.settled()));
         match &self.nodes {
-            Some(nodes) => core.adopt(nodes.topology(&core.settings.cluster)?).await?,
+            Some(nodes) => core.adopt(nodes.topology(&core.settings.cluster, Epoch(1))?).await?,
             None => self.follow(&core).await?,
         }
         Ok(Client::new(core))

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use evanesce_topology::Topology;
+use evanesce_topology::{Epoch, Topology};
 use evanesce_transport::ConnectionState;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -12,13 +12,16 @@ use tokio::time::Instant;
 use crate::builder::ClientBuilder;
 use crate::core::{Core, HOME_WRITES_MAX, TIMEOUT_MAX};
 use crate::diagnostics::Diagnostics;
+use crate::error::ConnectError;
 use crate::key::KeyError;
+use crate::member::Member;
 use crate::namespace::Namespace;
 use crate::op::{
     Arithmetic, Batch, CompareAndSet, Delete, Get, GetAndTouch, GetForCas, GetMany, Set, Store, Touch,
     WriteMany,
 };
 use crate::repair::{RepairsDropped, drain_all};
+use crate::static_nodes::StaticNodes;
 use crate::ttl::Ttl;
 use crate::view::{Raw, Whole};
 
@@ -45,6 +48,22 @@ pub struct Owner {
     pub address: SocketAddr,
     /// Where the client's connection to it is in its life.
     pub connection: ConnectionState,
+    /// Whether it is written and never read: its server group is, or it has the key on a second ring, while its group is
+    /// resized.
+    pub written_only: bool,
+}
+
+impl Owner {
+    fn of(member: &Member, written_only: bool) -> Self {
+        Self {
+            zone: member.zone.clone(),
+            group: member.group.clone(),
+            node: member.name.clone(),
+            address: member.link.connection.address(),
+            connection: member.link.connection.state(),
+            written_only,
+        }
+    }
 }
 
 impl Client {
@@ -82,7 +101,8 @@ impl Client {
         Some(Arc::clone(self.root.core.cluster()?.placement().topology()))
     }
 
-    /// The nodes that hold `key`, one in each server group that is written, nearest first. Empty once closed.
+    /// The nodes that hold `key`, one in each server group that is written, nearest first; two in one that is resized.
+    /// Empty once closed.
     ///
     /// # Errors
     ///
@@ -92,18 +112,34 @@ impl Client {
         let Some(cluster) = self.root.core.cluster() else { return Ok(Vec::new()) };
         let hash = cluster.placement().key_hash(key.as_bytes());
         let read = cluster.read_order().iter().copied();
-        let written_only = (0..cluster.groups())
-            .filter(|group| cluster.mode(*group).is_written() && !cluster.read_order().contains(group));
-        let members = read.chain(written_only).filter_map(|group| cluster.owner(group, hash));
-        Ok(members
-            .map(|member| Owner {
-                zone: member.zone.clone(),
-                group: member.group.clone(),
-                node: member.name.clone(),
-                address: member.link.connection.address(),
-                connection: member.link.connection.state(),
-            })
-            .collect())
+        let groups = read.clone().chain(
+            (0..cluster.groups())
+                .filter(|group| cluster.mode(*group).is_written() && !cluster.read_order().contains(group)),
+        );
+        let owners = groups.flat_map(|group| {
+            let written_only = !cluster.mode(group).is_read();
+            let first = cluster.owner(group, hash).map(|member| Owner::of(member, written_only));
+            let second = cluster.second_owner(group, hash).map(|member| Owner::of(member, true));
+            first.into_iter().chain(second)
+        });
+        Ok(owners.collect())
+    }
+
+    /// Puts another list of nodes in force, in place of the one that the client was made with: one was added, replaced or
+    /// moved. Returns once the new nodes are connected or known to be away; connections and rings that stay the same are
+    /// kept. Operations under way end as they began.
+    ///
+    /// # Errors
+    ///
+    /// When the list is wrong, has no node, or the client does not live on a list. The one in force stays then.
+    pub async fn replace_nodes(&self, nodes: &StaticNodes) -> Result<(), ConnectError> {
+        let core = &self.root.core;
+        #[cfg(feature = "discovery")]
+        if core.watch.lock().is_some() {
+            return Err(ConnectError::NotReplaceable);
+        }
+        let before = self.topology().ok_or(ConnectError::NotReplaceable)?;
+        Ok(core.adopt(nodes.topology(&before.cluster, Epoch(before.epoch.0 + 1))?).await?)
     }
 
     /// Closes the client and all its clones: new operations fail, those under way end, connections close with them.

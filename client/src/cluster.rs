@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use evanesce_topology::{GroupMode, KeyHash, Placement, PlacementError, Topology};
+use evanesce_topology::{
+    GroupMode, KeyHash, Node, Placement, PlacementError, RingRole, ServerGroup, Topology,
+};
 use tokio::time::Instant;
 
 use crate::core::{Core, Settings};
@@ -13,10 +15,13 @@ use crate::member::{Link, Member};
 use crate::repair::NodeId;
 
 /// One epoch.
+#[derive(Clone)]
 pub(crate) struct Cluster {
     placement: Arc<Placement>,
     /// By server group and node, as the topology has them.
     members: Arc<Vec<Vec<Arc<Member>>>>,
+    /// The same of second rings. A node that is on both is one member.
+    seconds: Arc<Vec<Vec<Arc<Member>>>>,
     /// Server groups to read, nearest first.
     read_order: Vec<usize>,
 }
@@ -42,39 +47,38 @@ impl Cluster {
             Some(link) => Arc::clone(link),
             None => Arc::new(Link::new(address, settings)),
         };
-        let members = placement.topology().groups.iter().map(|group| {
-            let member = |node: &evanesce_topology::Node| {
-                Arc::new(Member {
-                    zone: group.zone.clone(),
-                    group: group.name.clone(),
-                    name: node.name.clone(),
-                    link: link(node.memcached),
-                })
-            };
-            group.nodes.iter().map(member).collect()
+        let member = |group: &ServerGroup, node: &Node| {
+            let (zone, group) = (group.zone.clone(), group.name.clone());
+            Arc::new(Member { zone, group, name: node.name.clone(), link: link(node.memcached) })
+        };
+        let groups = &placement.topology().groups;
+        let members: Vec<Vec<_>> =
+            groups.iter().map(|group| group.nodes.iter().map(|node| member(group, node)).collect()).collect();
+        let seconds = groups.iter().zip(&members).map(|(group, ours)| {
+            let nodes = group.second.iter().flat_map(|second| &second.nodes);
+            let known = |node: &Node| ours.iter().find(|ours| ours.name == node.name).cloned();
+            nodes.map(|node| known(node).unwrap_or_else(|| member(group, node))).collect()
         });
-        let members = members.collect();
+        let seconds = Arc::new(seconds.collect());
         let read_order = placement.read_order(&settings.zone);
-        Ok(Self { placement: Arc::new(placement), members: Arc::new(members), read_order })
+        Ok(Self { placement: Arc::new(placement), members: Arc::new(members), seconds, read_order })
     }
 
     /// The same nodes, read in the order of these zones.
     pub(crate) fn in_order(&self, zones: &[Arc<str>]) -> Self {
-        let (placement, members) = (Arc::clone(&self.placement), Arc::clone(&self.members));
-        let mut read_order = self.read_order.clone();
-        let groups = &placement.topology().groups;
+        let mut cluster = self.clone();
+        let groups = &self.placement.topology().groups;
         // Stable: groups of one zone stay as they are among themselves.
-        read_order.sort_by_key(|&group| zones.iter().position(|zone| **zone == *groups[group].zone));
-        Self { placement, members, read_order }
+        cluster.read_order.sort_by_key(|&group| zones.iter().position(|zone| **zone == *groups[group].zone));
+        cluster
     }
 
     /// The same nodes, those of this one's server group read first.
     pub(crate) fn nearest(&self, member: &Member) -> Self {
-        let (placement, members) = (Arc::clone(&self.placement), Arc::clone(&self.members));
-        let mut read_order = self.read_order.clone();
-        let groups = &placement.topology().groups;
-        read_order.sort_by_key(|&group| groups[group].name != member.group);
-        Self { placement, members, read_order }
+        let mut cluster = self.clone();
+        let groups = &self.placement.topology().groups;
+        cluster.read_order.sort_by_key(|&group| groups[group].name != member.group);
+        cluster
     }
 
     /// The zones that are read, in that order.
@@ -111,9 +115,22 @@ impl Cluster {
         self.members[owner.group].get(owner.node)
     }
 
-    /// The node of this name, if it is there.
+    /// The node that owns the key on the second ring of `group`, where that is another: it is written, and never read.
+    pub(crate) fn second_owner(&self, group: usize, hash: KeyHash) -> Option<&Arc<Member>> {
+        self.seconds[group].get(self.placement.second_owner(group, hash)?)
+    }
+
+    /// The node that owns the key once a resize is over.
+    pub(crate) fn lasting_owner(&self, group: usize, hash: KeyHash) -> Option<&Arc<Member>> {
+        let second = self.placement.topology().groups[group].second.as_ref();
+        let next = second.filter(|second| second.role == RingRole::Next);
+        next.and_then(|_| self.second_owner(group, hash)).or_else(|| self.owner(group, hash))
+    }
+
+    /// The node of this name, if it is there, on whichever ring.
     pub(crate) fn member(&self, id: &NodeId) -> Option<&Arc<Member>> {
-        self.members[self.group(&id.group)?].iter().find(|member| member.name == id.node)
+        let group = self.group(&id.group)?;
+        self.members[group].iter().chain(&self.seconds[group]).find(|member| member.name == id.node)
     }
 
     /// The position of the server group of this name.
@@ -121,14 +138,16 @@ impl Cluster {
         self.placement.topology().groups.iter().position(|group| group.name == name)
     }
 
-    /// All nodes.
+    /// All nodes, on whichever ring, each once.
     pub(crate) fn members(&self) -> impl Iterator<Item = &Arc<Member>> {
-        self.members.iter().flatten()
+        let alone = self.members.iter().zip(&*self.seconds).flat_map(|(ours, seconds)| {
+            seconds.iter().filter(|second| !ours.iter().any(|ours| Arc::ptr_eq(ours, second)))
+        });
+        self.members.iter().flatten().chain(alone)
     }
 
     fn links(&self) -> HashMap<SocketAddr, Arc<Link>> {
-        let members = self.members.iter().flatten();
-        members.map(|member| (member.link.connection.address(), Arc::clone(&member.link))).collect()
+        self.members().map(|member| (member.link.connection.address(), Arc::clone(&member.link))).collect()
     }
 }
 

@@ -89,6 +89,8 @@ pub(crate) struct Core {
     zone_order: Mutex<ZoneOrder>,
     /// Keys read, counted apart from the policies, so that hits take no lock.
     reads: AtomicU64,
+    /// Held while a topology is made ready, so that one comes after the other. Lock order: before all others.
+    adopting: tokio::sync::Mutex<()>,
     /// Held while a topology is put in force, and by `close`.
     closed: Mutex<bool>,
     /// Follows the topology while the client lives.
@@ -116,6 +118,7 @@ impl Core {
             hedge: Mutex::new(Budgeted::new(Hedge::new(settings.hedge_share))),
             zone_order: Mutex::default(),
             reads: AtomicU64::new(0),
+            adopting: tokio::sync::Mutex::default(),
             closed: Mutex::new(false),
             settings,
             #[cfg(feature = "discovery")]
@@ -131,9 +134,11 @@ impl Core {
     /// Puts a topology in force, once its new nodes are connected or known to be away, since what a node is sent depends
     /// on what it says first. One that breaks its rules, or has no node, is refused and the present one stays.
     pub(crate) async fn adopt(&self, topology: Arc<Topology>) -> Result<(), PlacementError> {
+        let adopting = self.adopting.lock().await;
         let Some(cluster) = self.prepare(topology)? else { return Ok(()) };
         join_all(cluster.members().map(|member| member.link.connection.settled())).await;
         self.install(&cluster);
+        drop(adopting);
         align_clock(self, &cluster, Instant::now() + TIMEOUT_MAX).await;
         Ok(())
     }

@@ -24,6 +24,8 @@ pub struct Diagnostics {
     pub zone: String,
     /// The epoch in force; none once closed.
     pub epoch: Option<u64>,
+    /// The server groups that are resized: two rings of theirs are in force.
+    pub resized: Vec<String>,
     /// The zones that are read, in the order in which they are asked.
     pub zones: Vec<String>,
     /// What is added to this machine's clock, in milliseconds, since most nodes' clocks say so.
@@ -84,12 +86,15 @@ impl Diagnostics {
         };
         let nodes = cluster.iter().flat_map(|cluster| cluster.members());
         let nodes = nodes.map(|member| NodeDiagnostics::of(member, missing.contains(&member.id())));
+        let groups = cluster.iter().flat_map(|cluster| &cluster.placement().topology().groups);
+        let resized = groups.filter(|group| group.second.is_some());
         let zones = cluster.iter().flat_map(|cluster| cluster.zones());
         Self {
             client_version: env!("CARGO_PKG_VERSION"),
             cluster: core.settings.cluster.clone(),
             zone: core.settings.zone.clone(),
             epoch: cluster.as_ref().map(|cluster| cluster.placement().topology().epoch.0),
+            resized: resized.map(|group| group.name.clone()).collect(),
             zones: zones.map(|zone| zone.to_string()).collect(),
             clock_correction_ms: core.clock.correction_ms(),
             reads: core.reads(),
@@ -140,6 +145,9 @@ impl fmt::Display for Diagnostics {
         )?;
         writeln!(f, "{} reads since the start, {} loads under way", self.reads, self.loads)?;
         writeln!(f, "{} writes missed by some replica, {} bytes", self.repairs_pending, self.repair_bytes)?;
+        if !self.resized.is_empty() {
+            writeln!(f, "resized, with two rings in force: {}", self.resized.join(", "))?;
+        }
         for dropped in &self.repairs_dropped {
             writeln!(f, "given up: {} writes to {}/{}", dropped.count, dropped.group, dropped.node)?;
         }

@@ -278,6 +278,9 @@ pub enum ConnectError {
     /// Both discoveries and nodes were given.
     #[error("both discoveries and static nodes were given: choose one")]
     TwoSources,
+    /// The client follows discovery, or is closed, and takes no other nodes.
+    #[error("the client follows discovery, or is closed: make one from a static list")]
+    NotReplaceable,
     /// An option is out of its bounds.
     #[error("{option} is out of bounds: {rule}")]
     Option {

@@ -142,6 +142,15 @@
 //! - `add`, `incr` and the like move to the next zone in the key's order. A node that has just started, or stood still, leaves
 //!   such decisions to others for some seconds.
 //!
+//! # When a zone is resized
+//!
+//! Keys that get another owner have two meanwhile: both are written, the old one is read and decides until the new one is
+//! filled. With discovery the client learns of it by itself. With a list, say so yourself, to every client at each step, and
+//! go on when all have it: [`StaticNodes`](crate::StaticNodes) takes two rings of a zone, and
+//! [`Client::replace_nodes`](crate::Client::replace_nodes) another list. `a=n1/..>n1/..,n2/..` writes to what is to come,
+//! too; `a=n1/..,n2/..<n1/..` reads it, once it is filled; `a=n1/..,n2/..` has done with what was before. A latch counts the
+//! owner that is read; what the other misses is repaired. `owners` and the diagnostics tell who is written only.
+//!
 //! # Hot keys and herds
 //!
 //! A key that expires under load is a herd at its source. [`get_or_load`](crate::Typed::get_or_load) lets one caller of

@@ -205,7 +205,7 @@ pub use diagnostics::{Diagnostics, NodeDiagnostics};
 pub use error::{
     Attempt, ConnectError, Fault, LoadError, NodeError, ReadError, TransportError, TriedDiscovery, WriteError,
 };
-pub use evanesce_topology::{RingProfile, Topology};
+pub use evanesce_topology::{RingProfile, RingRole, SecondRing, Topology};
 pub use evanesce_transport::{
     Cause, ConnectionOptions, ConnectionState, Credentials, Failure, InvalidCredentials, Stage, Violation,
 };

@@ -52,7 +52,8 @@ pub(crate) struct Spread {
     pub(crate) found: bool,
 }
 
-/// Sends the change to every server group that is not disabled and waits for the latch.
+/// Sends the change to every server group that is not disabled, to the owners on both of its rings where it has two, and
+/// waits for the latch.
 ///
 /// All is sent before the first await: dropping the future takes nothing back. Replicas that answer after the latch
 /// are counted by the connections' tasks; their number is bounded by the connections' queues. A node that is ill is
@@ -99,7 +100,7 @@ struct Race {
 /// One replica's part.
 struct Leg {
     member: Arc<Member>,
-    /// `None` when the server group is written only, and counts for nothing.
+    /// `None` when the server group, or the ring that the replica is on, is written only, and counts for nothing.
     side: Option<Side>,
 }
 
@@ -131,6 +132,9 @@ impl Race {
         for group in 0..cluster.groups() {
             if !cluster.mode(group).is_written() {
                 continue;
+            }
+            if let Some(second) = cluster.second_owner(group, hash) {
+                legs.push(Leg { member: Arc::clone(second), side: None });
             }
             let Some(member) = cluster.owner(group, hash) else { continue };
             let is_local = member.zone == core.settings.zone && !member.link.is_suspect();

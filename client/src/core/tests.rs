@@ -49,7 +49,7 @@ impl Core {
 
 pub(crate) fn topology(epoch: u64, nodes: &str) -> Arc<Topology> {
     let nodes: StaticNodes = nodes.parse().expect("a good list");
-    let mut topology = nodes.topology("HOME").expect("a good topology");
+    let mut topology = nodes.topology("HOME", Epoch(1)).expect("a good topology");
     Arc::make_mut(&mut topology).epoch = Epoch(epoch);
     topology
 }

@@ -107,10 +107,23 @@ fn send(core: &Arc<Core>, cluster: &Cluster, member: &Arc<Member>, id: &NodeId) 
     if batch.is_empty() {
         return;
     }
+    batch.iter().for_each(|repair| hand_also(core, cluster, member, repair));
     let sent =
         Arc::new(Sent { core: Arc::downgrade(core), member: Arc::clone(member), id: id.clone(), batch });
     for token in 0..sent.batch.len() {
         send_if_newest(core, cluster, &sent, token);
+    }
+}
+
+/// Where the key has, or is to have, another owner in the group than the node that missed a write of it, that one gets it,
+/// too: it may have been given what the node had without the write.
+fn hand_also(core: &Core, cluster: &Cluster, member: &Member, repair: &Repair) {
+    let Some(group) = cluster.group(&member.group) else { return };
+    let hash = cluster.placement().key_hash(repair.key.as_bytes());
+    let owner = cluster.lasting_owner(group, hash).filter(|owner| owner.name != member.name);
+    if let Some(owner) = owner {
+        let given_up = core.repairs.lock().put(owner.id(), repair.clone());
+        core.metrics.repairs_dropped.increment(given_up);
     }
 }
 
@@ -123,7 +136,7 @@ fn hand_on(core: &Arc<Core>, cluster: &Cluster, id: &NodeId) {
     };
     for repair in missed {
         let hash = cluster.placement().key_hash(repair.key.as_bytes());
-        if let Some(member) = cluster.owner(group, hash) {
+        if let Some(member) = cluster.lasting_owner(group, hash) {
             let given_up = core.repairs.lock().put(member.id(), repair);
             core.metrics.repairs_dropped.increment(given_up);
         }

@@ -33,13 +33,14 @@ pub(super) fn send_if_newest(core: &Core, cluster: &Cluster, sent: &Arc<Sent>, t
     }
 }
 
-/// A node of another server group that holds the key, is well and has missed nothing that we know of.
+/// Another node that holds the key, is well and has missed nothing that we know of: of another server group, or the owner
+/// on the other ring of its own.
 fn peer(core: &Core, cluster: &Cluster, sent: &Sent, token: usize) -> Option<Arc<Member>> {
     let hash = cluster.placement().key_hash(sent.repair(token).key.as_bytes());
     let others = cluster.read_order().iter().filter_map(|group| cluster.owner(*group, hash));
     let mut peers = others.filter(|peer| {
         let connection = &peer.link.connection;
-        peer.group != sent.member.group && connection.is_up() && connection.speaks_versions()
+        peer.id() != sent.member.id() && connection.is_up() && connection.speaks_versions()
     });
     let peer = peers.find(|peer| !peer.link.is_suspect() && !core.repairs.lock().misses_any(&peer.id()))?;
     Some(Arc::clone(peer))

@@ -35,6 +35,23 @@ impl Cluster {
         cluster
     }
 
+    /// Adds a node.
+    pub(crate) async fn add_node(&mut self, zone: &str, name: &str) {
+        self.start_node(zone, name, "127.0.0.1:0".parse().expect("an address")).await;
+    }
+
+    /// Stops a node; its address stays in the list.
+    pub(crate) async fn kill_node(&mut self, zone: &str, name: &str) {
+        let node = self.nodes.remove(&(zone.to_owned(), name.to_owned())).expect("it runs");
+        node.drain(Duration::ZERO).await;
+    }
+
+    /// Starts a node again, empty, where it was.
+    pub(crate) async fn start_node_again(&mut self, zone: &str, name: &str) {
+        let address = self.addresses[&(zone.to_owned(), name.to_owned())];
+        self.start_node(zone, name, address).await;
+    }
+
     async fn start_node(&mut self, zone: &str, name: &str, listen: SocketAddr) {
         let config = NodeConfig {
             zone: zone.to_owned(),
@@ -139,6 +156,17 @@ impl Cluster {
         patient(self.all()).zone(zone)
     }
 
+    /// Where a node is.
+    pub(crate) fn address(&self, zone: &str, name: &str) -> SocketAddr {
+        self.addresses[&(zone.to_owned(), name.to_owned())]
+    }
+
+    /// A client that sees one node only.
+    pub(crate) async fn inside_node(&self, zone: &str, name: &str) -> Client {
+        let nodes = StaticNodes::new().node(zone, name, self.address(zone, name));
+        patient(nodes).zone(zone).connect().await.expect("a list needs no discovery")
+    }
+
     /// A client that sees one zone only.
     pub(crate) async fn inside(&self, zone: &str) -> Client {
         patient(self.only(zone)).zone(zone).connect().await.expect("a list needs no discovery")
@@ -190,7 +218,7 @@ async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut way: Way) 
     }
 }
 
-fn patient(nodes: StaticNodes) -> ClientBuilder {
+pub(crate) fn patient(nodes: StaticNodes) -> ClientBuilder {
     let connection = ConnectionOptions {
         backoff_min: Duration::from_millis(2),
         backoff_max: Duration::from_millis(10),

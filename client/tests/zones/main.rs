@@ -11,5 +11,6 @@ mod load;
 mod near;
 mod reads;
 mod repair;
+mod resize;
 mod stored;
 mod writes;
