@@ -69,34 +69,24 @@ pub(crate) struct Key {
 impl Key {
     /// Joins `prefix` (empty, or a namespace's name with its colon) and `key`.
     pub(crate) fn new(prefix: &[u8], key: &[u8]) -> Result<Self, KeyError> {
-        let bytes = prefix.len() + key.len();
-        if key.is_empty() {
-            return Err(KeyError::Empty);
-        }
-        if bytes > KEY_BYTES_MAX {
-            return Err(KeyError::TooLong { bytes });
-        }
-        // Without a way out on the first one, so that many bytes are looked at in one instruction.
-        let base64 = key.iter().fold(false, |found, &byte| found | is_forbidden(byte));
-        if base64 && bytes > KEY_BYTES_MAX_BASE64 {
-            return Err(KeyError::BinaryTooLong { bytes });
-        }
-        let mut wire = BytesMut::with_capacity(bytes);
+        let base64 = is_binary(prefix, key)?;
+        let mut wire = BytesMut::with_capacity(prefix.len() + key.len());
         wire.put_slice(prefix);
         wire.put_slice(key);
         Ok(Self { wire: wire.freeze(), prefix_bytes: prefix.len(), base64, full: None })
     }
 
-    /// The same, and what is too long for the wire is hashed: see [`hashed`].
+    /// The same for one of many keys, which share the memory of `block`.
+    fn new_in(block: &mut BytesMut, prefix: &[u8], key: &[u8]) -> Result<Self, KeyError> {
+        let base64 = is_binary(prefix, key)?;
+        block.put_slice(prefix);
+        block.put_slice(key);
+        Ok(Self { wire: block.split().freeze(), prefix_bytes: prefix.len(), base64, full: None })
+    }
+
+    /// Like [`new`](Self::new), and what is too long for the wire is hashed: see [`hashed`].
     pub(crate) fn new_or_hashed(prefix: &[u8], key: &[u8]) -> Result<Self, KeyError> {
-        match Self::new(prefix, key) {
-            Err(KeyError::TooLong { .. } | KeyError::BinaryTooLong { .. }) => {
-                let full = Bytes::from([prefix, key].concat());
-                let wire = hashed::wire_key(&full)?;
-                Ok(Self { wire, prefix_bytes: prefix.len(), base64: false, full: Some(full) })
-            }
-            key => key,
-        }
+        Self::new(prefix, key).or_else(|error| error.hashed(prefix, key))
     }
 
     /// The full key where a hash goes over the wire: what is stored in front of the value.
@@ -140,9 +130,73 @@ impl Key {
         }
     }
 
+    /// Whether classic commands take it, too.
+    pub(crate) fn is_plain(&self) -> bool {
+        !self.base64
+    }
+
     pub(crate) fn meta(&self) -> MetaKey<'_> {
         MetaKey { bytes: Cow::Borrowed(&self.wire), base64: self.base64 }
     }
+}
+
+/// Makes the keys of one call, which share their memory: it is given back when the last of them goes.
+pub(crate) struct Keys<'a> {
+    prefix: &'a [u8],
+    verbatim: bool,
+    block: BytesMut,
+}
+
+/// Bytes for each key expected; longer ones make the block grow.
+const USUAL_KEY_BYTES: usize = 48;
+/// Keys expected at most, whatever an iterator claims.
+const EXPECTED_MAX: usize = 1024;
+
+impl<'a> Keys<'a> {
+    /// For some `expected` keys; with `verbatim` those too long are refused, not hashed.
+    pub(crate) fn new(prefix: &'a [u8], verbatim: bool, expected: usize) -> Self {
+        let block = BytesMut::with_capacity(expected.min(EXPECTED_MAX) * (prefix.len() + USUAL_KEY_BYTES));
+        Self { prefix, verbatim, block }
+    }
+
+    /// The next one.
+    pub(crate) fn key(&mut self, key: &[u8]) -> Result<Key, KeyError> {
+        match Key::new_in(&mut self.block, self.prefix, key) {
+            Err(error) if !self.verbatim => error.hashed(self.prefix, key),
+            key => key,
+        }
+    }
+}
+
+impl KeyError {
+    /// The hashed key, if the error is that the key does not go over the wire as it is.
+    fn hashed(self, prefix: &[u8], key: &[u8]) -> Result<Key, Self> {
+        match self {
+            Self::TooLong { .. } | Self::BinaryTooLong { .. } => {
+                let full = Bytes::from([prefix, key].concat());
+                let wire = hashed::wire_key(&full)?;
+                Ok(Key { wire, prefix_bytes: prefix.len(), base64: false, full: Some(full) })
+            }
+            other => Err(other),
+        }
+    }
+}
+
+/// Whether a key goes over the wire as base64, or why not at all.
+fn is_binary(prefix: &[u8], key: &[u8]) -> Result<bool, KeyError> {
+    let bytes = prefix.len() + key.len();
+    if key.is_empty() {
+        return Err(KeyError::Empty);
+    }
+    if bytes > KEY_BYTES_MAX {
+        return Err(KeyError::TooLong { bytes });
+    }
+    // Without a way out on the first one, so that many bytes are looked at in one instruction.
+    let base64 = key.iter().fold(false, |found, &byte| found | is_forbidden(byte));
+    if base64 && bytes > KEY_BYTES_MAX_BASE64 {
+        return Err(KeyError::BinaryTooLong { bytes });
+    }
+    Ok(base64)
 }
 
 /// A namespace's name with its colon.

@@ -139,10 +139,18 @@ impl Link {
 
     /// Tells the breaker what came of a request, and reads the reply.
     pub(crate) fn judge(&self, outcome: Result<Reply, TransportError>) -> Result<MetaReply, NodeError> {
+        match self.judge_any(outcome)? {
+            Reply::Meta(meta) => Ok(meta),
+            _ => Err(NodeError::Unexpected),
+        }
+    }
+
+    /// The same for a reply to any command.
+    pub(crate) fn judge_any(&self, outcome: Result<Reply, TransportError>) -> Result<Reply, NodeError> {
         match outcome {
             Ok(reply) => {
                 self.health.on_success();
-                meta_of(reply)
+                if let Reply::Error(error) = &reply { Err(refusal(error)) } else { Ok(reply) }
             }
             Err(error) => {
                 if is_illness(&error) {
@@ -249,14 +257,12 @@ fn is_illness(error: &TransportError) -> bool {
 /// The one error that memcached calls the server's and that is the caller's.
 const TOO_LARGE: &[u8] = b"object too large for cache";
 
-fn meta_of(reply: Reply) -> Result<MetaReply, NodeError> {
+fn refusal(error: &ErrorReply) -> NodeError {
     let text = |text: &[u8]| String::from_utf8_lossy(text).into_owned();
-    match reply {
-        Reply::Meta(meta) => Ok(meta),
-        Reply::Error(ErrorReply::Unknown) => Err(NodeError::Refused("it does not know the command".into())),
-        Reply::Error(ErrorReply::Client(line)) => Err(NodeError::Refused(text(&line))),
-        Reply::Error(ErrorReply::Server(line)) if line == TOO_LARGE => Err(NodeError::Refused(text(&line))),
-        Reply::Error(ErrorReply::Server(line)) => Err(NodeError::Failed(text(&line))),
-        _ => Err(NodeError::Unexpected),
+    match error {
+        ErrorReply::Unknown => NodeError::Refused("it does not know the command".into()),
+        ErrorReply::Client(line) => NodeError::Refused(text(line)),
+        ErrorReply::Server(line) if line == TOO_LARGE => NodeError::Refused(text(line)),
+        ErrorReply::Server(line) => NodeError::Failed(text(line)),
     }
 }

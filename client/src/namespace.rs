@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 
 use crate::codec::Postcard;
 use crate::core::Core;
-use crate::key::{Key, KeyError, namespace_prefix};
+use crate::key::{Key, KeyError, Keys, namespace_prefix};
 use crate::load::{Loaded, Loads, loader_error};
 use crate::op::{
     Arithmetic, CompareAndSet, Delete, Get, GetAndTouch, GetForCas, GetMany, GetOrLoad, Set, Store, Touch,
@@ -65,6 +65,22 @@ impl Namespace {
     pub(crate) fn key(&self, key: &[u8]) -> Result<Key, KeyError> {
         let prefix = self.prefix.as_ref().map_err(Clone::clone)?;
         if self.verbatim { Key::new(prefix, key) } else { Key::new_or_hashed(prefix, key) }
+    }
+
+    /// Checked keys, in their order.
+    pub(crate) fn keys<K: AsRef<[u8]>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<Vec<Key>, KeyError> {
+        let prefix = self.prefix.as_ref().map_err(Clone::clone)?;
+        let keys = keys.into_iter();
+        let expected = keys.size_hint().0;
+        let (mut block, mut made) =
+            (Keys::new(prefix, self.verbatim, expected), Vec::with_capacity(expected));
+        for key in keys {
+            made.push(block.key(key.as_ref())?);
+        }
+        Ok(made)
     }
 
     /// A key that goes over the wire as it is: for what a node does to a value, which must not stand behind its full key.

@@ -37,6 +37,9 @@ struct Search<'a> {
     attempts: Vec<Attempt>,
 }
 
+/// What a node said of a key.
+type Outcome = Result<Option<Item>, NodeError>;
+
 /// A key, and what its node said.
 type Answered<'a> = (Search<'a>, Result<Option<Item>, Attempt>);
 
@@ -86,7 +89,9 @@ fn next_batches<'a>(
 ) -> Vec<Batch<'a>> {
     let now = Instant::now();
     let mut batches: Vec<Batch<'a>> = Vec::new();
+    let mut left = searches.len();
     for mut search in searches {
+        left -= 1;
         let member = if now < deadline { search.next_member(now) } else { None };
         let Some(member) = member else {
             let index = search.index;
@@ -98,7 +103,11 @@ fn next_batches<'a>(
         }
         match batches.iter_mut().find(|batch| std::ptr::eq(batch.member, member)) {
             Some(batch) => batch.searches.push(search),
-            None => batches.push(Batch { member, searches: vec![search] }),
+            None => {
+                let mut searches = Vec::with_capacity(1 + left);
+                searches.push(search);
+                batches.push(Batch { member, searches });
+            }
         }
     }
     batches
@@ -184,14 +193,11 @@ impl Member {
         TransportError::Timeout { address: self.link.connection.address(), sent: false }.into()
     }
 
-    /// Asks this node for many keys at once; once more when this process was held up and has no answer for that reason
-    /// alone.
-    async fn get_batch(
-        &self,
-        searches: &[Search<'_>],
-        plan: &ReadPlan,
-        due: Instant,
-    ) -> Vec<Result<Option<Item>, NodeError>> {
+    /// Asks this node for many keys at once.
+    async fn get_batch(&self, searches: &[Search<'_>], plan: &ReadPlan, due: Instant) -> Vec<Outcome> {
+        if lines::are_plain(searches, plan) {
+            return lines::get_lines(self, searches, plan, due).await;
+        }
         let versions = self.link.connection.speaks_versions();
         let flags = searches.iter().map(|search| {
             // What is found after a miss is copied, and that takes all of it.
@@ -204,19 +210,29 @@ impl Member {
             .zip(&flags)
             .map(|(search, flags)| get_request(search.key, flags.as_flags(), plan.touch))
             .collect();
-        let Some(mut permit) = self.link.batch_permit(Instant::now()) else {
-            return searches.iter().map(|_| Err(NodeError::Overloaded)).collect();
-        };
-        let mut outcomes = self.link.connection.call_batch(&requests, due).await;
+        let Some(outcomes) = self.call_batch(&requests, plan, due).await else { return overloaded(searches) };
+        outcomes.into_iter().map(|outcome| read_hit(&self.link.judge(outcome)?)).collect()
+    }
+
+    /// Sends requests at once; once more when this process was held up and has no answer for that reason alone. `None` when
+    /// as many batches as the node bears are under way.
+    async fn call_batch(
+        &self,
+        requests: &[Request<'_>],
+        plan: &ReadPlan,
+        due: Instant,
+    ) -> Option<Vec<Result<Reply, TransportError>>> {
+        let mut permit = self.link.batch_permit(Instant::now())?;
+        let mut outcomes = self.link.connection.call_batch(requests, due).await;
         let now = Instant::now();
         if let Some(last) = outcomes.last() {
             permit.ended(last);
         }
         if held_up(due, now).is_some() {
             permit.held_up(now);
-            self.ask_again(&requests, &mut outcomes, now + plan.attempt_timeout).await;
+            self.ask_again(requests, &mut outcomes, now + plan.attempt_timeout).await;
         }
-        outcomes.into_iter().map(|outcome| read_hit(&self.link.judge(outcome)?)).collect()
+        Some(outcomes)
     }
 
     /// Asks once more for what has no answer; the answers in hand stay.
@@ -236,6 +252,10 @@ impl Member {
     }
 }
 
+fn overloaded(searches: &[Search<'_>]) -> Vec<Outcome> {
+    searches.iter().map(|_| Err(NodeError::Overloaded)).collect()
+}
+
 fn count(core: &Core, found: &[Found<'_>]) {
     let hits = found.iter().filter(|found| matches!(found, Ok(Some(_)))).count() as u64;
     let errors = found.iter().filter(|found| found.is_err()).count() as u64;
@@ -244,5 +264,6 @@ fn count(core: &Core, found: &[Found<'_>]) {
     core.metrics.misses.increment(found.len() as u64 - hits - errors);
 }
 
+mod lines;
 #[cfg(test)]
 mod tests;

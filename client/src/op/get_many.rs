@@ -27,8 +27,7 @@ impl<'a, V: View + 'a> GetMany<'a, V> {
         keys: impl IntoIterator<Item = K>,
         view: V,
     ) -> Self {
-        let keys = keys.into_iter().map(|key| namespace.key(key.as_ref())).collect();
-        Self { namespace, keys, view, options: ReadOptions::of(namespace) }
+        Self { namespace, keys: namespace.keys(keys), view, options: ReadOptions::of(namespace) }
     }
 
     /// What it reads, for a batch.
@@ -61,7 +60,7 @@ impl<'a, V: View + 'a> GetMany<'a, V> {
         let plan = self.options.plan(core, V::WANT);
         let asked = Asked { form: self.namespace.form(), near: self.options.near };
         let found = near::get_many(core, &cluster, |_| asked, &keys, &plan).await;
-        let mut result = item::GetMany::default();
+        let mut result = item::GetMany { hits: Vec::with_capacity(keys.len()), ..item::GetMany::default() };
         for (key, found) in keys.iter().zip(found) {
             result.sort_in(&self.view, key, found);
         }

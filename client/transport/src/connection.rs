@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::cause::Failure;
 use crate::completion::{BatchCell, CallCell, Completion, Target};
 use crate::driver::drive;
-use crate::error::TransportError;
+use crate::error::{TransportError, Violation};
 use crate::greeting::Greeting;
 use crate::options::ConnectionOptions;
 use crate::queue::{ConnectionState, Shared};
@@ -149,6 +149,12 @@ impl Connection {
         token: usize,
     ) -> Result<(), TransportError> {
         self.handle.shared.submit(request, Target::Owned(completion), token)
+    }
+
+    /// Ends the present connection, whose replies cannot be right: a reply said what only its caller can tell to be wrong.
+    /// Requests under way on it fail with this [`Violation`], and another connection is made.
+    pub fn distrust(&self, violation: Violation) {
+        self.handle.shared.distrust(violation);
     }
 
     /// The node's address.

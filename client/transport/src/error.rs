@@ -65,6 +65,9 @@ pub enum Violation {
     /// A reply carried another request's opaque, or none.
     #[error("a reply to another request")]
     WrongOpaque,
+    /// A reply told of keys that its request did not ask for.
+    #[error("a reply about other keys")]
+    WrongKey,
     /// A reply came while no request waited for one.
     #[error("a reply to no request")]
     Unasked,

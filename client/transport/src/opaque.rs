@@ -17,7 +17,13 @@ impl Opaque {
     /// The opaque that `request` carries, if any.
     pub(crate) fn of(request: &Request<'_>) -> Result<Option<Self>, Unsupported> {
         let Some(flags) = meta_flags(request) else { return Ok(None) };
-        flags.iter().find(|flag| flag.letter == b'O').map(|flag| Self::copy(flag.token)).transpose()
+        // Our requests have it at their end.
+        let last = flags.as_bytes().rsplit(|&byte| byte == b' ').next();
+        let token = match last {
+            Some([b'O', token @ ..]) => Some(token),
+            _ => flags.get(b'O'),
+        };
+        token.map(Self::copy).transpose()
     }
 
     /// Checks that `reply` answers the request this opaque is of. Error lines carry none.

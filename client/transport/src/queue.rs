@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::cause::{Cause, Failure};
 use crate::completion::Target;
-use crate::error::{TransportError, Unsupported};
+use crate::error::{TransportError, Unsupported, Violation};
 use crate::greeting::Greeting;
 use crate::opaque::Opaque;
 use crate::options::ConnectionOptions;
@@ -122,6 +122,8 @@ pub(crate) struct Inner {
     pub(crate) unwatched: bool,
     /// The session, when it waits.
     pub(crate) session: Option<Waker>,
+    /// What a caller found wrong with a reply of the present connection.
+    pub(crate) distrusted: Option<Violation>,
     /// No handle is left, or the runtime is gone.
     pub(crate) retired: bool,
 }
@@ -140,6 +142,7 @@ impl Shared {
             crowded: false,
             unwatched: false,
             session: None,
+            distrusted: None,
             retired: false,
         };
         Self {
@@ -221,6 +224,7 @@ impl Shared {
         inner.greeting = Some(greeting);
         inner.failure = None;
         inner.writer = writer;
+        inner.distrusted = None;
         inner.write_blocked = false;
         inner.unwatched = false;
         self.versions.store(greeting.versions, Ordering::Release);
@@ -257,6 +261,17 @@ impl Shared {
         told.as_mut().enable();
         if self.inner.lock().state == ConnectionState::Connecting {
             told.await;
+        }
+    }
+
+    /// Ends the present connection: a caller found that the peer broke the protocol.
+    pub(crate) fn distrust(&self, violation: Violation) {
+        let mut inner = self.inner.lock();
+        inner.distrusted = Some(violation);
+        let waker = inner.session.take();
+        drop(inner);
+        if let Some(waker) = waker {
+            waker.wake();
         }
     }
 

@@ -87,8 +87,8 @@ impl<'a, S: Stream> Session<'a, S> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Loss> {
         loop {
             let held_back = self.holds_back();
-            if self.take_queued(cx) {
-                return Poll::Ready(Loss::Retired);
+            if let Some(loss) = self.take_queued(cx) {
+                return Poll::Ready(loss);
             }
             if let Poll::Ready(Err(error)) = self.poll_write(cx) {
                 return Poll::Ready(Loss::Io(error.kind()));
@@ -107,8 +107,8 @@ impl<'a, S: Stream> Session<'a, S> {
         !self.unwritten.is_empty() || self.in_flight.len() >= self.shared.options.in_flight_max
     }
 
-    /// Takes what callers left and says where to wake; true when no handle is left.
-    fn take_queued(&mut self, cx: &mut Context<'_>) -> bool {
+    /// Takes what callers left and says where to wake; why to end, when no handle is left or a caller found a reply wrong.
+    fn take_queued(&mut self, cx: &mut Context<'_>) -> Option<Loss> {
         let mut inner = self.shared.inner.lock();
         if !inner.session.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             inner.session = Some(cx.waker().clone());
@@ -122,7 +122,7 @@ impl<'a, S: Stream> Session<'a, S> {
             self.watching = true;
             self.look.as_mut().reset(next_look(self.shared));
         }
-        inner.retired
+        if inner.retired { Some(Loss::Retired) } else { inner.distrusted.map(Loss::Violation) }
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -162,8 +162,10 @@ impl<'a, S: Stream> Session<'a, S> {
 
     fn decode(&mut self, cx: &mut Context<'_>) -> Result<(), Loss> {
         while !self.input.is_empty() {
-            if self.in_flight.is_empty() && self.take_queued(cx) {
-                return Err(Loss::Retired);
+            if self.in_flight.is_empty()
+                && let Some(loss) = self.take_queued(cx)
+            {
+                return Err(loss);
             }
             let Some(first) = self.in_flight.front() else {
                 return Err(Loss::Violation(Violation::Unasked));

@@ -1,7 +1,6 @@
 //! The flags of meta requests: as sent, and what they mean.
 
-use bytes::BytesMut;
-
+use crate::append::Append;
 use crate::encode;
 use crate::error_lines::{
     BAD_FORMAT, BAD_TOKEN, DUPLICATE_FLAG, INVALID_FLAG, INVALID_INITIAL, INVALID_META_DELTA,
@@ -45,7 +44,7 @@ impl<'a> MetaFlags<'a> {
     }
 }
 
-// A key's, a value's, a TTL's and an opaque's flags, with their numbers: one allocation instead of three.
+// A key's, a value's, a TTL's, a version's and an opaque's flags, with their numbers: requests of clients allocate nothing.
 const FLAGS_BYTES_USUAL: usize = 64;
 
 /// Flags under construction, for a client.
@@ -57,12 +56,12 @@ const FLAGS_BYTES_USUAL: usize = 64;
 /// assert_eq!(flags.as_flags().as_bytes(), b"v T60 O12");
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct MetaFlagsBuf(BytesMut);
+pub struct MetaFlagsBuf(FlagBytes);
 
 impl MetaFlagsBuf {
     /// No flags yet.
     pub fn new() -> MetaFlagsBuf {
-        MetaFlagsBuf(BytesMut::with_capacity(FLAGS_BYTES_USUAL))
+        MetaFlagsBuf::default()
     }
 
     /// The flags every request with this key needs: `b` when it goes as base64.
@@ -92,7 +91,7 @@ impl MetaFlagsBuf {
         self.letter(letter);
         let number = number.into();
         if number < 0 {
-            self.0.extend_from_slice(b"-");
+            self.0.append(b"-");
         }
         encode::unsigned(&mut self.0, u64::try_from(number.unsigned_abs()).unwrap_or(u64::MAX));
         self
@@ -107,23 +106,72 @@ impl MetaFlagsBuf {
     pub fn token(mut self, letter: u8, token: &[u8]) -> MetaFlagsBuf {
         assert!(token.iter().all(|byte| *byte > b' '), "a token must hold no space and no control character");
         self.letter(letter);
-        self.0.extend_from_slice(token);
+        self.0.append(token);
         self
     }
 
     /// The flags, for a request.
     pub fn as_flags(&self) -> MetaFlags<'_> {
-        MetaFlags(&self.0)
+        MetaFlags(self.0.as_slice())
     }
 
     fn letter(&mut self, letter: u8) {
         assert!(letter > b' ', "a flag's letter must be no space and no control character");
-        if !self.0.is_empty() {
-            self.0.extend_from_slice(b" ");
+        if self.0.length > 0 {
+            self.0.append(b" ");
         }
-        self.0.extend_from_slice(&[letter]);
+        self.0.append(&[letter]);
     }
 }
+
+/// Bytes in place while they are few, on the heap once they are many.
+#[derive(Debug, Clone)]
+struct FlagBytes {
+    /// All of them.
+    length: usize,
+    few: [u8; FLAGS_BYTES_USUAL],
+    /// All of them when there are more than fit.
+    many: Vec<u8>,
+}
+
+impl FlagBytes {
+    fn as_slice(&self) -> &[u8] {
+        self.few.get(..self.length).unwrap_or(&self.many)
+    }
+}
+
+impl Append for FlagBytes {
+    #[inline]
+    fn append(&mut self, bytes: &[u8]) {
+        let before = self.length;
+        self.length += bytes.len();
+        match self.few.get_mut(before..self.length) {
+            Some(room) => room.copy_from_slice(bytes),
+            None => {
+                if self.many.is_empty() {
+                    self.many.extend_from_slice(&self.few[..before]);
+                }
+                self.many.extend_from_slice(bytes);
+            }
+        }
+    }
+
+    fn make_room(&mut self, _more: usize) {}
+}
+
+impl Default for FlagBytes {
+    fn default() -> Self {
+        Self { length: 0, few: [0; FLAGS_BYTES_USUAL], many: Vec::new() }
+    }
+}
+
+impl PartialEq for FlagBytes {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_slice() == other.as_slice()
+    }
+}
+
+impl Eq for FlagBytes {}
 
 /// Reads flags that only say what to answer and how: whether `v` and `q` are among them. `None` when there are others,
 /// too many, or any is at fault.

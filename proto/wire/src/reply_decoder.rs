@@ -11,6 +11,12 @@ use crate::token;
 // Enough to recognise what came, short enough for a log line.
 const EXCERPT_BYTES_MAX: usize = 64;
 
+// Any number of so many digits fits 64 bits.
+const USUAL_DIGITS_MAX: usize = 19;
+
+// Room made ahead for the values of a retrieval: a few kilobytes.
+const USUAL_VALUES_MAX: usize = 64;
+
 /// The kind of answer the oldest outstanding request has; see [`Request::expect`](crate::Request::expect).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Expect {
@@ -59,6 +65,8 @@ pub enum ReplyError {
 pub struct ReplyDecoder {
     values: Vec<Value>,
     stats: Vec<(Bytes, Bytes)>,
+    /// As many as the last retrieval found: the next one finds about as many.
+    usual_values: usize,
     missing: usize,
 }
 
@@ -127,27 +135,26 @@ impl ReplyDecoder {
         if !input.starts_with(b"VALUE ") {
             let line = take_line(input, end);
             let values = std::mem::take(&mut self.values);
+            self.usual_values = values.len().min(USUAL_VALUES_MAX);
             return match &line[..] {
                 b"END" => Ok(Step::Done(Reply::Values(values))),
                 _ => error_reply(&line).map(Step::Done).ok_or_else(|| unexpected(&line)),
             };
         }
-        let (words, count) = token::words::<4>(without_line_end(&input[6..end]));
-        if !(3..=4).contains(&count) {
+        let line = without_line_end(&input[6..end]);
+        let Some(header) = Header::usual(line).or_else(|| Header::of(line)) else {
             return Err(unexpected(&input[..end]));
-        }
-        let header = (token::plain_u64(words[1]), token::plain_u64(words[2]), token::plain_u64(words[3]));
-        let (key_bytes, with_cas) = (words[0].len(), count == 4);
-        let (Some(flags), Some(bytes), cas) = header else { return Err(unexpected(&input[..end])) };
-        if with_cas && cas.is_none() {
-            return Err(unexpected(&input[..end]));
-        }
-        let Some((line, data)) = self.take_value(input, end, bytes)? else { return Ok(Step::Short) };
+        };
+        let Header { key_start, key_bytes, flags, bytes, cas } = header;
+        let Some((mut key, data)) = self.take_value(input, end, bytes)? else { return Ok(Step::Short) };
         if self.values.len() == REPLY_VALUES_MAX {
             return Err(ReplyError::TooManyValues);
         }
-        let key_start = 6 + line[6..].iter().take_while(|byte| **byte == b' ').count();
-        let key = line.slice(key_start..key_start + key_bytes);
+        if self.values.is_empty() {
+            self.values.reserve(self.usual_values);
+        }
+        key.advance(6 + key_start);
+        key.truncate(key_bytes);
         self.values.push(Value { key, flags: flags as u32, cas, data });
         Ok(Step::More)
     }
@@ -211,11 +218,63 @@ impl ReplyDecoder {
         if &input[total - 2..total] != b"\r\n" {
             return Err(ReplyError::BadDataChunk);
         }
-        let line = take_line(input, end);
-        let data = input.split_to(length).freeze();
-        input.advance(2);
+        let mut line = input.split_to(total).freeze();
+        let data = line.slice(end + 1..end + 1 + length);
+        line.truncate(without_line_end(&line[..end]).len());
         Ok(Some((line, data)))
     }
+}
+
+/// What stands behind `VALUE `.
+struct Header {
+    /// Where the key begins.
+    key_start: usize,
+    key_bytes: usize,
+    flags: u64,
+    bytes: u64,
+    cas: Option<u64>,
+}
+
+impl Header {
+    /// Reads one with single spaces, as servers write it. `None` for any other.
+    #[inline]
+    fn usual(line: &[u8]) -> Option<Header> {
+        let key_bytes = memchr(b' ', line).filter(|&bytes| bytes > 0)?;
+        let mut rest = &line[key_bytes..];
+        let (flags, bytes) = (usual_number(&mut rest)?, usual_number(&mut rest)?);
+        let cas = if rest.is_empty() { None } else { Some(usual_number(&mut rest)?) };
+        rest.is_empty().then_some(Header { key_start: 0, key_bytes, flags, bytes, cas })
+    }
+
+    /// Reads any.
+    fn of(line: &[u8]) -> Option<Header> {
+        let (words, count) = token::words::<4>(line);
+        let cas = match count {
+            3 => None,
+            4 => Some(token::plain_u64(words[3])?),
+            _ => return None,
+        };
+        let key_start = line.iter().take_while(|byte| **byte == b' ').count();
+        let (flags, bytes) = (token::plain_u64(words[1])?, token::plain_u64(words[2])?);
+        Some(Header { key_start, key_bytes: words[0].len(), flags, bytes, cas })
+    }
+}
+
+/// Takes a space and the number behind it, if that is short enough for 64 bits in any case.
+#[inline]
+fn usual_number(rest: &mut &[u8]) -> Option<u64> {
+    let digits = rest.strip_prefix(b" ")?;
+    let (mut number, mut count) = (0, 0);
+    while let Some(digit) = digits.get(count).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10)
+    {
+        if count == USUAL_DIGITS_MAX {
+            return None;
+        }
+        number = number * 10 + u64::from(digit);
+        count += 1;
+    }
+    *rest = &digits[count..];
+    (count > 0).then_some(number)
 }
 
 /// Splits off the line whose `\n` is at `end`, without its end.

@@ -50,9 +50,12 @@ pub(crate) fn encode(get: &Get<'_>, out: &mut BytesMut) {
         out.extend_from_slice(b" ");
         encode::signed(out, exptime.0);
     }
-    for key in get.keys.iter() {
-        out.extend_from_slice(b" ");
-        out.extend_from_slice(key);
+    match get.keys.as_bytes() {
+        [] => {}
+        text => {
+            out.extend_from_slice(b" ");
+            out.extend_from_slice(text);
+        }
     }
     out.extend_from_slice(b"\r\n");
 }
