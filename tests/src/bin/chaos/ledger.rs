@@ -1,28 +1,44 @@
 //! What must be in keys that one place decides: numbers that were counted, by `incr` and by compare-and-set, and words
-//! that were appended.
+//! that were appended. A loss is told with who was acknowledged what around it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::Context;
-use evanesce_client::{ArithmeticOutcome, Client, CompareAndSetOutcome, WriteError};
+use evanesce_client::{ArithmeticOutcome, Client, CompareAndSetOutcome, StoreOutcome, WriteError, Written};
 use parking_lot::Mutex;
 
-use crate::clock::now_ns;
+use crate::clock::{ms, now_ns};
 
 /// Counters, compare-and-set registers, and texts.
 pub(crate) const KEYS: usize = 30;
 /// They live as long as the run, and do not go by themselves.
 const TTL: Duration = Duration::from_secs(24 * 60 * 60);
+/// Acknowledgements told of one loss: the ones lost, and those just before and after.
+const TOLD_MAX: usize = 12;
 
 /// All that was added to one key.
 #[derive(Debug, Default)]
 struct Account {
     acked: BTreeSet<u64>,
-    /// When each of those ended.
-    ended: Vec<u64>,
+    /// One for each of those.
+    acks: Vec<Ack>,
     maybe: BTreeSet<u64>,
     next: u64,
+}
+
+/// One addition that was acknowledged.
+#[derive(Debug, Clone, Copy)]
+struct Ack {
+    /// Which.
+    number: u64,
+    /// By which client.
+    client: usize,
+    begun: u64,
+    ended: u64,
+    /// What was counted to; its own number of an append.
+    value: u64,
+    written: Written,
 }
 
 /// The accounts. Every addition has a number; what is counted goes up by one with each.
@@ -85,31 +101,34 @@ impl Ledger {
         Ok(())
     }
 
-    /// Adds to a key. Returns what failed.
-    pub(crate) async fn add(&self, client: &Client, key: usize) -> Option<String> {
+    /// Adds to a key through one client. Returns what failed.
+    pub(crate) async fn add(&self, client: (usize, &Client), key: usize) -> Option<String> {
         let number = {
             let mut account = self.accounts[key].lock();
             account.next += 1;
             account.next
         };
+        let (index, client) = client;
+        let begun = now_ns();
         let outcome = match kind(key) {
             Kind::Counter => client.incr(name(key), 1).await.map(|outcome| match outcome {
-                ArithmeticOutcome::Counted { .. } => true,
-                ArithmeticOutcome::NotFound | ArithmeticOutcome::NotANumber => false,
+                ArithmeticOutcome::Counted { number, written } => Some((number, written)),
+                ArithmeticOutcome::NotFound | ArithmeticOutcome::NotANumber => None,
             }),
             Kind::Register => register(client, &name(key)).await,
-            Kind::Text => {
-                client.append(name(key), format!(" {number}")).await.map(|outcome| outcome.is_stored())
-            }
+            Kind::Text => client.append(name(key), format!(" {number}")).await.map(|outcome| match outcome {
+                StoreOutcome::Stored(written) => Some((number, written)),
+                StoreOutcome::NotStored => None,
+            }),
         };
         let mut account = self.accounts[key].lock();
         match outcome {
-            Ok(true) => {
+            Ok(Some((value, written))) => {
                 account.acked.insert(number);
-                account.ended.push(now_ns());
+                account.acks.push(Ack { number, client: index, begun, ended: now_ns(), value, written });
                 None
             }
-            Ok(false) => None,
+            Ok(None) => None,
             Err(error) => {
                 if error.maybe_applied() {
                     account.maybe.insert(number);
@@ -122,7 +141,7 @@ impl Ledger {
     /// Additions that were acknowledged at a time that `disturbed` names.
     pub(crate) fn acked_while(&self, disturbed: impl Fn(u64) -> bool) -> u64 {
         let of = |account: &Mutex<Account>| {
-            account.lock().ended.iter().filter(|ended| disturbed(**ended)).count() as u64
+            account.lock().acks.iter().filter(|ack| disturbed(ack.ended)).count() as u64
         };
         self.accounts.iter().map(of).sum()
     }
@@ -147,10 +166,11 @@ impl Ledger {
             balance.too_many += too_many;
             if lost + too_many > 0 {
                 balance.told.push(format!(
-                    "{}: of {} acknowledged and {} unknown {lost} are lost, {too_many} too many",
+                    "{}: of {} acknowledged and {} unknown {lost} are lost, {too_many} too many{}",
                     name(key),
                     account.acked.len(),
-                    account.maybe.len()
+                    account.maybe.len(),
+                    account.story(kind(key), &found)
                 ));
             }
         }
@@ -158,15 +178,53 @@ impl Ledger {
     }
 }
 
+impl Account {
+    /// What was acknowledged around the first loss: of numbers, where one was given twice; of words, where one is missing.
+    fn story(&self, kind: Kind, found: &str) -> String {
+        let mut acks = self.acks.clone();
+        acks.sort_by_key(|ack| ack.ended);
+        let mut given: BTreeMap<u64, usize> = BTreeMap::new();
+        acks.iter().for_each(|ack| *given.entry(ack.value).or_default() += 1);
+        let there: BTreeSet<&str> = found.split(' ').collect();
+        let is_odd = |ack: &Ack| match kind {
+            Kind::Counter | Kind::Register => given[&ack.value] > 1,
+            Kind::Text => !there.contains(ack.number.to_string().as_str()),
+        };
+        let Some(first) = acks.iter().position(is_odd) else { return String::new() };
+        let around = acks.iter().skip(first.saturating_sub(TOLD_MAX / 4)).take(TOLD_MAX);
+        around.map(|ack| ack.told(is_odd(ack))).collect()
+    }
+}
+
+impl Ack {
+    fn told(&self, odd: bool) -> String {
+        let Self { number, client, begun, ended, value, written } = *self;
+        let mark = if odd { '!' } else { ' ' };
+        let (version, by) = (written.version.map(|v| v.as_u64()), written.superseded_by.map(|v| v.as_u64()));
+        format!(
+            "\n    {mark} #{number} by client {client} from {:.1} to {:.1} ms: {value}, version {version:x?}, superseded by \
+             {by:x?}, {} acked, {} failed, {} pending",
+            ms(begun),
+            ms(ended),
+            written.acked,
+            written.failed,
+            written.pending
+        )
+    }
+}
+
 /// Reads a number, and stores the next if nobody else has meanwhile.
-async fn register(client: &Client, key: &str) -> Result<bool, WriteError> {
+async fn register(client: &Client, key: &str) -> Result<Option<(u64, Written)>, WriteError> {
     // A read that fails adds nothing.
-    let Ok(Some(item)) = client.get_for_cas(key).await else { return Ok(false) };
+    let Ok(Some(item)) = client.get_for_cas(key).await else { return Ok(None) };
     let Some(number) = std::str::from_utf8(&item.value).ok().and_then(|text| text.parse::<u64>().ok()) else {
-        return Ok(false);
+        return Ok(None);
     };
     let outcome = client.compare_and_set(key, item.cas, (number + 1).to_string()).ttl(TTL).await?;
-    Ok(matches!(outcome, CompareAndSetOutcome::Stored(_)))
+    Ok(match outcome {
+        CompareAndSetOutcome::Stored(written) => Some((number + 1, written)),
+        CompareAndSetOutcome::Exists | CompareAndSetOutcome::NotFound => None,
+    })
 }
 
 /// Additions to a number that are lost, and those that are too many.

@@ -145,8 +145,8 @@ fn faults(bench: &Bench, stage: &mut Stage, zones: &[String], until: Deadline) -
         let freeze = random.random_range(0..2) == 0;
         let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
         let what = if freeze { "freeze" } else { "kill" };
-        println!("  soak: {what} {zone} {names:?} for {length:?}");
         let begun = now_ns();
+        println!("  soak: {what} {zone} {names:?} for {length:?} at {:.0} ms", ms(begun));
         if freeze {
             let frozen = stage.freeze(&nodes)?;
             pause(length);
@@ -156,7 +156,9 @@ fn faults(bench: &Bench, stage: &mut Stage, zones: &[String], until: Deadline) -
             pause(length);
             nodes.iter().try_for_each(|node| stage.restart(node)).context("a node did not come back")?;
         }
-        spans.push((begun, now_ns()));
+        let healed = now_ns();
+        println!("  soak: healed at {:.0} ms", ms(healed));
+        spans.push((begun, healed));
         pause(BOUND + HEALTHY);
     }
     Ok(spans)
@@ -238,7 +240,7 @@ impl Soak {
                 }
                 13 => self.add(client, key).await,
                 _ => {
-                    let failed = self.ledger.add(client, random.random_range(0..KEYS)).await;
+                    let failed = self.ledger.add((at, client), random.random_range(0..KEYS)).await;
                     self.failed_at_home.lock().extend(failed);
                 }
             }
