@@ -80,6 +80,7 @@
 //! | [`WriteError::NotAcknowledged`](crate::WriteError::NotAcknowledged) | too few zones; what acknowledged has it, and the others may get it | again if `may_retry()`: not what was `decided` and counted already |
 //! | [`WriteError::MaybeApplied`](crate::WriteError::MaybeApplied) | `add`, `incr`, `append`...: the zone that decides did not answer | read it with `get_for_cas`, which asks that zone; never just again |
 //! | `NotStored`, `Exists`, `NotFound` | the home zone decided against it | as your program wants |
+//! | `hits`, `absent`, `failed` of [`LoadMany`](crate::LoadMany) | there or loaded; known to have no value; not loaded | by key |
 //! | [`LoadError`](crate::LoadError) | what the loader said, or that it took too long | the source is ill, not the cache |
 //!
 //! Every error tells whose fault it is (`fault()`) and whether to retry (`may_retry()`).
@@ -175,6 +176,29 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! Where a page needs many keys of one kind, [`get_or_load_many`](crate::Typed::get_or_load_many) asks the source once for all
+//! that are not there:
+//!
+//! ```no_run
+//! # use std::{collections::HashMap, io};
+//! # use evanesce_client::{LoadError, Typed};
+//! # async fn query(_: &[bytes::Bytes]) -> io::Result<HashMap<String, String>> { Ok(HashMap::new()) }
+//! # async fn example(names: &Typed<String>) -> Result<(), LoadError> {
+//! let found = names
+//!     .get_or_load_many(["42", "43", "44"], |keys| async move { query(&keys).await }) // a value for each that has one
+//!     .remember_absent()
+//!     .await?; // an error is a wrong key, or a closed client
+//! for (key, name) in &found.hits {
+//!     println!("show {key:?}: {name}");
+//! }
+//! println!("{} have no name, {} could not be loaded", found.absent.len(), found.failed.len());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Each key still has its own lease: what another process is loading is waited for, and not asked for again. A loader that fails
+//! fails the keys it was called with, and no other.
 //!
 //! A loader that dies with its process holds its key up for `load_timeout` and two to three seconds more, so keep that
 //! short. A key that is hot while it is there is one node's work in each zone, since each zone reads its own copy. If one

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::error::ReadError;
+use crate::error::{LoadError, ReadError};
 use crate::key::Key;
 use crate::version::Version;
 use crate::view::View;
@@ -38,6 +38,45 @@ pub struct GetMany<V> {
     pub misses: Vec<Bytes>,
     /// Keys that no zone could answer for, or whose value could not be decoded.
     pub failed: Vec<(Bytes, ReadError)>,
+}
+
+/// What a bulk read that loads found. Each key asked for is in exactly one of the three, in the order asked, as often as
+/// asked.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct LoadMany<V> {
+    /// Keys (without their namespace) and their values, which were there or were loaded.
+    pub hits: Vec<(Bytes, V)>,
+    /// Keys of which the loader said, now or lately, that they have no value.
+    pub absent: Vec<Bytes>,
+    /// Keys that could not be loaded, or whose value could not be decoded.
+    pub failed: Vec<(Bytes, LoadError)>,
+}
+
+impl<V> Default for LoadMany<V> {
+    fn default() -> Self {
+        Self { hits: Vec::new(), absent: Vec::new(), failed: Vec::new() }
+    }
+}
+
+impl<V> LoadMany<V> {
+    /// The value of `key`, when it has one. Looks through all hits: for many look-ups, make a map.
+    #[must_use]
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Option<&V> {
+        self.hits.iter().find(|(hit, _)| hit == key.as_ref()).map(|(_, value)| value)
+    }
+
+    /// The hits, by key.
+    #[must_use]
+    pub fn into_map(self) -> HashMap<Bytes, V> {
+        self.hits.into_iter().collect()
+    }
+
+    /// Whether no key failed.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.failed.is_empty()
+    }
 }
 
 impl<V> Default for GetMany<V> {

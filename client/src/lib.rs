@@ -104,6 +104,8 @@
 //! for the value. With [`stale`](op::GetOrLoad::stale) nobody waits for what was there before. A write or delete made while it
 //! is loaded wins. What is read near the end of its life is loaded anew by one of its readers while it is served
 //! ([`early`](op::GetOrLoad::early)); for a second after a load that failed nobody tries that in this process.
+//! [`get_or_load_many`](Namespace::get_or_load_many) does the same for many keys, and calls the loader with all that are
+//! to be loaded at once.
 //!
 //! # Near cache
 //!
@@ -211,7 +213,7 @@ pub use evanesce_transport::{
 };
 #[cfg(feature = "tls")]
 pub use evanesce_transport::{InvalidTls, RootCertStore, TlsOptions};
-pub use item::{GetMany, Item};
+pub use item::{GetMany, Item, LoadMany};
 pub use key::KeyError;
 pub use namespace::Namespace;
 #[cfg(feature = "near-cache")]

@@ -16,15 +16,16 @@
 
 mod flight;
 mod lease;
+mod loader;
 mod time;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 
 pub(crate) use flight::Flights;
+pub(crate) use loader::{Gathering, Loader, ManyLoaded, ManyLoader};
 pub(crate) use time::Loads;
 
 use crate::codec::ABSENT_FLAGS;
@@ -36,9 +37,6 @@ use crate::value::Form;
 
 /// What a loader said, encoded: a value with its flags, or that there is none.
 pub(crate) type Loaded = Result<Option<(Bytes, u32)>, LoadError>;
-
-/// A loader that has not been called.
-pub(crate) type Loader = Box<dyn FnOnce() -> BoxFuture<'static, Loaded> + Send>;
 
 /// Why a key is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

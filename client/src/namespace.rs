@@ -11,10 +11,10 @@ use futures_util::future::BoxFuture;
 use crate::codec::Postcard;
 use crate::core::Core;
 use crate::key::{Key, KeyError, Keys, namespace_prefix};
-use crate::load::{Loaded, Loads, loader_error};
+use crate::load::{Loaded, Loader, Loads, ManyLoaded, loader_error};
 use crate::op::{
-    Arithmetic, CompareAndSet, Delete, Get, GetAndTouch, GetForCas, GetMany, GetOrLoad, Set, Store, Touch,
-    WriteMany,
+    Arithmetic, CompareAndSet, Delete, Get, GetAndTouch, GetForCas, GetMany, GetOrLoad, GetOrLoadMany, Set,
+    Store, Touch, WriteMany,
 };
 use crate::policy::LatchPolicy;
 use crate::ttl::Ttl;
@@ -187,12 +187,40 @@ impl Namespace {
     {
         let key = Bytes::copy_from_slice(key.as_ref());
         let asked = key.clone();
-        let loader = Box::new(move || {
+        let loader = Loader::Alone(Box::new(move || {
             let loading = loader(asked);
             let loaded = async move { Ok(loading.await.map_err(loader_error)?.map(|value| (value, 0_u32))) };
             Box::pin(loaded) as BoxFuture<'static, Loaded>
-        });
+        }));
         GetOrLoad::new(self, &key, Raw, loader)
+    }
+
+    /// Reads many values, and calls `loader` with the keys that are not there, all at once: it gives back a value for each key
+    /// that has one. See [`GetOrLoadMany`].
+    pub fn get_or_load_many<K, F, L, M, N, E>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+        loader: F,
+    ) -> GetOrLoadMany<'_, Raw>
+    where
+        K: AsRef<[u8]>,
+        F: Fn(Vec<Bytes>) -> L + Send + Sync + 'static,
+        L: Future<Output = Result<M, E>> + Send + 'static,
+        M: IntoIterator<Item = (N, Bytes)>,
+        N: AsRef<[u8]>,
+        E: Into<Box<dyn Error + Send + Sync>> + Send + 'static,
+    {
+        let loader = Arc::new(move |keys| {
+            let loading = loader(keys);
+            let loaded = async move {
+                let loaded = loading.await.map_err(loader_error)?.into_iter();
+                let of_key =
+                    |(key, value): (N, _)| (Bytes::copy_from_slice(key.as_ref()), Ok(Some((value, 0_u32))));
+                Ok(loaded.map(of_key).collect())
+            };
+            Box::pin(loaded) as BoxFuture<'static, ManyLoaded>
+        });
+        GetOrLoadMany::new(self, keys, Raw, loader)
     }
 
     /// Stores a value in every zone.

@@ -10,9 +10,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::codec::{Codec, CodecError, Postcard};
-use crate::load::{Loaded, loader_error};
+use crate::error::LoadError;
+use crate::load::{Loaded, Loader, ManyLoaded, loader_error};
 use crate::namespace::Namespace;
-use crate::op::{Delete, Get, GetAndTouch, GetMany, GetOrLoad, Set, Store, Touch, WriteMany};
+use crate::op::{Delete, Get, GetAndTouch, GetMany, GetOrLoad, GetOrLoadMany, Set, Store, Touch, WriteMany};
 use crate::policy::LatchPolicy;
 use crate::ttl::Ttl;
 use crate::value::Compression;
@@ -129,15 +130,46 @@ impl<T: Serialize + DeserializeOwned + Send + 'static, C: Codec> Typed<T, C> {
     {
         let (key, codec) = (Bytes::copy_from_slice(key.as_ref()), Arc::clone(&self.codec));
         let asked = key.clone();
-        let loader = Box::new(move || {
+        let loader = Loader::Alone(Box::new(move || {
             let loading = loader(asked);
             let encoded = async move {
                 let Some(value) = loading.await.map_err(loader_error)? else { return Ok(None) };
                 Ok(Some((codec.encode(&value)?, codec.flags())))
             };
             Box::pin(encoded) as BoxFuture<'static, Loaded>
-        });
+        }));
         GetOrLoad::new(&self.namespace, &key, self.view(), loader).typed()
+    }
+
+    /// Reads many values, and calls `loader` with the keys that are not there, all at once: it gives back a value for each key
+    /// that has one. See [`GetOrLoadMany`].
+    pub fn get_or_load_many<K, F, L, M, N, E>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+        loader: F,
+    ) -> GetOrLoadMany<'_, Decoded<'_, T, C>>
+    where
+        K: AsRef<[u8]>,
+        F: Fn(Vec<Bytes>) -> L + Send + Sync + 'static,
+        L: Future<Output = Result<M, E>> + Send + 'static,
+        M: IntoIterator<Item = (N, T)>,
+        N: AsRef<[u8]>,
+        E: Into<Box<dyn Error + Send + Sync>> + Send + 'static,
+    {
+        let codec = Arc::clone(&self.codec);
+        let loader = Arc::new(move |keys| {
+            let (loading, codec) = (loader(keys), Arc::clone(&codec));
+            let encoded = async move {
+                let loaded = loading.await.map_err(loader_error)?.into_iter();
+                let of_key = |(key, value): (N, T)| {
+                    let encoded = codec.encode(&value).map(|value| Some((value, codec.flags())));
+                    (Bytes::copy_from_slice(key.as_ref()), encoded.map_err(LoadError::from))
+                };
+                Ok(loaded.map(of_key).collect())
+            };
+            Box::pin(encoded) as BoxFuture<'static, ManyLoaded>
+        });
+        GetOrLoadMany::new(&self.namespace, keys, self.view(), loader).typed()
     }
 }
 

@@ -118,12 +118,12 @@ async fn fly(
     core: &Arc<Core>,
     key: &Key,
     plan: &LoadPlan,
-    loader: Loader,
+    mut loader: Loader,
     wish: Wish,
     flight: &Flight,
 ) -> Loaded {
     let is_waited_for = || flight.receiver_count() > 0;
-    let lease = match ask(core, key, plan, wish, is_waited_for).await? {
+    let lease = match ask(core, key, plan, wish, is_waited_for, || loader.waits()).await? {
         Asked::Granted(lease) => Some(lease),
         Asked::Found(item) => {
             core.metrics.loads_elsewhere.increment(1);
@@ -154,7 +154,7 @@ async fn fly(
 /// Calls the loader, in a task of its own: it may panic, and it is ended when its time is up.
 async fn run(core: &Core, plan: &LoadPlan, loader: Loader) -> Loaded {
     let started = Instant::now();
-    let mut task = tokio::spawn(async move { loader().await });
+    let mut task = tokio::spawn(async move { loader.call().await });
     let loaded = match timeout(plan.load_timeout, &mut task).await {
         Ok(Ok(loaded)) => loaded,
         Ok(Err(_)) => Err(LoadError::LoaderPanicked),
@@ -221,7 +221,7 @@ mod tests {
             loads: Arc::default(),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        let loader: Loader = Box::new(|| Box::pin(async { Ok(None) }));
+        let loader = Loader::Alone(Box::new(|| Box::pin(async { Ok(None) })));
         let outcome = runtime.block_on(async { core.flights.join(&core, &key, plan, loader, Wish::Missing) });
         drop(runtime);
         let outcome = outcome.expect("there is room");

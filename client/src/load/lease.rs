@@ -62,6 +62,7 @@ fn lease_secs(plan: &LoadPlan) -> u64 {
 }
 
 /// Waits for the right to load `key`, or until somebody else has. It looks less often while nobody waits for it.
+/// `waits` is told each time that somebody else has it.
 ///
 /// # Errors
 ///
@@ -72,6 +73,7 @@ pub(super) async fn ask(
     plan: &LoadPlan,
     wish: Wish,
     is_waited_for: impl Fn() -> bool,
+    mut waits: impl FnMut(),
 ) -> Result<Asked, LoadError> {
     let secs = lease_secs(plan);
     let mine = Bytes::from(format!("{:016x}", core.ambient().random::<u64>()));
@@ -86,6 +88,7 @@ pub(super) async fn ask(
         if Instant::now() >= patience {
             return Err(LoadError::Timeout);
         }
+        waits();
         let looked = Instant::now();
         sleep(LOOK_EVERY).await;
         while !is_waited_for() && looked.elapsed() < LOOK_LAZILY_EVERY {

@@ -1,31 +1,20 @@
 //! `get_or_load`: reads, and loads what is not there, once for all who ask.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::{Instant, timeout};
 
+use super::load_options::load_options;
 use super::{OpFuture, ReadOptions};
 use crate::error::{LoadError, ReadError};
 use crate::item::Item;
 use crate::key::{Key, KeyError};
-use crate::load::{Absent, LoadPlan, Loader, Wish, value_of};
+use crate::load::{LoadPlan, Loader, Wish, value_of};
 use crate::namespace::Namespace;
 use crate::near::get;
-use crate::policy::LatchPolicy;
 use crate::request::Want;
-use crate::ttl::Ttl;
 use crate::view::View;
-
-/// How long a loader may take before others may try: some attempts at a slow database.
-const LOAD_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Spreads what was loaded together over a tenth of its life.
-const JITTER: f64 = 0.1;
-
-/// What XFetch's authors found best: few loads are early, and fewer still too late.
-const EARLY: f64 = 1.0;
 
 /// Reads one key, and calls a loader when it is not there.
 ///
@@ -51,17 +40,7 @@ pub struct GetOrLoad<'a, V> {
 
 impl<'a, V: View + 'a> GetOrLoad<'a, V> {
     pub(crate) fn new(namespace: &'a Namespace, key: &[u8], view: V, loader: Loader) -> Self {
-        let plan = LoadPlan {
-            ttl: namespace.ttl,
-            jitter: JITTER,
-            stale: Duration::ZERO,
-            early: EARLY,
-            absent: Absent::Forgotten,
-            load_timeout: LOAD_TIMEOUT,
-            latch: namespace.latch,
-            form: namespace.form(),
-            loads: Arc::clone(&namespace.loads),
-        };
+        let plan = LoadPlan::of(namespace);
         let options = ReadOptions::of(namespace);
         Self { namespace, key: namespace.key(key), view, loader, options, plan, timeout: None }
     }
@@ -72,72 +51,7 @@ impl<'a, V: View + 'a> GetOrLoad<'a, V> {
         self
     }
 
-    /// How long a loaded item is fresh. Default the namespace's.
-    pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
-        self.plan.ttl = ttl.into();
-        self
-    }
-
-    /// For so long after its TTL the item is served all the same, while one caller loads it anew: nobody waits.
-    /// Default zero. All readers of the key should say the same: an item in the last such part of its life is stale.
-    pub fn stale(mut self, time: Duration) -> Self {
-        self.plan.stale = time;
-        self
-    }
-
-    /// How many load times before its TTL ends an item is loaded anew, on average, by one of those who read it: it is
-    /// served meanwhile, and nobody waits. Default 1; 0 is never. The more a key is read the surer somebody does in time.
-    ///
-    /// It is XFetch, of Vattani, Chierichetti and Lowenstein, 2015. Load times are averages of the namespace in this client.
-    pub fn early(mut self, load_times: f64) -> Self {
-        self.plan.early = load_times;
-        self
-    }
-
-    /// For how long it is remembered that the loader found nothing. Default not at all. To other operations
-    /// such a key is a miss.
-    pub fn absent_ttl(mut self, ttl: Duration) -> Self {
-        self.plan.absent = Absent::For(ttl);
-        self
-    }
-
-    /// Remembers that the loader found nothing, for a tenth of the TTL: at least 1 s, at most 30 s.
-    pub fn remember_absent(mut self) -> Self {
-        self.plan.absent = Absent::ForShare;
-        self
-    }
-
-    /// Up to which share of the TTL, 0 to 1, it is shortened at random, so that what was loaded together does not
-    /// expire together. Default 0.1.
-    pub fn jitter(mut self, share: f64) -> Self {
-        self.plan.jitter = share.clamp(0.0, 1.0);
-        self
-    }
-
-    /// How long the loader may take; then it is ended. Default 5 s.
-    pub fn load_timeout(mut self, timeout: Duration) -> Self {
-        self.plan.load_timeout = timeout.min(Duration::from_secs(24 * 60 * 60));
-        self
-    }
-
-    /// How many acknowledgements the fill is counted good with. Default the namespace's. Nobody waits for them.
-    pub fn latch(mut self, latch: LatchPolicy) -> Self {
-        self.plan.latch = latch;
-        self
-    }
-
-    /// How long this caller waits in all, the load included, which goes on after that. Default without end: the load
-    /// has one.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// Asks the nodes, whatever the near cache holds; what they answer takes its place there.
-    pub fn skip_near_cache(mut self) -> Self {
-        self.options.near = false;
-        self
-    }
+    load_options!();
 
     /// Runs it; awaiting the operation does the same.
     ///

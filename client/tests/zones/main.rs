@@ -7,6 +7,7 @@ mod discovered;
 mod faults;
 mod home;
 mod load;
+mod load_many;
 #[cfg(feature = "near-cache")]
 mod near;
 mod reads;
