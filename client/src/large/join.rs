@@ -166,8 +166,8 @@ impl Split<'_> {
         let keys = chunk_keys(&self.manifest, self.key)?;
         let left = deadline.saturating_duration_since(Instant::now());
         let lacks_it = self.who_lacks_it(cluster);
-        let want = if lacks_it.is_some() { Want::Item } else { Want::Flags };
-        let plan = ReadPlan::new(core, want, left);
+        // Each is a reply of its own then, so that those in hand count when others are late.
+        let plan = ReadPlan::new(core, Want::Item, left);
         // Chunks are many bytes: they take longer than an item does, and one zone may have half of the time.
         let plan = ReadPlan { attempt_timeout: plan.attempt_timeout.max(left / 2), ..plan };
         let near = cluster.nearest(self.from);
