@@ -18,6 +18,7 @@ mod flight;
 mod lease;
 mod loader;
 mod time;
+mod waiter;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,7 @@ use bytes::Bytes;
 pub(crate) use flight::Flights;
 pub(crate) use loader::{Gathering, Loader, ManyLoaded, ManyLoader};
 pub(crate) use time::Loads;
+pub(crate) use waiter::{Waiter, wait};
 
 use crate::codec::ABSENT_FLAGS;
 use crate::error::LoadError;

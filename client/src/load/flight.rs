@@ -12,6 +12,7 @@ use tracing::debug;
 
 use super::lease::{Asked, ask};
 use super::time::{ByNamespace, Loads};
+use super::waiter::{Progress, Waiter};
 use super::{LoadPlan, Loaded, Loader, Wish, value_of};
 use crate::codec::ABSENT_FLAGS;
 use crate::core::Core;
@@ -35,7 +36,7 @@ pub(crate) struct Flights {
     loads: ByNamespace,
 }
 
-type Flight = watch::Sender<Option<Loaded>>;
+type Flight = watch::Sender<Progress>;
 
 impl Flights {
     /// What is known of the loads of the namespace of this prefix.
@@ -55,16 +56,16 @@ impl Flights {
         plan: LoadPlan,
         loader: Loader,
         wish: Wish,
-    ) -> Result<watch::Receiver<Option<Loaded>>, LoadError> {
+    ) -> Result<Waiter, LoadError> {
         let mut by_key = self.by_key.lock();
         if let Some(flight) = by_key.get(key) {
-            return Ok(flight.subscribe());
+            return Ok(Waiter::beside(flight.subscribe(), loader));
         }
         if self.active.fetch_add(1, Ordering::AcqRel) >= FLIGHTS_MAX {
             self.active.fetch_sub(1, Ordering::AcqRel);
             return Err(LoadError::Busy);
         }
-        let (flight, outcome) = watch::channel(None);
+        let (flight, progress) = watch::channel(Progress::Asking);
         let flight = Arc::new(flight);
         by_key.insert(key.clone(), Arc::clone(&flight));
         drop(by_key);
@@ -72,10 +73,12 @@ impl Flights {
         let landing = Landing { core: Arc::clone(core), key: key.clone(), flight };
         tokio::spawn(async move {
             let Landing { core, key, flight } = &landing;
-            let loaded = fly(core, key, &plan, loader, wish, flight).await;
-            flight.send_replace(Some(loaded));
+            let (loaded, superseded) = fly(core, key, &plan, loader, wish, flight).await;
+            // Whoever looks again must not find it.
+            landing.take_off();
+            flight.send_replace(Progress::Landed { loaded, superseded });
         });
-        Ok(outcome)
+        Ok(Waiter::first(progress))
     }
 
     /// How many are under way.
@@ -105,15 +108,20 @@ struct Landing {
     flight: Arc<Flight>,
 }
 
-impl Drop for Landing {
-    fn drop(&mut self) {
-        let flights = &self.core.flights;
-        flights.remove(&self.key, |flight| Arc::ptr_eq(flight, &self.flight));
-        flights.active.fetch_sub(1, Ordering::AcqRel);
+impl Landing {
+    fn take_off(&self) {
+        self.core.flights.remove(&self.key, |flight| Arc::ptr_eq(flight, &self.flight));
     }
 }
 
-/// Loads `key`, or waits until somebody else has.
+impl Drop for Landing {
+    fn drop(&mut self) {
+        self.take_off();
+        self.core.flights.active.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Loads `key`, or waits until somebody else has. Tells, too, whether a zone had something newer than what was loaded.
 async fn fly(
     core: &Arc<Core>,
     key: &Key,
@@ -121,34 +129,37 @@ async fn fly(
     mut loader: Loader,
     wish: Wish,
     flight: &Flight,
-) -> Loaded {
+) -> (Loaded, bool) {
     let is_waited_for = || flight.receiver_count() > 0;
-    let lease = match ask(core, key, plan, wish, is_waited_for, || loader.waits()).await? {
-        Asked::Granted(lease) => Some(lease),
-        Asked::Found(item) => {
+    let lease = match ask(core, key, plan, wish, is_waited_for, || loader.waits()).await {
+        Ok(Asked::Granted(lease)) => Some(lease),
+        Ok(Asked::Found(item)) => {
             core.metrics.loads_elsewhere.increment(1);
-            return Ok(value_of(item));
+            return (Ok(value_of(item)), false);
         }
-        Asked::Nobody => None,
+        Ok(Asked::Nobody) => None,
+        Err(error) => return (Err(error), false),
     };
     // Stamped before the load in any case, so that a delete meanwhile is newer.
     let version = lease.as_ref().and_then(|lease| lease.version);
     let version = version.unwrap_or_else(|| core.clock.stamp(core.now()));
+    flight.send_replace(Progress::Loading);
     let loaded = run(core, plan, loader).await;
     let kept = match &loaded {
         Ok(Some((value, flags))) => Some((value.clone(), *flags, plan.kept(core.ambient().random()))),
         Ok(None) => plan.absent_for(core.ambient().random()).map(|ttl| (Bytes::new(), ABSENT_FLAGS, ttl)),
         Err(_) => None,
     };
-    // Nobody who waits needs the fill.
-    flight.send_replace(Some(loaded.clone()));
+    // Nobody who came before the loader was called needs the fill.
+    flight.send_replace(Progress::Loaded(loaded.clone()));
+    let mut superseded = false;
     if let Some(kept) = kept {
-        fill(core, key, plan, kept, version).await;
+        superseded = fill(core, key, plan, kept, version).await;
     }
     if let Some(lease) = lease {
         lease.release();
     }
-    loaded
+    (loaded, superseded)
 }
 
 /// Calls the loader, in a task of its own: it may panic, and it is ended when its time is up.
@@ -174,22 +185,25 @@ async fn run(core: &Core, plan: &LoadPlan, loader: Loader) -> Loaded {
 }
 
 /// Gives the value to every zone, with the version of the lease's grant, or of when the load began without one: a write
-/// or a delete since then is newer.
+/// or a delete since then is newer. Returns whether there was one.
 async fn fill(
     core: &Arc<Core>,
     key: &Key,
     plan: &LoadPlan,
     (value, flags, ttl): (Bytes, u32, Ttl),
     version: Version,
-) {
-    let Some(cluster) = core.cluster() else { return };
+) -> bool {
+    let Some(cluster) = core.cluster() else { return false };
     let exptime = ttl.exptime(core.nodes_now());
     let deadline = Instant::now() + core.settings.write_timeout;
     let version = Some(version);
     let what = Put { key: key.clone(), value, flags, exptime, version, latch: plan.latch, deadline };
-    let filled = put(core, &cluster, plan.form, what).await;
-    if let Err(error) = filled {
-        debug!(%error, "a loaded value was not stored as its latch wants");
+    match put(core, &cluster, plan.form, what).await {
+        Ok(filled) => filled.written.is_superseded(),
+        Err(error) => {
+            debug!(%error, "a loaded value was not stored as its latch wants");
+            false
+        }
     }
 }
 
@@ -199,7 +213,7 @@ mod tests {
 
     use super::*;
     use crate::core::tests::core;
-    use crate::load::Absent;
+    use crate::load::{Absent, wait};
     use crate::policy::LatchPolicy;
     use crate::value::Form;
 
@@ -222,10 +236,13 @@ mod tests {
         };
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let loader = Loader::Alone(Box::new(|| Box::pin(async { Ok(None) })));
-        let outcome = runtime.block_on(async { core.flights.join(&core, &key, plan, loader, Wish::Missing) });
+        let waiter =
+            runtime.block_on(async { core.flights.join(&core, &key, plan.clone(), loader, Wish::Missing) });
         drop(runtime);
-        let outcome = outcome.expect("there is room");
-        assert!(outcome.has_changed().is_err(), "nobody is left to tell");
+        let waiter = waiter.expect("there is room");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let told = runtime.block_on(wait(&core, &key, &plan, waiter));
+        assert!(matches!(told, Err(LoadError::Closed)), "nobody is left to tell");
         assert_eq!(core.flights.active(), 0);
         assert!(core.flights.by_key.lock().is_empty());
     }

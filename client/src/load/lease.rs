@@ -27,7 +27,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 const LOOK_LAZILY_EVERY: Duration = Duration::from_millis(500);
 
 /// How long one of the requests here may take: they are few, and a load that follows costs more.
-const REQUEST_TIMEOUT: Duration = Duration::from_millis(100);
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// What a lease lives longer than its loader may take: a node counts whole seconds.
 const LONGER_SECS: u64 = 2;

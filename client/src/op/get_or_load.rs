@@ -10,7 +10,7 @@ use super::{OpFuture, ReadOptions};
 use crate::error::{LoadError, ReadError};
 use crate::item::Item;
 use crate::key::{Key, KeyError};
-use crate::load::{LoadPlan, Loader, Wish, value_of};
+use crate::load::{LoadPlan, Loader, Wish, value_of, wait};
 use crate::namespace::Namespace;
 use crate::near::get;
 use crate::request::Want;
@@ -22,7 +22,8 @@ use crate::view::View;
 ///   Whoever does not load waits for the value, and has it at most some 20 ms after the fill. The lease of a loader that
 ///   died lasts [`load_timeout`](Self::load_timeout) and two to three seconds more; then another loads.
 /// - **A write or a delete while it is loaded wins**: the fill is stamped with the time of the lease. Callers that
-///   came before are still given what was loaded. (Not so with servers that keep no versions.)
+///   came before are still given what was loaded; those that come after it have it loaded anew. (Not so with servers
+///   that keep no versions.)
 /// - **No zone answers**: it is loaded without a lease, once for this process.
 /// - **Before it expires** a key that is read is loaded anew while it is served, and so is one that may be served
 ///   [`stale`](Self::stale). Not for a second after a load that failed.
@@ -97,10 +98,8 @@ async fn get_or_load(
         Ok(None) | Err(ReadError::Unanswered { .. }) => {}
         Err(error) => return Err(error.into()),
     }
-    let mut flight = core.flights.join(core, key, plan, loader, Wish::Missing)?;
-    // The flight always says something before it goes, unless its runtime does.
-    let loaded = flight.wait_for(Option::is_some).await.map_err(|_| LoadError::Closed)?;
-    loaded.clone().expect("it was waited for")
+    let waiter = core.flights.join(core, key, plan.clone(), loader, Wish::Missing)?;
+    wait(core, key, &plan, waiter).await
 }
 
 impl<'a, V: View + 'a> IntoFuture for GetOrLoad<'a, V> {

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::load_options::load_options;
@@ -12,7 +11,7 @@ use crate::core::TIMEOUT_MAX;
 use crate::error::{LoadError, ReadError};
 use crate::item::{Item, LoadMany};
 use crate::key::{Key, KeyError};
-use crate::load::{Gathering, LoadPlan, Loaded, Loader, ManyLoader, Wish, value_of};
+use crate::load::{Gathering, LoadPlan, Loaded, Loader, ManyLoader, Waiter, Wish, value_of, wait};
 use crate::namespace::Namespace;
 use crate::near::{self, Asked};
 use crate::read::ReadPlan;
@@ -48,7 +47,7 @@ pub struct GetOrLoadMany<'a, V> {
 }
 
 /// A load that was joined, or that could not be.
-type Joined = Result<watch::Receiver<Option<Loaded>>, LoadError>;
+type Joined = Result<Waiter, LoadError>;
 
 impl<'a, V: View + 'a> GetOrLoadMany<'a, V> {
     pub(crate) fn new<K: AsRef<[u8]>>(
@@ -131,7 +130,7 @@ impl<'a, V: View + 'a> GetOrLoadMany<'a, V> {
             }
             let wanted = some.iter().map(|&at| (&keys[at], Wish::Missing));
             for (&at, joined) in some.iter().zip(self.join(wanted)) {
-                loaded[at] = outcome(joined, until).await;
+                loaded[at] = self.outcome(&keys[at], joined, until).await;
             }
         }
         Ok(loaded)
@@ -153,6 +152,12 @@ impl<'a, V: View + 'a> GetOrLoadMany<'a, V> {
         drop(self.join(again));
     }
 
+    /// What came of a load.
+    async fn outcome(&self, key: &Key, joined: Joined, until: Instant) -> Loaded {
+        let loaded = timeout_at(until, wait(&self.namespace.core, key, &self.plan, joined?));
+        loaded.await.unwrap_or(Err(LoadError::Timeout))
+    }
+
     /// Joins the loads of these keys that are under way, and starts the others, to be loaded by one call.
     fn join<'k>(&self, wanted: impl ExactSizeIterator<Item = (&'k Key, Wish)> + Clone) -> Vec<Joined> {
         let core = &self.namespace.core;
@@ -162,17 +167,6 @@ impl<'a, V: View + 'a> GetOrLoadMany<'a, V> {
             core.flights.join(core, key, self.plan.clone(), Loader::Together(seat), wish)
         };
         wanted.zip(seats).map(join).collect()
-    }
-}
-
-/// What came of a load.
-async fn outcome(joined: Joined, until: Instant) -> Loaded {
-    let mut flight = joined?;
-    match timeout_at(until, flight.wait_for(Option::is_some)).await {
-        Err(_) => Err(LoadError::Timeout),
-        // The flight always says something before it goes, unless its runtime does.
-        Ok(Err(_)) => Err(LoadError::Closed),
-        Ok(Ok(loaded)) => loaded.clone().expect("it was waited for"),
     }
 }
 

@@ -104,6 +104,29 @@ async fn caller_after_a_delete_does_not_join_a_load_from_before() {
     assert_eq!(new.loads(), 1);
 }
 
+/// What was seen in the stampede suite: another process deleted the key in the middle of a load, and callers that came
+/// after it joined that load and were given what it had found before.
+#[tokio::test]
+async fn caller_after_a_delete_elsewhere_loads_anew() {
+    let cluster = Cluster::start(&["a", "b"]).await;
+    let (cache, other) = (cluster.client("a").await, cluster.client("b").await);
+    let gate = Arc::new(Notify::new());
+    let old = Database { gate: Some(Arc::clone(&gate)), ..Database::default() };
+    let ask = |database: &Database| {
+        let (cache, database) = (cache.clone(), database.clone());
+        tokio::spawn(async move { load(&cache, "k", &database).await })
+    };
+    let before = ask(&old);
+    eventually("the load", async || (old.loads() == 1).then_some(())).await;
+    other.delete("k").latch(LatchPolicy::All).await.expect("all zones are well");
+    let new = Database { loads: Arc::new(AtomicUsize::new(6)), gate: None };
+    let after = ask(&new);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    gate.notify_one();
+    assert_eq!(before.await.expect("it does not panic"), Some("load 1".into()));
+    assert_eq!(after.await.expect("it does not panic"), Some("load 7".into()));
+}
+
 #[tokio::test]
 async fn stale_item_is_served_and_loaded_anew_by_one() {
     let cluster = Cluster::start(&["a", "b"]).await;
