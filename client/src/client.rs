@@ -2,15 +2,15 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use evanesce_topology::{Epoch, Topology};
 use evanesce_transport::ConnectionState;
-use tokio::sync::Semaphore;
-use tokio::time::Instant;
 
 use crate::builder::ClientBuilder;
-use crate::core::{Core, HOME_WRITES_MAX, TIMEOUT_MAX};
+use crate::closed::{Closed, close_within};
+use crate::core::Core;
 use crate::diagnostics::Diagnostics;
 use crate::error::ConnectError;
 use crate::key::KeyError;
@@ -20,7 +20,7 @@ use crate::op::{
     Arithmetic, Batch, CompareAndSet, Delete, Get, GetAndTouch, GetForCas, GetMany, Set, Store, Touch,
     WriteMany,
 };
-use crate::repair::{RepairsDropped, drain_all};
+use crate::repair::RepairsDropped;
 use crate::static_nodes::StaticNodes;
 use crate::ttl::Ttl;
 use crate::view::{Raw, Whole};
@@ -146,17 +146,14 @@ impl Client {
     ///
     /// Replicas that have missed writes are given them first, for as long as a write may take. Returns how many are
     /// left, which such a replica will not have until something is read or written again, or nodes reconcile.
+    /// [`close_within`](Self::close_within) tells more of them.
     pub async fn close(&self) -> usize {
-        let core = &self.root.core;
-        let cluster = core.close();
-        #[cfg(feature = "discovery")]
-        drop(core.watch.lock().take());
-        wait_for_home_writes(&core.home_writes).await;
-        let deadline = Instant::now() + core.settings.write_timeout.min(TIMEOUT_MAX);
-        match cluster {
-            Some(cluster) => drain_all(core, &cluster, deadline).await,
-            None => core.repairs.lock().len(),
-        }
+        self.close_within(self.root.core.settings.write_timeout).await.missed()
+    }
+
+    /// The same, for as long as `limit` at most: less when nothing is left. Tells which nodes are owed what.
+    pub async fn close_within(&self, limit: Duration) -> Closed {
+        close_within(&self.root.core, limit).await
     }
 
     /// All that the client knows of itself and its nodes, for a support ticket.
@@ -279,11 +276,4 @@ impl Client {
     pub fn get_item_and_touch(&self, key: impl AsRef<[u8]>, ttl: impl Into<Ttl>) -> GetAndTouch<'_, Whole> {
         self.root.get_item_and_touch(key, ttl)
     }
-}
-
-/// Each lasts a write timeout at most.
-async fn wait_for_home_writes(home_writes: &Arc<Semaphore>) {
-    let all = u32::try_from(HOME_WRITES_MAX).expect("the limit is small");
-    // Never closed: an error cannot happen, and there would be nothing to wait for.
-    let _ = home_writes.acquire_many(all).await;
 }

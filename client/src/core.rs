@@ -1,7 +1,7 @@
 //! What all handles of a client share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwapOption;
@@ -75,6 +75,8 @@ pub(crate) struct Core {
     pub(crate) doubted: Mutex<Option<Instant>>,
     /// What replicas have missed. Lock order: alone.
     pub(crate) repairs: Mutex<RepairQueue>,
+    /// Writes to single replicas that have no answer yet.
+    pub(crate) unanswered: AtomicUsize,
     /// Whether a task sees to the repairs.
     pub(crate) repairing: AtomicBool,
     /// Loads under way.
@@ -108,6 +110,7 @@ impl Core {
             clock: VersionClock::new(settings.ambient.random()),
             doubted: Mutex::default(),
             repairs: Mutex::new(RepairQueue::new(settings.repair_bytes_max)),
+            unanswered: AtomicUsize::new(0),
             repairing: AtomicBool::new(false),
             flights: Flights::default(),
             #[cfg(feature = "near-cache")]

@@ -42,8 +42,8 @@
 //!   codec, does not describe itself.
 //! - Values of any size up to 64 MiB, under keys of up to 8 KiB: the client compresses, splits and hashes. Each megabyte is four
 //!   more reads and as many chances to be evicted, so give such a namespace longer timeouts, and think of an object store.
-//! - Before the process ends, [`Client::close`](crate::Client::close) hands over what it can of the writes that some
-//!   zone has missed.
+//! - Before the process ends, [`Client::close_within`](crate::Client::close_within) waits for what has no answer yet, hands over
+//!   what it can of the writes that some zone has missed, and tells what is left: log it.
 //!
 //! # What to choose
 //!

@@ -83,8 +83,8 @@
 //!
 //! Every set and delete is stamped with a [`Version`] that all replicas share: of two writes of a key the larger stays,
 //! in whatever order they arrive. A write that lost says so ([`Written::superseded_by`]), and that is no error. A replica
-//! that missed a write gets it once it is back, from a queue of this client; [`Client::close`] empties it as far as it
-//! can. A replica that misses a read is given the item of the zone that had it. When this machine's clock differs by more than
+//! that missed a write gets it once it is back, from a queue of this client; [`Client::close_within`] empties it as
+//! far as it can, and tells the rest. A replica that misses a read is given the item of the zone that had it. When this machine's clock differs by more than
 //! a tenth of a second from most nodes', theirs is used. Servers that keep no versions, such as memcached, get plain
 //! writes, and nothing is repaired.
 //!
@@ -163,6 +163,7 @@ mod ambient;
 mod attempt;
 mod builder;
 mod client;
+mod closed;
 mod cluster;
 mod codec;
 mod core;
@@ -202,6 +203,7 @@ mod view;
 pub use ambient::Simulation;
 pub use builder::ClientBuilder;
 pub use client::{Client, Owner};
+pub use closed::{Closed, NodeLeft};
 pub use codec::{ABSENT_FLAGS, CODEC_FLAGS_MASK, Codec, CodecError, POSTCARD_FLAGS, Postcard};
 pub use diagnostics::{Diagnostics, NodeDiagnostics};
 pub use error::{

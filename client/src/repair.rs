@@ -11,7 +11,7 @@ use crate::version::Version;
 mod drain;
 mod peer;
 
-pub(crate) use drain::{drain_all, wake};
+pub(crate) use drain::{drain_until, wake};
 
 /// What an entry takes besides its key and value: two tree nodes and a map entry.
 const ENTRY_BYTES: usize = 256;
@@ -68,8 +68,16 @@ struct Missed {
     bytes: usize,
     /// Handed out and not settled.
     in_flight: usize,
-    /// How many of those, by key.
-    flying: HashMap<Key, u32>,
+    /// Those, by key.
+    flying: HashMap<Key, Flying>,
+}
+
+/// Writes of one key, handed out and not settled.
+#[derive(Debug)]
+struct Flying {
+    count: u32,
+    /// The lowest version that was among them.
+    lowest: Version,
 }
 
 impl RepairQueue {
@@ -93,7 +101,9 @@ impl RepairQueue {
         while missed.in_flight < max {
             let Some(repair) = missed.pop() else { break };
             missed.in_flight += 1;
-            *missed.flying.entry(repair.key.clone()).or_default() += 1;
+            let lowest = repair.version;
+            let flying = missed.flying.entry(repair.key.clone()).or_insert(Flying { count: 0, lowest });
+            *flying = Flying { count: flying.count + 1, lowest: flying.lowest.min(lowest) };
             taken.push(repair);
         }
         taken
@@ -165,12 +175,20 @@ impl RepairQueue {
         dropped.collect()
     }
 
+    /// What each node has missed and does not have: how many writes, and the lowest version among them.
+    pub(crate) fn left(&self) -> Vec<(NodeId, usize, Version)> {
+        let left = |(id, missed): (&NodeId, &Missed)| {
+            Some((id.clone(), missed.newest.len() + missed.in_flight, missed.lowest()?))
+        };
+        self.nodes.iter().filter_map(left).collect()
+    }
+
     fn landed(&mut self, node: &NodeId, key: &Key) {
         if let Some(missed) = self.nodes.get_mut(node) {
             missed.in_flight = missed.in_flight.saturating_sub(1);
             if let Some(flying) = missed.flying.get_mut(key) {
-                *flying -= 1;
-                if *flying == 0 {
+                flying.count -= 1;
+                if flying.count == 0 {
                     missed.flying.remove(key);
                 }
             }
@@ -227,6 +245,12 @@ impl Missed {
         self.bytes -= gone.bytes();
         self.newest.remove(&gone.key);
         gone
+    }
+
+    fn lowest(&self) -> Option<Version> {
+        let first = |tree: &BTreeMap<(Version, Key), Repair>| Some(tree.first_key_value()?.0.0);
+        let flying = self.flying.values().map(|flying| flying.lowest);
+        flying.chain(first(&self.sets)).chain(first(&self.deletes)).min()
     }
 
     /// The oldest.

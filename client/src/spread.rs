@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 use evanesce_transport::{Completion, TransportError};
@@ -179,6 +180,7 @@ impl Race {
 
     fn start(core: &Arc<Core>, cluster: &Cluster, plan: &SpreadPlan) -> Arc<Self> {
         let race = Arc::new(Self::new(core, cluster, plan));
+        core.unanswered.fetch_add(race.legs.len(), Ordering::AcqRel);
         race.send();
         race
     }
@@ -335,6 +337,8 @@ impl Race {
                 self.repair(token);
             }
         }
+        // By now what it has missed, if it has, waits for the node to be back.
+        self.core.unanswered.fetch_sub(1, Ordering::AcqRel);
         if let Some(waker) = waker {
             waker.wake();
         }

@@ -96,3 +96,19 @@ fn all_bytes_come_back_when_a_node_is_forgotten() {
     assert!(queue.is_empty());
     assert_eq!(queue.bytes(), 0);
 }
+
+#[test]
+fn what_is_left_counts_what_is_handed_out_and_tells_the_lowest_version() {
+    let mut queue = RepairQueue::new(1 << 20);
+    for repair in [set("a", 3, 1), delete("b", 2), set("c", 9, 1)] {
+        queue.put(id("n1"), repair);
+    }
+    queue.put(id("n2"), set("a", 3, 1));
+    let taken = queue.take(&id("n1"), 1);
+    assert_eq!(versions(&taken), [2]);
+    let mut left = queue.left();
+    left.sort_by(|one, other| one.0.cmp(&other.0));
+    assert_eq!(left, [(id("n1"), 3, Version(2)), (id("n2"), 1, Version(3))]);
+    queue.settled(&id("n1"), &taken[0]);
+    assert_eq!(queue.left().iter().map(|left| left.2).max(), Some(Version(3)));
+}
