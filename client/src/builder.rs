@@ -1,5 +1,6 @@
 //! Making a client.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::ambient::Simulation;
 use crate::client::Client;
 use crate::core::{Core, Settings};
 use crate::error::ConnectError;
+use crate::listener::{Events, Listener, look_out};
 #[cfg(feature = "near-cache")]
 use crate::near::NearCache;
 use crate::policy::LatchPolicy;
@@ -47,13 +49,14 @@ const REPAIR_BYTES_MAX: usize = 64 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Collects what a [`Client`] needs. Defaults are in the table of the [crate documentation](crate).
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[must_use = "a builder does nothing until it connects"]
 pub struct ClientBuilder {
     settings: Settings,
     connect_timeout: Duration,
     nodes: Option<StaticNodes>,
     credentials: Option<Credentials>,
+    listeners: Vec<Arc<dyn Listener>>,
     #[cfg(feature = "tls")]
     tls: Option<TlsOptions>,
     #[cfg(feature = "discovery")]
@@ -87,6 +90,7 @@ impl ClientBuilder {
             connect_timeout: CONNECT_TIMEOUT,
             nodes: None,
             credentials: None,
+            listeners: Vec::new(),
             #[cfg(feature = "tls")]
             tls: None,
             #[cfg(feature = "discovery")]
@@ -218,6 +222,12 @@ impl ClientBuilder {
         self
     }
 
+    /// Has a listener told what happens: see [`Listener`]. Any number of them; default none.
+    pub fn listener(mut self, listener: impl Listener) -> Self {
+        self.listeners.push(Arc::new(listener));
+        self
+    }
+
     /// Limits and times of the connections to nodes.
     pub fn connection(mut self, options: ConnectionOptions) -> Self {
         self.settings.connection = options;
@@ -248,11 +258,12 @@ impl ClientBuilder {
     /// Outside a tokio runtime with I/O and time enabled.
     pub async fn connect(self) -> Result<Client, ConnectError> {
         self.check()?;
-        let core = Arc::new(Core::new(self.settled()));
+        let core = Arc::new(Core::new(self.settled(), Events::start(&self.listeners)?));
         match &self.nodes {
             Some(nodes) => core.adopt(nodes.topology(&core.settings.cluster, Epoch(1))?).await?,
             None => self.follow(&core).await?,
         }
+        look_out(&core);
         Ok(Client::new(core))
     }
 
@@ -288,6 +299,17 @@ impl ClientBuilder {
             Some((option, _)) => Err(ConnectError::Option { option, rule: "more than zero" }),
             None => self.check_sources(),
         }
+    }
+}
+
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (settings, nodes, listeners) = (&self.settings, &self.nodes, self.listeners.len());
+        f.debug_struct("ClientBuilder")
+            .field("settings", settings)
+            .field("nodes", nodes)
+            .field("listeners", &listeners)
+            .finish_non_exhaustive()
     }
 }
 

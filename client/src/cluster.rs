@@ -138,6 +138,12 @@ impl Cluster {
         self.placement.topology().groups.iter().position(|group| group.name == name)
     }
 
+    /// The server groups that have two rings in force.
+    pub(crate) fn resized(&self) -> impl Iterator<Item = &str> {
+        let groups = self.placement.topology().groups.iter();
+        groups.filter(|group| group.second.is_some()).map(|group| group.name.as_str())
+    }
+
     /// All nodes, on whichever ring, each once.
     pub(crate) fn members(&self) -> impl Iterator<Item = &Arc<Member>> {
         let alone = self.members.iter().zip(&*self.seconds).flat_map(|(ours, seconds)| {

@@ -17,6 +17,7 @@ use crate::ambient::Ambient;
 use crate::cluster::{Cluster, Walk};
 use crate::key::Key;
 use crate::large::CHUNK_WRITES_MAX;
+use crate::listener::{Event, Events};
 use crate::load::Flights;
 use crate::member::Member;
 use crate::metrics::Metrics;
@@ -79,6 +80,8 @@ pub(crate) struct Core {
     pub(crate) unanswered: AtomicUsize,
     /// Whether a task sees to the repairs.
     pub(crate) repairing: AtomicBool,
+    /// Who is told what happens.
+    pub(crate) events: Events,
     /// Loads under way.
     pub(crate) flights: Flights,
     /// What was read a moment ago.
@@ -101,7 +104,7 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(settings: Settings) -> Self {
+    pub(crate) fn new(settings: Settings, events: Events) -> Self {
         Self {
             metrics: Metrics::register(&settings.cluster),
             home_writes: Arc::new(Semaphore::new(HOME_WRITES_MAX)),
@@ -112,6 +115,7 @@ impl Core {
             repairs: Mutex::new(RepairQueue::new(settings.repair_bytes_max)),
             unanswered: AtomicUsize::new(0),
             repairing: AtomicBool::new(false),
+            events,
             flights: Flights::default(),
             #[cfg(feature = "near-cache")]
             near: NearCaches::new(&settings.cluster, &settings.near),
@@ -174,6 +178,11 @@ impl Core {
         info!(cluster = %self.settings.cluster, epoch, groups = cluster.groups(), "topology in force");
         self.metrics.epoch.set(epoch as f64);
         self.cluster.store(Some(Arc::clone(cluster)));
+        self.events.tell(&Event::TopologyAdopted {
+            epoch,
+            nodes: cluster.members().count(),
+            resized: cluster.resized().map(str::to_owned).collect(),
+        });
     }
 
     /// Ends it. Operations under way hold their cluster and finish.

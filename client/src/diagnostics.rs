@@ -86,15 +86,14 @@ impl Diagnostics {
         };
         let nodes = cluster.iter().flat_map(|cluster| cluster.members());
         let nodes = nodes.map(|member| NodeDiagnostics::of(member, missing.contains(&member.id())));
-        let groups = cluster.iter().flat_map(|cluster| &cluster.placement().topology().groups);
-        let resized = groups.filter(|group| group.second.is_some());
+        let resized = cluster.iter().flat_map(|cluster| cluster.resized());
         let zones = cluster.iter().flat_map(|cluster| cluster.zones());
         Self {
             client_version: env!("CARGO_PKG_VERSION"),
             cluster: core.settings.cluster.clone(),
             zone: core.settings.zone.clone(),
             epoch: cluster.as_ref().map(|cluster| cluster.placement().topology().epoch.0),
-            resized: resized.map(|group| group.name.clone()).collect(),
+            resized: resized.map(str::to_owned).collect(),
             zones: zones.map(|zone| zone.to_string()).collect(),
             clock_correction_ms: core.clock.correction_ms(),
             reads: core.reads(),

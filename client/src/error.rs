@@ -307,6 +307,12 @@ pub enum ConnectError {
     /// The topology is wrong.
     #[error(transparent)]
     Topology(#[from] PlacementError),
+    /// The system gives no thread for a listener.
+    #[error("no thread for a listener: {reason}")]
+    Listener {
+        /// What it said.
+        reason: String,
+    },
     /// An address of a discovery cannot be read.
     #[cfg(feature = "discovery")]
     #[error(transparent)]

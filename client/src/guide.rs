@@ -332,6 +332,35 @@
 //! | `its clock is more than 5 s behind the write's` | a node's clock is wrong | that machine's |
 //! | the epoch stands still while nodes change | discovery is away; the client goes on with what it has | `evanesce ctl status` |
 //!
+//! **As it happens**: a [`Listener`](crate::Listener), given to the builder, is told when a topology is adopted, when a node
+//! becomes ill and well again, when missed writes are given up, and, if it asks for that, how each operation ended. It runs on
+//! a thread of its own: nobody waits for it, and when it is too slow it is told how much it missed.
+//!
+//! ```
+//! use evanesce_client::{Client, Event, Listener, OperationOutcome};
+//!
+//! struct Alarm;
+//!
+//! impl Listener for Alarm {
+//!     fn on_event(&self, event: &Event) {
+//!         match event {
+//!             Event::NodeIll { node, why, .. } => eprintln!("{} in zone {} is ill: {why}", node.node, node.zone),
+//!             Event::OperationFinished(told) if told.outcome == OperationOutcome::Failed => {
+//!                 eprintln!("{} in {:?} failed after {:?}", told.operation, told.namespace, told.took);
+//!             }
+//!             _ => {}
+//!         }
+//!     }
+//!
+//!     fn wants_operations(&self) -> bool {
+//!         true // costs each operation a microsecond or two
+//!     }
+//! }
+//!
+//! let builder = Client::builder("HOME").listener(Alarm);
+//! # _ = builder;
+//! ```
+//!
 //! Metrics go through the `metrics` facade, under the names in the [crate documentation](crate): install any recorder. Watch
 //! four: `evanesce_client_reads_total{outcome="error"}` (should be 0), `evanesce_client_fallbacks_total` (a zone in
 //! trouble), `evanesce_client_write_failures_total` (latches not met), `evanesce_client_repairs_pending` (somebody is

@@ -178,11 +178,13 @@ mod home;
 mod item;
 mod key;
 mod large;
+mod listener;
 mod load;
 mod member;
 mod metrics;
 mod namespace;
 mod near;
+mod observe;
 pub mod op;
 mod outcome;
 mod policy;
@@ -217,9 +219,11 @@ pub use evanesce_transport::{
 pub use evanesce_transport::{InvalidTls, RootCertStore, TlsOptions};
 pub use item::{GetMany, Item, LoadMany};
 pub use key::KeyError;
+pub use listener::{Event, Listener, NodeName};
 pub use namespace::Namespace;
 #[cfg(feature = "near-cache")]
 pub use near::NearCache;
+pub use observe::{Operation, OperationFinished, OperationOutcome};
 pub use outcome::{
     ArithmeticOutcome, CompareAndSetOutcome, Deleted, StoreOutcome, Touched, WriteMany, Written,
 };

@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use evanesce_topology::Epoch;
 
 use super::*;
+use crate::listener::Events;
 use crate::member::Link;
 use crate::request::Change;
 use crate::static_nodes::StaticNodes;
@@ -14,27 +15,30 @@ pub(crate) fn core() -> Core {
 }
 
 pub(crate) fn core_with(connection: ConnectionOptions) -> Core {
-    Core::new(Settings {
-        cluster: "HOME".into(),
-        zone: "a".into(),
-        read_attempt_timeout: Duration::from_secs(1),
-        read_timeout: Duration::from_secs(1),
-        write_timeout: Duration::from_secs(1),
-        latch: LatchPolicy::default(),
-        ttl: Ttl::Never,
-        miss_fallback_share: 0.0,
-        hedge_share: 0.0,
-        repair_bytes_max: 1 << 20,
-        chunking: Chunking::default(),
-        #[cfg(feature = "near-cache")]
-        near: crate::near::NearSettings::default(),
-        #[cfg(feature = "discovery")]
-        topology_file: None,
-        #[cfg(feature = "discovery")]
-        membership: Default::default(),
-        connection,
-        ambient: Default::default(),
-    })
+    Core::new(
+        Settings {
+            cluster: "HOME".into(),
+            zone: "a".into(),
+            read_attempt_timeout: Duration::from_secs(1),
+            read_timeout: Duration::from_secs(1),
+            write_timeout: Duration::from_secs(1),
+            latch: LatchPolicy::default(),
+            ttl: Ttl::Never,
+            miss_fallback_share: 0.0,
+            hedge_share: 0.0,
+            repair_bytes_max: 1 << 20,
+            chunking: Chunking::default(),
+            #[cfg(feature = "near-cache")]
+            near: crate::near::NearSettings::default(),
+            #[cfg(feature = "discovery")]
+            topology_file: None,
+            #[cfg(feature = "discovery")]
+            membership: Default::default(),
+            connection,
+            ambient: Default::default(),
+        },
+        Events::default(),
+    )
 }
 
 impl Core {

@@ -9,6 +9,7 @@ use crate::error::WriteError;
 use crate::home::{HomeWrite, change_at_home};
 use crate::key::{Key, KeyError};
 use crate::namespace::Namespace;
+use crate::observe::{Operation, Watch};
 use crate::outcome::ArithmeticOutcome;
 use crate::policy::LatchPolicy;
 use crate::request::{Change, Done};
@@ -78,6 +79,20 @@ impl<'a> Arithmetic<'a> {
     /// [`WriteError`]; [`WriteError::MaybeApplied`] when the home zone did not say whether it counted, or counted and
     /// could not be read back for the others.
     pub async fn run(self) -> Result<ArithmeticOutcome, WriteError> {
+        match Watch::begin(self.namespace, self.operation(), 1) {
+            None => self.execute().await,
+            Some(watch) => watch.over(self.execute()).await,
+        }
+    }
+
+    fn operation(&self) -> Operation {
+        match self.direction {
+            Direction::Increment => Operation::Increment,
+            Direction::Decrement => Operation::Decrement,
+        }
+    }
+
+    async fn execute(self) -> Result<ArithmeticOutcome, WriteError> {
         let exptime = self.ttl.exptime(self.namespace.core.nodes_now());
         let initial = self.initial.map(|number| (number, exptime));
         let change = Change::Arithmetic { direction: self.direction, delta: self.delta, initial };

@@ -17,6 +17,7 @@ use crate::item::{self, Item};
 use crate::key::{Key, KeyError};
 use crate::namespace::Namespace;
 use crate::near::{self, Asked};
+use crate::observe::{HasOutcome, OperationOutcome, Watch};
 use crate::outcome::{
     self, ArithmeticOutcome, CompareAndSetOutcome, Deleted, StoreOutcome, Touched, Written,
 };
@@ -147,6 +148,13 @@ impl<'a> Batch<'a> {
 
     /// Runs it; awaiting the batch does the same. What goes wrong is told with the answers.
     pub async fn run(self) -> Answers {
+        match Watch::begin_batch(&self.core, self.keys.len()) {
+            None => self.execute().await,
+            Some(watch) => watch.over(self.execute()).await,
+        }
+    }
+
+    async fn execute(self) -> Answers {
         let Self { core, id, keys, asked, want, longest, timeout, writes } = self;
         let plan = ReadPlan::new(&core, want, timeout.unwrap_or(longest));
         let writes = stream::iter(writes).buffer_unordered(WRITES_IN_FLIGHT).collect::<()>();
@@ -218,6 +226,16 @@ impl Answers {
     /// A handle is taken once, and nobody else has its place.
     fn take_place(&mut self, at: usize) -> Result<Option<Item>, ReadError> {
         std::mem::replace(&mut self.found[at], Ok(None))
+    }
+}
+
+impl HasOutcome for Answers {
+    fn outcome(&self) -> OperationOutcome {
+        let count = |is: fn(&Result<Option<Item>, ReadError>) -> bool| {
+            self.found.iter().filter(|found| is(found)).count()
+        };
+        let (hits, failed) = (count(|found| matches!(found, Ok(Some(_)))), count(Result::is_err));
+        OperationOutcome::of_many(hits, self.found.len() - hits - failed, failed)
     }
 }
 

@@ -12,6 +12,7 @@ use crate::error::WriteError;
 use crate::key::{Key, KeyError};
 use crate::large::{Put, put_at_home};
 use crate::namespace::Namespace;
+use crate::observe::{Operation, Watch};
 use crate::outcome::CompareAndSetOutcome;
 use crate::policy::LatchPolicy;
 use crate::request::Done;
@@ -72,6 +73,13 @@ impl<'a> CompareAndSet<'a> {
     ///
     /// [`WriteError`]; [`WriteError::MaybeApplied`] when the home zone did not say whether it stored the value.
     pub async fn run(self) -> Result<CompareAndSetOutcome, WriteError> {
+        match Watch::begin(self.namespace, Operation::CompareAndSet, 1) {
+            None => self.execute().await,
+            Some(watch) => watch.over(self.execute()).await,
+        }
+    }
+
+    async fn execute(self) -> Result<CompareAndSetOutcome, WriteError> {
         let exptime = self.ttl.exptime(self.namespace.core.nodes_now());
         let deadline = Instant::now() + self.timeout.min(TIMEOUT_MAX);
         let (key, value, flags, latch) = (self.key?, self.value, self.flags, self.latch);

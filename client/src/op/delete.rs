@@ -9,6 +9,7 @@ use crate::core::TIMEOUT_MAX;
 use crate::error::WriteError;
 use crate::key::{Key, KeyError};
 use crate::namespace::Namespace;
+use crate::observe::{Operation, Watch};
 use crate::outcome::Deleted;
 use crate::policy::LatchPolicy;
 use crate::request::Change;
@@ -50,6 +51,13 @@ impl<'a> Delete<'a> {
     ///
     /// [`WriteError`], when the key cannot be used or too few replicas acknowledged.
     pub async fn run(self) -> Result<Deleted, WriteError> {
+        match Watch::begin(self.namespace, Operation::Delete, 1) {
+            None => self.execute().await,
+            Some(watch) => watch.over(self.execute()).await,
+        }
+    }
+
+    async fn execute(self) -> Result<Deleted, WriteError> {
         let core = &self.namespace.core;
         let cluster = core.cluster().ok_or(WriteError::Closed)?;
         let deadline = Instant::now() + self.timeout.min(TIMEOUT_MAX);

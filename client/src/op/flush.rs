@@ -12,6 +12,7 @@ use crate::core::TIMEOUT_MAX;
 use crate::error::{Attempt, NodeError, WriteError};
 use crate::member::Member;
 use crate::namespace::Namespace;
+use crate::observe::{Operation, Watch};
 use crate::outcome::Written;
 use crate::policy::LatchPolicy;
 use crate::ttl::Ttl;
@@ -50,6 +51,13 @@ impl<'a> Flush<'a> {
     ///
     /// [`WriteError::NotAcknowledged`] with the nodes that did not say that they were.
     pub async fn run(self) -> Result<usize, WriteError> {
+        match Watch::begin(self.namespace, Operation::FlushAll, 0) {
+            None => self.execute().await,
+            Some(watch) => watch.over(self.execute()).await,
+        }
+    }
+
+    async fn execute(self) -> Result<usize, WriteError> {
         let core = &self.namespace.core;
         let cluster = core.cluster().ok_or(WriteError::Closed)?;
         let _flushing = core.near.flushing();

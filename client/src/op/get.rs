@@ -7,6 +7,7 @@ use crate::error::ReadError;
 use crate::key::{Key, KeyError};
 use crate::namespace::Namespace;
 use crate::near::get;
+use crate::observe::{Operation, Watch};
 use crate::view::View;
 
 /// Reads one key.
@@ -49,6 +50,13 @@ impl<'a, V: View + 'a> Get<'a, V> {
     ///
     /// [`ReadError`], when the key is wrong, no zone could answer, or the value cannot be decoded.
     pub async fn run(self) -> Result<Option<V::Output>, ReadError> {
+        match Watch::begin(self.namespace, Operation::Get, 1) {
+            None => self.execute().await,
+            Some(watch) => watch.over(self.execute()).await,
+        }
+    }
+
+    async fn execute(&self) -> Result<Option<V::Output>, ReadError> {
         let core = &self.namespace.core;
         let cluster = core.cluster().ok_or(ReadError::Closed)?;
         let key = self.key.as_ref().map_err(Clone::clone)?;

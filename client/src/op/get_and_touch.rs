@@ -9,6 +9,7 @@ use crate::error::ReadError;
 use crate::key::{Key, KeyError};
 use crate::large::get;
 use crate::namespace::Namespace;
+use crate::observe::{Operation, Watch};
 use crate::policy::LatchPolicy;
 use crate::read::ReadPlan;
 use crate::request::Change;
@@ -47,6 +48,13 @@ impl<'a, V: View + 'a> GetAndTouch<'a, V> {
     ///
     /// [`ReadError`], when the key is wrong, no zone could answer, or the value cannot be decoded.
     pub async fn run(self) -> Result<Option<V::Output>, ReadError> {
+        match Watch::begin(self.namespace, Operation::GetAndTouch, 1) {
+            None => self.execute().await,
+            Some(watch) => watch.over(self.execute()).await,
+        }
+    }
+
+    async fn execute(self) -> Result<Option<V::Output>, ReadError> {
         let core = &self.namespace.core;
         let cluster = core.cluster().ok_or(ReadError::Closed)?;
         let key = self.key?;

@@ -16,6 +16,7 @@ use crate::key::{Key, KeyError};
 use crate::large::assemble;
 use crate::member::Member;
 use crate::namespace::Namespace;
+use crate::observe::{Operation, Watch};
 use crate::read::Hit;
 use crate::request::{Want, get_flags, read_hit};
 use crate::ttl::Ttl;
@@ -88,7 +89,14 @@ impl<'a> GetAtHome<'a> {
     /// # Errors
     ///
     /// [`ReadError`], when the key is wrong or no zone could answer.
-    pub async fn run(mut self) -> Result<Option<HomeItem>, ReadError> {
+    pub async fn run(self) -> Result<Option<HomeItem>, ReadError> {
+        match Watch::begin(self.namespace, Operation::GetAtHome, 1) {
+            None => self.execute().await,
+            Some(watch) => watch.over(self.execute()).await,
+        }
+    }
+
+    async fn execute(mut self) -> Result<Option<HomeItem>, ReadError> {
         let key = std::mem::replace(&mut self.key, Err(KeyError::Empty))?;
         let core = &self.namespace.core;
         core.count_reads(1);

@@ -11,6 +11,7 @@ use crate::item::Item;
 use crate::key::{Key, KeyError};
 use crate::large::assemble;
 use crate::namespace::Namespace;
+use crate::observe::{Operation, Watch};
 use crate::read::ReadPlan;
 use crate::request::Want;
 
@@ -44,6 +45,13 @@ impl<'a> GetForCas<'a> {
     ///
     /// [`ReadError`], when the key is wrong or no zone could answer.
     pub async fn run(self) -> Result<Option<Item>, ReadError> {
+        match Watch::begin(self.namespace, Operation::GetForCas, 1) {
+            None => self.execute().await,
+            Some(watch) => watch.over(self.execute()).await,
+        }
+    }
+
+    async fn execute(self) -> Result<Option<Item>, ReadError> {
         let core = &self.namespace.core;
         let cluster = core.cluster().ok_or(ReadError::Closed)?;
         let plan = ReadPlan::new(core, Want::Item, self.timeout);

@@ -8,6 +8,7 @@ use crate::item;
 use crate::key::{Key, KeyError};
 use crate::namespace::Namespace;
 use crate::near::{self, Asked};
+use crate::observe::{Operation, Watch};
 use crate::view::View;
 
 /// Reads many keys.
@@ -54,6 +55,13 @@ impl<'a, V: View + 'a> GetMany<'a, V> {
     /// [`ReadError`], when a key is wrong or the client is closed. Keys that could not be read are no error of the
     /// whole: they are among the failed.
     pub async fn run(self) -> Result<item::GetMany<V::Output>, ReadError> {
+        match Watch::begin(self.namespace, Operation::GetMany, self.keys.as_ref().map_or(0, Vec::len)) {
+            None => self.execute().await,
+            Some(watch) => watch.over(self.execute()).await,
+        }
+    }
+
+    async fn execute(self) -> Result<item::GetMany<V::Output>, ReadError> {
         let core = &self.namespace.core;
         let cluster = core.cluster().ok_or(ReadError::Closed)?;
         let keys = self.keys?;

@@ -13,6 +13,7 @@ use crate::key::{Key, KeyError};
 use crate::load::{LoadPlan, Loader, Wish, value_of, wait};
 use crate::namespace::Namespace;
 use crate::near::get;
+use crate::observe::{Operation, Watch};
 use crate::request::Want;
 use crate::view::View;
 
@@ -60,6 +61,13 @@ impl<'a, V: View + 'a> GetOrLoad<'a, V> {
     ///
     /// [`LoadError`]: what the loader said, or that it took too long. That the cache does not answer is none.
     pub async fn run(self) -> Result<Option<V::Output>, LoadError> {
+        match Watch::begin(self.namespace, Operation::GetOrLoad, 1) {
+            None => self.execute().await,
+            Some(watch) => watch.over(self.execute()).await,
+        }
+    }
+
+    async fn execute(self) -> Result<Option<V::Output>, LoadError> {
         let Self { namespace, key, view, loader, options, plan, timeout: patience } = self;
         let key = key?;
         let found = match patience {

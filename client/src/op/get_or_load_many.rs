@@ -14,6 +14,7 @@ use crate::key::{Key, KeyError};
 use crate::load::{Gathering, LoadPlan, Loaded, Loader, ManyLoader, Waiter, Wish, value_of, wait};
 use crate::namespace::Namespace;
 use crate::near::{self, Asked};
+use crate::observe::{Operation, Watch};
 use crate::read::ReadPlan;
 use crate::request::Want;
 use crate::view::View;
@@ -75,7 +76,14 @@ impl<'a, V: View + 'a> GetOrLoadMany<'a, V> {
     ///
     /// [`LoadError`], when a key is wrong or the client is closed. Keys that could not be loaded are no error of the whole:
     /// they are among the failed.
-    pub async fn run(mut self) -> Result<LoadMany<V::Output>, LoadError> {
+    pub async fn run(self) -> Result<LoadMany<V::Output>, LoadError> {
+        match Watch::begin(self.namespace, Operation::GetOrLoadMany, self.keys.as_ref().map_or(0, Vec::len)) {
+            None => self.execute().await,
+            Some(watch) => watch.over(self.execute()).await,
+        }
+    }
+
+    async fn execute(mut self) -> Result<LoadMany<V::Output>, LoadError> {
         let until = Instant::now() + self.timeout.unwrap_or(TIMEOUT_MAX).min(TIMEOUT_MAX);
         let keys = std::mem::replace(&mut self.keys, Err(KeyError::Empty))?;
         let loaded = self.load(&keys, until).await?;

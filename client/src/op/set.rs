@@ -12,6 +12,7 @@ use crate::error::WriteError;
 use crate::key::{Key, KeyError};
 use crate::large::{Put, put};
 use crate::namespace::Namespace;
+use crate::observe::{Operation, Watch};
 use crate::outcome::Written;
 use crate::policy::LatchPolicy;
 use crate::ttl::Ttl;
@@ -79,6 +80,13 @@ impl<'a> Set<'a> {
     ///
     /// [`WriteError`], when key or value cannot be used or too few replicas acknowledged.
     pub async fn run(self) -> Result<Written, WriteError> {
+        match Watch::begin(self.namespace, Operation::Set, 1) {
+            None => self.execute().await,
+            Some(watch) => watch.over(self.execute()).await,
+        }
+    }
+
+    async fn execute(self) -> Result<Written, WriteError> {
         let core = &self.namespace.core;
         let cluster = core.cluster().ok_or(WriteError::Closed)?;
         let exptime = self.ttl.exptime(core.nodes_now());

@@ -13,6 +13,7 @@ use crate::error::WriteError;
 use crate::key::{Key, KeyError};
 use crate::large::{Put, join_at_home, put_at_home};
 use crate::namespace::Namespace;
+use crate::observe::{Operation, Watch};
 use crate::outcome::StoreOutcome;
 use crate::policy::LatchPolicy;
 use crate::request::Done;
@@ -99,6 +100,22 @@ impl<'a> Store<'a> {
     ///
     /// [`WriteError`]; [`WriteError::MaybeApplied`] when the home zone did not say whether it stored the value.
     pub async fn run(self) -> Result<StoreOutcome, WriteError> {
+        match Watch::begin(self.namespace, self.operation(), 1) {
+            None => self.execute().await,
+            Some(watch) => watch.over(self.execute()).await,
+        }
+    }
+
+    fn operation(&self) -> Operation {
+        match self.mode {
+            SetMode::Append => Operation::Append,
+            SetMode::Prepend => Operation::Prepend,
+            SetMode::Replace => Operation::Replace,
+            SetMode::Add | SetMode::Set => Operation::Add,
+        }
+    }
+
+    async fn execute(self) -> Result<StoreOutcome, WriteError> {
         let exptime = self.ttl.exptime(self.namespace.core.nodes_now());
         let deadline = Instant::now() + self.timeout.min(TIMEOUT_MAX);
         let (key, value, flags, latch) = (self.key?, self.value?, self.flags, self.latch);

@@ -9,6 +9,7 @@ use crate::core::TIMEOUT_MAX;
 use crate::error::WriteError;
 use crate::key::{Key, KeyError};
 use crate::namespace::Namespace;
+use crate::observe::{Operation, Watch};
 use crate::outcome::Touched;
 use crate::policy::LatchPolicy;
 use crate::request::Change;
@@ -53,6 +54,13 @@ impl<'a> Touch<'a> {
     ///
     /// [`WriteError`], when the key cannot be used or too few replicas acknowledged.
     pub async fn run(self) -> Result<Touched, WriteError> {
+        match Watch::begin(self.namespace, Operation::Touch, 1) {
+            None => self.execute().await,
+            Some(watch) => watch.over(self.execute()).await,
+        }
+    }
+
+    async fn execute(self) -> Result<Touched, WriteError> {
         let core = &self.namespace.core;
         let cluster = core.cluster().ok_or(WriteError::Closed)?;
         let change = Change::touch(self.ttl.exptime(core.nodes_now()), self.namespace.form());

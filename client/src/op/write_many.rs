@@ -16,6 +16,7 @@ use crate::error::WriteError;
 use crate::key::{Key, KeyError};
 use crate::large::{Put, put};
 use crate::namespace::Namespace;
+use crate::observe::{Operation, Watch};
 use crate::outcome::{self, Written};
 use crate::policy::LatchPolicy;
 use crate::request::Change;
@@ -56,6 +57,7 @@ pub struct WriteMany<'a> {
     latch: LatchPolicy,
     timeout: Duration,
     form: Form,
+    operation: Operation,
 }
 
 impl<'a> WriteMany<'a> {
@@ -66,7 +68,7 @@ impl<'a> WriteMany<'a> {
         let entry = |(key, value): (K, Result<Bytes, CodecError>)| {
             Ok((namespace.key(key.as_ref())?, What::Value(value?)))
         };
-        Self::new(namespace, entries.into_iter().map(entry).collect())
+        Self::new(namespace, Operation::SetMany, entries.into_iter().map(entry).collect())
     }
 
     pub(crate) fn delete<K: AsRef<[u8]>>(
@@ -75,12 +77,25 @@ impl<'a> WriteMany<'a> {
     ) -> Self {
         let entry = |key: K| Ok((namespace.key(key.as_ref())?, What::Nothing));
         let entries: Result<_, KeyError> = keys.into_iter().map(entry).collect();
-        Self::new(namespace, entries.map_err(WriteError::from))
+        Self::new(namespace, Operation::DeleteMany, entries.map_err(WriteError::from))
     }
 
-    fn new(namespace: &'a Namespace, entries: Result<Vec<(Key, What)>, WriteError>) -> Self {
+    fn new(
+        namespace: &'a Namespace,
+        operation: Operation,
+        entries: Result<Vec<(Key, What)>, WriteError>,
+    ) -> Self {
         let (timeout, form) = (namespace.core.settings.write_timeout, namespace.form());
-        Self { namespace, entries, flags: 0, ttl: namespace.ttl, latch: namespace.latch, timeout, form }
+        Self {
+            namespace,
+            entries,
+            flags: 0,
+            ttl: namespace.ttl,
+            latch: namespace.latch,
+            timeout,
+            form,
+            operation,
+        }
     }
 
     /// The values are typed ones, of the codec with these flags.
@@ -119,6 +134,13 @@ impl<'a> WriteMany<'a> {
     /// When a key cannot be used or a value not be encoded, before anything is sent; or the client was closed. What goes
     /// wrong with one key is in the outcome.
     pub async fn run(self) -> Result<outcome::WriteMany, WriteError> {
+        match Watch::begin(self.namespace, self.operation, self.entries.as_ref().map_or(0, Vec::len)) {
+            None => self.execute().await,
+            Some(watch) => watch.over(self.execute()).await,
+        }
+    }
+
+    async fn execute(self) -> Result<outcome::WriteMany, WriteError> {
         let core = &self.namespace.core;
         let cluster = core.cluster().ok_or(WriteError::Closed)?;
         let exptime = self.ttl.exptime(core.nodes_now());

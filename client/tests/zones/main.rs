@@ -6,6 +6,7 @@ mod credentials;
 mod discovered;
 mod faults;
 mod home;
+mod listeners;
 mod load;
 mod load_many;
 #[cfg(feature = "near-cache")]
