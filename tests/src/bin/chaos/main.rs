@@ -13,6 +13,7 @@ mod netns;
 mod partition;
 mod soak;
 mod stage;
+mod stampede;
 mod stock;
 mod verdict;
 mod witness;
@@ -38,10 +39,11 @@ struct Bench {
 /// A part and its name on the command line. It adds to its verdict as it goes.
 type Part = (&'static str, fn(&Bench, &mut Verdict) -> anyhow::Result<()>);
 
-const PARTS: [Part; 6] = [
+const PARTS: [Part; 7] = [
     ("zone-loss", zone_loss::run),
     ("freeze", freeze::run),
     ("partitions", partition::run),
+    ("stampede", stampede::run),
     ("soak", soak::run),
     ("cancel", cancel::run),
     ("stock", stock::run),
@@ -63,6 +65,7 @@ fn run() -> anyhow::Result<u8> {
     let mut arguments = std::env::args().skip(1).peekable();
     match arguments.peek().map(String::as_str) {
         Some("worker") => return worker::work(arguments.skip(1)).map(|()| 0),
+        Some("caller") => return stampede::caller::work(arguments.skip(1)).map(|()| 0),
         Some("dump") => return worker::dump(arguments.skip(1)).map(|()| 0),
         _ => {}
     }

@@ -68,6 +68,30 @@ impl Starved {
         self.spans.get(next).is_some_and(|(start, _)| *start <= to)
     }
 
+    /// Each time.
+    pub(crate) fn spans(&self) -> &[(u64, u64)] {
+        &self.spans
+    }
+
+    /// As several saw it.
+    pub(crate) fn seen_by(mut spans: Vec<(u64, u64)>) -> Self {
+        spans.sort_unstable();
+        spans.dedup_by(|next, last| {
+            let meets = next.0 <= last.1;
+            if meets {
+                last.1 = last.1.max(next.1);
+            }
+            meets
+        });
+        Self { spans }
+    }
+
+    /// For how long it was between.
+    pub(crate) fn lost_between(&self, from: u64, to: u64) -> u64 {
+        let lost = |(start, end): &(u64, u64)| (*end).min(to).saturating_sub((*start).max(from));
+        self.spans.iter().map(lost).sum()
+    }
+
     /// Whether it was again and again.
     pub(crate) fn is_often(&self) -> bool {
         self.spans.len() >= OFTEN
@@ -77,5 +101,19 @@ impl Starved {
     pub(crate) fn told(&self) -> String {
         let longest = self.spans.iter().map(|(start, end)| end - start).max().unwrap_or(0);
         format!("machine starved {} times, up to {:.0} ms", self.spans.len(), ms(longest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Starved;
+
+    #[test]
+    fn time_that_several_saw_lost_counts_once() {
+        let starved = Starved::seen_by(vec![(50, 60), (10, 20), (15, 30)]);
+        assert_eq!(starved.spans(), [(10, 30), (50, 60)]);
+        assert_eq!(starved.lost_between(0, 100), 30);
+        assert_eq!(starved.lost_between(25, 55), 10);
+        assert_eq!(starved.lost_between(31, 49), 0);
     }
 }

@@ -120,7 +120,11 @@ pub(crate) fn dump(arguments: impl Iterator<Item = String>) -> anyhow::Result<()
     Ok(())
 }
 
-fn named(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<BTreeMap<String, String>> {
+/// `--name value` and so on.
+///
+/// # Errors
+/// When it is anything else.
+pub(crate) fn named(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<BTreeMap<String, String>> {
     let mut given = BTreeMap::new();
     while let Some(name) = arguments.next() {
         let Some(name) = name.strip_prefix("--") else { bail!("unknown argument {name}") };
