@@ -23,7 +23,7 @@ use crate::op::{
 use crate::repair::RepairsDropped;
 use crate::static_nodes::StaticNodes;
 use crate::ttl::Ttl;
-use crate::view::{Raw, Whole};
+use crate::view::{Number, Raw, Whole};
 
 /// A client of one cluster. Clones share everything; any thread may use it.
 ///
@@ -182,6 +182,11 @@ impl Client {
     /// Reads an item: value, flags, CAS token and remaining TTL.
     pub fn get_item(&self, key: impl AsRef<[u8]>) -> Get<'_, Whole> {
         self.root.get_item(key)
+    }
+
+    /// Reads the number that [`incr`](Self::incr) and [`decr`](Self::decr) count, as the local zone has it.
+    pub fn get_number(&self, key: impl AsRef<[u8]>) -> Get<'_, Number> {
+        self.root.get_number(key)
     }
 
     /// Reads many values, one batch for each node. A repeated key is answered as often.

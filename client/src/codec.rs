@@ -83,6 +83,9 @@ pub enum CodecError {
         /// What the codec said.
         reason: String,
     },
+    /// The value is not decimal digits, or more than 64 bits hold.
+    #[error("the value is no number of 64 bits in decimal digits: read it as it was written")]
+    NotANumber,
     /// Another codec wrote the value, or it is raw bytes.
     #[error(
         "the value has flags {found:#010x}, not {expected:#010x} of this codec: read it as it was written"

@@ -329,6 +329,9 @@ pub struct TriedDiscovery {
     pub reason: String,
 }
 
+/// Nodes or discoveries that the text of an error tells of: one of each zone of most clusters. Its fields have all.
+const TOLD_MAX: usize = 3;
+
 struct Attempts<'a>(&'a [Attempt]);
 
 impl fmt::Display for Attempts<'_> {
@@ -360,11 +363,14 @@ impl fmt::Display for Tried<'_> {
 }
 
 fn join(f: &mut fmt::Formatter<'_>, parts: &[impl fmt::Display]) -> fmt::Result {
-    for (index, part) in parts.iter().enumerate() {
+    for (index, part) in parts.iter().take(TOLD_MAX).enumerate() {
         let separator = if index == 0 { "" } else { "; " };
         write!(f, "{separator}{part}")?;
     }
-    Ok(())
+    match parts.len().saturating_sub(TOLD_MAX) {
+        0 => Ok(()),
+        more => write!(f, "; and {more} more"),
+    }
 }
 
 impl fmt::Display for Attempt {
@@ -379,3 +385,6 @@ impl fmt::Display for TriedDiscovery {
         write!(f, "{}: {}", self.address, self.reason)
     }
 }
+
+#[cfg(test)]
+mod tests;

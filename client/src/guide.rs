@@ -83,7 +83,11 @@
 //! | `hits`, `absent`, `failed` of [`LoadMany`](crate::LoadMany) | there or loaded; known to have no value; not loaded | by key |
 //! | [`LoadError`](crate::LoadError) | what the loader said, or that it took too long | the source is ill, not the cache |
 //!
-//! Every error tells whose fault it is (`fault()`) and whether to retry (`may_retry()`).
+//! Every error tells whose fault it is (`fault()`) and whether to retry (`may_retry()`). Its text tells of three nodes at most, its
+//! fields of all. [`GetMany::in_order_of`](crate::GetMany::in_order_of) gives what was found in the order of the keys, and
+//! [`WriteMany::retryable`](crate::WriteMany::retryable) the keys that may be sent again. Where the age or version of a value
+//! matters, [`Typed::get_item`](crate::Typed::get_item) tells it, and [`get_number`](crate::Namespace::get_number) reads a
+//! counter.
 //! [`WriteError::maybe_applied`](crate::WriteError::maybe_applied) tells whether any zone may have it all the same.
 //!
 //! ```no_run
@@ -245,7 +249,7 @@
 //!
 //! [`set_many`](crate::Typed::set_many) and [`delete_many`](crate::Typed::delete_many) keep 256 keys under way, so that
 //! others get through; two jobs at once take twice the room. Hand over some thousands at a time: all of a call is encoded
-//! before the first is sent. The outcome has each key in `written` or `failed`; sets may be sent again. Publish under
+//! before the first is sent. The outcome has each key in `written` or `failed`, and tells which of those may be sent again. Publish under
 //! a new namespace and let readers change over, rather than over what they read: half of a new model is worse than all of
 //! the old one. A job that outruns the nodes sees latches not met in time among the `failed`: give it more time, or send less.
 //!

@@ -28,6 +28,20 @@ pub struct Item {
     pub version: Option<Version>,
 }
 
+/// A hit of a typed read, whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TypedItem<T> {
+    /// The value, decoded.
+    pub value: T,
+    /// The CAS token of the replica that answered. Where versions are kept it is the version, and the same everywhere.
+    pub cas: u64,
+    /// What remains of its life; `None` when it does not expire.
+    pub ttl: Option<Duration>,
+    /// The version, from a node that keeps them.
+    pub version: Option<Version>,
+}
+
 /// What a bulk read found. Each key asked for is in exactly one of the three, in the order asked, as often as asked.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -64,6 +78,23 @@ impl<V> LoadMany<V> {
     #[must_use]
     pub fn get(&self, key: impl AsRef<[u8]>) -> Option<&V> {
         self.hits.iter().find(|(hit, _)| hit == key.as_ref()).map(|(_, value)| value)
+    }
+
+    /// The values in the order of `keys`, as often as they are there; `None` for those that are no hits.
+    ///
+    /// ```no_run
+    /// # async fn query(_: Vec<bytes::Bytes>) -> std::io::Result<Vec<(String, bytes::Bytes)>> { Ok(Vec::new()) }
+    /// # async fn example(cache: &evanesce_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let keys = ["row:3", "row:1", "row:2"];
+    /// let found = cache.raw().get_or_load_many(keys, |keys| async move { query(keys).await }).await?;
+    /// for (key, value) in keys.iter().zip(found.in_order_of(keys)) {
+    ///     println!("{key}: {value:?}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn in_order_of<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Vec<Option<&V>> {
+        in_order_of(&self.hits, keys)
     }
 
     /// The hits, by key.
@@ -110,6 +141,22 @@ impl<V> GetMany<V> {
         self.hits.iter().find(|(hit, _)| hit == key.as_ref()).map(|(_, value)| value)
     }
 
+    /// The values in the order of `keys`, as often as they are there; `None` for those that are no hits.
+    ///
+    /// ```no_run
+    /// # async fn example(cache: &evanesce_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let keys = ["row:3", "row:1", "row:2"];
+    /// let found = cache.get_many(keys).await?;
+    /// for (key, value) in keys.iter().zip(found.in_order_of(keys)) {
+    ///     println!("{key}: {value:?}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn in_order_of<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Vec<Option<&V>> {
+        in_order_of(&self.hits, keys)
+    }
+
     /// The hits, by key.
     #[must_use]
     pub fn into_map(self) -> HashMap<Bytes, V> {
@@ -120,5 +167,40 @@ impl<V> GetMany<V> {
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.failed.is_empty()
+    }
+}
+
+/// Hits are in the order asked, so that mostly one walk finds them all.
+fn in_order_of<K: AsRef<[u8]>, V>(hits: &[(Bytes, V)], keys: impl IntoIterator<Item = K>) -> Vec<Option<&V>> {
+    let mut ahead = hits.iter();
+    let mut by_key: Option<HashMap<&[u8], &V>> = None;
+    let mut find = |key: &[u8]| {
+        if let Some((hit, value)) = ahead.as_slice().first()
+            && hit == key
+        {
+            ahead.next();
+            return Some(value);
+        }
+        let all = || hits.iter().map(|(key, value)| (&key[..], value)).collect();
+        by_key.get_or_insert_with(all).get(key).copied()
+    };
+    keys.into_iter().map(|key| find(key.as_ref())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(hits: &[&'static str], keys: &[&str]) -> Vec<Option<usize>> {
+        let hits: Vec<_> = hits.iter().enumerate().map(|(at, &key)| (Bytes::from(key), at)).collect();
+        in_order_of(&hits, keys).into_iter().map(Option::<&usize>::copied).collect()
+    }
+
+    #[test]
+    fn values_come_in_the_order_asked_for_and_in_any_other() {
+        assert_eq!(values(&["b", "a"], &["b", "miss", "a"]), [Some(0), None, Some(1)]);
+        assert_eq!(values(&["b", "a"], &["a", "b", "a"]), [Some(1), Some(0), Some(1)]);
+        assert_eq!(values(&["a", "a"], &["a", "a", "a"]), [Some(0), Some(1), Some(1)]);
+        assert_eq!(values(&[], &["a"]), [None]);
     }
 }

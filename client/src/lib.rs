@@ -217,7 +217,7 @@ pub use evanesce_transport::{
 };
 #[cfg(feature = "tls")]
 pub use evanesce_transport::{InvalidTls, RootCertStore, TlsOptions};
-pub use item::{GetMany, Item, LoadMany};
+pub use item::{GetMany, Item, LoadMany, TypedItem};
 pub use key::KeyError;
 pub use listener::{Event, Listener, NodeName};
 pub use namespace::Namespace;
@@ -234,7 +234,7 @@ pub use ttl::Ttl;
 pub use typed::Typed;
 pub use value::{ChunkError, Compression, DecompressError, ValueError};
 pub use version::Version;
-pub use view::{Decoded, Raw, View, Whole};
+pub use view::{Decoded, DecodedItem, Number, Raw, View, Whole};
 
 /// The README's examples, compiled.
 #[cfg(doctest)]

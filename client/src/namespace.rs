@@ -20,7 +20,7 @@ use crate::policy::LatchPolicy;
 use crate::ttl::Ttl;
 use crate::typed::Typed;
 use crate::value::{Compression, Form};
-use crate::view::{Raw, Whole};
+use crate::view::{Number, Raw, Whole};
 
 /// The keys under one prefix, `name:`, with their defaults. Cheap to clone.
 ///
@@ -165,6 +165,11 @@ impl Namespace {
     /// Reads an item: value, flags, CAS token and remaining TTL.
     pub fn get_item(&self, key: impl AsRef<[u8]>) -> Get<'_, Whole> {
         Get::new(self, key.as_ref(), Whole)
+    }
+
+    /// Reads the number that [`incr`](Self::incr) and [`decr`](Self::decr) count, as the local zone has it.
+    pub fn get_number(&self, key: impl AsRef<[u8]>) -> Get<'_, Number> {
+        Get::as_it_is(self, key.as_ref(), Number)
     }
 
     /// Reads many values, one batch for each node. A repeated key is answered as often.

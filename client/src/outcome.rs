@@ -41,6 +41,17 @@ pub struct WriteMany {
 }
 
 impl WriteMany {
+    /// The failed keys that may be sent again without harm, in the order of their ends: nobody has what was written, or writing it
+    /// once more is the same. The others are the caller's fault.
+    pub fn retryable(&self) -> impl Iterator<Item = &Bytes> {
+        self.failed.iter().filter(|(_, error)| error.may_retry()).map(|(key, _)| key)
+    }
+
+    /// The failed keys that it is of no use to send again, and why.
+    pub fn lost(&self) -> impl Iterator<Item = &(Bytes, WriteError)> {
+        self.failed.iter().filter(|(_, error)| !error.may_retry())
+    }
+
     /// Whether no key failed.
     #[must_use]
     pub fn is_complete(&self) -> bool {

@@ -17,7 +17,7 @@ use crate::op::{Delete, Get, GetAndTouch, GetMany, GetOrLoad, GetOrLoadMany, Set
 use crate::policy::LatchPolicy;
 use crate::ttl::Ttl;
 use crate::value::Compression;
-use crate::view::Decoded;
+use crate::view::{Decoded, DecodedItem};
 
 /// A namespace whose values are of type `T`, encoded by `C`. Cheap to clone.
 pub struct Typed<T, C = Postcard> {
@@ -97,6 +97,19 @@ impl<T: DeserializeOwned + Send, C: Codec> Typed<T, C> {
         Get::new(&self.namespace, key.as_ref(), self.view())
     }
 
+    /// Reads an item: value, CAS token, remaining TTL and version.
+    pub fn get_item(&self, key: impl AsRef<[u8]>) -> Get<'_, DecodedItem<'_, T, C>> {
+        Get::new(&self.namespace, key.as_ref(), self.item_view())
+    }
+
+    /// Reads many items.
+    pub fn get_many_items<K: AsRef<[u8]>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> GetMany<'_, DecodedItem<'_, T, C>> {
+        GetMany::new(&self.namespace, keys, self.item_view())
+    }
+
     /// Reads many values, one batch for each node. One that cannot be decoded is among the failed.
     pub fn get_many<K: AsRef<[u8]>>(
         &self,
@@ -112,6 +125,10 @@ impl<T: DeserializeOwned + Send, C: Codec> Typed<T, C> {
         ttl: impl Into<Ttl>,
     ) -> GetAndTouch<'_, Decoded<'_, T, C>> {
         GetAndTouch::new(&self.namespace, key.as_ref(), ttl.into(), self.view())
+    }
+
+    fn item_view(&self) -> DecodedItem<'_, T, C> {
+        DecodedItem { codec: &self.codec, value: PhantomData }
     }
 
     fn view(&self) -> Decoded<'_, T, C> {

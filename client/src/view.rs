@@ -6,10 +6,10 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 use crate::codec::{ABSENT_FLAGS, Codec, CodecError, decode_marked};
-use crate::item::Item;
+use crate::item::{Item, TypedItem};
 use crate::request::Want;
 
-/// In which form a caller gets a hit. Sealed: the forms are [`Raw`], [`Whole`] and [`Decoded`].
+/// In which form a caller gets a hit. Sealed: the forms are [`Raw`], [`Whole`], [`Number`], [`Decoded`] and [`DecodedItem`].
 pub trait View: sealed::Sealed + Send + Sync {
     /// The form.
     type Output: Send;
@@ -48,6 +48,17 @@ pub struct Decoded<'a, T, C> {
     pub(crate) value: PhantomData<fn() -> T>,
 }
 
+/// The value and what is known of its item, decoded.
+#[derive(Debug)]
+pub struct DecodedItem<'a, T, C> {
+    pub(crate) codec: &'a C,
+    pub(crate) value: PhantomData<fn() -> T>,
+}
+
+/// The number that `incr` and `decr` count: decimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Number;
+
 impl sealed::Sealed for Raw {}
 
 impl View for Raw {
@@ -78,5 +89,50 @@ impl<T: DeserializeOwned + Send, C: Codec> View for Decoded<'_, T, C> {
 
     fn show(&self, item: Item) -> Result<T, CodecError> {
         decode_marked(self.codec, item.flags, &item.value)
+    }
+}
+
+impl<T, C> sealed::Sealed for DecodedItem<'_, T, C> {}
+
+impl<T: DeserializeOwned + Send, C: Codec> View for DecodedItem<'_, T, C> {
+    type Output = TypedItem<T>;
+    const WANT: Want = Want::Item;
+
+    fn show(&self, item: Item) -> Result<TypedItem<T>, CodecError> {
+        let value = decode_marked(self.codec, item.flags, &item.value)?;
+        Ok(TypedItem { value, cas: item.cas, ttl: item.ttl, version: item.version })
+    }
+}
+
+impl sealed::Sealed for Number {}
+
+impl View for Number {
+    type Output = u64;
+    const WANT: Want = Want::Flags;
+
+    fn show(&self, item: Item) -> Result<u64, CodecError> {
+        // memcached fills up with spaces what has lost a digit.
+        let digits = str::from_utf8(item.value.trim_ascii_end()).ok();
+        // The standard library would take a sign, too.
+        let digits = digits.filter(|digits| digits.starts_with(|first: char| first.is_ascii_digit()));
+        digits.and_then(|digits| digits.parse().ok()).ok_or(CodecError::NotANumber)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn number_is_decimal_digits_and_nothing_else() {
+        let show = |value: &'static str| {
+            let value = Bytes::from_static(value.as_bytes());
+            Number.show(Item { value, flags: 0, cas: 0, ttl: None, version: None })
+        };
+        assert_eq!(show("18446744073709551615"), Ok(u64::MAX));
+        assert_eq!(show("9 "), Ok(9));
+        for odd in ["", "+1", "-1", "1x", "18446744073709551616", " 1"] {
+            assert_eq!(show(odd), Err(CodecError::NotANumber), "{odd}");
+        }
     }
 }

@@ -27,6 +27,11 @@ impl<'a, V: View + 'a> Get<'a, V> {
         Self { namespace, key: namespace.key(key), view, options: ReadOptions::of(namespace) }
     }
 
+    /// Of a key that goes over the wire as it is.
+    pub(crate) fn as_it_is(namespace: &'a Namespace, key: &[u8], view: V) -> Self {
+        Self { key: namespace.key_as_it_is(key), ..Self::new(namespace, key, view) }
+    }
+
     /// What it reads, for a batch.
     pub(super) fn into_parts(self) -> (&'a Namespace, Result<Key, KeyError>, V, ReadOptions) {
         (self.namespace, self.key, self.view, self.options)

@@ -195,3 +195,51 @@ async fn zones_are_read_in_the_order_of_their_measured_latency() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn typed_item_tells_its_life_and_version() {
+    let cluster = Cluster::start(&["a"]).await;
+    let users = cluster.client("a").await.namespace("user").typed::<String>();
+    let written = users.set("42", &"Ada".to_owned()).ttl(Duration::from_secs(100)).await.expect("well");
+    let item = users.get_item("42").await.expect("it answers").expect("a hit");
+    assert_eq!((&item.value[..], item.version), ("Ada", written.version));
+    assert!((99..=101).contains(&item.ttl.expect("it expires").as_secs()), "{item:?}");
+    let many = users.get_many_items(["0", "42"]).await.expect("good keys");
+    assert_eq!((many.get("42"), many.misses.len()), (Some(&item), 1));
+    users.bytes().set("raw", "v").await.expect("well");
+    assert!(matches!(users.get_item("raw").await, Err(ReadError::Codec(CodecError::OtherCodec { .. }))));
+}
+
+#[tokio::test]
+async fn number_is_read_as_it_is_counted() {
+    let cluster = Cluster::start(&["a"]).await;
+    let cache = cluster.client("a").await;
+    assert_eq!(cache.get_number("n").await, Ok(None));
+    cache.incr("n", 1).initial(1_000).await.expect("well");
+    assert_eq!(cache.get_number("n").await, Ok(Some(1_000)));
+    cache.decr("n", 1).await.expect("well");
+    assert_eq!(cache.get_number("n").await, Ok(Some(999)));
+    cache.set("n", "many").await.expect("well");
+    assert_eq!(cache.get_number("n").await, Err(ReadError::Codec(CodecError::NotANumber)));
+    let long = "k".repeat(1_000);
+    assert!(matches!(cache.get_number(&long).await, Err(ReadError::Key(_))), "nobody can count there");
+}
+
+#[tokio::test]
+async fn values_come_in_the_order_of_the_keys() {
+    let cluster = Cluster::start(&["a", "b"]).await;
+    let rows = cluster.client("a").await.namespace("row").typed::<u32>();
+    let stored: Vec<(String, u32)> =
+        (0..20).filter(|row| row % 3 > 0).map(|row| (row.to_string(), row)).collect();
+    rows.set_many(stored.iter().map(|(key, row)| (key, row)))
+        .latch(LatchPolicy::All)
+        .await
+        .expect("good keys");
+    let keys: Vec<String> = (0..20).rev().map(|row| row.to_string()).collect();
+    let found = rows.get_many(&keys).await.expect("good keys");
+    let expected: Vec<Option<u32>> = (0..20).rev().map(|row| (row % 3 > 0).then_some(row)).collect();
+    assert_eq!(
+        found.in_order_of(&keys).into_iter().map(Option::<&u32>::copied).collect::<Vec<_>>(),
+        expected
+    );
+}

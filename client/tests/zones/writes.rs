@@ -224,3 +224,24 @@ async fn many_sets_and_deletes_reach_every_zone_and_tell_keys_apart() {
     assert_eq!(cache.get("key-7").await, Ok(None));
     assert!(cache.set_many([("", "v")]).await.is_err(), "nothing is sent");
 }
+
+#[tokio::test]
+async fn failed_keys_of_a_bulk_write_say_whether_to_send_them_again() {
+    let mut cluster = Cluster::start(&["a", "b"]).await;
+    let cache = cluster.builder("a").write_timeout(Duration::from_millis(200)).connect().await;
+    let cache = cache.expect("a list needs no discovery");
+    cluster.kill("b").await;
+    let sets = ["1", "2"].map(|key| (key, "v"));
+    let outcome = cache.set_many(sets).latch(LatchPolicy::All).await.expect("good keys");
+    let mut again: Vec<_> = outcome.retryable().cloned().collect();
+    again.sort();
+    assert_eq!(again, ["1", "2"]);
+    assert_eq!((outcome.lost().count(), outcome.written.len()), (0, 0));
+    let large = vec![0; 65 << 20];
+    let sets = [("large", large), ("small", b"v".to_vec())];
+    let outcome = cache.set_many(sets).await.expect("good keys");
+    assert_eq!(outcome.retryable().count(), 0);
+    let lost: Vec<_> = outcome.lost().map(|(key, error)| (key.clone(), error.fault())).collect();
+    assert_eq!(lost, [("large".into(), Fault::Caller)]);
+    assert_eq!(outcome.written.len(), 1);
+}
