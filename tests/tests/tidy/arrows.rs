@@ -58,6 +58,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("evanesce-clients", &["evanesce-client"]),
     ("evanesce-engines", &["evanesce-store"]),
     ("evanesce-tests", EVERYTHING),
+    ("evanesce-simulation", EVERYTHING),
 ];
 
 /// The workspaces, by their manifests from the root: one for all, and those that keep their dependencies to

@@ -1,0 +1,211 @@
+//! What callers do all the time: a few keys, written and read from all zones.
+//!
+//! | keys | what is done |
+//! |---|---|
+//! | `k` | set, delete, get |
+//! | `l` | `get_or_load`, delete |
+//! | `n` | `incr`, get |
+//! | `s` | `append`, or `add` where nothing is there, get |
+
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use evanesce_client::{ArithmeticOutcome, Client, Namespace, ReadError, StoreOutcome, WriteError, Written};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio::task::spawn_local;
+use tokio::time::sleep;
+
+use crate::history::{Outcome, What};
+use crate::plan::{Host, WORK_FROM_MS};
+use crate::world::World;
+
+/// Callers of each client that work at once.
+const CALLERS: usize = 2;
+
+/// Longest pause of a caller between two operations, in milliseconds and callers.
+const PAUSE_MAX: u64 = 50;
+
+/// How long a load takes.
+const LOAD: Duration = Duration::from_millis(30);
+
+/// After a fault a client may take so long to find a zone again: an attempt to connect, a stall and a pause between
+/// attempts, and then a probe.
+const FOUND_AGAIN_MS: u64 = 6_000;
+
+/// Works until work is over.
+pub(crate) async fn work(world: &Rc<World>, number: usize, client: &Client) {
+    sleep(Duration::from_millis(WORK_FROM_MS.saturating_sub(sim_ms()))).await;
+    let callers = (0..CALLERS).map(|caller| {
+        let seed = world.plan.seed ^ ((number as u64 + 1) << 32 | (caller as u64 + 1) << 48);
+        let mut caller = Caller {
+            world: Rc::clone(world),
+            number,
+            caller,
+            who: format!("{}.{caller}", Host::Client(number).name()),
+            items: client.namespace("sim"),
+            random: StdRng::seed_from_u64(seed),
+        };
+        spawn_local(async move { caller.work().await })
+    });
+    for caller in callers.collect::<Vec<_>>() {
+        caller.await.expect("a caller does not panic");
+    }
+}
+
+struct Caller {
+    world: Rc<World>,
+    number: usize,
+    caller: usize,
+    who: String,
+    items: Namespace,
+    random: StdRng,
+}
+
+impl Caller {
+    async fn work(&mut self) {
+        while self.world.is_working.get() {
+            self.pause().await;
+            self.once().await;
+        }
+    }
+
+    /// Callers of a client never begin in one millisecond: who goes first would be left to chance.
+    async fn pause(&mut self) {
+        let now_ms = sim_ms();
+        let later = now_ms / CALLERS as u64 + self.random.random_range(1..=PAUSE_MAX);
+        let then_ms = later * CALLERS as u64 + self.caller as u64;
+        sleep(Duration::from_millis(then_ms - now_ms)).await;
+    }
+
+    async fn once(&mut self) {
+        let which = self.random.random_range(0..4);
+        match self.random.random_range(0..100) {
+            0..25 => self.set(format!("k{which}")).await,
+            25..35 => self.delete(format!("k{which}")).await,
+            35..55 => self.get(format!("k{which}")).await,
+            55..68 => self.incr(format!("n{}", which % 2)).await,
+            68..74 => self.get(format!("n{}", which % 2)).await,
+            74..84 => self.append(format!("s{}", which % 2)).await,
+            84..88 => self.get(format!("s{}", which % 2)).await,
+            88..97 => self.load(format!("l{}", which % 2)).await,
+            _ => self.delete(format!("l{}", which % 2)).await,
+        }
+    }
+
+    fn number(&self, letter: char) -> String {
+        format!("{letter}{}", self.world.history.lock().number())
+    }
+
+    async fn set(&mut self, key: String) {
+        let value = self.number('v');
+        let id = self.world.history.lock().begin(&self.who, &key, What::Set(value.clone()));
+        let outcome = self.items.set(&key, value).await;
+        let (outcome, told) = read_written(outcome);
+        self.world.history.lock().end(&self.who, &id, outcome, &told);
+    }
+
+    async fn delete(&mut self, key: String) {
+        let id = self.world.history.lock().begin(&self.who, &key, What::Delete);
+        let outcome = self.items.delete(&key).await.map(|deleted| deleted.written);
+        let (outcome, told) = read_written(outcome);
+        self.world.history.lock().end(&self.who, &id, outcome, &told);
+    }
+
+    async fn incr(&mut self, key: String) {
+        let number = self.random.random_range(1..=3);
+        let id = self.world.history.lock().begin(&self.who, &key, What::Add(number));
+        let outcome = self.items.incr(&key, number).initial(number).await;
+        let (outcome, told) = match outcome {
+            Ok(ArithmeticOutcome::Counted { number, written }) => {
+                let (outcome, told) = read_written(Ok(written));
+                (outcome, format!("{number}, {told}"))
+            }
+            Ok(other) => (Outcome::NotDone, format!("{other:?}")),
+            Err(error) => read_written(Err(error)),
+        };
+        self.world.history.lock().end(&self.who, &id, outcome, &told);
+    }
+
+    async fn append(&mut self, key: String) {
+        let token = self.number('t') + ",";
+        let id = self.world.history.lock().begin(&self.who, &key, What::Append(token.clone()));
+        let mut outcome = self.items.append(&key, token.clone()).await;
+        if matches!(outcome, Ok(StoreOutcome::NotStored)) {
+            outcome = self.items.add(&key, token).await;
+        }
+        let (outcome, told) = match outcome {
+            Ok(StoreOutcome::Stored(written)) => read_written(Ok(written)),
+            Ok(StoreOutcome::NotStored) => (Outcome::NotDone, "not stored".to_owned()),
+            Err(error) => read_written(Err(error)),
+        };
+        self.world.history.lock().end(&self.who, &id, outcome, &told);
+    }
+
+    async fn get(&mut self, key: String) {
+        let begun_ms = self.world.history.lock().now_ms();
+        match self.items.get(&key).await {
+            Ok(found) => self.found(&key, found.as_deref()),
+            Err(error) => self.failed(&key, begun_ms, &error),
+        }
+    }
+
+    async fn load(&mut self, key: String) {
+        let (history, who, of) = (self.world.history.clone(), self.who.clone(), key.clone());
+        let loader = move |_| async move {
+            let value = format!("v{}", history.lock().number());
+            // What comes of the fill is not told.
+            history.lock().begin(&who, &of, What::Set(value.clone()));
+            sleep(LOAD).await;
+            Ok::<_, Infallible>(Some(Bytes::from(value)))
+        };
+        match self.items.get_or_load(&key, loader).await {
+            Ok(found) => self.found(&key, found.as_deref()),
+            Err(error) => self.world.history.lock().note(format!("{} {key} load: {error}", self.who)),
+        }
+    }
+
+    fn found(&self, key: &str, found: Option<&[u8]>) {
+        let found = found.map(String::from_utf8_lossy);
+        self.world.history.lock().read(&self.who, key, found.as_deref());
+    }
+
+    fn failed(&self, key: &str, begun_ms: u64, error: &ReadError) {
+        let clear =
+            self.world.reach.borrow().clear_since(self.number, begun_ms.saturating_sub(FOUND_AGAIN_MS));
+        let mut history = self.world.history.lock();
+        let failed =
+            format!("{} {key} read failed after {} ms: {error}", self.who, history.now_ms() - begun_ms);
+        if clear.is_empty() {
+            history.note(failed);
+        } else {
+            history.violated(format!("{failed}; zones {clear:?} were in reach"));
+        }
+    }
+}
+
+/// Milliseconds of the run.
+fn sim_ms() -> u64 {
+    turmoil::sim_elapsed().map_or(0, |elapsed| elapsed.as_millis() as u64)
+}
+
+fn read_written(outcome: Result<Written, WriteError>) -> (Outcome, String) {
+    match outcome {
+        Ok(written) => {
+            let told = format!(
+                "{} acked, {} failed, {} pending, version {:?}, superseded by {:?}",
+                written.acked,
+                written.failed,
+                written.pending,
+                written.version.map(|version| version.as_u64()),
+                written.superseded_by.map(|version| version.as_u64()),
+            );
+            let done = Outcome::Done(written.version.map(|version| version.as_u64()));
+            (if written.is_superseded() { Outcome::Superseded } else { done }, told)
+        }
+        Err(error) if error.maybe_applied() => (Outcome::Unknown, error.to_string()),
+        Err(error) => (Outcome::NotDone, error.to_string()),
+    }
+}
