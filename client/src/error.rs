@@ -71,9 +71,9 @@ pub enum WriteError {
         /// The replicas that failed.
         attempts: Vec<Attempt>,
     },
-    /// The home zone did not answer an `add` or `replace` that may have reached it: whether it was stored is not
-    /// known. Not retried; read the key to find out.
-    #[error("outcome unknown, the home zone did not answer ({attempt}): read the key before trying again")]
+    /// The home zone did not answer a change that may have reached it, or what it decided met what another zone decided
+    /// at the same time: whether it is there, and stays, is not known. Not retried; read the key to find out.
+    #[error("outcome unknown ({attempt}): read the key before trying again")]
     MaybeApplied {
         /// The node asked.
         attempt: Attempt,
@@ -175,6 +175,12 @@ pub enum NodeError {
     /// A reply that does not fit the request.
     #[error("it sent a reply that does not fit")]
     Unexpected,
+    /// Other zones did not say in time whether they have something newer of the key: it was not asked.
+    #[error("other zones did not say what they have of the key: try again")]
+    Behind,
+    /// What it decided was overtaken by what another zone decided, which may not have known of it.
+    #[error("another zone decided at the same time: read the key before trying again")]
+    Overtaken,
     /// The server group has no node.
     #[error("its server group has no node")]
     NoNode,
@@ -239,8 +245,9 @@ impl NodeError {
         match self {
             Self::Transport(error) => error.maybe_applied(),
             // "out of memory" and the like come after the old item was dropped.
-            Self::Failed(_) | Self::Unexpected => true,
-            Self::Refused(_) | Self::ClockRefused | Self::Settling | Self::Overloaded | Self::NoNode => false,
+            Self::Failed(_) | Self::Unexpected | Self::Overtaken => true,
+            Self::Refused(_) | Self::ClockRefused | Self::Settling | Self::Behind => false,
+            Self::Overloaded | Self::NoNode => false,
         }
     }
 
@@ -251,9 +258,8 @@ impl NodeError {
             Self::Transport(error) => error.fault(),
             Self::Refused(_) => Fault::Caller,
             Self::ClockRefused => Fault::Us,
-            Self::Failed(_) | Self::Unexpected | Self::Overloaded | Self::Settling | Self::NoNode => {
-                Fault::Peer
-            }
+            Self::Failed(_) | Self::Unexpected | Self::Overloaded | Self::NoNode => Fault::Peer,
+            Self::Settling | Self::Behind | Self::Overtaken => Fault::Peer,
         }
     }
 }

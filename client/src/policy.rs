@@ -1,5 +1,6 @@
 //! Decisions, as pure structs: events and `now` in, decision out.
 
+mod agreement;
 mod allowance;
 mod breaker;
 mod concurrency;
@@ -11,6 +12,7 @@ mod refresh;
 mod round_trips;
 mod zone_order;
 
+pub(crate) use agreement::Agreement;
 pub(crate) use breaker::Breaker;
 pub(crate) use concurrency::{ConcurrencyLimit, Ended, Pace};
 pub(crate) use hedge::{Hedge, Spare};

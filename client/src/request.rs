@@ -76,7 +76,12 @@ pub(crate) enum Done {
     /// Refused it: the version is too far ahead of its clock.
     ClockAhead,
     /// Refused to decide: it has missed what others decided.
-    Settling,
+    Settling {
+        /// For so much longer.
+        left: Duration,
+    },
+    /// Refused to go on: what it has, if anything, it did not decide itself.
+    DecidedElsewhere,
     /// There was no such item.
     NotFound,
     /// Its condition did not hold.
@@ -351,11 +356,12 @@ impl Done {
         match reply.status {
             MetaStatus::Done | MetaStatus::Value => Ok(Self::Yes),
             MetaStatus::NotFound | MetaStatus::Miss => Ok(Self::NotFound),
-            MetaStatus::NotStored if reply.settling_ms().is_some() => Ok(Self::Settling),
-            MetaStatus::NotStored => Ok(match (reply.version(), reply.clock_ms()) {
-                (Some(by), _) => Self::Superseded { by: Version(by) },
-                (None, Some(_)) => Self::ClockAhead,
-                (None, None) => Self::NotStored,
+            MetaStatus::NotStored => Ok(match (reply.settling_ms(), reply.version(), reply.clock_ms()) {
+                (Some(0), ..) => Self::DecidedElsewhere,
+                (Some(left), ..) => Self::Settling { left: Duration::from_millis(left) },
+                (None, Some(by), _) => Self::Superseded { by: Version(by) },
+                (None, None, Some(_)) => Self::ClockAhead,
+                (None, None, None) => Self::NotStored,
             }),
             MetaStatus::Exists => Ok(Self::Exists),
             _ => Err(NodeError::Unexpected),

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use evanesce_transport::{Completion, TransportError};
 use evanesce_wire::reply::{MetaReply, Reply};
@@ -13,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::cluster::Cluster;
 use crate::core::Core;
 use crate::error::{Attempt, NodeError, WriteError};
+use crate::home::is_overtaken;
 use crate::key::Key;
 use crate::large::touch_chunks;
 use crate::member::Member;
@@ -25,9 +27,17 @@ use crate::value::flags::MANIFEST;
 use crate::version::Version;
 
 /// One write in sixteen measures how far the zones are: zones that are never read are measured, too.
+mod consent;
+
+use consent::Consent;
+
 const MEASURED_MASK: u64 = 15;
 
 /// A change, to whom it goes and how long the caller waits.
+/// Between two looks at the health of zones that an outcome is still to come to: that one is ill is found out by other
+/// requests.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
 pub(crate) struct SpreadPlan {
     pub(crate) key: Key,
     pub(crate) change: Change,
@@ -45,6 +55,11 @@ impl SpreadPlan {
         Self { key, change, version: None, latch, deadline, done_in: None }
     }
 }
+
+    /// Whether it is the outcome of a decision that is to stay, whoever decides next.
+    fn needs_consent(&self) -> bool {
+        self.done_in.is_some() && self.version.is_some() && self.latch != LatchPolicy::None
+    }
 
 /// How far a change came, and whether any replica held the item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +94,12 @@ pub(crate) async fn spread(
 }
 
 /// Whether the replica may have missed the write through no fault of the write's.
+/// The legs to zones that may decide.
+fn deciders(legs: &[Leg]) -> Vec<(usize, Arc<Member>)> {
+    let legs = legs.iter().enumerate().filter(|(_, leg)| leg.side.is_some());
+    legs.map(|(token, leg)| (token, Arc::clone(&leg.member))).collect()
+}
+
 fn is_repairable(cause: &NodeError) -> bool {
     matches!(cause, NodeError::Transport(_) | NodeError::Failed(_))
 }
@@ -108,6 +129,8 @@ struct Leg {
 struct State {
     latch: Latch,
     found: bool,
+    /// To what was decided.
+    consent: Option<Consent>,
     /// The item turned out to have chunks, which somebody sees to.
     chunked: bool,
     /// A node has said that it has this version, or knows it.
@@ -155,6 +178,7 @@ impl Race {
         let state = State {
             latch,
             found: false,
+            consent: plan.needs_consent().then(|| Consent::new(deciders(&legs))),
             chunked: false,
             versioned: plan.version.is_some(),
             superseded_by: None,
@@ -204,9 +228,14 @@ impl Race {
     }
 
     async fn decision(&self, deadline: Instant) -> Decision {
-        match timeout_at(deadline, poll_fn(|cx| self.poll(cx))).await {
-            Ok(decision) => decision,
-            Err(_) => self.state.lock().latch.give_up(),
+        let looks = self.state.lock().consent.is_some();
+        loop {
+            let look = if looks { deadline.min(Instant::now() + LOOK_EVERY) } else { deadline };
+            match timeout_at(look, poll_fn(|cx| self.poll(cx))).await {
+                Ok(decision) => return decision,
+                Err(_) if Instant::now() >= deadline => return self.state.lock().give_up(),
+                Err(_) => {}
+            }
         }
     }
 
@@ -264,6 +293,11 @@ impl Race {
         }
         self.core.metrics.write_failures.increment(1);
         let not_applied = state.not_applied + state.clock_refused.len();
+        if state.consent.as_ref().is_some_and(Consent::is_overtaken) {
+            let attempt = state.attempts.iter().find(|attempt| attempt.cause == NodeError::Overtaken);
+            let attempt = attempt.cloned().expect("who has overtaken it is among the attempts");
+            return Err(WriteError::MaybeApplied { attempt });
+        }
         Err(WriteError::NotAcknowledged {
             latch: state.latch.policy(),
             acked: written.acked,
@@ -275,20 +309,16 @@ impl Race {
         })
     }
 
-    fn on_done(&self, leg: &Leg, done: Done) {
+    fn on_done(&self, token: usize, done: Done) {
+        let leg = &self.legs[token];
         self.core.metrics.replica_acks.increment(1);
         let mut state = self.state.lock();
         state.found |= done == Done::Yes;
         state.versioned |= leg.member.link.connection.speaks_versions();
-        if let Done::Superseded { by } = done {
-            self.core.clock.observe(by, self.core.now());
-            if self.core.clock.is_far_behind(by, self.core.now()) {
-                doubt_clock(&self.core);
-            }
-            if state.superseded_by.is_none() {
-                self.core.metrics.superseded.increment(1);
-            }
-            state.superseded_by = state.superseded_by.max(Some(by));
+        match (done, &mut state.consent) {
+            (Done::Superseded { by }, _) => self.on_superseded(&mut state, token, by),
+            (_, Some(consent)) => consent.agreed(token),
+            (_, None) => {}
         }
         if let Some(side) = leg.side {
             state.latch.acked(side);
@@ -297,6 +327,29 @@ impl Race {
     }
 
     fn on_failed(&self, token: usize, cause: NodeError) {
+    fn on_superseded(&self, state: &mut State, token: usize, by: Version) {
+        let clock = &self.core.clock;
+        clock.observe(by, self.core.now());
+        if clock.is_far_behind(by, self.core.now()) {
+            doubt_clock(&self.core);
+        }
+        if let Some(consent) = &mut state.consent {
+            if is_overtaken(Some(self.version), Some(by)) {
+                consent.overtaken(token);
+                return state.attempts.push(self.legs[token].member.attempt(NodeError::Overtaken));
+            }
+            consent.agreed(token);
+            if by.is_decided() {
+                // It was made of this one, and has it.
+                return;
+            }
+        }
+        if state.superseded_by.is_none() {
+            self.core.metrics.superseded.increment(1);
+        }
+        state.superseded_by = state.superseded_by.max(Some(by));
+    }
+
         let leg = &self.legs[token];
         self.core.metrics.replica_failures.increment(1);
         let owed = is_repairable(&cause) && self.is_owed_to(leg);
@@ -313,6 +366,9 @@ impl Race {
         }
         state.owed |= owed;
         state.attempts.push(leg.member.attempt(cause));
+        if let Some(consent) = &mut state.consent {
+            consent.failed(token, &cause);
+        }
         if let Some(side) = leg.side {
             state.latch.failed(side);
         }
@@ -367,10 +423,20 @@ impl Race {
 
 impl State {
     /// Whether to go on waiting. A write that has failed so far since its version was refused waits for all answers: if
+    /// Time is up.
+    fn give_up(&mut self) -> Decision {
+        self.latch.give_up();
+        match self.decide() {
+            Decision::Waiting => Decision::Impossible,
+            decision => decision,
+        }
+    }
+
     /// nobody has it, it is stamped anew.
     fn decide(&self) -> Decision {
         match self.latch.decide() {
             Decision::Impossible if self.open > 0 && !self.clock_refused.is_empty() && !self.versioned => {
+            Decision::Met => self.consent.as_ref().map_or(Decision::Met, Consent::decide),
                 Decision::Waiting
             }
             decision => decision,
@@ -390,7 +456,7 @@ impl Completion for Race {
         }
         match reply.and_then(|reply| Done::of(&reply)) {
             Ok(Done::ClockAhead) => self.on_failed(token, NodeError::ClockRefused),
-            Ok(done) => self.on_done(leg, done),
+            Ok(done) => self.on_done(token, done),
             Err(cause) => self.on_failed(token, cause),
         }
     }

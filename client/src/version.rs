@@ -12,6 +12,27 @@ const EPOCH_UNIX_MS: u64 = 1_735_689_600_000;
 /// The lowest bits tell writers apart.
 const WRITER_BITS: u32 = 12;
 
+/// The lowest of those is set in what came of a decision, and in no other write.
+const DECIDED: u64 = 1;
+
+/// The three above it are then the place of the zone that decided in the key's order; the last stands for all further.
+const RANK_SHIFT: u32 = 1;
+const RANK_MAX: usize = 7;
+
+/// What says who decided.
+const DECIDER_MASK: u64 = ((RANK_MAX as u64) << RANK_SHIFT) | DECIDED;
+
+/// Of two decisions of a key's first zone, which gives out one version after the other, the later was made of what the
+/// earlier left if it is fewer counts after it: one that stood in meanwhile would have taken 1,024 more.
+const CONTINUED_COUNTS_MAX: u64 = 512;
+
+/// The same of a zone that stands in: its versions go by the clock. Nobody waits longer for what a write came to.
+const STOOD_IN_COUNTS_MAX: u64 = 1_000 << COUNTER_BITS;
+
+/// A key that no zone has is given a version so much older than the time by the first of its zones, so that one that stands
+/// in at the same moment makes the newer one: more than two clocks that are well kept differ by.
+const FIRST_LAG_COUNTS: u64 = 250 << COUNTER_BITS;
+
 /// The bits above them count within a millisecond: in about microseconds, and on where those do not tell writes apart.
 const COUNTER_BITS: u32 = 10;
 
@@ -47,6 +68,34 @@ impl Version {
         self.0
     }
 
+    /// What the zone in this place of a key's order decides gets this version where no zone has the key.
+    pub(crate) fn decided_by(self, rank: usize) -> Self {
+        let lag = if rank == 0 { FIRST_LAG_COUNTS } else { 0 };
+        let counts = (self.0 >> WRITER_BITS).saturating_sub(lag);
+        let writer = self.0 & ((1 << WRITER_BITS) - 1) & !DECIDER_MASK;
+        Self(counts << WRITER_BITS | writer | Self::continuing(rank).0)
+    }
+
+    /// What tells the zone in this place to go on with what it decided last, and with nothing else.
+    pub(crate) fn continuing(rank: usize) -> Self {
+        Self((rank.min(RANK_MAX) as u64) << RANK_SHIFT | DECIDED)
+    }
+
+    /// Whether it came of a decision.
+    pub(crate) fn is_decided(self) -> bool {
+        self.0 & DECIDED != 0
+    }
+
+    /// Whether `later` came of a decision of what this one left, or of later ones of the same zone.
+    pub(crate) fn is_continued_by(self, later: Self) -> bool {
+        let most = match self.0 & DECIDER_MASK == Self::continuing(0).0 {
+            true => CONTINUED_COUNTS_MAX,
+            false => STOOD_IN_COUNTS_MAX,
+        };
+        let counts = (later.0 >> WRITER_BITS).checked_sub(self.0 >> WRITER_BITS);
+        later.0 & DECIDER_MASK == self.0 & DECIDER_MASK && counts.is_some_and(|counts| counts < most)
+    }
+
     /// When it was stamped, by its writer's clock.
     #[must_use]
     pub fn stamped_at(self) -> SystemTime {
@@ -75,10 +124,10 @@ pub(crate) struct VersionClock {
 }
 
 impl VersionClock {
-    /// A clock of this writer; two of a cluster share a number once in 4096, and then only writes of the same key in
-    /// the same millisecond can have one version.
+    /// A clock of this writer, whose number is made even; two of a cluster share one once in 2048, and then only writes of
+    /// the same key in the same microsecond can have one version.
     pub(crate) fn new(writer: u16) -> Self {
-        let writer = u64::from(writer) & ((1 << WRITER_BITS) - 1);
+        let writer = u64::from(writer) & ((1 << WRITER_BITS) - 1) & !DECIDED;
         let (last, corrections) = (AtomicU64::new(0), AtomicU64::new(0));
         Self { writer, last, correction_ms: AtomicI64::new(0), corrections }
     }

@@ -10,6 +10,8 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::core::tests::{core_with, topology};
+use crate::member::Member;
+use crate::request::{Stamp, with_change};
 
 struct Nobody;
 

@@ -167,6 +167,17 @@ impl Cluster {
         patient(nodes).zone(zone).connect().await.expect("a list needs no discovery")
     }
 
+    /// A client in zone b that finds nobody at the addresses of one zone.
+    pub(crate) async fn without(&self, zone: &str) -> Client {
+        let nodes = self.addresses.iter();
+        let list = nodes.fold(StaticNodes::new(), |list, ((of, name), address)| {
+            // Nothing listens on the first port of all.
+            let address = if of == zone { SocketAddr::new(address.ip(), 1) } else { *address };
+            list.node(of, name, address)
+        });
+        patient(list).zone("b").connect().await.expect("a list needs no discovery")
+    }
+
     /// A client that sees one zone only.
     pub(crate) async fn inside(&self, zone: &str) -> Client {
         patient(self.only(zone)).zone(zone).connect().await.expect("a list needs no discovery")

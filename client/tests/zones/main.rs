@@ -3,6 +3,7 @@
 mod batches;
 mod cluster;
 mod credentials;
+mod decisions;
 mod discovered;
 mod faults;
 mod home;

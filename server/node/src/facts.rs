@@ -46,11 +46,12 @@ impl NodeConfig {
         }
     }
 
-    /// Stands in the versions of this node's writes: the same for one name, most likely another for another.
+    /// Stands in the versions of this node's writes: the same for one name, most likely another for another. Even: the
+    /// lowest bit is that of decisions.
     fn writer(&self) -> u16 {
         let mix = |sum: u32, byte: u8| (sum ^ u32::from(byte)).wrapping_mul(0x0100_0193);
         let name = self.group.bytes().chain([b'/']).chain(self.name.bytes());
-        (name.fold(0x811c_9dc5, mix) >> 16) as u16
+        (name.fold(0x811c_9dc5, mix) >> 16) as u16 & !1
     }
 
     /// The front this node needs.

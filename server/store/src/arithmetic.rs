@@ -1,5 +1,6 @@
 //! Arithmetic on decimal numbers, with memcached's ways of reading and writing them.
 
+use crate::decide::{is_first, may_decide};
 use crate::item::{self, Marks};
 use crate::room::NeedRoom;
 use crate::shard::{Hash, NewItem, Shard};
@@ -13,7 +14,11 @@ impl Shard {
         op: &Arithmetic<'_>,
         now: Time,
     ) -> Result<ArithmeticOutcome, NeedRoom> {
-        let Some((location, header)) = self.live(hash, op.key, now) else {
+        let old = self.live(hash, op.key, now);
+        if !may_decide(op.decides, old.map(|(_, header)| header)) {
+            return Ok(ArithmeticOutcome::DecidedElsewhere);
+        }
+        let Some((location, header)) = old else {
             return self.start_number(hash, op, now);
         };
         let old = self.value(location, &header);
@@ -28,7 +33,8 @@ impl Shard {
         };
         // A shorter number is padded, as memcached does to keep it in place; a longer one is a new item.
         let mut text = number.to_string().into_bytes();
-        let marks = if text.len() <= old_bytes { header.marks } else { Marks::default() };
+        let mut marks = if text.len() <= old_bytes { header.marks } else { Marks::default() };
+        marks.set(Marks::DECIDED, is_first(op.decides));
         text.resize(text.len().max(old_bytes), b' ');
         let expires_ms = op.touch.map_or(header.expires_ms, item::expires_ms);
         let new = NewItem {
@@ -39,8 +45,8 @@ impl Shard {
             marks,
             cas: op.cas_override,
             version: op
-                .at_least
-                .map(|least| self.stamp_at_least(hash, op.key, Some((location, header)), least)),
+                .decides
+                .map(|decides| self.stamp_decided(hash, op.key, Some((location, header)), decides)),
             old: Some((location, header)),
         };
         self.store_number(hash, new, number, false, now)
@@ -54,14 +60,16 @@ impl Shard {
     ) -> Result<ArithmeticOutcome, NeedRoom> {
         let Some((number, expiry)) = op.initial else { return Ok(ArithmeticOutcome::NotFound) };
         let text = number.to_string();
+        let mut marks = Marks::default();
+        marks.set(Marks::DECIDED, is_first(op.decides));
         let new = NewItem {
             key: op.key,
             value: text.as_bytes(),
             flags: 0,
             expires_ms: item::expires_ms(expiry),
-            marks: Marks::default(),
+            marks,
             cas: op.cas_override,
-            version: op.at_least.map(|least| self.stamp_at_least(hash, op.key, None, least)),
+            version: op.decides.map(|decides| self.stamp_decided(hash, op.key, None, decides)),
             old: None,
         };
         self.store_number(hash, new, number, true, now)

@@ -88,6 +88,7 @@ impl Shard {
         now: Time,
     ) -> Result<(), NeedRoom> {
         header.marks.set(Marks::STALE, true);
+        header.marks.set(Marks::DECIDED, false);
         // So that the next reader gets the win.
         header.marks.set(Marks::WIN_SENT, false);
         header.expires_ms = touch.map_or(header.expires_ms, item::expires_ms);

@@ -35,10 +35,10 @@ const ACCESS_BITS: u32 = 24;
 /// | u16   | u8      | u24 s       | 5 or 8  | 1 or 2    | 0 or 6   | 0 or 4   | 0 or 8    |     |       |
 /// +-------+---------+-------------+---------+-----------+----------+----------+-----------+-----+-------+
 ///
-/// marks  15 .. 12 11      10     9       8     7        6       5      4          3       2         1 0
-///       +--------+-------+------+-------+-----+--------+-------+------+----------+-------+---------+-----------+
-///       |        | large | long | whole | CAS | expiry | flags | dead | win sent | stale | fetched | frequency |
-///       +--------+-------+------+-------+-----+--------+-------+------+----------+-------+---------+-----------+
+/// marks  15..13 12        11      10     9       8     7        6       5      4          3       2         1 0
+///       +------+---------+-------+------+-------+-----+--------+-------+------+----------+-------+---------+-----------+
+///       |      | decided | large | long | whole | CAS | expiry | flags | dead | win sent | stale | fetched | frequency |
+///       +------+---------+-------+------+-------+-----+--------+-------+------+----------+-------+---------+-----------+
 /// ```
 ///
 /// All numbers are little-endian, nothing is padded. A version is kept as what it exceeds its segment's base by, in
@@ -81,6 +81,10 @@ impl Marks {
     pub(crate) const LARGE: u16 = 1 << 11;
     /// Where the bits begin that say how long the header is.
     const SHAPE_SHIFT: u32 = 6;
+    /// What is there was decided here, for all.
+    pub(crate) const DECIDED: u16 = 1 << 12;
+    /// No mark has these bits.
+    const UNUSED: u16 = !0 << 13;
 
     pub(crate) fn has(self, mark: u16) -> bool {
         self.0 & mark != 0

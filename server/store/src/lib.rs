@@ -55,6 +55,7 @@
 mod arena;
 mod arithmetic;
 mod config;
+mod decide;
 mod delete;
 mod due;
 mod evict;
@@ -80,6 +81,8 @@ mod write;
 
 pub use config::{StoreConfig, StoreConfigError};
 pub use namespace::{NamespaceConfig, NamespaceError};
+pub use decide::Decides;
+pub use file::{MemoryFileError, Refusal, Start, Warm};
 pub use observe::Evicted;
 pub use op::{
     Arithmetic, ArithmeticOutcome, Compare, Delete, DeleteMode, DeleteOutcome, Direction, Expiry, Hit,

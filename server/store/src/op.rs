@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::Version;
+use crate::{Decides, Version};
 
 /// An instant, in milliseconds since the Unix epoch. Always passed in: the store has no clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -177,9 +177,9 @@ pub struct Write<'a> {
     /// The writer's version: the write is refused if something newer is known of the key. `None`: the store stamps it
     /// with a version later than all that is known of the key, and never refuses it for its age.
     pub version: Option<Version>,
-    /// Of a write without `version`: stamp it with this, or with what comes next to all that is known of the key where
-    /// that is later. The store's clock has no say: a write that comes late is no newer for it.
-    pub at_least: Option<Version>,
+    /// Of a write without `version` that this store decides for all replicas: how it is stamped. The store's clock has no
+    /// say: a write that comes late is no newer for it.
+    pub decides: Option<Decides>,
     /// The write brings an item that another node had: it is refused where nobody can say whether the key was deleted
     /// since.
     pub repair: bool,
@@ -197,7 +197,7 @@ impl<'a> Write<'a> {
             compare: None,
             cas_override: None,
             version: None,
-            at_least: None,
+            decides: None,
             repair: false,
         }
     }
@@ -232,6 +232,8 @@ pub enum WriteOutcome {
     TooLarge,
     /// The whole budget is pinned by readers; nothing could be evicted.
     OutOfMemory,
+    /// The item, if there is one, was not decided here: see [`Decides::continues`].
+    DecidedElsewhere,
 }
 
 /// How a delete leaves the key.
@@ -317,8 +319,8 @@ pub struct Arithmetic<'a> {
     pub compare: Option<u64>,
     /// The CAS token the item gets.
     pub cas_override: Option<u64>,
-    /// As [`Write::at_least`].
-    pub at_least: Option<Version>,
+    /// As [`Write::decides`].
+    pub decides: Option<Decides>,
 }
 
 /// What came of arithmetic.
@@ -346,4 +348,6 @@ pub enum ArithmeticOutcome {
     NotANumber,
     /// The whole budget is pinned by readers; nothing could be evicted.
     OutOfMemory,
+    /// As [`WriteOutcome::DecidedElsewhere`].
+    DecidedElsewhere,
 }

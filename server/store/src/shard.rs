@@ -250,18 +250,11 @@ impl Shard {
         self.stamper.next(now, there.max(self.tombstones.of(hash.whole)))
     }
 
-    /// The version of a write that says what its version is at least.
-    pub(crate) fn stamp_at_least(
-        &self,
-        hash: Hash,
-        key: &[u8],
-        old: Option<(Location, Header)>,
-        at_least: Version,
-    ) -> Version {
+    /// The latest version that is known of a key.
+    pub(crate) fn known(&self, hash: Hash, key: &[u8], old: Option<(Location, Header)>) -> Version {
         let there = old.map(|(_, old)| old.version).unwrap_or_default();
         let watermark = self.flushes.watermark(self.shared.namespaces.of(key));
-        let known = there.max(self.tombstones.of(hash.whole)).max(watermark);
-        if at_least > known { at_least } else { known.next_of(at_least) }
+        there.max(self.tombstones.of(hash.whole)).max(watermark)
     }
 
     pub(crate) fn key_is(&self, location: Location, key: &[u8]) -> bool {

@@ -44,10 +44,10 @@ impl Version {
         Time((self.0 >> LOW_BITS) + BEGIN_MS)
     }
 
-    /// The version next to this one, of another's writer.
-    pub(crate) fn next_of(self, other: Version) -> Version {
+    /// The version so many counts after this one, of another's writer.
+    pub(crate) fn after(self, counts: u64, other: Version) -> Version {
         let writer = other.0 & ((1 << WRITER_BITS) - 1);
-        Version((((self.0 >> WRITER_BITS) + 1) << WRITER_BITS | writer).min(MAX))
+        Version((((self.0 >> WRITER_BITS) + counts) << WRITER_BITS | writer).min(MAX))
     }
 
     /// How far the version lies ahead of `now`.

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use crate::decide::{is_first, may_decide};
 use crate::item::{self, Header, Marks};
 use crate::room::NeedRoom;
 use crate::segment::Location;
@@ -30,6 +31,9 @@ impl Shard {
         if let Some(outcome) = self.rule_version(hash, write, old, now)? {
             return Ok(outcome);
         }
+        if !may_decide(write.decides, old.map(|(_, header)| header)) {
+            return Ok(WriteOutcome::DecidedElsewhere);
+        }
         if write.key.len() + write.value.len() > self.shared.layout.item_bytes_max {
             return Ok(self.refuse_too_large(hash, write, old, now));
         }
@@ -44,7 +48,8 @@ impl Shard {
             old,
         };
         match (rule(write, old.map(|(_, header)| header)), old) {
-            (Ruling::Stored { marks, expires_ms }, _) => {
+            (Ruling::Stored { mut marks, expires_ms }, _) => {
+                marks.set(Marks::DECIDED, is_first(write.decides));
                 self.store(hash, NewItem { marks, expires_ms, ..new }, now)
             }
             (Ruling::Joined, Some((location, header))) => self.join(hash, write, location, &header, now),
@@ -98,12 +103,14 @@ impl Shard {
             WriteMode::Prepend { .. } => [write.value, &old].concat(),
             _ => [&old, write.value].concat(),
         };
+        let mut marks = Marks::default();
+        marks.set(Marks::DECIDED, is_first(write.decides));
         let new = NewItem {
             key: write.key,
             value: &value,
             flags: header.flags,
             expires_ms: header.expires_ms,
-            marks: Marks::default(),
+            marks,
             cas: write.cas_override,
             version: self.version_of(hash, write, Some((location, *header))),
             old: Some((location, *header)),
@@ -113,8 +120,8 @@ impl Shard {
 
     /// The version that a write brings along; `None` to stamp it.
     fn version_of(&self, hash: Hash, write: &Write<'_>, old: Option<(Location, Header)>) -> Option<Version> {
-        let at_least = write.at_least.map(|least| self.stamp_at_least(hash, write.key, old, least));
-        write.version.or(at_least)
+        let decided = write.decides.map(|decides| self.stamp_decided(hash, write.key, old, decides));
+        write.version.or(decided)
     }
 
     /// What versions have to say about a write that carries one: `None` if nothing is against it.

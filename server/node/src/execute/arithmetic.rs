@@ -17,7 +17,7 @@ pub(super) fn execute(request: &Arithmetic<'_>, context: &Context<'_>, out: &mut
         touch: None,
         compare: None,
         cas_override: None,
-        at_least: None,
+        decides: None,
     };
     let outcome = context.store.arithmetic(&operation, context.now);
     count(&outcome, request.direction, context);

@@ -67,7 +67,7 @@ pub(super) fn execute(request: &BinaryRequest<'_>, context: &Context<'_>, out: &
                 touch: None,
                 compare: request.compare,
                 cas_override: None,
-                at_least: None,
+                decides: None,
             };
             calculate(head, direction, &operation, context, out);
         }

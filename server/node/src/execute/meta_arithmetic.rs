@@ -10,12 +10,12 @@ use super::{Context, arithmetic, expiry, tell, version};
 
 pub(super) fn execute(request: &MetaArithmetic<'_>, context: &Context<'_>, out: &mut Vec<u8>) {
     context.commands.cmd_meta.add(1);
-    let at_least = match version::decides(request.decides, request.even_settling, context) {
-        Ok(at_least) => at_least,
-        Err(told) => {
-            let status = MetaStatus::NotStored;
-            return encode::meta_versioned(out, status, &request.key, &request.flags, None, told);
-        }
+    let refuse = |told, out: &mut Vec<u8>| {
+        encode::meta_versioned(out, MetaStatus::NotStored, &request.key, &request.flags, None, told);
+    };
+    let decides = match version::decides(request.decides, request.even_settling, context) {
+        Ok(decides) => decides,
+        Err(told) => return refuse(told, out),
     };
     let resolve = |exptime| expiry::resolve(exptime, context.now);
     let made_until = |exptime| expiry::made_until(exptime, request.touch, &request.flags);
@@ -27,7 +27,7 @@ pub(super) fn execute(request: &MetaArithmetic<'_>, context: &Context<'_>, out: 
         touch: request.touch.map(resolve),
         compare: request.compare,
         cas_override: request.cas_override,
-        at_least,
+        decides,
     };
     let outcome = context.store.arithmetic(&operation, context.now);
     arithmetic::count(&outcome, request.direction, context);
@@ -38,6 +38,7 @@ pub(super) fn execute(request: &MetaArithmetic<'_>, context: &Context<'_>, out: 
             let facts = ItemFacts { cas, ttl_secs, version: version.0, ..ItemFacts::default() };
             return encode::meta_arithmetic(out, request, number, &facts);
         }
+        ArithmeticOutcome::DecidedElsewhere => return refuse(version::DECIDED_ELSEWHERE, out),
         ArithmeticOutcome::NotFound => MetaStatus::NotFound,
         ArithmeticOutcome::Exists => MetaStatus::Exists,
         ArithmeticOutcome::NotANumber => return encode::error_line(out, NON_NUMERIC),

@@ -19,11 +19,11 @@ pub(super) fn execute(request: &MetaSet<'_>, context: &Context<'_>, out: &mut Ve
         Ok(version) => version,
         Err(clock) => return answer(MetaStatus::NotStored, &refused, clock),
     };
-    let at_least = match version::decides(request.decides, request.repair, context) {
-        Ok(at_least) => at_least,
+    let decides = match version::decides(request.decides, request.repair, context) {
+        Ok(decides) => decides,
         Err(told) => return answer(MetaStatus::NotStored, &refused, told),
     };
-    let write = Write { at_least, ..write(request, version, context) };
+    let write = Write { decides, ..write(request, version, context) };
     let outcome = context.store.write(&write, context.now);
     set::count(&outcome, request.compare.is_some(), context);
     tell::stored(&write, &outcome, context);
@@ -34,6 +34,9 @@ pub(super) fn execute(request: &MetaSet<'_>, context: &Context<'_>, out: &mut Ve
         }
         WriteOutcome::Superseded { version } => {
             answer(MetaStatus::NotStored, &refused, VersionTold::Version(version.0));
+        }
+        WriteOutcome::DecidedElsewhere => {
+            answer(MetaStatus::NotStored, &refused, version::DECIDED_ELSEWHERE);
         }
         WriteOutcome::NotStored => answer(MetaStatus::NotStored, &refused, VersionTold::Nothing),
         WriteOutcome::Exists => answer(MetaStatus::Exists, &refused, VersionTold::Nothing),

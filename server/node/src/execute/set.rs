@@ -45,6 +45,8 @@ pub(super) fn count(outcome: &WriteOutcome, compares: bool, context: &Context<'_
         WriteOutcome::TooLarge => return commands.store_too_large.add(1),
         WriteOutcome::OutOfMemory => return commands.store_no_memory.add(1),
         WriteOutcome::Superseded { .. } => return commands.superseded.add(1),
+        // It is asked once more, when what others have is known.
+        WriteOutcome::DecidedElsewhere => return,
         _ => commands.cmd_set.add(1),
     }
     match outcome {

@@ -36,6 +36,7 @@ pub(super) fn stored(write: &Write<'_>, outcome: &WriteOutcome, context: &Contex
         WriteOutcome::TooLarge => ("too_large", write.value.len()),
         // Not memcached's.
         WriteOutcome::Superseded { .. } => ("superseded", write.value.len()),
+        WriteOutcome::DecidedElsewhere => ("decided_elsewhere", write.value.len()),
         _ => ("no_memory", write.value.len()),
     };
     watch.stored(write.key, status, command, ttl_secs(write.expiry, context), bytes);

@@ -49,7 +49,7 @@ fn arithmetic(store: &Store, direction: Direction, delta: u64) -> ArithmeticOutc
         compare: None,
         cas_override: None,
 
-        at_least: None,
+        decides: None,
     };
     store.arithmetic(&op, NOW)
 }

@@ -244,7 +244,7 @@ fn threads_lose_no_increment() {
         compare: None,
         cas_override: None,
 
-        at_least: None,
+        decides: None,
     };
     thread::scope(|scope| {
         for _ in 0..2 {

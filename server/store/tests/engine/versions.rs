@@ -1,8 +1,8 @@
 //! Versions, tombstones, floors and flushes: the rules that deserve a name.
 
 use evanesce_store::{
-    Delete, DeleteMode, DeleteOutcome, Expiry, Lookup, Read, Store, StoreConfig, Time, Version, Write,
-    WriteMode, WriteOutcome,
+    Decides, Delete, DeleteMode, DeleteOutcome, Expiry, Lookup, Read, Store, StoreConfig, Time, Version,
+    Write, WriteMode, WriteOutcome,
 };
 
 use crate::kit::{MIB, NOW, config, get, get_at, store, stored};
@@ -211,7 +211,7 @@ fn write_that_says_what_its_version_is_at_least_is_no_newer_for_coming_late() {
     let store = store(4 * MIB, 100_000, 2);
     let late = Time(NOW.0 + 60_000);
     let decide = |value: &[u8], mode| {
-        let write = Write { mode, at_least: Some(v(1)), ..Write::set(b"k", value) };
+        let write = Write { mode, decides: Some(Decides::at_least(v(1))), ..Write::set(b"k", value) };
         assert!(stored(store.write(&write, late)));
         version_of(&store, b"k")
     };

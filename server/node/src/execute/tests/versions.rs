@@ -133,20 +133,63 @@ fn two_nodes_that_hear_the_same_in_any_order_agree() {
     }
 }
 
+/// Of a decision by the zone in this place.
+fn decided(ms: u64, rank: u64) -> u64 {
+    version(ms) >> 12 << 12 | rank << 1 | 1
+}
+
 #[test]
-fn decision_gets_the_version_it_came_with_or_the_next_one() {
+fn decision_of_the_first_zone_is_next_to_what_it_changes_whatever_the_time() {
     let bench = bench();
-    let (first, second) = (version(1), version(2));
+    let (first, second) = (decided(1, 0), decided(2, 0));
     assert_eq!(bench.text(&format!("ms a 1 ME V H{first} O1\n5\n")), format!("HD V{first} O1\n"));
-    let counted = bench.text(&format!("ma a v V H{first}\n"));
+    let counted = bench.text(&format!("ma a v V H{second}\n"));
     let next = Version(first + (1 << 12)).0;
     assert_eq!(counted, format!("VA 1 V{next}\n6\n"), "later than what it changed, and no more");
-    assert_eq!(bench.text(&format!("ma a v V H{second}\n")), format!("VA 1 V{second}\n7\n"));
-    assert_eq!(
-        bench.text(&format!("ms a 1 MA V H{first}\n1\nmg a v\n")),
-        format!("HD V{}\nVA 2\n71\n", second + (1 << 12))
-    );
-    assert_eq!(bench.text(&format!("ma a V H{}\n", version(5_001))), format!("NS K{}\n", START.0));
+    let joined = bench.text(&format!("ms a 1 MA V H{second}\n1\nmg a v\n"));
+    assert_eq!(joined, format!("HD V{}\nVA 2\n61\n", next + (1 << 12)));
+    assert_eq!(bench.text(&format!("ma a V H{}\n", decided(5_001, 0))), format!("NS K{}\n", START.0));
+}
+
+#[test]
+fn decision_of_a_zone_that_stands_in_is_newer_than_any_of_the_first_one() {
+    let bench = bench();
+    bench.text(&format!("ms a 1 V{}\n5\n", version(3)));
+    let (early, late) = (decided(1, 1), decided(9, 2));
+    let least = decided(3, 1) + (1024 << 12);
+    assert_eq!(bench.text(&format!("ma a v V H{early}\n")), format!("VA 1 V{least}\n6\n"));
+    assert_eq!(bench.text(&format!("ma a v V H{late}\n")), format!("VA 1 V{late}\n7\n"));
+    // One that was given out far ahead of the time is not taken further.
+    bench.text(&format!("ms a 1 V{}\n5\n", version(4_000)));
+    let next = decided(4_000, 1) + (1 << 12);
+    assert_eq!(bench.text(&format!("ma a v V H{early}\n")), format!("VA 1 V{next}\n6\n"));
+}
+
+/// What was seen: a zone that came back with something old, or with nothing, went on from there.
+#[test]
+fn only_what_was_decided_here_last_is_gone_on_with() {
+    let bench = bench();
+    let continuing = 1;
+    let count = || bench.text(&format!("ma a v V H{continuing} O1\n"));
+    assert_eq!(count(), "NS H0 O1\n", "nothing is here");
+    bench.text(&format!("ms a 1 V{}\n5\n", version(1)));
+    assert_eq!(count(), "NS H0 O1\n", "it was written by somebody");
+    let first = decided(2, 0);
+    let next = |counts: u64| decided(1, 0) + (counts << 12);
+    assert_eq!(bench.text(&format!("ma a v V H{first}\n")), format!("VA 1 V{}\n6\n", next(1)));
+    assert_eq!(count(), format!("VA 1 V{} O1\n7\n", next(2)));
+    let joined = bench.text(&format!("ms a 1 MA V H{continuing}\n1\n"));
+    assert_eq!(joined, format!("HD V{}\n", next(3)));
+    assert_eq!(count(), format!("VA 2 V{} O1\n72\n", next(4)));
+    bench.text("incr a 1\n");
+    assert_eq!(count(), "NS H0 O1\n", "somebody counted on, for this node alone");
+    assert_eq!(bench.text(&format!("ms a 1 MA V H{continuing}\n1\n")), "NS H0\n");
+    // What another zone decided, as it comes from there.
+    bench.text(&format!("ma a v V H{}\n", decided(3, 0)));
+    bench.text(&format!("ms a 1 V{}\n9\n", decided(4, 1)));
+    assert_eq!(count(), "NS H0 O1\n");
+    bench.text(&format!("ma a v V H{}\n", decided(5, 1)));
+    assert_eq!(count(), "NS H0 O1\n", "whoever stands in always asks first");
 }
 
 #[test]
@@ -157,6 +200,7 @@ fn node_that_settles_leaves_decisions_to_others_unless_nobody_else_is_there() {
     assert_eq!(bench.text(&format!("ms a 1 ME V H{first} O1\n5\n")), "NS H5000 O1\n");
     assert_eq!(bench.text(&format!("ma a V H{first} O2\n")), "NS H5000 O2\n");
     assert_eq!(bench.text(&format!("ms a 1 ME V H{first} r\n5\n")), format!("HD V{first}\n"));
-    assert_eq!(bench.text(&format!("ma a V H{} r\n", version(2))), format!("HD V{}\n", version(2)));
+    let next = (first >> 12 << 12 | version(2) & 0xfff) + (1 << 12);
+    assert_eq!(bench.text(&format!("ma a V H{} r\n", version(2) & !1)), format!("HD V{}\n", next & !1));
     assert_eq!(bench.text("ms a 1 MA\n1\nma a v\nincr a 1\n"), "HD\nVA 2\n62\n63\n", "others notice nothing");
 }

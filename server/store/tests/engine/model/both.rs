@@ -251,7 +251,7 @@ impl Both {
             compare,
             cas_override: op.cas,
 
-            at_least: None,
+            decides: None,
             version: op.version.map(|stamp| self.version(stamp)),
             repair: op.repair,
         })
@@ -285,7 +285,7 @@ impl Both {
             touch: touch.map(|ttl| self.at(ttl)),
             compare: compare.map(|token| self.token(key, token)),
             cas_override: None,
-            at_least: None,
+            decides: None,
         };
         let found = self.store.arithmetic(&arithmetic, self.now);
         self.agree(key, &found, |naive, now| naive.arithmetic(&arithmetic, now))

@@ -1,0 +1,59 @@
+//! Reading what the home zone has.
+
+use tokio::time::Instant;
+
+use crate::cluster::Cluster;
+use crate::core::Core;
+use crate::error::ReadError;
+use crate::key::Key;
+use crate::read::{Hit, ReadPlan};
+use crate::request::with_flags_question;
+
+/// Reads what the home zone has, and nobody else: what a CAS token is good for.
+pub(crate) async fn read_at_home<'a>(
+    core: &Core,
+    cluster: &'a Cluster,
+    key: &Key,
+    plan: &ReadPlan,
+) -> Result<Option<Hit<'a>>, ReadError> {
+    core.count_reads(1);
+    let found = ask_home(cluster, key, plan).await;
+    match &found {
+        Ok(Some(_)) => core.metrics.hits.increment(1),
+        Ok(None) => core.metrics.misses.increment(1),
+        Err(_) => core.metrics.read_errors.increment(1),
+    }
+    found
+}
+
+/// The flags of what the home zone has; `None` when it has nothing, or does not answer.
+pub(crate) async fn flags_at_home(cluster: &Cluster, key: &Key, deadline: Instant) -> Option<u32> {
+    let hash = cluster.placement().key_hash(key.as_bytes());
+    let mut members =
+        cluster.placement().home_order(hash).into_iter().filter_map(|group| cluster.owner(group, hash));
+    let link = &members.find(|member| !member.link.is_suspect())?.link;
+    let outcome =
+        with_flags_question(key, link.next_opaque(), |request| link.connection.start_call(request, deadline));
+    link.judge(outcome.await).ok()?.client_flags()
+}
+
+async fn ask_home<'a>(
+    cluster: &'a Cluster,
+    key: &Key,
+    plan: &ReadPlan,
+) -> Result<Option<Hit<'a>>, ReadError> {
+    let deadline = Instant::now() + plan.timeout;
+    let hash = cluster.placement().key_hash(key.as_bytes());
+    let mut attempts = Vec::new();
+    for group in cluster.placement().home_order(hash) {
+        let Some(member) = cluster.owner(group, hash) else { continue };
+        match member.get(key, plan, deadline.min(Instant::now() + plan.attempt_timeout)).await {
+            Ok(found) => return Ok(found.map(|item| Hit { item, from: member })),
+            Err(cause) => attempts.push(member.attempt(cause)),
+        }
+        if Instant::now() >= deadline {
+            break;
+        }
+    }
+    Err(ReadError::Unanswered { attempts })
+}

@@ -1,0 +1,154 @@
+//! What one zone decides while the others, or some clients, see things in another way.
+
+use std::time::Duration;
+
+use evanesce_client::{Client, LatchPolicy, StoreOutcome, WriteError};
+use tokio::task::JoinSet;
+
+use crate::cluster::{Cluster, eventually};
+
+const ZONES: [&str; 3] = ["a", "b", "c"];
+
+/// Keys enough that each zone is the home of some.
+const KEYS: usize = 12;
+
+/// What was seen in a soak: a home zone was given back an old value by whoever found it first, and decided on that.
+#[tokio::test]
+async fn home_zone_with_an_old_value_decides_on_the_newest() {
+    let cluster = Cluster::start(&ZONES).await;
+    let cache = cluster.client("b").await;
+    for newest in ZONES {
+        for key in 0..KEYS {
+            let key = format!("{newest}{key}");
+            for zone in ZONES.iter().filter(|zone| **zone != newest).chain([&newest]) {
+                let value = if *zone == newest { "70" } else { "1" };
+                cluster.inside(zone).await.set(&key, value).await.expect("it is well");
+            }
+            let counted = cache.incr(&key, 1).latch(LatchPolicy::All).await.expect("all zones are well");
+            assert_eq!(counted.number(), Some(71), "{key}");
+        }
+    }
+}
+
+/// A home zone that had lost the key in a restart let everybody have the lock that somebody held.
+#[tokio::test]
+async fn key_that_its_home_zone_has_lost_is_not_added_again() {
+    let mut cluster = Cluster::start(&ZONES).await;
+    let cache = cluster.client("b").await;
+    for key in 0..KEYS {
+        let added = cache.add(format!("k{key}"), "held").latch(LatchPolicy::All).await;
+        assert!(added.expect("all zones are well").is_stored());
+    }
+    for zone in ZONES {
+        cluster.kill(zone).await;
+        cluster.start_again(zone).await;
+        eventually("both nodes of the zone are back", async || {
+            let others = (0..20).map(|key| (format!("other{key}"), "v"));
+            let outcome = cache.set_many(others).latch(LatchPolicy::All).await.expect("keys are good");
+            outcome.is_complete().then_some(())
+        })
+        .await;
+        for key in 0..KEYS {
+            let added = cache.add(format!("k{key}"), "mine, too").await;
+            assert_eq!(added, Ok(StoreOutcome::NotStored), "k{key} after {zone} came back");
+        }
+    }
+}
+
+/// What was seen in a soak: the home zone was killed when it had counted, and acknowledged, and before any other zone had
+/// the number. The latch was met all the same, for the home zone was the local one.
+#[tokio::test]
+async fn count_that_no_other_zone_has_yet_is_not_acknowledged() {
+    let mut cluster = Cluster::start(&ZONES).await;
+    let before = cluster.client("b").await;
+    for key in 0..KEYS {
+        before.set(format!("n{key}"), "1").latch(LatchPolicy::All).await.expect("all zones are well");
+    }
+    let mut brakes = Vec::new();
+    for zone in ["b", "c"] {
+        for name in ["n1", "n2"] {
+            brakes.push(cluster.with_brake(zone, name).await);
+        }
+    }
+    let cache = cluster.builder("a").write_timeout(Duration::from_millis(200)).hedge(0.0);
+    let cache = cache.connect().await.expect("a list needs no discovery");
+    // Asks the others once, while they answer: from then on zone a goes on by itself where it is at home.
+    for key in 0..KEYS {
+        cache.incr(format!("n{key}"), 1).await.expect("all zones are well");
+    }
+    brakes.iter().for_each(|brake| assert!(brake.send(true).is_ok()));
+    for key in 0..KEYS {
+        let error =
+            cache.incr(format!("n{key}"), 1).latch(LatchPolicy::One).await.expect_err("they are silent");
+        assert!(!matches!(error, WriteError::Busy | WriteError::Closed), "{error}");
+    }
+    brakes.iter().for_each(|brake| assert!(brake.send(false).is_ok()));
+}
+
+/// Counts until told otherwise. Returns how many counts were acknowledged, and how many may have been made.
+async fn count(cache: Client, times: usize) -> (u64, u64) {
+    let (mut acked, mut maybe) = (0, 0);
+    for _ in 0..times {
+        match cache.incr("n", 1).await {
+            Ok(_) => acked += 1,
+            Err(error) => maybe += u64::from(error.maybe_applied()),
+        }
+    }
+    (acked, maybe)
+}
+
+/// Clients that cannot reach a key's home zone, while others can, let another zone decide: what both decided at the same
+/// time went on as two histories, and one of them was lost with all that had been acknowledged.
+#[tokio::test]
+async fn counts_of_clients_that_see_different_zones_are_acknowledged_once_or_not_at_all() {
+    for away in ZONES {
+        let cluster = Cluster::start(&ZONES).await;
+        let cache = cluster.client("b").await;
+        cache.set("n", "0").latch(LatchPolicy::All).await.expect("all zones are well");
+        let mut callers = JoinSet::new();
+        for caller in 0..6 {
+            let cache = match caller % 2 {
+                0 => cluster.client("c").await,
+                _ => cluster.without(away).await,
+            };
+            callers.spawn(count(cache, 50));
+        }
+        let counted = callers.join_all().await;
+        let acked: u64 = counted.iter().map(|(acked, _)| acked).sum();
+        let maybe: u64 = counted.iter().map(|(_, maybe)| maybe).sum();
+        // What was overtaken is given to the zones that it was lost in.
+        let last =
+            eventually("a count by who sees all", async || cache.incr("n", 1).await.ok()?.number()).await;
+        assert!((acked + 1..=acked + maybe + 1).contains(&last), "{acked} acked, {maybe} unknown: {last}");
+    }
+}
+
+/// All that is acknowledged is there after each zone was killed in turn, with counts under way.
+#[tokio::test]
+async fn counts_that_were_acknowledged_outlive_every_zone_in_turn() {
+    let mut cluster = Cluster::start(&ZONES).await;
+    let cache = cluster.client("b").await;
+    cache.set("n", "0").latch(LatchPolicy::All).await.expect("all zones are well");
+    let (mut acked, mut maybe) = (0, 0);
+    for zone in ZONES {
+        let mut callers = JoinSet::new();
+        for zone in ZONES {
+            for _ in 0..3 {
+                callers.spawn(count(cluster.client(zone).await, 60));
+            }
+        }
+        cluster.kill(zone).await;
+        for (more, unknown) in callers.join_all().await {
+            acked += more;
+            maybe += unknown;
+        }
+        cluster.start_again(zone).await;
+        let found = eventually("all zones take it", async || {
+            cache.incr("n", 1).latch(LatchPolicy::All).await.ok()?.number()
+        })
+        .await;
+        let most = acked + maybe + 1;
+        assert!((acked + 1..=most).contains(&found), "{zone}: {acked} acked, {maybe} unknown: {found}");
+        (acked, maybe) = (found, 0);
+    }
+}
