@@ -81,16 +81,23 @@ async fn both<'a>(
     plan: &ReadPlan,
     due: Instant,
 ) -> Attempted<'a> {
-    let first = pin!(asking.end(key, plan, due));
-    let second = pin!(second.end(key, plan, due));
-    let (answer, other) = match select(first, second).await {
-        Either::Left((Ok(Some(item)), _)) => return Attempted::Hit(Hit { item, from: member }),
-        Either::Left((answer, second)) => (answer, second.await),
-        Either::Right((Ok(Some(item)), _)) => {
+    let answers = {
+        let first = pin!(asking.end(key, plan, due));
+        let second = pin!(second.end(key, plan, due));
+        match select(first, second).await {
+            Either::Left((Ok(Some(item)), _)) => return Attempted::Hit(Hit { item, from: member }),
+            Either::Left((answer, second)) => Ok((answer, second.await)),
+            Either::Right((Ok(Some(item)), _)) => Err(item),
+            Either::Right((other, first)) => Ok((first.await, other)),
+        }
+    };
+    let (answer, other) = match answers {
+        Ok(answers) => answers,
+        Err(item) => {
             core.metrics.hedges_won.increment(1);
+            asking.leave(member, due);
             return Attempted::Hit(Hit { item, from: spare });
         }
-        Either::Right((other, first)) => (first.await, other),
     };
     match (answer, other) {
         (Ok(Some(item)), _) => Attempted::Hit(Hit { item, from: member }),
@@ -172,6 +179,22 @@ impl Asking<'_> {
             }
         }
         self.member.answer(&mut self.permit, outcome)
+    }
+
+    /// Another node answered first, and nobody waits for this one. Whether it answers at all its breaker must know: else
+    /// reads of a node that does not would be hedged for as long as the allowance lasts.
+    fn leave(self, member: &Arc<Member>, due: Instant) {
+        let Ok(mut call) = self.call else { return };
+        let member = Arc::clone(member);
+        tokio::spawn(async move {
+            let outcome = match call.wait(due).await {
+                Some(outcome) => outcome,
+                None if held_up(due, Instant::now()).is_some() => return,
+                None => Err(call.give_up()),
+            };
+            // Only the breaker is told.
+            let _ = member.link.judge(outcome);
+        });
     }
 
     async fn outcome(&mut self, due: Instant) -> Result<Reply, TransportError> {

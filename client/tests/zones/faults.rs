@@ -176,6 +176,28 @@ async fn read_of_a_node_that_turns_slow_is_answered_by_another_zone() {
     assert!(slow.is_err(), "without hedges it waits");
 }
 
+/// What was seen in the chaos suite: where hedges answered the reads of a node that had stopped, nobody told its breaker,
+/// and reads went on to wait for it until the hedges' allowance was spent.
+#[tokio::test]
+async fn breaker_opens_though_hedges_answer_for_a_node_that_stopped() {
+    let mut cluster = Cluster::start(&["a", "b"]).await;
+    let brakes = [cluster.with_brake("a", "n1").await, cluster.with_brake("a", "n2").await];
+    let cache = cluster.builder("a").hedge(1.0).read_attempt_timeout(Duration::from_millis(100));
+    let cache = cache.read_timeout(PATIENCE).connect().await.expect("a list needs no discovery");
+    cache.set("k", "v").latch(LatchPolicy::All).await.expect("all zones are well");
+    for _ in 0..300 {
+        assert_eq!(cache.get("k").await, Ok(Some("v".into())));
+    }
+    for brake in &brakes {
+        brake.send_replace(true);
+    }
+    for _ in 0..10 {
+        assert_eq!(cache.get("k").await, Ok(Some("v".into())));
+    }
+    let is_open = || cache.diagnostics().nodes.iter().any(|node| node.zone == "a" && node.breaker_open);
+    eventually("the breaker", async || is_open().then_some(())).await;
+}
+
 /// A client in zone a with short timeouts.
 async fn impatient(cluster: &Cluster) -> Client {
     cluster
