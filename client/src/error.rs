@@ -78,6 +78,9 @@ pub enum WriteError {
         /// The node asked.
         attempt: Attempt,
     },
+    /// Its deadline had passed before it was sent. Nothing was sent.
+    #[error("the deadline had passed before it was sent: nothing was sent, give it more time")]
+    TooLate,
     /// Too many such writes are under way in this client, or too many requests wait for the home zone's node.
     #[error("too many writes are under way in this client: send less")]
     Busy,
@@ -212,6 +215,7 @@ impl WriteError {
             Self::NotAcknowledged { attempts, .. } => fault_of(attempts),
             Self::MaybeApplied { .. } => Fault::Peer,
             Self::Busy => Fault::Us,
+            Self::TooLate => Fault::Caller,
         }
     }
 
@@ -220,7 +224,7 @@ impl WriteError {
     pub fn may_retry(&self) -> bool {
         match self {
             Self::NotAcknowledged { decided, .. } => !decided && self.fault() != Fault::Caller,
-            Self::Busy => true,
+            Self::Busy | Self::TooLate => true,
             Self::Key(_) | Self::Codec(_) | Self::Value(_) | Self::MaybeApplied { .. } | Self::Closed => {
                 false
             }
@@ -233,7 +237,9 @@ impl WriteError {
         match self {
             Self::NotAcknowledged { maybe_applied, .. } => *maybe_applied,
             Self::MaybeApplied { .. } => true,
-            Self::Key(_) | Self::Codec(_) | Self::Value(_) | Self::Busy | Self::Closed => false,
+            Self::Key(_) | Self::Codec(_) | Self::Value(_) | Self::Busy | Self::TooLate | Self::Closed => {
+                false
+            }
         }
     }
 }

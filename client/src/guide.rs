@@ -297,7 +297,8 @@
 //! | if | then | at the price of |
 //! |---|---|---|
 //! | reads time out though nodes are well: zones far apart, values of megabytes | raise `read_attempt_timeout` and `read_timeout`, per read by `timeout` | waiting longer for a node that is frozen |
-//! | callers have deadlines of their own | give the rest of them to each call by `timeout` | |
+//! | callers have deadlines of their own | hand them on by `deadline`: no operation outlasts it, and a write that is too late for it is not sent | |
+//! | a miss is no loss, or the caller asks elsewhere itself | `no_fallback` of that read | it does not find what another zone has |
 //! | p99 is far above p95, one node is slow now and then | `hedge(0.05)` | load in another zone |
 //! | traffic across zones is dear | `hedge(0.0)`, `miss_fallback(0.0)` | a slow or empty zone is felt |
 //! | zones are often away for long, and memory is there | raise `repair_queue_bytes` | memory of this process |

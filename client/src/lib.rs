@@ -59,11 +59,11 @@
 //! | what | default | set with |
 //! |---|---|---|
 //! | one attempt of a read | 20 ms | [`ClientBuilder::read_attempt_timeout`] |
-//! | a whole read | 50 ms | [`ClientBuilder::read_timeout`], `timeout` of the operation |
-//! | a write | 500 ms | [`ClientBuilder::write_timeout`], `timeout` of the operation |
+//! | a whole read | 50 ms | [`ClientBuilder::read_timeout`], `timeout`, `deadline` of the operation |
+//! | a write | 500 ms | [`ClientBuilder::write_timeout`], `timeout`, `deadline` of the operation |
 //! | latch | `Local` | [`ClientBuilder::latch`], namespace, operation |
 //! | TTL | 15 min | [`ClientBuilder::ttl`], namespace, operation |
-//! | reads that fall back after a miss | up to 20 %, while at least 5 % of them find something | [`ClientBuilder::miss_fallback`] |
+//! | reads that fall back after a miss | up to 20 %, while at least 5 % of them find something | [`ClientBuilder::miss_fallback`], `no_fallback` of the operation |
 //! | reads that a second zone is asked when slower than the 95th percentile | up to 2 % | [`ClientBuilder::hedge`] |
 //! | single reads under way to a node | 8 to 4096, as its answers allow | |
 //! | writes kept for replicas that missed them | 64 MiB; sets are given up before deletes | [`ClientBuilder::repair_queue_bytes`] |

@@ -37,13 +37,15 @@ pub(crate) struct ReadPlan {
     pub(crate) timeout: Duration,
     /// Whether the near cache is looked into first.
     pub(crate) near: bool,
+    /// Whether another zone may be asked after a miss.
+    pub(crate) falls_back: bool,
 }
 
 impl ReadPlan {
     pub(crate) fn new(core: &Core, want: Want, timeout: Duration) -> Self {
         let timeout = timeout.min(TIMEOUT_MAX);
         let attempt_timeout = core.settings.read_attempt_timeout.min(timeout);
-        Self { want, touch: None, attempt_timeout, timeout, near: false }
+        Self { want, touch: None, attempt_timeout, timeout, near: false, falls_back: true }
     }
 }
 
@@ -116,7 +118,7 @@ async fn fall_back_on_miss<'a>(
     deadline: Instant,
     missed: &Member,
 ) -> Result<Option<Hit<'a>>, ReadError> {
-    if !walk.has_more() || !core.falls_back_on_miss() {
+    if !plan.falls_back || !walk.has_more() || !core.falls_back_on_miss() {
         return Ok(None);
     }
     let now = Instant::now();

@@ -69,7 +69,7 @@ pub(crate) async fn read_many<'a>(
         // Time in which this process did not run is not the zones' time.
         deadline += answers.iter().map(|(_, late)| *late).max().unwrap_or_default();
         for (search, answer) in answers.into_iter().flat_map(|(answers, _)| answers) {
-            if let Some(search) = search.settle(core, answer, &mut found) {
+            if let Some(search) = search.settle(core, plan, answer, &mut found) {
                 searches.push(search);
             }
         }
@@ -129,6 +129,7 @@ impl<'a> Search<'a> {
     fn settle(
         mut self,
         core: &Core,
+        plan: &ReadPlan,
         answer: Result<Option<Item>, Attempt>,
         found: &mut [Option<Found<'a>>],
     ) -> Option<Self> {
@@ -142,7 +143,7 @@ impl<'a> Search<'a> {
         }
         match answer {
             Ok(Some(hit)) => found[self.index] = Some(Ok(Some(hit))),
-            Ok(None) if self.walk.has_more() && core.falls_back_on_miss() => {
+            Ok(None) if plan.falls_back && self.walk.has_more() && core.falls_back_on_miss() => {
                 self.missed = self.asked;
                 return Some(self);
             }

@@ -1,10 +1,10 @@
 //! `incr` and `decr`: the home zone counts.
 
-use std::time::Duration;
-
 use evanesce_wire::request::Direction;
+use tokio::time::Instant;
 
 use super::OpFuture;
+use super::options::{Limit, latch_option, limit_options};
 use crate::error::WriteError;
 use crate::home::{HomeWrite, change_at_home};
 use crate::key::{Key, KeyError};
@@ -29,13 +29,13 @@ pub struct Arithmetic<'a> {
     initial: Option<u64>,
     ttl: Ttl,
     latch: LatchPolicy,
-    timeout: Duration,
+    limit: Limit,
 }
 
 impl<'a> Arithmetic<'a> {
     pub(crate) fn new(namespace: &'a Namespace, key: &[u8], direction: Direction, delta: u64) -> Self {
         let (ttl, latch) = (namespace.ttl, namespace.latch);
-        let timeout = namespace.core.settings.write_timeout;
+        let limit = Limit::of_write(namespace);
         Self {
             namespace,
             key: namespace.key_as_it_is(key),
@@ -44,7 +44,7 @@ impl<'a> Arithmetic<'a> {
             initial: None,
             ttl,
             latch,
-            timeout,
+            limit,
         }
     }
 
@@ -60,17 +60,9 @@ impl<'a> Arithmetic<'a> {
         self
     }
 
-    /// How many acknowledgements to wait for. Default the namespace's.
-    pub fn latch(mut self, latch: LatchPolicy) -> Self {
-        self.latch = latch;
-        self
-    }
+    latch_option!();
 
-    /// How long all of it may take. Default the client's, 500 ms.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
-        self
-    }
+    limit_options!("How long all of it may take. Default the client's, 500 ms.", limit);
 
     /// Runs it; awaiting the operation does the same.
     ///
@@ -96,7 +88,9 @@ impl<'a> Arithmetic<'a> {
         let exptime = self.ttl.exptime(self.namespace.core.nodes_now());
         let initial = self.initial.map(|number| (number, exptime));
         let change = Change::Arithmetic { direction: self.direction, delta: self.delta, initial };
-        let write = HomeWrite { key: self.key?, change, latch: self.latch, timeout: self.timeout };
+        let now = Instant::now();
+        let timeout = self.limit.end_of_write(now)?.saturating_duration_since(now);
+        let write = HomeWrite { key: self.key?, change, latch: self.latch, timeout };
         let decided = change_at_home(&self.namespace.core, write).await?;
         Ok(match (decided.done, decided.number) {
             (Done::Yes, Some(number)) => ArithmeticOutcome::Counted { number, written: decided.written },

@@ -7,7 +7,9 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, join};
 use futures_util::stream::{self, StreamExt};
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
+use super::options::Limit;
 use super::{
     Arithmetic, CompareAndSet, Delete, Get, GetMany, OpFuture, ReadOptions, Set, Store, Touch, WriteMany,
 };
@@ -60,7 +62,10 @@ pub struct Batch<'a> {
     asked: Vec<Asked>,
     want: Want,
     longest: Duration,
+    /// Whether any read may be asked elsewhere after a miss.
+    falls_back: bool,
     timeout: Option<Duration>,
+    deadline: Option<Instant>,
     writes: Vec<BoxFuture<'a, ()>>,
 }
 
@@ -130,7 +135,9 @@ impl<'a> Batch<'a> {
             asked: Vec::new(),
             want: Want::Flags,
             longest: Duration::ZERO,
+            falls_back: false,
             timeout: None,
+            deadline: None,
             writes: Vec::new(),
         }
     }
@@ -146,6 +153,12 @@ impl<'a> Batch<'a> {
         self
     }
 
+    /// When all reads end at the latest, whatever their timeout. Default none. Writes have their own.
+    pub fn deadline(mut self, deadline: impl Into<Instant>) -> Self {
+        self.deadline = Some(deadline.into());
+        self
+    }
+
     /// Runs it; awaiting the batch does the same. What goes wrong is told with the answers.
     pub async fn run(self) -> Answers {
         match Watch::begin_batch(&self.core, self.keys.len()) {
@@ -155,8 +168,9 @@ impl<'a> Batch<'a> {
     }
 
     async fn execute(self) -> Answers {
-        let Self { core, id, keys, asked, want, longest, timeout, writes } = self;
-        let plan = ReadPlan::new(&core, want, timeout.unwrap_or(longest));
+        let Self { core, id, keys, asked, want, longest, falls_back, timeout, deadline, writes } = self;
+        let limit = Limit { timeout: timeout.unwrap_or(longest), deadline };
+        let plan = ReadPlan { falls_back, ..ReadPlan::new(&core, want, limit.left(Instant::now())) };
         let writes = stream::iter(writes).buffer_unordered(WRITES_IN_FLIGHT).collect::<()>();
         let (found, ()) = join(read_all(&core, &keys, &asked, &plan), writes).await;
         Answers { id, keys, found }
@@ -176,10 +190,11 @@ impl<'a> Batch<'a> {
         self.keys.extend(keys);
         let asked = Asked { form: namespace.form(), near: options.near };
         self.asked.resize(self.keys.len(), asked);
+        self.falls_back |= options.falls_back;
         if want == Want::Item {
             self.want = want;
         }
-        self.longest = self.longest.max(options.timeout);
+        self.longest = self.longest.max(options.limit.left(Instant::now()));
         Ok(first..self.keys.len())
     }
 

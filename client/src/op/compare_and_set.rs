@@ -1,13 +1,11 @@
 //! `cas`: the home zone decides.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use evanesce_wire::request::SetMode;
 use tokio::time::Instant;
 
 use super::OpFuture;
-use crate::core::TIMEOUT_MAX;
+use super::options::{Limit, latch_option, limit_options};
 use crate::error::WriteError;
 use crate::key::{Key, KeyError};
 use crate::large::{Put, put_at_home};
@@ -33,14 +31,14 @@ pub struct CompareAndSet<'a> {
     flags: u32,
     ttl: Ttl,
     latch: LatchPolicy,
-    timeout: Duration,
+    limit: Limit,
 }
 
 impl<'a> CompareAndSet<'a> {
     pub(crate) fn new(namespace: &'a Namespace, key: &[u8], cas: u64, value: Bytes) -> Self {
         let (ttl, latch) = (namespace.ttl, namespace.latch);
-        let timeout = namespace.core.settings.write_timeout;
-        Self { namespace, key: namespace.key(key), cas, value, flags: 0, ttl, latch, timeout }
+        let limit = Limit::of_write(namespace);
+        Self { namespace, key: namespace.key(key), cas, value, flags: 0, ttl, latch, limit }
     }
 
     /// How long the item lives. Default the namespace's.
@@ -55,17 +53,9 @@ impl<'a> CompareAndSet<'a> {
         self
     }
 
-    /// How many acknowledgements to wait for. Default the namespace's.
-    pub fn latch(mut self, latch: LatchPolicy) -> Self {
-        self.latch = latch;
-        self
-    }
+    latch_option!();
 
-    /// How long all of it may take. Default the client's, 500 ms.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
-        self
-    }
+    limit_options!("How long all of it may take. Default the client's, 500 ms.", limit);
 
     /// Runs it; awaiting the operation does the same.
     ///
@@ -81,7 +71,7 @@ impl<'a> CompareAndSet<'a> {
 
     async fn execute(self) -> Result<CompareAndSetOutcome, WriteError> {
         let exptime = self.ttl.exptime(self.namespace.core.nodes_now());
-        let deadline = Instant::now() + self.timeout.min(TIMEOUT_MAX);
+        let deadline = self.limit.end_of_write(Instant::now())?;
         let (key, value, flags, latch) = (self.key?, self.value, self.flags, self.latch);
         let what = Put { key, value, flags, exptime, version: None, latch, deadline };
         let (core, form) = (&self.namespace.core, self.namespace.form());

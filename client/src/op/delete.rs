@@ -1,11 +1,9 @@
 //! `delete`: in every zone.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 use super::OpFuture;
-use crate::core::TIMEOUT_MAX;
+use super::options::{Limit, latch_option, limit_options};
 use crate::error::WriteError;
 use crate::key::{Key, KeyError};
 use crate::namespace::Namespace;
@@ -24,26 +22,18 @@ pub struct Delete<'a> {
     namespace: &'a Namespace,
     key: Result<Key, KeyError>,
     latch: LatchPolicy,
-    timeout: Duration,
+    limit: Limit,
 }
 
 impl<'a> Delete<'a> {
     pub(crate) fn new(namespace: &'a Namespace, key: &[u8]) -> Self {
-        let timeout = namespace.core.settings.write_timeout;
-        Self { namespace, key: namespace.key(key), latch: namespace.latch, timeout }
+        let limit = Limit::of_write(namespace);
+        Self { namespace, key: namespace.key(key), latch: namespace.latch, limit }
     }
 
-    /// How many acknowledgements to wait for. Default the namespace's.
-    pub fn latch(mut self, latch: LatchPolicy) -> Self {
-        self.latch = latch;
-        self
-    }
+    latch_option!();
 
-    /// How long to wait for them. Default the client's, 500 ms.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
-        self
-    }
+    limit_options!("How long to wait for them. Default the client's, 500 ms.", limit);
 
     /// Runs it; awaiting the operation does the same.
     ///
@@ -60,7 +50,7 @@ impl<'a> Delete<'a> {
     async fn execute(self) -> Result<Deleted, WriteError> {
         let core = &self.namespace.core;
         let cluster = core.cluster().ok_or(WriteError::Closed)?;
-        let deadline = Instant::now() + self.timeout.min(TIMEOUT_MAX);
+        let deadline = self.limit.end_of_write(Instant::now())?;
         let key = self.key?;
         core.flights.forget(&key);
         let plan = SpreadPlan::of_all(key, Change::Delete, self.latch, deadline);

@@ -1,14 +1,12 @@
 //! `flush_all`: every node of every zone.
 
-use std::time::Duration;
-
 use evanesce_wire::reply::{Reply, Status};
 use evanesce_wire::request::{FlushAll, Request};
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::OpFuture;
-use crate::core::TIMEOUT_MAX;
+use super::options::{Limit, limit_options};
 use crate::error::{Attempt, NodeError, WriteError};
 use crate::member::Member;
 use crate::namespace::Namespace;
@@ -25,12 +23,12 @@ use crate::ttl::Ttl;
 pub struct Flush<'a> {
     namespace: &'a Namespace,
     at: Option<Ttl>,
-    timeout: Duration,
+    limit: Limit,
 }
 
 impl<'a> Flush<'a> {
     pub(crate) fn new(namespace: &'a Namespace) -> Self {
-        Self { namespace, at: None, timeout: namespace.core.settings.write_timeout }
+        Self { namespace, at: None, limit: Limit::of_write(namespace) }
     }
 
     /// When it takes effect, by the clocks of the nodes. Default now, which [`Ttl::Never`] means too.
@@ -39,11 +37,7 @@ impl<'a> Flush<'a> {
         self
     }
 
-    /// How long the nodes may take. Default the client's for writes, 500 ms.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
-        self
-    }
+    limit_options!("How long the nodes may take. Default the client's for writes, 500 ms.", limit);
 
     /// Runs it; awaiting the operation does the same. How many nodes were flushed.
     ///
@@ -62,7 +56,7 @@ impl<'a> Flush<'a> {
         let cluster = core.cluster().ok_or(WriteError::Closed)?;
         let _flushing = core.near.flushing();
         let delay = self.at.map(|at| at.exptime(core.nodes_now()));
-        let deadline = Instant::now() + self.timeout.min(TIMEOUT_MAX);
+        let deadline = self.limit.end_of_write(Instant::now())?;
         let request = Request::FlushAll(FlushAll { delay, noreply: false });
         let outcomes = join_all(cluster.members().map(|member| member.flush(&request, deadline))).await;
         let nodes = outcomes.len();

@@ -1,10 +1,9 @@
 //! `get_and_touch`: reads, and touches in every zone.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
-use super::OpFuture;
+use super::options::{fallback_option, limit_options};
+use super::{OpFuture, ReadOptions};
 use crate::error::ReadError;
 use crate::key::{Key, KeyError};
 use crate::large::get;
@@ -27,20 +26,16 @@ pub struct GetAndTouch<'a, V> {
     key: Result<Key, KeyError>,
     ttl: Ttl,
     view: V,
-    timeout: Duration,
+    options: ReadOptions,
 }
 
 impl<'a, V: View + 'a> GetAndTouch<'a, V> {
     pub(crate) fn new(namespace: &'a Namespace, key: &[u8], ttl: Ttl, view: V) -> Self {
-        let timeout = namespace.core.settings.read_timeout;
-        Self { namespace, key: namespace.key(key), ttl, view, timeout }
+        Self { namespace, key: namespace.key(key), ttl, view, options: ReadOptions::of(namespace) }
     }
 
-    /// How long all attempts together may take. Default the client's, 50 ms.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
-        self
-    }
+    limit_options!("How long all attempts together may take. Default the client's, 50 ms.", options.limit);
+    fallback_option!();
 
     /// Runs it; awaiting the operation does the same.
     ///
@@ -59,7 +54,7 @@ impl<'a, V: View + 'a> GetAndTouch<'a, V> {
         let cluster = core.cluster().ok_or(ReadError::Closed)?;
         let key = self.key?;
         let exptime = self.ttl.exptime(core.nodes_now());
-        let plan = ReadPlan { touch: Some(exptime), ..ReadPlan::new(core, V::WANT, self.timeout) };
+        let plan = ReadPlan { touch: Some(exptime), ..self.options.plan(core, V::WANT) };
         let form = self.namespace.form();
         let Some(item) = get(core, &cluster, form, &key, &plan).await? else { return Ok(None) };
         let change = Change::touch(exptime, form);

@@ -8,8 +8,8 @@ use evanesce_wire::request::{Exptime, MetaGet, Request};
 use tokio::time::Instant;
 
 use super::OpFuture;
+use super::options::{Limit, limit_options};
 use crate::cluster::Cluster;
-use crate::core::TIMEOUT_MAX;
 use crate::error::{NodeError, ReadError};
 use crate::item::Item;
 use crate::key::{Key, KeyError};
@@ -51,13 +51,13 @@ pub struct GetAtHome<'a> {
     vivify: Option<Ttl>,
     recache_below: Option<Duration>,
     counts_as_access: bool,
-    timeout: Duration,
+    limit: Limit,
 }
 
 impl<'a> GetAtHome<'a> {
     pub(crate) fn new(namespace: &'a Namespace, key: &[u8]) -> Self {
-        let (key, timeout) = (namespace.key_as_it_is(key), namespace.core.settings.read_timeout);
-        Self { namespace, key, vivify: None, recache_below: None, counts_as_access: true, timeout }
+        let (key, limit) = (namespace.key_as_it_is(key), Limit::of_read(namespace));
+        Self { namespace, key, vivify: None, recache_below: None, counts_as_access: true, limit }
     }
 
     /// Makes an empty item of this life on a miss, and wins. Not by default.
@@ -78,11 +78,7 @@ impl<'a> GetAtHome<'a> {
         self
     }
 
-    /// How long all attempts together may take. Default the client's, 50 ms.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
-        self
-    }
+    limit_options!("How long all attempts together may take. Default the client's, 50 ms.", limit);
 
     /// Runs it; awaiting the operation does the same.
     ///
@@ -112,7 +108,7 @@ impl<'a> GetAtHome<'a> {
     async fn ask(&self, key: &Key) -> Result<Option<HomeItem>, ReadError> {
         let core = &self.namespace.core;
         let cluster = core.cluster().ok_or(ReadError::Closed)?;
-        let deadline = Instant::now() + self.timeout.min(TIMEOUT_MAX);
+        let deadline = self.limit.end(Instant::now());
         let hash = cluster.placement().key_hash(key.as_bytes());
         let mut attempts = Vec::new();
         for group in cluster.placement().home_order(hash) {

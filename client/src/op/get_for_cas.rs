@@ -1,10 +1,9 @@
 //! `gets`: from the home zone.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 use super::OpFuture;
+use super::options::{Limit, limit_options};
 use crate::error::ReadError;
 use crate::home::read_at_home;
 use crate::item::Item;
@@ -24,20 +23,15 @@ use crate::request::Want;
 pub struct GetForCas<'a> {
     namespace: &'a Namespace,
     key: Result<Key, KeyError>,
-    timeout: Duration,
+    limit: Limit,
 }
 
 impl<'a> GetForCas<'a> {
     pub(crate) fn new(namespace: &'a Namespace, key: &[u8]) -> Self {
-        let timeout = namespace.core.settings.read_timeout;
-        Self { namespace, key: namespace.key(key), timeout }
+        Self { namespace, key: namespace.key(key), limit: Limit::of_read(namespace) }
     }
 
-    /// How long all attempts together may take. Default the client's, 50 ms.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
-        self
-    }
+    limit_options!("How long all attempts together may take. Default the client's, 50 ms.", limit);
 
     /// Runs it; awaiting the operation does the same.
     ///
@@ -54,7 +48,7 @@ impl<'a> GetForCas<'a> {
     async fn execute(self) -> Result<Option<Item>, ReadError> {
         let core = &self.namespace.core;
         let cluster = core.cluster().ok_or(ReadError::Closed)?;
-        let plan = ReadPlan::new(core, Want::Item, self.timeout);
+        let plan = ReadPlan::new(core, Want::Item, self.limit.left(Instant::now()));
         let (key, deadline) = (self.key?, Instant::now() + plan.timeout);
         match read_at_home(core, &cluster, &key, &plan).await? {
             Some(hit) => assemble(core, &cluster, self.namespace.form(), &key, hit, deadline).await,

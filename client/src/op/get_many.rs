@@ -1,7 +1,6 @@
 //! `get_many`: one batch for each node, elsewhere only for the keys that need it.
 
-use std::time::Duration;
-
+use super::options::{fallback_option, limit_options, near_option};
 use super::{OpFuture, ReadOptions};
 use crate::error::ReadError;
 use crate::item;
@@ -36,17 +35,10 @@ impl<'a, V: View + 'a> GetMany<'a, V> {
         (self.namespace, self.keys, self.view, self.options)
     }
 
-    /// How long all of it may take. Default the client's, 50 ms.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.options.timeout = timeout;
-        self
-    }
+    limit_options!("How long all of it may take. Default the client's, 50 ms.", options.limit);
 
-    /// Asks the nodes, whatever the near cache holds; what they answer takes its place there.
-    pub fn skip_near_cache(mut self) -> Self {
-        self.options.near = false;
-        self
-    }
+    fallback_option!();
+    near_option!();
 
     /// Runs it; awaiting the operation does the same.
     ///

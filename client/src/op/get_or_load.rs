@@ -1,12 +1,12 @@
 //! `get_or_load`: reads, and loads what is not there, once for all who ask.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use tokio::time::{Instant, timeout};
 
 use super::load_options::load_options;
+use super::options::Limit;
 use super::{OpFuture, ReadOptions};
+use crate::core::TIMEOUT_MAX;
 use crate::error::{LoadError, ReadError};
 use crate::item::Item;
 use crate::key::{Key, KeyError};
@@ -37,14 +37,22 @@ pub struct GetOrLoad<'a, V> {
     loader: Loader,
     options: ReadOptions,
     plan: LoadPlan,
-    timeout: Option<Duration>,
+    limit: Limit,
 }
 
 impl<'a, V: View + 'a> GetOrLoad<'a, V> {
     pub(crate) fn new(namespace: &'a Namespace, key: &[u8], view: V, loader: Loader) -> Self {
         let plan = LoadPlan::of(namespace);
         let options = ReadOptions::of(namespace);
-        Self { namespace, key: namespace.key(key), view, loader, options, plan, timeout: None }
+        Self {
+            namespace,
+            key: namespace.key(key),
+            view,
+            loader,
+            options,
+            plan,
+            limit: Limit::of(TIMEOUT_MAX),
+        }
     }
 
     /// The values are typed ones.
@@ -68,14 +76,10 @@ impl<'a, V: View + 'a> GetOrLoad<'a, V> {
     }
 
     async fn execute(self) -> Result<Option<V::Output>, LoadError> {
-        let Self { namespace, key, view, loader, options, plan, timeout: patience } = self;
+        let Self { namespace, key, view, loader, options, plan, limit } = self;
         let key = key?;
-        let found = match patience {
-            None => get_or_load(namespace, &key, options, plan, loader).await?,
-            Some(patience) => timeout(patience, get_or_load(namespace, &key, options, plan, loader))
-                .await
-                .map_err(|_| LoadError::Timeout)??,
-        };
+        let loaded = get_or_load(namespace, &key, options, plan, loader);
+        let found = timeout(limit.left(Instant::now()), loaded).await.map_err(|_| LoadError::Timeout)??;
         let Some((value, flags)) = found else { return Ok(None) };
         Ok(Some(view.show(Item { value, flags, cas: 0, ttl: None, version: None })?))
     }

@@ -1,11 +1,11 @@
 //! `get_or_load_many`: reads, and loads what is not there, by one call.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
 use super::load_options::load_options;
+use super::options::Limit;
 use super::{OpFuture, ReadOptions};
 use crate::core::TIMEOUT_MAX;
 use crate::error::{LoadError, ReadError};
@@ -44,7 +44,7 @@ pub struct GetOrLoadMany<'a, V> {
     loader: ManyLoader,
     options: ReadOptions,
     plan: LoadPlan,
-    timeout: Option<Duration>,
+    limit: Limit,
 }
 
 /// A load that was joined, or that could not be.
@@ -59,7 +59,7 @@ impl<'a, V: View + 'a> GetOrLoadMany<'a, V> {
     ) -> Self {
         let keys = keys.into_iter().map(|key| namespace.key(key.as_ref())).collect();
         let (options, plan) = (ReadOptions::of(namespace), LoadPlan::of(namespace));
-        Self { namespace, keys, view, loader, options, plan, timeout: None }
+        Self { namespace, keys, view, loader, options, plan, limit: Limit::of(TIMEOUT_MAX) }
     }
 
     /// The values are typed ones.
@@ -84,7 +84,7 @@ impl<'a, V: View + 'a> GetOrLoadMany<'a, V> {
     }
 
     async fn execute(mut self) -> Result<LoadMany<V::Output>, LoadError> {
-        let until = Instant::now() + self.timeout.unwrap_or(TIMEOUT_MAX).min(TIMEOUT_MAX);
+        let until = self.limit.end(Instant::now());
         let keys = std::mem::replace(&mut self.keys, Err(KeyError::Empty))?;
         let loaded = self.load(&keys, until).await?;
         let mut result = LoadMany::default();

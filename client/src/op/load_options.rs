@@ -35,7 +35,7 @@ impl LoadPlan {
     }
 }
 
-/// The options of an operation that loads: it has a `plan`, read `options`, and the `timeout` of its caller.
+/// The options of an operation that loads: it has a `plan`, read `options`, and the `limit` of its caller.
 macro_rules! load_options {
     () => {
         /// How long a loaded item is fresh. Default the namespace's.
@@ -93,18 +93,13 @@ macro_rules! load_options {
             self
         }
 
-        /// How long this caller waits in all, the load included, which goes on after that. Default without end: the load
-        /// has one.
-        pub fn timeout(mut self, timeout: std::time::Duration) -> Self {
-            self.timeout = Some(timeout);
-            self
-        }
-
-        /// Asks the nodes, whatever the near cache holds; what they answer takes its place there.
-        pub fn skip_near_cache(mut self) -> Self {
-            self.options.near = false;
-            self
-        }
+        super::options::limit_options!(
+            "How long this caller waits in all, the load included, which goes on after that. Default without end: the load \
+             has one.",
+            limit
+        );
+        super::options::fallback_option!();
+        super::options::near_option!();
     };
 }
 

@@ -1,13 +1,11 @@
 //! `set`: to every zone.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::OpFuture;
+use super::options::{Limit, latch_option, limit_options};
 use crate::codec::CodecError;
-use crate::core::TIMEOUT_MAX;
 use crate::error::WriteError;
 use crate::key::{Key, KeyError};
 use crate::large::{Put, put};
@@ -33,16 +31,16 @@ pub struct Set<'a> {
     flags: u32,
     ttl: Ttl,
     latch: LatchPolicy,
-    timeout: Duration,
+    limit: Limit,
     form: Form,
 }
 
 impl<'a> Set<'a> {
     pub(crate) fn new(namespace: &'a Namespace, key: &[u8], value: Result<Bytes, CodecError>) -> Self {
         let (ttl, latch) = (namespace.ttl, namespace.latch);
-        let timeout = namespace.core.settings.write_timeout;
+        let limit = Limit::of_write(namespace);
         let (key, form) = (namespace.key(key), namespace.form());
-        Self { namespace, key, value, flags: 0, ttl, latch, timeout, form }
+        Self { namespace, key, value, flags: 0, ttl, latch, limit, form }
     }
 
     /// The value is a typed one, of the codec with these flags.
@@ -62,17 +60,9 @@ impl<'a> Set<'a> {
         self
     }
 
-    /// How many acknowledgements to wait for. Default the namespace's.
-    pub fn latch(mut self, latch: LatchPolicy) -> Self {
-        self.latch = latch;
-        self
-    }
+    latch_option!();
 
-    /// How long to wait for them. Default the client's, 500 ms.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
-        self
-    }
+    limit_options!("How long to wait for them. Default the client's, 500 ms.", limit);
 
     /// Runs it; awaiting the operation does the same.
     ///
@@ -91,7 +81,7 @@ impl<'a> Set<'a> {
         let cluster = core.cluster().ok_or(WriteError::Closed)?;
         let exptime = self.ttl.exptime(core.nodes_now());
         let (value, flags, latch) = (self.value?, self.flags, self.latch);
-        let deadline = Instant::now() + self.timeout.min(TIMEOUT_MAX);
+        let deadline = self.limit.end_of_write(Instant::now())?;
         let key = self.key?;
         core.flights.forget(&key);
         let what = Put { key, value, flags, exptime, version: None, latch, deadline };

@@ -1,14 +1,12 @@
 //! `add`, `replace`, `append`, `prepend`: the home zone decides.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use evanesce_wire::request::SetMode;
 use tokio::time::Instant;
 
 use super::OpFuture;
+use super::options::{Limit, latch_option, limit_options};
 use crate::codec::CodecError;
-use crate::core::TIMEOUT_MAX;
 use crate::error::WriteError;
 use crate::key::{Key, KeyError};
 use crate::large::{Put, join_at_home, put_at_home};
@@ -36,7 +34,7 @@ pub struct Store<'a> {
     flags: u32,
     ttl: Ttl,
     latch: LatchPolicy,
-    timeout: Duration,
+    limit: Limit,
     form: Form,
 }
 
@@ -59,10 +57,10 @@ impl<'a> Store<'a> {
 
     fn new(namespace: &'a Namespace, key: &[u8], mode: SetMode, value: Result<Bytes, CodecError>) -> Self {
         let (ttl, latch) = (namespace.ttl, namespace.latch);
-        let timeout = namespace.core.settings.write_timeout;
+        let limit = Limit::of_write(namespace);
         let joins = matches!(mode, SetMode::Append | SetMode::Prepend);
         let key = if joins { namespace.key_as_it_is(key) } else { namespace.key(key) };
-        Self { namespace, key, mode, value, flags: 0, ttl, latch, timeout, form: namespace.form() }
+        Self { namespace, key, mode, value, flags: 0, ttl, latch, limit, form: namespace.form() }
     }
 
     /// The value is a typed one, of the codec with these flags.
@@ -82,17 +80,9 @@ impl<'a> Store<'a> {
         self
     }
 
-    /// How many acknowledgements to wait for. Default the namespace's.
-    pub fn latch(mut self, latch: LatchPolicy) -> Self {
-        self.latch = latch;
-        self
-    }
+    latch_option!();
 
-    /// How long all of it may take. Default the client's, 500 ms.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
-        self
-    }
+    limit_options!("How long all of it may take. Default the client's, 500 ms.", limit);
 
     /// Runs it; awaiting the operation does the same.
     ///
@@ -117,7 +107,7 @@ impl<'a> Store<'a> {
 
     async fn execute(self) -> Result<StoreOutcome, WriteError> {
         let exptime = self.ttl.exptime(self.namespace.core.nodes_now());
-        let deadline = Instant::now() + self.timeout.min(TIMEOUT_MAX);
+        let deadline = self.limit.end_of_write(Instant::now())?;
         let (key, value, flags, latch) = (self.key?, self.value?, self.flags, self.latch);
         let what = Put { key, value, flags, exptime, version: None, latch, deadline };
         let core = &self.namespace.core;

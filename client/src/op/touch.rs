@@ -1,11 +1,9 @@
 //! `touch`: in every zone.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 use super::OpFuture;
-use crate::core::TIMEOUT_MAX;
+use super::options::{Limit, latch_option, limit_options};
 use crate::error::WriteError;
 use crate::key::{Key, KeyError};
 use crate::namespace::Namespace;
@@ -27,26 +25,18 @@ pub struct Touch<'a> {
     key: Result<Key, KeyError>,
     ttl: Ttl,
     latch: LatchPolicy,
-    timeout: Duration,
+    limit: Limit,
 }
 
 impl<'a> Touch<'a> {
     pub(crate) fn new(namespace: &'a Namespace, key: &[u8], ttl: Ttl) -> Self {
-        let timeout = namespace.core.settings.write_timeout;
-        Self { namespace, key: namespace.key(key), ttl, latch: namespace.latch, timeout }
+        let limit = Limit::of_write(namespace);
+        Self { namespace, key: namespace.key(key), ttl, latch: namespace.latch, limit }
     }
 
-    /// How many acknowledgements to wait for. Default the namespace's.
-    pub fn latch(mut self, latch: LatchPolicy) -> Self {
-        self.latch = latch;
-        self
-    }
+    latch_option!();
 
-    /// How long to wait for them. Default the client's, 500 ms.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
-        self
-    }
+    limit_options!("How long to wait for them. Default the client's, 500 ms.", limit);
 
     /// Runs it; awaiting the operation does the same.
     ///
@@ -64,7 +54,7 @@ impl<'a> Touch<'a> {
         let core = &self.namespace.core;
         let cluster = core.cluster().ok_or(WriteError::Closed)?;
         let change = Change::touch(self.ttl.exptime(core.nodes_now()), self.namespace.form());
-        let deadline = Instant::now() + self.timeout.min(TIMEOUT_MAX);
+        let deadline = self.limit.end_of_write(Instant::now())?;
         let plan = SpreadPlan::of_all(self.key?, change, self.latch, deadline);
         let spread = spread(core, &cluster, plan).await?;
         Ok(Touched { found: spread.found, written: spread.written })

@@ -1,7 +1,6 @@
 //! `set_many` and `delete_many`: many keys, so many under way at once.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use evanesce_wire::request::Exptime;
@@ -9,9 +8,10 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::Instant;
 
 use super::OpFuture;
+use super::options::{Limit, latch_option, limit_options};
 use crate::cluster::Cluster;
 use crate::codec::CodecError;
-use crate::core::{Core, TIMEOUT_MAX};
+use crate::core::Core;
 use crate::error::WriteError;
 use crate::key::{Key, KeyError};
 use crate::large::{Put, put};
@@ -40,7 +40,7 @@ struct How {
     flags: u32,
     exptime: Exptime,
     latch: LatchPolicy,
-    timeout: Duration,
+    limit: Limit,
     form: Form,
 }
 
@@ -55,7 +55,7 @@ pub struct WriteMany<'a> {
     flags: u32,
     ttl: Ttl,
     latch: LatchPolicy,
-    timeout: Duration,
+    limit: Limit,
     form: Form,
     operation: Operation,
 }
@@ -85,14 +85,14 @@ impl<'a> WriteMany<'a> {
         operation: Operation,
         entries: Result<Vec<(Key, What)>, WriteError>,
     ) -> Self {
-        let (timeout, form) = (namespace.core.settings.write_timeout, namespace.form());
+        let (limit, form) = (Limit::of_write(namespace), namespace.form());
         Self {
             namespace,
             entries,
             flags: 0,
             ttl: namespace.ttl,
             latch: namespace.latch,
-            timeout,
+            limit,
             form,
             operation,
         }
@@ -115,17 +115,9 @@ impl<'a> WriteMany<'a> {
         self
     }
 
-    /// How many acknowledgements to wait for, for each key. Default the namespace's.
-    pub fn latch(mut self, latch: LatchPolicy) -> Self {
-        self.latch = latch;
-        self
-    }
+    latch_option!();
 
-    /// How long one key may wait for its latch. Default the client's, 500 ms.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
-        self
-    }
+    limit_options!("How long one key may wait for its latch. Default the client's, 500 ms.", limit);
 
     /// Runs it; awaiting the operation does the same.
     ///
@@ -144,8 +136,7 @@ impl<'a> WriteMany<'a> {
         let core = &self.namespace.core;
         let cluster = core.cluster().ok_or(WriteError::Closed)?;
         let exptime = self.ttl.exptime(core.nodes_now());
-        let timeout = self.timeout.min(TIMEOUT_MAX);
-        let how = How { flags: self.flags, exptime, latch: self.latch, timeout, form: self.form };
+        let how = How { flags: self.flags, exptime, latch: self.latch, limit: self.limit, form: self.form };
         let mut entries = self.entries?.into_iter();
         let mut under_way = FuturesUnordered::new();
         let mut outcome =
@@ -169,11 +160,14 @@ async fn write_one(
     cluster: &Arc<Cluster>,
     key: Key,
     what: What,
-    How { flags, exptime, latch, timeout, form }: How,
+    How { flags, exptime, latch, limit, form }: How,
 ) -> (Bytes, Result<Written, WriteError>) {
     let local = key.local();
     core.flights.forget(&key);
-    let deadline = Instant::now() + timeout;
+    let deadline = match limit.end_of_write(Instant::now()) {
+        Ok(deadline) => deadline,
+        Err(error) => return (local, Err(error)),
+    };
     let spread = match what {
         What::Value(value) => {
             let what = Put { key, value, flags, exptime, version: None, latch, deadline };

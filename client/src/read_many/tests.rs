@@ -33,7 +33,14 @@ fn keys(count: usize) -> Vec<Key> {
 }
 
 fn plan() -> ReadPlan {
-    ReadPlan { want: Want::Flags, touch: None, attempt_timeout: ATTEMPT, timeout: ATTEMPT, near: false }
+    ReadPlan {
+        want: Want::Flags,
+        touch: None,
+        attempt_timeout: ATTEMPT,
+        timeout: ATTEMPT,
+        near: false,
+        falls_back: true,
+    }
 }
 
 /// Keeps this runtime from running until the attempt's timer fires late.
