@@ -217,7 +217,7 @@ async fn join(role: Arc<NodeRole>, admin: Arc<RunningAdmin>) {
 }
 
 /// Notes that the process runs, so that it is known afterwards when it did not.
-pub(crate) async fn note_running(shared: Arc<Shared>) {
+async fn note_running(shared: Arc<Shared>) {
     loop {
         shared.settling.note(shared.clock.now());
         sleep(NOTE_EVERY).await;

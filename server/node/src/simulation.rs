@@ -3,8 +3,10 @@
 //! Requests go the way they go in a node: decoded in batches, executed by the service against the store, settling
 //! included. What is missing is the front: limits of connections, TLS, passwords.
 
+use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use evanesce_front::{BATCH_REQUESTS_MAX, Duplex, Flow, Output, ReplyBuffer, Service};
@@ -13,10 +15,11 @@ use evanesce_wire::limits::Limits;
 use evanesce_wire::request::Request;
 use evanesce_wire::{Decoded, RequestDecoder};
 use tokio::io::AsyncReadExt;
+use tokio::time::sleep;
 
 use crate::clock::Clock;
 use crate::config::NodeConfig;
-use crate::node::{StartError, note_running};
+use crate::node::StartError;
 use crate::service::NodeService;
 use crate::settings::{Facts, Protection};
 use crate::shared::Shared;
@@ -24,9 +27,13 @@ use crate::shared::Shared;
 /// One read: a few dozen small requests.
 const READ_BYTES: usize = 16 << 10;
 
+/// Between two notes that the node runs, as those of a node.
+const NOTE_EVERY: Duration = Duration::from_millis(100);
+
 /// A node that a simulation runs.
 pub struct SimulatedNode {
     service: NodeService,
+    is_frozen: Cell<bool>,
 }
 
 /// An item as it lies in a node.
@@ -60,12 +67,23 @@ impl SimulatedNode {
         };
         let store = Store::new(config.store())?;
         let shared = Shared::new(store, Clock::at(wall_ms), 1, None, facts);
-        Ok(Self { service: NodeService::new(Arc::new(shared), 0) })
+        Ok(Self { service: NodeService::new(Arc::new(shared), 0), is_frozen: Cell::new(false) })
     }
 
-    /// Does what a node does besides answering. Never ends.
+    /// Does what a node does besides answering: notes that it runs. Never ends.
     pub async fn run(&self) {
-        note_running(Arc::clone(&self.service.shared)).await;
+        let shared = &self.service.shared;
+        loop {
+            if !self.is_frozen.get() {
+                shared.settling.note(shared.clock.now());
+            }
+            sleep(NOTE_EVERY).await;
+        }
+    }
+
+    /// Whether the process stands still. Whoever says so keeps all messages from it meanwhile.
+    pub fn freeze(&self, is_frozen: bool) {
+        self.is_frozen.set(is_frozen);
     }
 
     /// Answers one connection until it ends.

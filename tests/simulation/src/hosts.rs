@@ -71,7 +71,7 @@ pub(crate) async fn node(world: Rc<World>, host: Host) -> turmoil::Result {
         ..NodeConfig::default()
     };
     let node = Rc::new(SimulatedNode::start(&config, unix_ms(wall_ahead(skew_ms)))?);
-    world.nodes.borrow_mut().insert(host, Seat { node: Rc::clone(&node), start });
+    world.seat(host, Seat { node: Rc::clone(&node), start });
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, NODE_PORT)).await?;
     let running = Rc::clone(&node);
     spawn_local(async move { running.run().await });
@@ -131,6 +131,7 @@ pub(crate) async fn client(world: Rc<World>, number: usize) -> turmoil::Result {
     world.history.lock().note(format!("{} is connected", host.name()));
     world.clients.borrow_mut().insert(host, client.clone());
     work::work(&world, number, &client).await;
+    work::read_all(&world, number, &client).await;
     std::future::pending().await
 }
 

@@ -24,15 +24,17 @@
 //!
 //! # Example
 //!
-//! ```
+//! ```no_run
 //! let run = evanesce_simulation::run(1);
 //! assert!(run.violations.is_empty(), "{run}");
 //! ```
 
 mod check;
+mod end;
 mod history;
 mod hosts;
 mod network;
+mod panics;
 pub mod plan;
 mod work;
 mod world;
@@ -47,8 +49,9 @@ use rand::rngs::StdRng;
 use turmoil::{Builder, Sim};
 
 use crate::check::Checker;
+use crate::end::Conclusion;
 use crate::network::Network;
-use crate::plan::{HEALED_MS, Host, Plan};
+use crate::plan::{CLIENT_ZONES, HEALED_MS, Host, Plan};
 use crate::world::{BEGIN_UNIX_MS, World};
 
 /// What each step of the simulation lasts: as fine as tokio's timers are.
@@ -69,6 +72,9 @@ const REPAIRS_MS_MAX: u64 = 15_000;
 /// Quiet for so long is quiet.
 const QUIET_MS: u64 = 1_000;
 
+/// So long all clients together may take to read everything once.
+const LAST_READS_MS_MAX: u64 = 3_000;
+
 /// What a run came to.
 #[derive(Debug, Clone)]
 pub struct Run {
@@ -86,6 +92,8 @@ pub struct Run {
     pub failed: u64,
     /// Items that one zone had in the end and another had not.
     pub absent: u64,
+    /// Additions that were acknowledged and are not there, though nothing promised that they would be.
+    pub additions_lost: u64,
     /// How long the run lasted, in its own time.
     pub lasted_ms: u64,
 }
@@ -101,6 +109,7 @@ pub fn run(seed: u64) -> Run {
 pub fn run_plan(plan: Plan) -> Run {
     // Jitter of pauses between attempts comes from the thread's generator.
     fastrand::seed(plan.seed);
+    panics::watch();
     let mut sim = Builder::new()
         .rng_seed(plan.seed)
         .epoch(UNIX_EPOCH + Duration::from_millis(BEGIN_UNIX_MS))
@@ -117,7 +126,7 @@ pub fn run_plan(plan: Plan) -> Run {
     let random = StdRng::seed_from_u64(world.plan.seed.rotate_left(32));
     let (network, checker) = (Network::new(&hosts), Checker::default());
     let mut live = Live { sim, world, network, checker, random, now_ms: 0 };
-    let absent = live.live();
+    let Conclusion { absent, additions_lost } = live.live();
     let history = live.world.history.lock();
     Run {
         plan: live.world.plan.clone(),
@@ -127,6 +136,7 @@ pub fn run_plan(plan: Plan) -> Run {
         operations: history.operations,
         failed: history.failed,
         absent,
+        additions_lost,
         lasted_ms: live.now_ms,
     }
 }
@@ -151,26 +161,29 @@ struct Live<'a> {
 }
 
 impl Live<'_> {
-    /// To its end. Returns how many items are absent from a zone then.
-    fn live(&mut self) -> u64 {
+    /// To its end.
+    fn live(&mut self) -> Conclusion {
         if !self.until(|live| live.now_ms >= HEALED_MS + WORK_AFTER_MS) {
-            return 0;
+            return Conclusion::default();
         }
         self.world.is_working.set(false);
         let (patience, mut quiet_from) = (self.now_ms + REPAIRS_MS_MAX, self.now_ms);
         let has_come = self.until(|live| {
-            if !check::is_quiet(&live.world) {
+            if !end::is_quiet(&live.world) {
                 quiet_from = live.now_ms;
             }
             live.now_ms >= patience || live.now_ms >= quiet_from + QUIET_MS
         });
-        if !has_come {
-            return 0;
+        self.world.is_quiet.set(true);
+        let patience = self.now_ms + LAST_READS_MS_MAX;
+        let has_read = |world: &World| world.last_reads.borrow().len() == CLIENT_ZONES.len();
+        if !has_come || !self.until(|live| live.now_ms >= patience || has_read(&live.world)) {
+            return Conclusion::default();
         }
         Checker::look_at_bounds(&self.world);
-        let absent = check::conclude(&self.world, self.now_ms).0;
+        let conclusion = end::conclude(&self.world, self.now_ms);
         self.world.history.lock().at(self.now_ms + 1);
-        absent
+        conclusion
     }
 
     /// Steps until something is the case. False when a host has failed.
@@ -181,6 +194,9 @@ impl Live<'_> {
             if let Err(error) = self.sim.step() {
                 self.world.history.lock().violated(format!("a host failed: {error}"));
                 return false;
+            }
+            for panicked in panics::take() {
+                self.world.history.lock().violated(format!("a task panicked: {panicked}"));
             }
             self.now_ms += STEP.as_millis() as u64;
             self.world.history.lock().at(self.now_ms);
@@ -198,9 +214,13 @@ impl Live<'_> {
 
 impl fmt::Display for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { plan, violations, operations, failed, absent, hash, .. } = self;
+        let Self { plan, violations, operations, failed, absent, additions_lost, hash, .. } = self;
         writeln!(f, "--seed {}: {} violations, trace {hash:016x}", plan.seed, violations.len())?;
-        writeln!(f, "{operations} operations, {failed} writes failed, {absent} items absent from a zone")?;
+        write!(
+            f,
+            "{operations} operations, {failed} writes of unknown outcome, {absent} items absent from a zone, "
+        )?;
+        writeln!(f, "{additions_lost} additions lost where none were promised")?;
         write!(f, "{plan}")?;
         violations.iter().try_for_each(|violation| writeln!(f, "{violation}"))
     }

@@ -7,7 +7,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use turmoil::Sim;
 
-use crate::plan::{CLIENT_ZONES, Fault, Host, Timed, Way, ZONES, nodes_of};
+use crate::plan::{CLIENT_ZONES, Fault, Host, Timed, Way, ZONES, all_but_nodes, nodes_of};
 use crate::world::World;
 
 /// Ways that get another latency at a time, of some forty.
@@ -46,7 +46,7 @@ impl Network {
                 changed = true;
             } else if *until_ms == now_ms {
                 world.history.lock().note(format!("ends: {timed}"));
-                self.end(sim, at, fault);
+                self.end(sim, world, at, fault);
                 changed = true;
             }
         }
@@ -67,16 +67,15 @@ impl Network {
                     }
                 }
             }
-            Fault::Ways(ones, others, way) => {
-                for pair in pairs(ones, others) {
-                    self.ways.entry(pair).or_default().insert(at, *way);
-                    self.put(sim, pair);
-                }
+            Fault::Freeze(hosts) => {
+                world.freeze(hosts, true);
+                self.begin_ways(sim, at, pairs(&all_but_nodes(), hosts), Way::Held);
             }
+            Fault::Ways(ones, others, way) => self.begin_ways(sim, at, pairs(ones, others), *way),
         }
     }
 
-    fn end(&mut self, sim: &mut Sim<'_>, at: usize, fault: &Fault) {
+    fn end(&mut self, sim: &mut Sim<'_>, world: &World, at: usize, fault: &Fault) {
         match fault {
             Fault::Crash(hosts) => {
                 for host in hosts {
@@ -87,12 +86,26 @@ impl Network {
                     }
                 }
             }
-            Fault::Ways(ones, others, _) => {
-                for pair in pairs(ones, others) {
-                    self.ways.entry(pair).or_default().remove(&at);
-                    self.put(sim, pair);
-                }
+            Fault::Freeze(hosts) => {
+                // Before anything comes.
+                world.freeze(hosts, false);
+                self.end_ways(sim, at, pairs(&all_but_nodes(), hosts));
             }
+            Fault::Ways(ones, others, _) => self.end_ways(sim, at, pairs(ones, others)),
+        }
+    }
+
+    fn begin_ways(&mut self, sim: &mut Sim<'_>, at: usize, pairs: Vec<(Host, Host)>, way: Way) {
+        for pair in pairs {
+            self.ways.entry(pair).or_default().insert(at, way);
+            self.put(sim, pair);
+        }
+    }
+
+    fn end_ways(&mut self, sim: &mut Sim<'_>, at: usize, pairs: Vec<(Host, Host)>) {
+        for pair in pairs {
+            self.ways.entry(pair).or_default().remove(&at);
+            self.put(sim, pair);
         }
     }
 

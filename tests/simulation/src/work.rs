@@ -12,7 +12,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use evanesce_client::{ArithmeticOutcome, Client, Namespace, ReadError, StoreOutcome, WriteError, Written};
+use evanesce_client::{
+    ArithmeticOutcome, Client, LatchPolicy, Namespace, ReadError, StoreOutcome, WriteError, Written,
+};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::task::spawn_local;
@@ -20,7 +22,7 @@ use tokio::time::sleep;
 
 use crate::history::{Outcome, What};
 use crate::plan::{Host, WORK_FROM_MS};
-use crate::world::World;
+use crate::world::{LastReads, World};
 
 /// Callers of each client that work at once.
 const CALLERS: usize = 2;
@@ -28,8 +30,24 @@ const CALLERS: usize = 2;
 /// Longest pause of a caller between two operations, in milliseconds and callers.
 const PAUSE_MAX: u64 = 50;
 
+/// Between two looks of who waits.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Latches, the default first and most often.
+const LATCHES: [LatchPolicy; 6] = [
+    LatchPolicy::Local,
+    LatchPolicy::Local,
+    LatchPolicy::Local,
+    LatchPolicy::One,
+    LatchPolicy::Quorum,
+    LatchPolicy::All,
+];
+
 /// How long a load takes.
 const LOAD: Duration = Duration::from_millis(30);
+
+/// How long it may take. Whoever waits for one whose caller never heard of its lease waits two seconds longer.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// After a fault a client may take so long to find a zone again: an attempt to connect, a stall and a pause between
 /// attempts, and then a probe.
@@ -53,6 +71,23 @@ pub(crate) async fn work(world: &Rc<World>, number: usize, client: &Client) {
     for caller in callers.collect::<Vec<_>>() {
         caller.await.expect("a caller does not panic");
     }
+    world.at_work.set(world.at_work.get() - 1);
+}
+
+/// Reads every key once all is quiet.
+pub(crate) async fn read_all(world: &World, number: usize, client: &Client) {
+    while !world.is_quiet.get() {
+        sleep(LOOK_EVERY).await;
+    }
+    let items = client.namespace("sim");
+    let keys: Vec<String> = world.history.lock().writes().keys().cloned().collect();
+    let mut read = LastReads::new();
+    for key in keys {
+        let found = items.get(&key).await;
+        let text = |value: Bytes| String::from_utf8_lossy(&value).trim_end().to_owned();
+        read.insert(key, found.map(|found| found.map(text)).map_err(|error| error.to_string()));
+    }
+    world.last_reads.borrow_mut().insert(Host::Client(number), read);
 }
 
 struct Caller {
@@ -102,16 +137,35 @@ impl Caller {
     async fn set(&mut self, key: String) {
         let value = self.number('v');
         let id = self.world.history.lock().begin(&self.who, &key, What::Set(value.clone()));
-        let outcome = self.items.set(&key, value).await;
+        let latch = LATCHES[self.random.random_range(0..LATCHES.len())];
+        let outcome = self.items.set(&key, value).latch(latch).await;
+        self.see_latch(latch, &outcome);
         let (outcome, told) = read_written(outcome);
         self.world.history.lock().end(&self.who, &id, outcome, &told);
     }
 
     async fn delete(&mut self, key: String) {
         let id = self.world.history.lock().begin(&self.who, &key, What::Delete);
-        let outcome = self.items.delete(&key).await.map(|deleted| deleted.written);
+        let latch = LATCHES[self.random.random_range(0..LATCHES.len())];
+        let outcome = self.items.delete(&key).latch(latch).await.map(|deleted| deleted.written);
+        self.see_latch(latch, &outcome);
         let (outcome, told) = read_written(outcome);
         self.world.history.lock().end(&self.who, &id, outcome, &told);
+    }
+
+    /// What is acknowledged is in as many zones as the latch says.
+    fn see_latch(&self, latch: LatchPolicy, outcome: &Result<Written, WriteError>) {
+        let least = match latch {
+            LatchPolicy::Quorum => 2,
+            LatchPolicy::All => 3,
+            _ => 1,
+        };
+        if let Ok(written) = outcome
+            && written.acked < least
+        {
+            let told = format!("{} was told that {latch} is met by {}", self.who, written.acked);
+            self.world.history.lock().violated(told);
+        }
     }
 
     async fn incr(&mut self, key: String) {
@@ -161,7 +215,7 @@ impl Caller {
             sleep(LOAD).await;
             Ok::<_, Infallible>(Some(Bytes::from(value)))
         };
-        match self.items.get_or_load(&key, loader).await {
+        match self.items.get_or_load(&key, loader).load_timeout(LOAD_TIMEOUT).await {
             Ok(found) => self.found(&key, found.as_deref()),
             Err(error) => self.world.history.lock().note(format!("{} {key} load: {error}", self.who)),
         }

@@ -33,9 +33,20 @@ pub(crate) struct World {
     pub(crate) clients: RefCell<BTreeMap<Host, Client>>,
     pub(crate) reach: RefCell<Reach>,
     pub(crate) is_working: Cell<bool>,
+    /// Clients with callers that wait or go on.
+    pub(crate) at_work: Cell<usize>,
+    /// All is quiet: each client is to read everything once.
+    pub(crate) is_quiet: Cell<bool>,
+    /// What each client read then.
+    pub(crate) last_reads: RefCell<BTreeMap<Host, LastReads>>,
+    /// For how many reasons each node stands still.
+    frozen: RefCell<BTreeMap<Host, usize>>,
     addresses: BTreeMap<Host, IpAddr>,
     starts: Cell<u64>,
 }
+
+/// Values by key, or why a read failed.
+pub(crate) type LastReads = BTreeMap<String, Result<Option<String>, String>>;
 
 /// A node that runs.
 #[derive(Clone)]
@@ -59,6 +70,10 @@ impl World {
             clients: RefCell::default(),
             reach: RefCell::new(Reach { since_ms: vec![vec![Some(0); ZONES.len()]; CLIENT_ZONES.len()] }),
             is_working: Cell::new(true),
+            at_work: Cell::new(CLIENT_ZONES.len()),
+            is_quiet: Cell::new(false),
+            last_reads: RefCell::default(),
+            frozen: RefCell::default(),
             addresses,
             starts: Cell::new(0),
         })
@@ -78,6 +93,24 @@ impl World {
     pub(crate) fn discoveries(&self) -> Vec<String> {
         let discoveries = self.addresses.keys().filter(|host| matches!(host, Host::Discovery(_)));
         discoveries.map(|host| self.address(*host).to_string()).collect()
+    }
+
+    /// One more reason, or one less, for nodes to stand still.
+    pub(crate) fn freeze(&self, hosts: &[Host], is_frozen: bool) {
+        for host in hosts {
+            let mut frozen = self.frozen.borrow_mut();
+            let reasons = frozen.entry(*host).or_default();
+            *reasons = if is_frozen { *reasons + 1 } else { reasons.saturating_sub(1) };
+            if let Some(seat) = self.nodes.borrow().get(host) {
+                seat.node.freeze(*reasons > 0);
+            }
+        }
+    }
+
+    /// A node runs now.
+    pub(crate) fn seat(&self, host: Host, seat: Seat) {
+        seat.node.freeze(self.frozen.borrow().get(&host).is_some_and(|reasons| *reasons > 0));
+        self.nodes.borrow_mut().insert(host, seat);
     }
 
     /// What a node's clock is ahead.
