@@ -43,13 +43,14 @@ impl Cluster {
             None => Placement::new(topology)?,
         };
         let links = before.map(Cluster::links).unwrap_or_default();
-        let link = |address: SocketAddr| match links.get(&address) {
+        let link = |zone: &str, address: SocketAddr| match links.get(&address) {
             Some(link) => Arc::clone(link),
-            None => Arc::new(Link::new(address, settings)),
+            None => Arc::new(Link::new(address, zone, settings)),
         };
         let member = |group: &ServerGroup, node: &Node| {
+            let link = link(&group.zone, node.memcached);
             let (zone, group) = (group.zone.clone(), group.name.clone());
-            Arc::new(Member { zone, group, name: node.name.clone(), link: link(node.memcached) })
+            Arc::new(Member { zone, group, name: node.name.clone(), link })
         };
         let groups = &placement.topology().groups;
         let members: Vec<Vec<_>> =

@@ -175,15 +175,15 @@ pub enum NodeError {
     /// It has just started, or did not run for a while, and leaves decisions to other zones for some seconds.
     #[error("it settles after a start or a stall: another zone decides for some seconds")]
     Settling,
-    /// A reply that does not fit the request.
-    #[error("it sent a reply that does not fit")]
-    Unexpected,
     /// Other zones did not say in time whether they have something newer of the key: it was not asked.
     #[error("other zones did not say what they have of the key: try again")]
     Behind,
     /// What it decided was overtaken by what another zone decided, which may not have known of it.
     #[error("another zone decided at the same time: read the key before trying again")]
     Overtaken,
+    /// A reply that does not fit the request.
+    #[error("it sent a reply that does not fit")]
+    Unexpected,
     /// The server group has no node.
     #[error("its server group has no node")]
     NoNode,
@@ -313,18 +313,18 @@ pub enum ConnectError {
         /// Why the topology on disk could not be used, if one was to be kept there.
         saved: Option<String>,
     },
-    /// The static list is wrong.
-    #[error(transparent)]
-    Nodes(#[from] StaticNodesError),
-    /// The topology is wrong.
-    #[error(transparent)]
-    Topology(#[from] PlacementError),
     /// The system gives no thread for a listener.
     #[error("no thread for a listener: {reason}")]
     Listener {
         /// What it said.
         reason: String,
     },
+    /// The static list is wrong.
+    #[error(transparent)]
+    Nodes(#[from] StaticNodesError),
+    /// The topology is wrong.
+    #[error(transparent)]
+    Topology(#[from] PlacementError),
     /// An address of a discovery cannot be read.
     #[cfg(feature = "discovery")]
     #[error(transparent)]

@@ -366,7 +366,7 @@
 //! # _ = builder;
 //! ```
 //!
-//! Metrics go through the `metrics` facade, under the names in the [crate documentation](crate): install any recorder. Watch
+//! Metrics go through the `metrics` facade, under the names in [`observability`](crate::observability): install any recorder. Watch
 //! four: `evanesce_client_reads_total{outcome="error"}` (should be 0), `evanesce_client_fallbacks_total` (a zone in
 //! trouble), `evanesce_client_write_failures_total` (latches not met), `evanesce_client_repairs_pending` (somebody is
 //! behind; `..._repairs_total{outcome="dropped"}`: for good).

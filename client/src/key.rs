@@ -110,6 +110,11 @@ impl Key {
         &self.wire
     }
 
+    /// What the handle put before it: its namespace with the colon, or nothing.
+    pub(crate) fn handle_prefix(&self) -> &[u8] {
+        &self.wire[..self.prefix_bytes]
+    }
+
     /// The caller's part of it.
     pub(crate) fn local(&self) -> Bytes {
         self.full.as_ref().unwrap_or(&self.wire).slice(self.prefix_bytes..)

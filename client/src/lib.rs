@@ -145,19 +145,10 @@
 //! stored with the value and compared, so that two keys with one hash never read each other's. `incr`, `decr`, `append` and
 //! `prepend` take no such key. [`Client::raw`] changes neither keys nor values.
 //!
-//! # Metrics
+//! # Metrics and spans
 //!
-//! Through the `metrics` facade, each with the label `cluster`: `evanesce_client_reads_total` (`outcome`: `hit`,
-//! `miss`, `error`), `evanesce_client_fallbacks_total` (`reason`: `error`, `miss`),
-//! `evanesce_client_miss_fallback_hits_total`, `evanesce_client_hedges_total`, `evanesce_client_hedges_won_total`, `evanesce_client_replica_writes_total` (`outcome`: `acked`, `failed`),
-//! `evanesce_client_write_failures_total`, `evanesce_client_superseded_total`, `evanesce_client_loads_total`
-//! (`outcome`: `loaded`, `elsewhere`, `failed`), `evanesce_client_stale_served_total`, `evanesce_client_repairs_total`
-//! (`outcome`: `done`, `superseded`, `refused`, `dropped`), `evanesce_client_repairs_pending`,
-//! `evanesce_client_repair_bytes`, `evanesce_client_read_repairs_total`, `evanesce_client_topology_epoch`. Chunks of large
-//! values count as reads and writes of their own. What a near cache answers is not among these reads: for each near cache,
-//! with its `namespace` (`default` is that of all that have none of their own), there are
-//! `evanesce_client_near_cache_reads_total` (`outcome`: `hit`, `miss`), `evanesce_client_near_cache_evictions_total` and
-//! `evanesce_client_near_cache_bytes`.
+//! Through the `metrics` and `tracing` facades, under the names in [`observability`]; what happens is told to a
+//! [`Listener`], too.
 
 mod ambient;
 mod attempt;
@@ -184,6 +175,7 @@ mod member;
 mod metrics;
 mod namespace;
 mod near;
+pub mod observability;
 mod observe;
 pub mod op;
 mod outcome;

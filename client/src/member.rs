@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::ambient::Ambient;
 use crate::core::Settings;
 use crate::error::{Attempt, NodeError};
+use crate::metrics::cross_zone;
 use crate::policy::{Breaker, ConcurrencyLimit, Ended, Pace, RoundTrips};
 use crate::repair::NodeId;
 
@@ -55,10 +56,15 @@ impl Member {
 }
 
 impl Link {
-    pub(crate) fn new(address: SocketAddr, settings: &Settings) -> Self {
+    pub(crate) fn new(address: SocketAddr, zone: &str, settings: &Settings) -> Self {
+        let mut connection = settings.connection.clone();
+        // Without a zone of our own nobody knows which are others.
+        if !settings.zone.is_empty() && settings.zone != zone {
+            connection.traffic = Some(cross_zone(&settings.cluster, zone));
+        }
         let pace = Pace::memory(settings.read_attempt_timeout);
         Self {
-            connection: Connection::spawn(address, settings.connection.clone()),
+            connection: Connection::spawn(address, connection),
             round_trips: RoundTrips::default(),
             limit: Mutex::new(ConcurrencyLimit::new(pace)),
             batch_limit: Mutex::new(ConcurrencyLimit::new(Pace::slow(settings.read_timeout))),

@@ -1,5 +1,6 @@
 //! What the client counts. Handles are looked up once, when the client is made.
 
+use evanesce_transport::Traffic;
 use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
 
 /// Keys read, by `outcome`: `hit`, `miss`, `error`.
@@ -41,6 +42,9 @@ const NEAR_EVICTIONS: &str = "evanesce_client_near_cache_evictions_total";
 const NEAR_BYTES: &str = "evanesce_client_near_cache_bytes";
 /// Writes that did not meet their latch policy.
 const WRITE_FAILURES: &str = "evanesce_client_write_failures_total";
+/// Bytes that went between this client and nodes of other zones than its own, by `direction`, `read` or `written`, and
+/// `zone`, the other one. None while the client was not told its own.
+const CROSS_ZONE_BYTES: &str = "evanesce_client_cross_zone_bytes_total";
 /// The epoch in force.
 const EPOCH: &str = "evanesce_client_topology_epoch";
 
@@ -135,7 +139,17 @@ impl NearMetrics {
     }
 }
 
+/// What counts the bytes that go between this client and nodes of another zone.
+pub(crate) fn cross_zone(cluster: &str, zone: &str) -> Traffic {
+    let counter = |direction: &'static str| {
+        let (cluster, zone) = (cluster.to_owned(), zone.to_owned());
+        counter!(CROSS_ZONE_BYTES, "cluster" => cluster, "direction" => direction, "zone" => zone)
+    };
+    Traffic { read: counter("read"), written: counter("written") }
+}
+
 fn describe() {
+    describe_counter!(CROSS_ZONE_BYTES, "bytes to and from nodes of other zones, by direction and zone");
     describe_counter!(READS, "keys read, by outcome: hit, miss, error");
     describe_counter!(FALLBACKS, "reads asked in another zone, by reason: error, miss");
     describe_counter!(LOADS, "keys loaded through get_or_load, by outcome: loaded, elsewhere, failed");

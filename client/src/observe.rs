@@ -2,6 +2,8 @@
 //!
 //! Who does not look on pays for a look at two flags: nothing is made, and the operation runs as it would without.
 
+mod outcome;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,22 +11,80 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 use tracing::field::Empty;
-use tracing::{Instrument, Level, Span, span};
+use tracing::{Instrument, Level, Span, event, span};
+
+pub(crate) use outcome::HasOutcome;
 
 use crate::core::Core;
-use crate::error::{LoadError, ReadError, WriteError};
-use crate::item;
+use crate::error::NodeError;
+use crate::key::Key;
 use crate::listener::Event;
 use crate::namespace::Namespace;
-use crate::outcome::{
-    ArithmeticOutcome, CompareAndSetOutcome, Deleted, StoreOutcome, Touched, WriteMany, Written,
-};
+use crate::request::Done;
 
 /// What all spans of the client are told under.
 pub(crate) const TARGET: &str = "evanesce_client";
 
-/// The span of an operation, at level `debug`.
+/// The span of an operation, at level `debug`: `operation`, `cluster`, `namespace`, `outcome`.
 const OPERATION: &str = "evanesce_client.operation";
+/// The span of a loader's run, at level `debug`: `cluster`, `namespace`, `outcome`.
+const LOAD: &str = "evanesce_client.load";
+/// The span of one attempt of a single read, at level `trace`: `zone`, `outcome`.
+const ATTEMPT: &str = "evanesce_client.attempt";
+/// The span of one node's part of a bulk read, at level `trace`: `zone`, `outcome`.
+const NODE_BATCH: &str = "evanesce_client.node_batch";
+/// An event, and no span, at level `trace`: one replica's answer to a write, with `zone` and `outcome`.
+const REPLICA: &str = "evanesce_client.replica";
+
+/// Runs what has a span, and tells it what came of it. Boxed, so that whoever runs without carries no room for it.
+pub(crate) fn traced<'a, F>(span: Span, run: F) -> BoxFuture<'a, F::Output>
+where
+    F: Future<Output: HasOutcome> + Send + 'a,
+{
+    let inside = span.clone();
+    let traced = async move {
+        let result = run.await;
+        inside.record("outcome", result.outcome().as_str());
+        result
+    };
+    Box::pin(traced.instrument(span))
+}
+
+/// The span of asking a node of this zone for one key; `None` when nobody looks on.
+#[inline]
+pub(crate) fn attempt_span(zone: &str) -> Option<Span> {
+    let looked_on = tracing::enabled!(target: TARGET, Level::TRACE);
+    looked_on.then(|| span!(target: TARGET, Level::TRACE, ATTEMPT, zone, outcome = Empty))
+}
+
+/// The span of asking a node of this zone for many keys.
+#[inline]
+pub(crate) fn node_batch_span(zone: &str) -> Option<Span> {
+    let looked_on = tracing::enabled!(target: TARGET, Level::TRACE);
+    looked_on.then(|| span!(target: TARGET, Level::TRACE, NODE_BATCH, zone, outcome = Empty))
+}
+
+/// The span of a loader's run.
+pub(crate) fn load_span(core: &Core, key: &Key) -> Option<Span> {
+    if !tracing::enabled!(target: TARGET, Level::DEBUG) {
+        return None;
+    }
+    let (cluster, namespace) = (&*core.settings.cluster, name_of(key.handle_prefix()));
+    Some(span!(target: TARGET, Level::DEBUG, LOAD, cluster, namespace, outcome = Empty))
+}
+
+/// A namespace as the program named it.
+fn name_of(prefix: &[u8]) -> String {
+    String::from_utf8_lossy(prefix.strip_suffix(b":").unwrap_or(prefix)).into_owned()
+}
+
+/// A replica in this zone has answered a write, or will not.
+#[inline]
+pub(crate) fn replica_answered(zone: &str, done: &Result<Done, NodeError>) {
+    if tracing::enabled!(target: TARGET, Level::TRACE) {
+        event!(name: REPLICA, target: TARGET, Level::TRACE, zone, outcome = done.outcome().as_str());
+    }
+}
 
 /// What an operation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -211,8 +271,7 @@ impl Watch {
 
     #[cold]
     fn new(core: &Arc<Core>, prefix: &[u8], operation: Operation, keys: usize) -> Self {
-        let name = prefix.strip_suffix(b":").unwrap_or(prefix);
-        let namespace = String::from_utf8_lossy(name).into_owned();
+        let namespace = name_of(prefix);
         let cluster = &*core.settings.cluster;
         let (word, name) = (operation.as_str(), namespace.as_str());
         let span = span!(target: TARGET, Level::DEBUG, OPERATION, operation = word, cluster, namespace = name, outcome = Empty);
@@ -266,103 +325,5 @@ impl Core {
     #[inline]
     pub(crate) fn is_watched(&self) -> bool {
         self.events.wants_operations() || tracing::enabled!(target: TARGET, Level::DEBUG)
-    }
-}
-
-/// What an operation answers.
-pub(crate) trait HasOutcome {
-    fn outcome(&self) -> OperationOutcome;
-}
-
-impl<T: HasOutcome, E: HasOutcome> HasOutcome for Result<T, E> {
-    fn outcome(&self) -> OperationOutcome {
-        match self {
-            Ok(answer) => answer.outcome(),
-            Err(error) => error.outcome(),
-        }
-    }
-}
-
-impl<T> HasOutcome for Option<T> {
-    fn outcome(&self) -> OperationOutcome {
-        if self.is_some() { OperationOutcome::Hit } else { OperationOutcome::Miss }
-    }
-}
-
-impl<V> HasOutcome for item::GetMany<V> {
-    fn outcome(&self) -> OperationOutcome {
-        OperationOutcome::of_many(self.hits.len(), self.misses.len(), self.failed.len())
-    }
-}
-
-impl<V> HasOutcome for item::LoadMany<V> {
-    fn outcome(&self) -> OperationOutcome {
-        OperationOutcome::of_many(self.hits.len(), self.absent.len(), self.failed.len())
-    }
-}
-
-impl HasOutcome for WriteMany {
-    fn outcome(&self) -> OperationOutcome {
-        match (self.written.len(), self.failed.len()) {
-            (_, 0) => OperationOutcome::Done,
-            (0, _) => OperationOutcome::Failed,
-            _ => OperationOutcome::Partial,
-        }
-    }
-}
-
-impl HasOutcome for StoreOutcome {
-    fn outcome(&self) -> OperationOutcome {
-        if self.is_stored() { OperationOutcome::Done } else { OperationOutcome::NotDone }
-    }
-}
-
-impl HasOutcome for CompareAndSetOutcome {
-    fn outcome(&self) -> OperationOutcome {
-        if matches!(self, Self::Stored(_)) { OperationOutcome::Done } else { OperationOutcome::NotDone }
-    }
-}
-
-impl HasOutcome for ArithmeticOutcome {
-    fn outcome(&self) -> OperationOutcome {
-        if self.number().is_some() { OperationOutcome::Done } else { OperationOutcome::NotDone }
-    }
-}
-
-macro_rules! done {
-    ($($outcome:ty),+) => {$(
-        impl HasOutcome for $outcome {
-            fn outcome(&self) -> OperationOutcome {
-                OperationOutcome::Done
-            }
-        }
-    )+};
-}
-
-// The nodes that were flushed are a number.
-done!(Written, Deleted, Touched, usize);
-
-impl HasOutcome for ReadError {
-    fn outcome(&self) -> OperationOutcome {
-        if self.may_retry() { OperationOutcome::Failed } else { OperationOutcome::Unusable }
-    }
-}
-
-impl HasOutcome for WriteError {
-    fn outcome(&self) -> OperationOutcome {
-        match self {
-            Self::NotAcknowledged { .. } | Self::Busy => OperationOutcome::Failed,
-            Self::MaybeApplied { .. } => OperationOutcome::MaybeApplied,
-            _ => OperationOutcome::Unusable,
-        }
-    }
-}
-
-impl HasOutcome for LoadError {
-    fn outcome(&self) -> OperationOutcome {
-        match self {
-            Self::Loader(_) | Self::LoaderPanicked | Self::Timeout | Self::Busy => OperationOutcome::Failed,
-            _ => OperationOutcome::Unusable,
-        }
     }
 }

@@ -16,6 +16,7 @@ use crate::home::as_it_is;
 use crate::item::Item;
 use crate::key::Key;
 use crate::member::Member;
+use crate::observe::{attempt_span, traced};
 use crate::policy::held_up;
 use crate::repair::Repair;
 use crate::request::{Want, with_repair};
@@ -91,7 +92,11 @@ async fn walk<'a>(
             core.metrics.error_fallbacks.increment(1);
         }
         let due = deadline.min(now + plan.attempt_timeout);
-        match attempt(core, &mut walk, member, key, plan, (now, due)).await {
+        let attempted = match attempt_span(&member.zone) {
+            None => attempt(core, &mut walk, member, key, plan, (now, due)).await,
+            Some(span) => traced(span, attempt(core, &mut walk, member, key, plan, (now, due))).await,
+        };
+        match attempted {
             Attempted::Hit(hit) => return Ok(Some(hit)),
             Attempted::Miss(member) => {
                 // Boxed: it is rare, and every read would carry room for it.

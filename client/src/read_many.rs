@@ -14,6 +14,7 @@ use crate::error::{Attempt, NodeError, ReadError};
 use crate::item::Item;
 use crate::key::Key;
 use crate::member::Member;
+use crate::observe::{node_batch_span, traced};
 use crate::policy::held_up;
 use crate::read::{Hit, ReadPlan, copy};
 use crate::request::{Want, get_flags, get_request, read_hit};
@@ -174,7 +175,11 @@ impl<'a> Batch<'a> {
                 answers.extend(part.iter().map(|_| Err(self.member.too_late())));
                 continue;
             }
-            answers.extend(self.member.get_batch(part, plan, due).await);
+            let asked = match node_batch_span(&self.member.zone) {
+                None => self.member.get_batch(part, plan, due).await,
+                Some(span) => traced(span, self.member.get_batch(part, plan, due)).await,
+            };
+            answers.extend(asked);
             late += held_up(due, Instant::now()).unwrap_or_default();
         }
         let member = self.member;

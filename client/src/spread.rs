@@ -18,6 +18,7 @@ use crate::home::is_overtaken;
 use crate::key::Key;
 use crate::large::touch_chunks;
 use crate::member::Member;
+use crate::observe::replica_answered;
 use crate::outcome::Written;
 use crate::policy::{Decision, Latch, LatchPolicy, Side};
 use crate::repair::Repair;
@@ -26,18 +27,18 @@ use crate::skew::{align_clock, doubt_clock};
 use crate::value::flags::MANIFEST;
 use crate::version::Version;
 
-/// One write in sixteen measures how far the zones are: zones that are never read are measured, too.
 mod consent;
 
 use consent::Consent;
 
+/// One write in sixteen measures how far the zones are: zones that are never read are measured, too.
 const MEASURED_MASK: u64 = 15;
 
-/// A change, to whom it goes and how long the caller waits.
 /// Between two looks at the health of zones that an outcome is still to come to: that one is ill is found out by other
 /// requests.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
+/// A change, to whom it goes and how long the caller waits.
 pub(crate) struct SpreadPlan {
     pub(crate) key: Key,
     pub(crate) change: Change,
@@ -54,12 +55,12 @@ impl SpreadPlan {
     pub(crate) fn of_all(key: Key, change: Change, latch: LatchPolicy, deadline: Instant) -> Self {
         Self { key, change, version: None, latch, deadline, done_in: None }
     }
-}
 
     /// Whether it is the outcome of a decision that is to stay, whoever decides next.
     fn needs_consent(&self) -> bool {
         self.done_in.is_some() && self.version.is_some() && self.latch != LatchPolicy::None
     }
+}
 
 /// How far a change came, and whether any replica held the item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,13 +94,13 @@ pub(crate) async fn spread(
     outcome.map(|spread| Spread { found: spread.found || found, ..spread })
 }
 
-/// Whether the replica may have missed the write through no fault of the write's.
 /// The legs to zones that may decide.
 fn deciders(legs: &[Leg]) -> Vec<(usize, Arc<Member>)> {
     let legs = legs.iter().enumerate().filter(|(_, leg)| leg.side.is_some());
     legs.map(|(token, leg)| (token, Arc::clone(&leg.member))).collect()
 }
 
+/// Whether the replica may have missed the write through no fault of the write's.
 fn is_repairable(cause: &NodeError) -> bool {
     matches!(cause, NodeError::Transport(_) | NodeError::Failed(_))
 }
@@ -128,9 +129,9 @@ struct Leg {
 
 struct State {
     latch: Latch,
-    found: bool,
     /// To what was decided.
     consent: Option<Consent>,
+    found: bool,
     /// The item turned out to have chunks, which somebody sees to.
     chunked: bool,
     /// A node has said that it has this version, or knows it.
@@ -177,8 +178,8 @@ impl Race {
         }
         let state = State {
             latch,
-            found: false,
             consent: plan.needs_consent().then(|| Consent::new(deciders(&legs))),
+            found: false,
             chunked: false,
             versioned: plan.version.is_some(),
             superseded_by: None,
@@ -292,12 +293,12 @@ impl Race {
             return Ok(Spread { written, found: state.found });
         }
         self.core.metrics.write_failures.increment(1);
-        let not_applied = state.not_applied + state.clock_refused.len();
         if state.consent.as_ref().is_some_and(Consent::is_overtaken) {
             let attempt = state.attempts.iter().find(|attempt| attempt.cause == NodeError::Overtaken);
             let attempt = attempt.cloned().expect("who has overtaken it is among the attempts");
             return Err(WriteError::MaybeApplied { attempt });
         }
+        let not_applied = state.not_applied + state.clock_refused.len();
         Err(WriteError::NotAcknowledged {
             latch: state.latch.policy(),
             acked: written.acked,
@@ -326,7 +327,6 @@ impl Race {
         self.settle(state);
     }
 
-    fn on_failed(&self, token: usize, cause: NodeError) {
     fn on_superseded(&self, state: &mut State, token: usize, by: Version) {
         let clock = &self.core.clock;
         clock.observe(by, self.core.now());
@@ -350,6 +350,7 @@ impl Race {
         state.superseded_by = state.superseded_by.max(Some(by));
     }
 
+    fn on_failed(&self, token: usize, cause: NodeError) {
         let leg = &self.legs[token];
         self.core.metrics.replica_failures.increment(1);
         let owed = is_repairable(&cause) && self.is_owed_to(leg);
@@ -365,10 +366,10 @@ impl Race {
             state.not_applied += usize::from(!cause.maybe_applied());
         }
         state.owed |= owed;
-        state.attempts.push(leg.member.attempt(cause));
         if let Some(consent) = &mut state.consent {
             consent.failed(token, &cause);
         }
+        state.attempts.push(leg.member.attempt(cause));
         if let Some(side) = leg.side {
             state.latch.failed(side);
         }
@@ -422,7 +423,6 @@ impl Race {
 }
 
 impl State {
-    /// Whether to go on waiting. A write that has failed so far since its version was refused waits for all answers: if
     /// Time is up.
     fn give_up(&mut self) -> Decision {
         self.latch.give_up();
@@ -432,11 +432,12 @@ impl State {
         }
     }
 
+    /// Whether to go on waiting. A write that has failed so far since its version was refused waits for all answers: if
     /// nobody has it, it is stamped anew.
     fn decide(&self) -> Decision {
         match self.latch.decide() {
-            Decision::Impossible if self.open > 0 && !self.clock_refused.is_empty() && !self.versioned => {
             Decision::Met => self.consent.as_ref().map_or(Decision::Met, Consent::decide),
+            Decision::Impossible if self.open > 0 && !self.clock_refused.is_empty() && !self.versioned => {
                 Decision::Waiting
             }
             decision => decision,
@@ -454,7 +455,9 @@ impl Completion for Race {
         if let Ok(reply) = &reply {
             self.on_flags(reply);
         }
-        match reply.and_then(|reply| Done::of(&reply)) {
+        let done = reply.and_then(|reply| Done::of(&reply));
+        replica_answered(&leg.member.zone, &done);
+        match done {
             Ok(Done::ClockAhead) => self.on_failed(token, NodeError::ClockRefused),
             Ok(done) => self.on_done(token, done),
             Err(cause) => self.on_failed(token, cause),

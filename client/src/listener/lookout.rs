@@ -30,11 +30,10 @@ async fn until_closed(core: Weak<Core>) {
         let Some(core) = core.upgrade() else { return };
         let cluster = core.cluster();
         let nodes = cluster.iter().flat_map(|cluster| cluster.members());
-        known.nodes(nodes.map(|member| (member.node_name(), member.illness())), |event| {
-            core.events.tell(event)
-        });
+        let mut tell = |event: &Event| core.events.tell(event);
+        known.nodes(nodes.map(|member| (member.node_name(), member.illness())), &mut tell);
         let dropped = core.repairs.lock().dropped();
-        known.dropped(dropped, |event| core.events.tell(event));
+        known.dropped(dropped, &mut tell);
         if cluster.is_none() {
             return;
         }

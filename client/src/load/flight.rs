@@ -19,6 +19,7 @@ use crate::core::Core;
 use crate::error::LoadError;
 use crate::key::Key;
 use crate::large::{Put, put};
+use crate::observe::{load_span, traced};
 use crate::ttl::Ttl;
 use crate::version::Version;
 
@@ -144,7 +145,10 @@ async fn fly(
     let version = lease.as_ref().and_then(|lease| lease.version);
     let version = version.unwrap_or_else(|| core.clock.stamp(core.now()));
     flight.send_replace(Progress::Loading);
-    let loaded = run(core, plan, loader).await;
+    let loaded = match load_span(core, key) {
+        None => run(core, plan, loader).await,
+        Some(span) => traced(span, run(core, plan, loader)).await,
+    };
     let kept = match &loaded {
         Ok(Some((value, flags))) => Some((value.clone(), *flags, plan.kept(core.ambient().random()))),
         Ok(None) => plan.absent_for(core.ambient().random()).map(|ttl| (Bytes::new(), ABSENT_FLAGS, ttl)),

@@ -12,6 +12,7 @@ mod load;
 mod load_many;
 #[cfg(feature = "near-cache")]
 mod near;
+mod observed;
 mod options;
 mod reads;
 mod repair;

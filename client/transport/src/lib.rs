@@ -95,7 +95,7 @@ pub use connection::{Call, Connection};
 pub use credentials::{Credentials, InvalidCredentials};
 pub use error::{Fault, TransportError, Unsupported, Violation};
 pub use greeting::Greeting;
-pub use options::ConnectionOptions;
+pub use options::{ConnectionOptions, Traffic};
 pub use queue::ConnectionState;
 #[cfg(feature = "tls")]
 pub use rustls::RootCertStore;

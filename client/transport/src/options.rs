@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use metrics::Counter;
 use tokio::time::Instant;
 
 use crate::credentials::Credentials;
@@ -63,9 +64,20 @@ pub struct ConnectionOptions {
     pub tls: Option<TlsOptions>,
     /// Who we are, for nodes that want a password. Default none.
     pub credentials: Option<Credentials>,
+    /// Counts the bytes that go over it. Default none.
+    pub traffic: Option<Traffic>,
     /// Opens streams in place of TCP; then no TLS is spoken. Default none.
     #[cfg(feature = "simulation")]
     pub connector: Option<Connector>,
+}
+
+/// What counts the bytes that go over a connection, those of TLS, the greeting and authentication excepted.
+#[derive(Debug, Clone)]
+pub struct Traffic {
+    /// Those that the node sent.
+    pub read: Counter,
+    /// Those that it was sent.
+    pub written: Counter,
 }
 
 impl Default for ConnectionOptions {
@@ -82,6 +94,7 @@ impl Default for ConnectionOptions {
             #[cfg(feature = "tls")]
             tls: None,
             credentials: None,
+            traffic: None,
             #[cfg(feature = "simulation")]
             connector: None,
         }
@@ -89,6 +102,20 @@ impl Default for ConnectionOptions {
 }
 
 impl ConnectionOptions {
+    /// So many bytes were read.
+    pub(crate) fn count_read(&self, bytes: usize) {
+        if let Some(traffic) = &self.traffic {
+            traffic.read.increment(bytes as u64);
+        }
+    }
+
+    /// So many bytes were written.
+    pub(crate) fn count_written(&self, bytes: usize) {
+        if let Some(traffic) = &self.traffic {
+            traffic.written.increment(bytes as u64);
+        }
+    }
+
     /// The delays between attempts, without end.
     pub(crate) fn delays(&self) -> ExponentialBackoff {
         ExponentialBuilder::default()

@@ -169,7 +169,7 @@ impl Shared {
         self.admit(&inner)?;
         let alone = inner.outstanding == 0 && !inner.crowded;
         inner.push(request, asked, target, token);
-        let waker = inner.send_inline_or_wake(alone);
+        let waker = inner.send_inline_or_wake(alone, &self.options);
         drop(inner);
         if let Some(waker) = waker {
             waker.wake();
@@ -193,7 +193,7 @@ impl Shared {
                 Err(error) => refused.push((token, error)),
             }
         }
-        let waker = inner.send_inline_or_wake(alone);
+        let waker = inner.send_inline_or_wake(alone, &self.options);
         drop(inner);
         if let Some(waker) = waker {
             waker.wake();
@@ -302,17 +302,18 @@ impl Inner {
     /// On an idle connection, which the caller then has `alone`, it writes itself, which saves a task switch; on a busy
     /// one the session writes what many callers left, in one go. Returns the session's waker when it has something to
     /// do.
-    fn send_inline_or_wake(&mut self, alone: bool) -> Option<Waker> {
+    fn send_inline_or_wake(&mut self, alone: bool, options: &ConnectionOptions) -> Option<Waker> {
         if alone && !self.write_blocked && !self.out.is_empty() {
-            self.send_inline();
+            self.send_inline(options);
         }
         if self.out.is_empty() && !self.unwatched { None } else { self.session.take() }
     }
 
-    fn send_inline(&mut self) {
+    fn send_inline(&mut self, options: &ConnectionOptions) {
         let Some(writer) = &self.writer else { return };
         // An error here is the session's to find.
         if let Ok(written) = writer.try_write(&self.out) {
+            options.count_written(written);
             if written == self.out.len() {
                 self.out.clear();
             } else {

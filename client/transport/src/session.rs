@@ -126,7 +126,11 @@ impl<'a, S: Stream> Session<'a, S> {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let before = self.unwritten.len();
         let written = self.stream.poll_write_all(cx, &mut self.unwritten);
+        if before > 0 {
+            self.shared.options.count_written(before - self.unwritten.len());
+        }
         self.set_write_blocked(written.is_pending());
         ready!(written)?;
         if self.unwritten.capacity() > WRITE_BUFFER_KEPT_BYTES_MAX {
@@ -149,7 +153,7 @@ impl<'a, S: Stream> Session<'a, S> {
                 .reserve(self.decoder.missing().min(self.shared.options.reply_bytes_max).max(READ_BYTES));
             match ready!(self.stream.poll_read(cx, &mut self.input)) {
                 Ok(0) => return Poll::Ready(Loss::EndOfFile),
-                Ok(_) => {}
+                Ok(bytes) => self.shared.options.count_read(bytes),
                 Err(error) => return Poll::Ready(Loss::Io(error.kind())),
             }
             let decoded = self.decode(cx);
