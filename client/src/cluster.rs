@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use evanesce_topology::{
-    GroupMode, KeyHash, Node, Placement, PlacementError, RingRole, ServerGroup, Topology,
+    GroupMode, KeyHash, Node, NodeState, Placement, PlacementError, RingRole, ServerGroup, Topology,
 };
 use tokio::time::Instant;
 
@@ -50,7 +50,8 @@ impl Cluster {
         let member = |group: &ServerGroup, node: &Node| {
             let link = link(&group.zone, node.memcached);
             let (zone, group) = (group.zone.clone(), group.name.clone());
-            Arc::new(Member { zone, group, name: node.name.clone(), link })
+            let warming = node.state == NodeState::Warming;
+            Arc::new(Member { zone, group, name: node.name.clone(), warming, link })
         };
         let groups = &placement.topology().groups;
         let members: Vec<Vec<_>> =
@@ -158,8 +159,8 @@ impl Cluster {
     }
 }
 
-/// Walks the nodes that may answer a read: those that are well, nearest first, then those that are ill, or have missed a
-/// write of the key.
+/// Walks the nodes that may answer a read: those that are well, nearest first, then those that are ill, are being warmed
+/// up, or have missed a write of the key.
 #[derive(Clone)]
 pub(crate) struct Walk<'a> {
     core: &'a Core,
@@ -181,7 +182,9 @@ impl<'a> Walk<'a> {
         while let Some(&group) = self.cluster.read_order.get(self.position) {
             self.position += 1;
             match self.cluster.owner(group, self.hash) {
-                Some(member) if !self.core.owes(member, self.key) && member.link.admit(now) => {
+                Some(member)
+                    if !member.warming && !self.core.owes(member, self.key) && member.link.admit(now) =>
+                {
                     return Some(member);
                 }
                 Some(member) => self.ill.push(member),

@@ -22,6 +22,8 @@ pub(crate) struct Member {
     pub(crate) zone: String,
     pub(crate) group: String,
     pub(crate) name: String,
+    /// It is being given what it is to hold.
+    pub(crate) warming: bool,
     pub(crate) link: Arc<Link>,
 }
 

@@ -7,7 +7,8 @@ use std::{env, error, fs};
 const INCLUDE: &str = "proto";
 
 /// Every file that defines a service or a message of ours.
-const FILES: [&str; 2] = ["evanesce/discovery/v1/discovery.proto", "evanesce/admin/v1/admin.proto"];
+const FILES: [&str; 3] =
+    ["evanesce/discovery/v1/discovery.proto", "evanesce/admin/v1/admin.proto", "evanesce/peer/v1/peer.proto"];
 
 fn main() -> Result<(), Box<dyn error::Error>> {
     println!("cargo::rerun-if-changed={INCLUDE}");
@@ -19,6 +20,9 @@ fn main() -> Result<(), Box<dyn error::Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("evanesce.descriptors.bin"), compiler.encode_file_descriptor_set())?;
     // Sorted maps: what a person or a test sees has one order.
-    tonic_prost_build::configure().btree_map(".").compile_fds(compiler.file_descriptor_set())?;
+    tonic_prost_build::configure()
+        .btree_map(".")
+        .bytes(".evanesce.peer")
+        .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

@@ -18,4 +18,5 @@ mod reads;
 mod repair;
 mod resize;
 mod stored;
+mod warm;
 mod writes;

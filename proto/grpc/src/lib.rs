@@ -13,7 +13,7 @@
 //! # Shape
 //! ```text
 //! proto/evanesce/*/v1/*.proto ── build.rs: protox ──┬─> FILE_DESCRIPTOR_SET          (reflection)
-//!                                                   └─> tonic ─> discovery::v1, admin::v1
+//!                                                   └─> tonic ─> discovery::v1, admin::v1, peer::v1
 //!                                                                      │ ▲
 //!                                                     TryFrom, checked ▼ │ From, cannot fail
 //!                                                                evanesce-topology
@@ -43,6 +43,20 @@ pub mod discovery {
     )]
     pub mod v1 {
         tonic::include_proto!("evanesce.discovery.v1");
+    }
+}
+
+/// What nodes give each other.
+pub mod peer {
+    /// Package `evanesce.peer.v1`, generated.
+    #[expect(
+        missing_docs,
+        clippy::allow_attributes,
+        clippy::allow_attributes_without_reason,
+        reason = "generated code: the .proto files document it"
+    )]
+    pub mod v1 {
+        tonic::include_proto!("evanesce.peer.v1");
     }
 }
 

@@ -94,6 +94,8 @@ pub enum RoleState {
     Starting,
     /// Able to serve, not yet known to those it needs.
     Joining,
+    /// Able to serve, and being given by others what it is to hold.
+    Warming,
     /// On duty.
     Serving,
     /// Finishing what is in flight, about to end.
@@ -105,6 +107,7 @@ impl fmt::Display for RoleState {
         f.write_str(match self {
             Self::Starting => "starting",
             Self::Joining => "joining",
+            Self::Warming => "warming",
             Self::Serving => "serving",
             Self::Draining => "draining",
         })

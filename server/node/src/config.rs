@@ -18,6 +18,9 @@ pub const ITEM_BYTES_MAX_DEFAULT: usize = 1 << 20;
 /// How long a drain may take unless told otherwise: well within what a supervisor grants after SIGTERM.
 pub const DRAIN_DEADLINE_DEFAULT: Duration = Duration::from_secs(5);
 
+/// How long a warm-up may take unless told otherwise: far longer than the memory of one machine needs.
+pub const WARM_UP_LIMIT_DEFAULT: Duration = Duration::from_secs(15 * 60);
+
 /// What a node is, where it listens and what it may use.
 #[derive(Debug, Clone)]
 pub struct NodeConfig {
@@ -73,6 +76,9 @@ pub struct NodeConfig {
     /// Whether `config get cluster` names this node, for clients of ElastiCache's auto discovery that are to use it
     /// alone. Not by default: such a client belongs to gateways.
     pub config_get_cluster: bool,
+    /// How long the node, which starts empty, is given items by its siblings before it is read, at most; zero is not at
+    /// all. [`WARM_UP_LIMIT_DEFAULT`].
+    pub warm_up_limit: Duration,
     /// How long a drain takes at most when whoever asks does not say. [`DRAIN_DEADLINE_DEFAULT`].
     pub drain_deadline: Duration,
 }
@@ -106,6 +112,7 @@ impl Default for NodeConfig {
             idle_timeout: None,
             shutdown_command: false,
             config_get_cluster: false,
+            warm_up_limit: WARM_UP_LIMIT_DEFAULT,
             drain_deadline: DRAIN_DEADLINE_DEFAULT,
         }
     }

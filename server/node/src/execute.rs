@@ -39,6 +39,7 @@ use crate::watch::Watch;
 
 pub(crate) use listing::Listing;
 pub(crate) use retrieval::{READS_MAX, is_retrieval, retrieval};
+pub(crate) use version::CLOCK_AHEAD_MAX;
 
 #[cfg(test)]
 mod tests;

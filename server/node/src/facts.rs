@@ -11,6 +11,7 @@ use evanesce_wire::{CAPABILITY_AUTH, CAPABILITY_TLS, CAPABILITY_VERSIONS, Limits
 
 use crate::config::NodeConfig;
 use crate::shared::VERSION;
+use crate::warm::CAPABILITY_PEER;
 
 /// Shards for each worker thread: two threads rarely meet at one lock then.
 const SHARDS_PER_THREAD: usize = 4;
@@ -81,13 +82,22 @@ impl NodeConfig {
         answers.then(|| format!("1\n{ip}|{ip}|{port}\n", ip = address.ip(), port = address.port()))
     }
 
+    /// Whether it asks anybody for a password or a certificate: gRPC, which asks nobody, then gives no items.
+    pub(crate) fn is_guarded(&self) -> bool {
+        self.auth_file.is_some() || self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some())
+    }
+
     /// What it can do, and what it asks of whoever comes to the address it tells.
     fn capabilities(&self) -> Vec<String> {
         let told = listen_to_tell(&self.listen);
         let speaks_tls = told.is_some_and(|told| told.is_tls());
         let asks_password = self.auth_file.is_some() && told.is_some_and(|told| told.auth);
-        let words =
-            [(CAPABILITY_VERSIONS, true), (CAPABILITY_TLS, speaks_tls), (CAPABILITY_AUTH, asks_password)];
+        let words = [
+            (CAPABILITY_VERSIONS, true),
+            (CAPABILITY_TLS, speaks_tls),
+            (CAPABILITY_AUTH, asks_password),
+            (CAPABILITY_PEER, self.grpc.is_some() && !self.is_guarded()),
+        ];
         words.into_iter().filter(|(_, holds)| *holds).map(|(word, _)| word.to_owned()).collect()
     }
 

@@ -59,9 +59,12 @@ mod settling;
 mod shared;
 #[cfg(feature = "simulation")]
 mod simulation;
+mod warm;
 mod watch;
 
-pub use config::{DRAIN_DEADLINE_DEFAULT, ITEM_BYTES_MAX_DEFAULT, MEMORY_BYTES_DEFAULT, NodeConfig};
+pub use config::{
+    DRAIN_DEADLINE_DEFAULT, ITEM_BYTES_MAX_DEFAULT, MEMORY_BYTES_DEFAULT, NodeConfig, WARM_UP_LIMIT_DEFAULT,
+};
 pub use evanesce_front::Drained;
 pub use evanesce_store::{NamespaceConfig, NamespaceError};
 pub use namespaces::namespace_faults;

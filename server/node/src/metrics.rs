@@ -61,6 +61,30 @@ const TOTALS: &[Total] = &[
         read: |c| vec![("sent", c.watch.sent), ("dropped", c.watch.skipped)],
     },
     Total {
+        name: "evanesce_node_warm_up_items_total",
+        help: "Items that siblings gave this node for its warm-up, by outcome; refused are those that were older than what it had.",
+        label: "outcome",
+        read: |c| vec![("stored", c.warm.taken), ("refused", c.warm.refused)],
+    },
+    Total {
+        name: "evanesce_node_warm_up_bytes_total",
+        help: "Bytes of keys and values that siblings gave this node for its warm-up.",
+        label: "",
+        read: |c| vec![("", c.warm.bytes)],
+    },
+    Total {
+        name: "evanesce_node_given_items_total",
+        help: "Items given to siblings for their warm-up.",
+        label: "",
+        read: |c| vec![("", c.warm.given)],
+    },
+    Total {
+        name: "evanesce_node_given_bytes_total",
+        help: "Bytes of keys and values given to siblings for their warm-up.",
+        label: "",
+        read: |c| vec![("", c.warm.given_bytes)],
+    },
+    Total {
         name: "evanesce_node_compares_total",
         help: "Writes and deletes that demanded a CAS token, by outcome.",
         label: "outcome",

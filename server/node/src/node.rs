@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use evanesce_admin::{Admin, AdminConfig, RoleState, RunningAdmin, Services};
 use evanesce_front::{Drained, Front, Listen, Running};
+use evanesce_grpc::peer::v1::peer_server::PeerServer;
 use evanesce_membership::{EndpointError, MembershipOptions, Registration};
 use evanesce_store::{Store, StoreConfigError};
 use evanesce_topology::{NodeState, TopologyError};
@@ -24,6 +25,7 @@ use crate::role::NodeRole;
 use crate::service::NodeService;
 use crate::settings::{Facts, Protection};
 use crate::shared::Shared;
+use crate::warm::{Newcomer, PeerService, warm_up};
 
 /// Items that one step of expiry looks at, to the end of their segment: some hundred microseconds of a shard's lock.
 const EXPIRE_ITEMS_MAX: usize = 1000;
@@ -113,12 +115,20 @@ impl Node {
         let for_workers = Arc::clone(&shared);
         let front = front.start(move |worker| NodeService::new(Arc::clone(&for_workers), worker))?;
         let role = Arc::new(role(&config, addresses, Arc::clone(&shared))?);
-        let admin = Arc::new(admin.start(role.clone(), Services::default())?);
+        let peers = PeerServer::new(PeerService::new(Arc::clone(&shared), config.is_guarded()));
+        let admin = Arc::new(admin.start(role.clone(), Services::default().with(peers))?);
         metrics::describe();
         let mut chores = JoinSet::new();
         chores.spawn(note_running(Arc::clone(&shared)));
-        chores.spawn(expire(shared));
-        chores.spawn(join(Arc::clone(&role), Arc::clone(&admin)));
+        chores.spawn(expire(Arc::clone(&shared)));
+        let newcomer = Newcomer {
+            cluster: config.cluster,
+            group: config.group,
+            name: config.name,
+            discoveries: config.discoveries,
+            limit: config.warm_up_limit,
+        };
+        chores.spawn(join(shared, newcomer, Arc::clone(&role), Arc::clone(&admin)));
         Ok(RunningNode { front, admin, role, drain_deadline: config.drain_deadline, chores })
     }
 }
@@ -206,10 +216,19 @@ fn role(config: &NodeConfig, addresses: Addresses, shared: Arc<Shared>) -> Resul
     })
 }
 
-/// Goes on duty once a discovery knows the node. Without warm-up there is nothing between joining and serving.
-async fn join(role: Arc<NodeRole>, admin: Arc<RunningAdmin>) {
+/// Goes on duty once a discovery knows the node and its siblings have given it what it is to hold.
+async fn join(shared: Arc<Shared>, newcomer: Newcomer, role: Arc<NodeRole>, admin: Arc<RunningAdmin>) {
     if let Some(registration) = &role.registration {
+        shared.gives.store(false, Ordering::Release);
         registration.registered().await;
+        if !newcomer.limit.is_zero() {
+            let warming = || {
+                registration.set_state(NodeState::Warming);
+                role.set_state(RoleState::Warming);
+            };
+            warm_up(&shared, &newcomer, warming).await;
+        }
+        shared.gives.store(true, Ordering::Release);
         registration.set_state(NodeState::Serving);
     }
     role.set_state(RoleState::Serving);

@@ -1,7 +1,7 @@
 //! What all workers of a node share, and the statistics drawn from it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use evanesce_admin::DrainSignal;
@@ -16,6 +16,7 @@ use crate::execute::CLASS;
 use crate::namespaces::{Namespace, namespaces};
 use crate::settings::Facts;
 use crate::settling::Settling;
+use crate::warm::{Progress, WarmCounts};
 use crate::watch::{WatchCounts, Watchers};
 
 /// The release of Evanesce, as x.y.z.
@@ -35,6 +36,10 @@ pub(crate) struct Shared {
     pub(crate) facts: Facts,
     pub(crate) watchers: Arc<Watchers>,
     pub(crate) settling: Settling,
+    /// Whether it has what it is to hold, and may give it to peers.
+    pub(crate) gives: AtomicBool,
+    /// What was given to peers, and taken from them.
+    pub(crate) warm: Progress,
     /// Asks the node to end.
     pub(crate) drain: DrainSignal,
     /// As configured.
@@ -49,6 +54,7 @@ pub(crate) struct Counts {
     pub(crate) front: FrontStats,
     pub(crate) store: StoreStats,
     pub(crate) watch: WatchCounts,
+    pub(crate) warm: WarmCounts,
 }
 
 /// What `stats` counts from.
@@ -80,6 +86,8 @@ impl Shared {
             facts,
             watchers,
             settling: Settling::default(),
+            gives: AtomicBool::new(true),
+            warm: Progress::default(),
             drain: DrainSignal::new(),
             namespaces: Vec::new(),
             baseline: Mutex::default(),
@@ -97,7 +105,13 @@ impl Shared {
         self.commands.iter().for_each(|worker| commands.add(worker));
         commands.cmd_flush += self.flushes.load(Ordering::Relaxed);
         let front = self.front.as_ref().map(StatsHandle::stats).unwrap_or_default();
-        Counts { commands, front, store: self.store.stats(), watch: self.watchers.counts() }
+        Counts {
+            commands,
+            front,
+            store: self.store.stats(),
+            watch: self.watchers.counts(),
+            warm: self.warm.counts(),
+        }
     }
 
     /// The open connections, each with how long its peer has been silent.
@@ -163,6 +177,7 @@ impl Shared {
         stats.push(("evanesce_capabilities", CAPABILITY_VERSIONS.to_owned()));
         stats.push(("evanesce_expiry_steps", self.expiry_steps.load(Ordering::Relaxed).to_string()));
         stats.push(("evanesce_version", VERSION.to_owned()));
+        stats.extend(numbers(&warm_stats(&counts.warm)));
         stats
     }
 
@@ -240,6 +255,17 @@ fn processor_times() -> Option<(String, String)> {
 
 fn numbers(stats: &[(&'static str, u64)]) -> impl Iterator<Item = (&'static str, String)> {
     stats.iter().map(|(name, number)| (*name, number.to_string()))
+}
+
+fn warm_stats(counts: &WarmCounts) -> [(&'static str, u64); 6] {
+    [
+        ("evanesce_warm_up_items", counts.taken),
+        ("evanesce_warm_up_refused", counts.refused),
+        ("evanesce_warm_up_bytes", counts.bytes),
+        ("evanesce_warm_up_ms", counts.millis),
+        ("evanesce_given_items", counts.given),
+        ("evanesce_given_bytes", counts.given_bytes),
+    ]
 }
 
 fn connection_stats(now: &FrontStats, before: &FrontStats) -> [(&'static str, u64); 5] {

@@ -41,6 +41,8 @@ pub(super) const IDLE_TIMEOUT: std::ops::RangeInclusive<Duration> =
 const CONNECT_TIMEOUT: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(600);
 /// The longest drain one may ask for: more is a mistake in a unit.
+const WARM_UP_LIMIT: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(86_400);
 const DRAIN_DEADLINE_MAX: Duration = Duration::from_secs(3600);
 
 /// The name of a standalone node, its zone and its cluster, that were given none.
@@ -120,6 +122,7 @@ fn check_node(check: &mut Checker, drain_deadline: Option<Duration>) -> Option<N
     let namespaces = check_namespaces(check, memory_bytes);
     let hash_seed = check.other("hash_seed", None, parse_seed);
     let name = check.name("name", NameKind::Node, standalone.then(|| STANDALONE.to_owned()));
+    let warm_up_limit = check.time_or_off("warm_up_limit", WARM_UP_LIMIT);
     let shutdown_command = check.switch("shutdown_command");
     let config_get_cluster = check.switch("config_get_cluster");
     let membership = check_membership(check, standalone);
@@ -164,6 +167,7 @@ fn check_node(check: &mut Checker, drain_deadline: Option<Duration>) -> Option<N
         config_get_cluster,
         connections_max: face.connections_max,
         idle_timeout: face.idle_timeout,
+        warm_up_limit: warm_up_limit?.unwrap_or_default(),
         drain_deadline: drain_deadline?,
     })
 }

@@ -352,6 +352,13 @@ const OPTIONS: &[Spec] = &[
         doc: "Close memcached connections that sent nothing for so long, 1s to 30days. `off` never does.",
     },
     Spec {
+        name: "warm_up_limit",
+        form: Form::One("TIME"),
+        roles: &[(Node, Unset::Text("15m"))],
+        doc: "How long a node that starts empty is given items by its siblings, over gRPC, before it is read, at most; 1s to \
+              1day. `off` gives it none.",
+    },
+    Spec {
         name: "shutdown_command",
         form: Form::Switch,
         roles: &[(Node, Unset::Text("false"))],

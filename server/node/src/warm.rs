@@ -1,0 +1,38 @@
+//! Warm-up: a node that starts empty is given the items it owns by nodes of its sibling groups, before it is read.
+//!
+//! ```text
+//!   joining ── siblings serve ──> warming ── all given, or the time is over ──> serving
+//!      │                             │
+//!      │                             ├── the items that readers ask for, of all nodes of a sibling group
+//!      │                             └── the rest of them
+//!      └── nobody has anything ────────────────────────────────────────────────> serving
+//! ```
+//!
+//! A sibling holds the same keys on another ring: what one node owns is spread over all nodes of each other group, so all of
+//! them are asked, each for the keys that its ring gives to the newcomer. Items come as repairs, with their versions and what
+//! is left of their lives: whatever clients write or delete meanwhile wins. Clients write to a node that warms, and read it
+//! when nobody else is there.
+//!
+//! A stream that breaks is taken up where it broke; a sibling group of which a node does not answer is followed by the next
+//! group. When none is whole the node serves with what it has, and says so.
+//!
+//! [`source`] gives, [`target`] takes, [`ring`] knows which keys are meant.
+
+mod progress;
+mod ring;
+mod source;
+mod target;
+
+pub(crate) use progress::{Progress, WarmCounts};
+pub(crate) use source::PeerService;
+pub(crate) use target::{Newcomer, warm_up};
+
+/// In a registration: the node gives its items to peers.
+pub(crate) const CAPABILITY_PEER: &str = "peer";
+
+/// Bytes of keys and values in one message, and the first item beyond: enough that a message costs little, few enough that
+/// a connection's buffers hold several.
+const MESSAGE_BYTES: usize = 256 << 10;
+
+/// The largest message taken: that of one item of the largest size a store can be told.
+const MESSAGE_BYTES_MAX: usize = 1 << 30;

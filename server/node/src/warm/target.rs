@@ -1,0 +1,223 @@
+//! Taking: from whom, in which order, and what is done with it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use evanesce_grpc::discovery::v1;
+use evanesce_grpc::peer::v1::peer_client::PeerClient;
+use evanesce_grpc::peer::v1::{Heat, Item, StreamItemsRequest};
+use evanesce_membership::{MembershipOptions, TopologyWatch};
+use evanesce_store::{Expiry, Time, Version, Write, WriteOutcome};
+use evanesce_topology::{GroupMode, NodeState, ServerGroup, Topology};
+use evanesce_wire::limits::KEY_BYTES_MAX;
+use futures_util::future::join_all;
+use tokio::time::{Instant, timeout};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+use tracing::{info, warn};
+
+use super::{CAPABILITY_PEER, MESSAGE_BYTES_MAX};
+use crate::execute::CLOCK_AHEAD_MAX;
+use crate::shared::Shared;
+
+/// How long a node waits to be seen in a topology.
+const TOPOLOGY_MAX: Duration = Duration::from_secs(5);
+
+/// How long a peer may take to be connected to.
+const CONNECT_MAX: Duration = Duration::from_secs(2);
+
+/// How long a stream may bring nothing: far longer than a step and its rest.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// How often a stream is taken up again, without getting on, before its peer is given up. One that will not give is at once.
+const RETRIES_MAX: usize = 4;
+
+/// Who the newcomer is.
+#[derive(Debug, Clone)]
+pub(crate) struct Newcomer {
+    pub(crate) cluster: String,
+    pub(crate) group: String,
+    pub(crate) name: String,
+    pub(crate) discoveries: Vec<String>,
+    /// How long it warms up at most.
+    pub(crate) limit: Duration,
+}
+
+/// Warms the node up; `warming` is called once there is somebody to be given items by.
+pub(crate) async fn warm_up(shared: &Arc<Shared>, newcomer: &Newcomer, warming: impl FnOnce()) {
+    let Some(topology) = topology(newcomer).await else {
+        warn!("not seen in any topology in time: serving without a warm-up");
+        return;
+    };
+    let donors = donors(&topology, newcomer);
+    if donors.is_empty() {
+        return;
+    }
+    warming();
+    let began = Instant::now();
+    let whole = timeout(newcomer.limit, take_all(shared, &topology, newcomer, &donors)).await;
+    let counts = shared.warm.counts();
+    let took = began.elapsed();
+    shared.warm.ended(took.as_millis() as u64);
+    let (items, bytes, refused) = (counts.taken, counts.bytes, counts.refused);
+    match whole {
+        Ok(true) => info!(items, bytes, refused, ?took, "warm"),
+        Ok(false) => {
+            warn!(items, bytes, refused, ?took, "no sibling group answered whole: serving with what came");
+        }
+        Err(_) => warn!(items, bytes, refused, ?took, "the warm-up took too long: serving with what came"),
+    }
+}
+
+/// The first topology that has this node.
+async fn topology(newcomer: &Newcomer) -> Option<Arc<Topology>> {
+    let options = MembershipOptions::default();
+    let watch = TopologyWatch::start(&newcomer.discoveries, &newcomer.cluster, options).ok()?;
+    let mut topologies = watch.subscribe();
+    let has = |topology: &Option<Arc<Topology>>| {
+        topology.as_ref().is_some_and(|topology| own_group(topology, newcomer).is_some())
+    };
+    let found = timeout(TOPOLOGY_MAX, topologies.wait_for(has)).await.ok()?.ok()?;
+    found.clone()
+}
+
+fn own_group<'a>(topology: &'a Topology, newcomer: &Newcomer) -> Option<&'a ServerGroup> {
+    let group = topology.groups.iter().find(|group| group.name == newcomer.group)?;
+    group.nodes.iter().any(|node| node.name == newcomer.name).then_some(group)
+}
+
+/// A group that may give.
+#[derive(Debug, PartialEq, Eq)]
+struct Donor {
+    group: String,
+    /// gRPC addresses of its nodes that serve.
+    nodes: Vec<String>,
+    /// Nodes that do not.
+    absent: usize,
+}
+
+/// The other groups that are read, those with all their nodes there first; among these each newcomer begins elsewhere.
+fn donors(topology: &Topology, newcomer: &Newcomer) -> Vec<Donor> {
+    let gives = |node: &&evanesce_topology::Node| {
+        node.state == NodeState::Serving && node.capabilities.iter().any(|word| word == CAPABILITY_PEER)
+    };
+    let is_read = |group: &&ServerGroup| group.name != newcomer.group && group.mode == GroupMode::ReadWrite;
+    let donor = |group: &ServerGroup| {
+        let serving = group.nodes.iter().filter(gives).filter_map(|node| node.grpc);
+        let nodes: Vec<String> = serving.map(|address| address.to_string()).collect();
+        Donor { group: group.name.clone(), absent: group.nodes.len() - nodes.len(), nodes }
+    };
+    let mut donors: Vec<Donor> = topology.groups.iter().filter(is_read).map(donor).collect();
+    donors.retain(|donor| !donor.nodes.is_empty());
+    if !donors.is_empty() {
+        let turn = newcomer.name.bytes().map(usize::from).sum::<usize>() % donors.len();
+        donors.rotate_left(turn);
+    }
+    donors.sort_by_key(|donor| donor.absent > 0);
+    donors
+}
+
+/// From one group after the other, until one has given all it had. Whether one has.
+async fn take_all(shared: &Arc<Shared>, topology: &Topology, newcomer: &Newcomer, donors: &[Donor]) -> bool {
+    let Some(group) = own_group(topology, newcomer) else { return false };
+    for donor in donors {
+        info!(group = donor.group, nodes = donor.nodes.len(), absent = donor.absent, "warming up");
+        let began = shared.clock.now();
+        let mut whole = donor.absent == 0;
+        for heat in [Heat::Read, Heat::Rest] {
+            let request = StreamItemsRequest {
+                cluster: topology.cluster.clone(),
+                profile: Some(v1::RingProfile::from(topology.profile)),
+                group: Some(v1::ServerGroup { second: None, ..v1::ServerGroup::from(group) }),
+                owner: newcomer.name.clone(),
+                heat: heat.into(),
+                from: 0,
+                bytes_per_second: 0,
+                read_since_ms: began.0,
+            };
+            let streams = donor.nodes.iter().map(|node| take(shared, node, request.clone()));
+            let taken = join_all(streams).await;
+            whole &= taken.into_iter().all(|taken| taken);
+        }
+        if whole {
+            return true;
+        }
+    }
+    false
+}
+
+/// All that one node has to give; taken up again where it broke. Whether it came to its end.
+async fn take(shared: &Arc<Shared>, node: &str, mut request: StreamItemsRequest) -> bool {
+    let mut delays = ExponentialBuilder::default().with_jitter().with_max_times(RETRIES_MAX).build();
+    loop {
+        let before = request.from;
+        let broken = match take_stream(shared, node, &mut request).await {
+            Ok(()) => return true,
+            Err(status) => status,
+        };
+        if request.from > before {
+            // It got on: the next failure is a first one.
+            delays = ExponentialBuilder::default().with_jitter().with_max_times(RETRIES_MAX).build();
+        }
+        let is_final =
+            matches!(broken.code(), Code::FailedPrecondition | Code::InvalidArgument | Code::Unimplemented);
+        let Some(delay) = delays.next().filter(|_| !is_final) else {
+            warn!(node, status = %broken.message(), "a peer does not give its items");
+            return false;
+        };
+        tokio::time::sleep(delay).await;
+    }
+}
+
+async fn take_stream(
+    shared: &Arc<Shared>,
+    node: &str,
+    request: &mut StreamItemsRequest,
+) -> Result<(), Status> {
+    let mut client = PeerClient::new(channel(node).await?).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let mut items = client.stream_items(request.clone()).await?.into_inner();
+    loop {
+        let silent = |_| Status::deadline_exceeded("it sends nothing");
+        let Some(message) = timeout(SILENCE_MAX, items.message()).await.map_err(silent)?? else {
+            return Err(Status::unavailable("it ended in the middle"));
+        };
+        store(shared, &message.items);
+        match message.next {
+            Some(next) => request.from = next,
+            None => return Ok(()),
+        }
+    }
+}
+
+async fn channel(node: &str) -> Result<Channel, Status> {
+    let endpoint = Endpoint::from_shared(format!("http://{node}"));
+    let endpoint = endpoint.map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let connected = endpoint.connect_timeout(CONNECT_MAX).tcp_nodelay(true).connect().await;
+    connected.map_err(|error| Status::unavailable(error.to_string()))
+}
+
+fn store(shared: &Shared, items: &[Item]) {
+    let now = shared.clock.now();
+    let (mut stored, mut bytes) = (0, 0);
+    for item in items {
+        bytes += (item.key.len() + item.value.len()) as u64;
+        let is_sound = (1..=KEY_BYTES_MAX).contains(&item.key.len())
+            && Version(item.version).ahead_of(now) <= CLOCK_AHEAD_MAX;
+        if is_sound && matches!(shared.store.write(&write(item), now), WriteOutcome::Stored { .. }) {
+            stored += 1;
+        }
+    }
+    shared.warm.taken(stored, items.len() as u64 - stored, bytes);
+}
+
+fn write(item: &Item) -> Write<'_> {
+    Write {
+        flags: item.flags,
+        expiry: if item.expires_ms == 0 { Expiry::Never } else { Expiry::At(Time(item.expires_ms)) },
+        cas_override: item.cas,
+        version: Some(Version(item.version)),
+        repair: true,
+        ..Write::set(&item.key, &item.value)
+    }
+}

@@ -1,0 +1,161 @@
+//! What nodes ask of each other, and what they refuse.
+
+#![expect(clippy::unwrap_used, reason = "a test panics on failure")]
+
+use std::net::SocketAddr;
+
+use evanesce_grpc::discovery::v1::{Node as NodeMessage, NodeState, RingHash, RingProfile, ServerGroup};
+use evanesce_grpc::peer::v1::peer_client::PeerClient;
+use evanesce_grpc::peer::v1::{Heat, Item, StreamItemsRequest};
+use evanesce_node::{Node, NodeConfig, RunningNode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tonic::{Code, Status};
+
+fn any_port() -> Option<SocketAddr> {
+    Some("127.0.0.1:0".parse().unwrap())
+}
+
+async fn start(config: NodeConfig) -> RunningNode {
+    Node::start(NodeConfig { grpc: any_port(), ..config }).await.unwrap()
+}
+
+fn member(name: &str) -> NodeMessage {
+    NodeMessage {
+        name: name.to_owned(),
+        ring_text: name.to_owned(),
+        weight: 1,
+        state: NodeState::Warming.into(),
+        incarnation: 1,
+        memcached: "127.0.0.1:1".to_owned(),
+        ..NodeMessage::default()
+    }
+}
+
+/// For the first of two nodes.
+fn request(heat: Heat) -> StreamItemsRequest {
+    let nodes = vec![member("n1"), member("n2")];
+    let group = ServerGroup { name: "b".to_owned(), zone: "b".to_owned(), mode: 1, nodes, second: None };
+    StreamItemsRequest {
+        cluster: "HOME".to_owned(),
+        profile: Some(RingProfile { hash: RingHash::Evanesce.into(), points_per_node: 400 }),
+        group: Some(group),
+        owner: "n1".to_owned(),
+        heat: heat.into(),
+        ..StreamItemsRequest::default()
+    }
+}
+
+async fn given(node: &RunningNode, request: StreamItemsRequest) -> Result<Vec<Item>, Status> {
+    let address = node.grpc_addr().unwrap();
+    let mut client = PeerClient::connect(format!("http://{address}")).await.unwrap();
+    let mut messages = client.stream_items(request).await?.into_inner();
+    let mut items = Vec::new();
+    let mut next = Some(0);
+    while let Some(message) = messages.message().await? {
+        items.extend(message.items);
+        next = message.next;
+    }
+    assert_eq!(next, None, "the last message says that it is the last");
+    Ok(items)
+}
+
+async fn talk(node: &RunningNode, input: &str) -> String {
+    let mut stream = TcpStream::connect(node.memcached_addr()).await.unwrap();
+    stream.write_all(input.as_bytes()).await.unwrap();
+    stream.write_all(b"quit\r\n").await.unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).await.unwrap();
+    reply
+}
+
+#[tokio::test]
+async fn each_owner_is_given_its_keys_and_together_they_are_given_all() {
+    let node = start(NodeConfig::default()).await;
+    let sets: String = (0..1000).map(|at| format!("set key-{at} {at} 0 1 noreply\r\nx\r\n")).collect();
+    talk(&node, &(sets + "get key-3 key-4 key-5 key-6 key-7\r\n")).await;
+    let mut keys = Vec::new();
+    for owner in ["n1", "n2"] {
+        for heat in [Heat::Read, Heat::Rest] {
+            let read_since_ms = u64::MAX;
+            let items =
+                given(&node, StreamItemsRequest { owner: owner.to_owned(), read_since_ms, ..request(heat) });
+            let items = items.await.unwrap();
+            assert!(items.iter().all(|item| item.key == format!("key-{}", item.flags)));
+            let read = |item: &Item| (3..=7).contains(&item.flags);
+            assert!(items.iter().all(|item| read(item) == (heat == Heat::Read)));
+            assert!(heat == Heat::Read || items.len() > 100, "{owner} is given {}", items.len());
+            keys.extend(items.into_iter().map(|item| item.key));
+        }
+    }
+    keys.sort();
+    keys.dedup();
+    assert_eq!(keys.len(), 1000);
+}
+
+#[tokio::test]
+async fn item_comes_as_it_is_and_none_that_is_over() {
+    let node = start(NodeConfig::default()).await;
+    talk(&node, "ms k 2 T1000 F7 E99\r\nab\r\nset gone 0 -1 1\r\nx\r\nms stale 1\r\nx\r\nmd stale I\r\n")
+        .await;
+    let mut items = Vec::new();
+    for owner in ["n1", "n2"] {
+        items.extend(
+            given(&node, StreamItemsRequest { owner: owner.to_owned(), ..request(Heat::Rest) })
+                .await
+                .unwrap(),
+        );
+    }
+    let [item] = &items[..] else { panic!("{items:?}") };
+    assert_eq!((&item.key[..], &item.value[..], item.flags, item.cas), (&b"k"[..], &b"ab"[..], 7, Some(99)));
+    assert!(item.version > 0 && item.expires_ms > 0);
+}
+
+#[tokio::test]
+async fn stream_is_paced_and_taken_up_where_it_broke() {
+    let node = start(NodeConfig::default()).await;
+    let value = "v".repeat(10_000);
+    let sets: String = (0..200).map(|at| format!("set key-{at} 0 0 10000 noreply\r\n{value}\r\n")).collect();
+    talk(&node, &(sets + "version\r\n")).await;
+    let all = given(&node, request(Heat::Rest)).await.unwrap().len();
+    let address = node.grpc_addr().unwrap();
+    let mut client = PeerClient::connect(format!("http://{address}")).await.unwrap();
+    let mut messages = client.stream_items(request(Heat::Rest)).await.unwrap().into_inner();
+    let first = messages.message().await.unwrap().unwrap();
+    assert!(first.items.len() < all, "one message has all");
+    let from = first.next.unwrap();
+    drop(messages);
+    let rest = given(&node, StreamItemsRequest { from, ..request(Heat::Rest) }).await.unwrap();
+    assert_eq!(first.items.len() + rest.len(), all);
+}
+
+#[tokio::test]
+async fn crooked_requests_are_refused_with_what_is_wrong() {
+    let node = start(NodeConfig::default()).await;
+    let good = request(Heat::Read);
+    let crooked = [
+        (StreamItemsRequest { heat: 0, ..good.clone() }, "the heat is missing"),
+        (StreamItemsRequest { owner: "n3".to_owned(), ..good.clone() }, "node \"n3\" is not on the ring"),
+        (StreamItemsRequest { group: None, ..good.clone() }, "the group is missing"),
+        (StreamItemsRequest { profile: None, ..good.clone() }, "profile"),
+        (StreamItemsRequest { cluster: "no name".to_owned(), ..good.clone() }, "cluster name"),
+    ];
+    for (request, what) in crooked {
+        let status = given(&node, request).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        assert!(status.message().contains(what), "{status}");
+    }
+    assert!(given(&node, good).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn node_that_asks_for_passwords_gives_nothing() {
+    let directory = std::env::temp_dir().join(format!("evanesce-peer-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let users = directory.join("users");
+    std::fs::write(&users, "ada:secret\n").unwrap();
+    let node = start(NodeConfig { auth_file: Some(users), ..NodeConfig::default() }).await;
+    let status = given(&node, request(Heat::Read)).await.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
+    std::fs::remove_dir_all(&directory).unwrap();
+}
