@@ -40,8 +40,24 @@ pub struct Diagnostics {
     pub repair_bytes: usize,
     /// Missed writes given up for lack of room.
     pub repairs_dropped: Vec<RepairsDropped>,
+    /// The near caches; none without the feature `near-cache`.
+    pub near_caches: Vec<NearCacheDiagnostics>,
     /// The nodes, as the topology has them.
     pub nodes: Vec<NodeDiagnostics>,
+}
+
+/// What one near cache holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct NearCacheDiagnostics {
+    /// Its namespace; `default` is that of all that have none of their own.
+    pub namespace: String,
+    /// What it holds, overhead included.
+    pub bytes: u64,
+    /// What it may hold.
+    pub bytes_max: u64,
+    /// For how long it serves an item at most.
+    pub ttl: Duration,
 }
 
 /// How one node fares.
@@ -101,6 +117,7 @@ impl Diagnostics {
             repairs_pending,
             repair_bytes,
             repairs_dropped,
+            near_caches: core.near.diagnostics(),
             nodes: nodes.collect(),
         }
     }
@@ -149,6 +166,9 @@ impl fmt::Display for Diagnostics {
         }
         for dropped in &self.repairs_dropped {
             writeln!(f, "given up: {} writes to {}/{}", dropped.count, dropped.group, dropped.node)?;
+        }
+        for NearCacheDiagnostics { namespace, bytes, bytes_max, ttl } in &self.near_caches {
+            writeln!(f, "near cache of {namespace}: {bytes} of {bytes_max} bytes, for {ttl:?}")?;
         }
         for node in &self.nodes {
             writeln!(f, "{node}")?;

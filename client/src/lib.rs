@@ -199,7 +199,7 @@ pub use builder::ClientBuilder;
 pub use client::{Client, Owner};
 pub use closed::{Closed, NodeLeft};
 pub use codec::{ABSENT_FLAGS, CODEC_FLAGS_MASK, Codec, CodecError, POSTCARD_FLAGS, Postcard};
-pub use diagnostics::{Diagnostics, NodeDiagnostics};
+pub use diagnostics::{Diagnostics, NearCacheDiagnostics, NodeDiagnostics};
 pub use error::{
     Attempt, ConnectError, Fault, LoadError, NodeError, ReadError, TransportError, TriedDiscovery, WriteError,
 };

@@ -12,6 +12,7 @@ use tracing::warn;
 
 use super::Looked;
 use super::kept::{Kept, Pass};
+use crate::diagnostics::NearCacheDiagnostics;
 use crate::item::Item;
 use crate::key::{Key, namespace_prefix};
 use crate::metrics::NearMetrics;
@@ -26,7 +27,7 @@ const NEAR_TTL: Duration = Duration::from_secs(1);
 /// Longer is no near cache.
 const NEAR_TTL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What the metrics call the near cache of all namespaces that have none of their own.
+/// What metrics and diagnostics call the near cache of all namespaces that have none of their own.
 const OTHERS: &str = "default";
 
 /// How large a near cache is, and for how long it serves what it holds.
@@ -131,8 +132,8 @@ impl NearCaches {
             warn!(cluster = %self.cluster, most = NEAR_CACHES_MAX, "a namespace gets no near cache: there are too many");
             return;
         }
-        let name = prefix.strip_suffix(b":").map_or(OTHERS.into(), String::from_utf8_lossy);
-        let kept = Arc::new(Kept::new(options, NearMetrics::register(&self.cluster, &name)));
+        let metrics = NearMetrics::register(&self.cluster, &name_of(prefix));
+        let kept = Arc::new(Kept::new(options, metrics));
         let mut all = All::clone(&all);
         match prefix.is_empty() {
             true => all.others = Some(kept),
@@ -146,6 +147,17 @@ impl NearCaches {
     /// Whether any namespace has one.
     pub(crate) fn is_used(&self) -> bool {
         self.used.load(Ordering::Acquire)
+    }
+
+    /// What each holds, by name.
+    pub(crate) fn diagnostics(&self) -> Vec<NearCacheDiagnostics> {
+        let all = self.all.load();
+        let none = Bytes::new();
+        let others = all.others.iter().map(|kept| (&none, kept));
+        let all = others.chain(&all.by_prefix).map(|(prefix, kept)| kept.diagnostics(name_of(prefix)));
+        let mut all: Vec<_> = all.collect();
+        all.sort_by(|one, other| one.namespace.cmp(&other.namespace));
+        all
     }
 
     /// Looks for the key, if the near cache may answer; if not, what the nodes answer is kept all the same.
@@ -190,6 +202,11 @@ impl All {
         let own = key.namespace().and_then(|prefix| self.by_prefix.get(prefix));
         own.or(self.others.as_ref())
     }
+}
+
+/// What a namespace's near cache is called where it is told of.
+fn name_of(prefix: &Bytes) -> String {
+    prefix.strip_suffix(b":").map_or(OTHERS.into(), String::from_utf8_lossy).into_owned()
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::held::NearCache;
+use crate::diagnostics::NearCacheDiagnostics;
 use crate::item::Item;
 use crate::key::Key;
 use crate::metrics::NearMetrics;
@@ -100,6 +101,11 @@ impl Kept {
             flushes: AtomicU64::new(0),
             metrics,
         }
+    }
+
+    pub(super) fn diagnostics(&self, namespace: String) -> NearCacheDiagnostics {
+        let (bytes, NearCache { bytes_max, ttl }) = (self.bytes.load(Ordering::Relaxed), self.options);
+        NearCacheDiagnostics { namespace, bytes, bytes_max: bytes_max as u64, ttl }
     }
 
     /// The item of this key, or what a read needs to keep what it brings.

@@ -1,6 +1,7 @@
 //! No near cache: nothing is kept.
 
 use super::Looked;
+use crate::diagnostics::NearCacheDiagnostics;
 use crate::item::Item;
 use crate::key::Key;
 use crate::value::Form;
@@ -14,6 +15,10 @@ pub(crate) enum Ticket {}
 impl NearCaches {
     pub(crate) fn is_used(&self) -> bool {
         false
+    }
+
+    pub(crate) fn diagnostics(&self) -> Vec<NearCacheDiagnostics> {
+        Vec::new()
     }
 
     pub(super) fn look(&self, _form: Form, _key: &Key, _may_answer: bool) -> Looked {

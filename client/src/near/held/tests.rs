@@ -91,3 +91,14 @@ fn name_that_is_no_namespace_s_is_found_out() {
     let settings = |name: &str| NearSettings { others: None, of: vec![(name.into(), large())] };
     assert!(settings("user").is_sound() && !settings("us er").is_sound());
 }
+
+#[test]
+fn diagnostics_tell_what_each_holds() {
+    let near = caches(&NearSettings { others: Some(NearCache::new(7)), of: vec![("user".into(), large())] });
+    assert!(read(&near, &key("user:", "42"), "v"));
+    let told = near.diagnostics();
+    let [others, users] = &told[..] else { panic!("{told:?}") };
+    assert_eq!((&others.namespace[..], others.bytes, others.bytes_max), ("default", 0, 7));
+    assert_eq!((&users.namespace[..], users.ttl), ("user", Duration::from_secs(60)));
+    assert!(users.bytes > 0, "{users:?}");
+}
