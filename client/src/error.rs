@@ -52,7 +52,7 @@ pub enum WriteError {
     /// The value cannot be stored so. Nothing was sent.
     #[error(transparent)]
     Value(#[from] ValueError),
-    /// Too few replicas acknowledged in time.
+    /// Too few replicas acknowledged in time; of what one zone decided, not all that are well.
     #[error("latch {latch} not met ({acked} acked, {failed} failed, {pending} pending): {}", Attempts(.attempts))]
     NotAcknowledged {
         /// What was asked for.

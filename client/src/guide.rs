@@ -78,7 +78,7 @@
 //! | [`Written`](crate::Written) | the latch is met; `failed` and `pending` zones get it later | nothing |
 //! | [`Written::superseded_by`](crate::Written::superseded_by) | a newer write or delete was there; it stays, everywhere | nothing: as if the other had come right after |
 //! | [`WriteError::NotAcknowledged`](crate::WriteError::NotAcknowledged) | too few zones; what acknowledged has it, and the others may get it | again if `may_retry()`: not what was `decided` and counted already |
-//! | [`WriteError::MaybeApplied`](crate::WriteError::MaybeApplied) | `add`, `incr`, `append`...: the zone that decides did not answer | read it with `get_for_cas`, which asks that zone; never just again |
+//! | [`WriteError::MaybeApplied`](crate::WriteError::MaybeApplied) | `add`, `incr`, `append`...: the zone that decides did not answer, or another decided at the same time | read it with `get_for_cas`, which asks that zone; never just again |
 //! | `NotStored`, `Exists`, `NotFound` | the home zone decided against it | as your program wants |
 //! | `hits`, `absent`, `failed` of [`LoadMany`](crate::LoadMany) | there or loaded; known to have no value; not loaded | by key |
 //! | [`LoadError`](crate::LoadError) | what the loader said, or that it took too long | the source is ill, not the cache |
@@ -274,7 +274,9 @@
 //! - Of two writes of a key the one with the larger version stays, in every zone that gets both, in whatever order they come.
 //!   A delete is a write: nothing older undoes it while a node remembers it, and what is older than all a node
 //!   remembers is not taken as a repair.
-//! - A counter, `add` or `compare_and_set` is decided by one zone, and never sent twice.
+//! - A counter, `add`, `append` or `compare_and_set` is decided by one zone, and never sent twice. What is acknowledged is not
+//!   lost while one zone at a time is dead, frozen or cut off, from all clients or some; what may be lost ends as
+//!   `MaybeApplied`. So it waits for every zone that is well, whatever the latch, unless that is `None`.
 //! - Memory is bounded: queues, repairs, loads under way, replies.
 //!
 //! Not guaranteed:
@@ -286,8 +288,7 @@
 //!   machine's clock is set right by the nodes' from half a second on; a write more than 5 s ahead is refused.
 //! - That a zone which missed a write gets it if this process ends first, or its queue overflows: what is lost so
 //!   stays until the next write, a read of a miss, or the TTL.
-//! - While two zones cannot see each other, `add` or `incr` of one key may be decided in both. Afterwards the
-//!   larger version stays.
+//! - That counters and `add` are exact while two zones are ill at once, or, of two zones in all, while clients see one each.
 //!
 //! # Tuning
 //!

@@ -5,7 +5,53 @@
 //!                 │ done
 //!                 ├── a store: the others get the same value as a set
 //!                 └── an append, a number: the home zone's item is read back, and the others get it as a set
+//!                           │
+//!                           └── every zone that is well has it ──> done
+//!                               one has what another decided ────> `MaybeApplied`
 //! ```
+//!
+//! # Why nothing that is acknowledged is lost
+//!
+//! Nodes do not talk to each other, and clients do not agree on who is well: while a zone dies, comes back or is cut off,
+//! two zones may decide at the same moment, each on what it has. Then one of the two outcomes must stay everywhere, and the
+//! caller of the other must not be told that it is done. Five rules see to that. Say zone 0 is the first in the key's order,
+//! and zone *r* one that stands in because the client believes all before it away or settling.
+//!
+//! 1. **Continuation.** A zone decides without asking anybody only if it is zone 0 and itself decided what it has of the key
+//!    (a mark in the item, gone with any other write). Otherwise the client first asks all zones for their version and
+//!    brings the decider the newest: [`catch_up`]. An `add` always asks: that a key is not here says nothing.
+//! 2. **Versions.** Zone 0 gives its outcome the version next to what it changed, whatever the clock says; zone *r* one that
+//!    is at least 1,024 *r* counts, about *r* ms, later than what it changed, and not before the clock. So of two outcomes
+//!    made of the same item the one by the later zone in the order is newer, and stays. A zone 0 that is cut off and goes on
+//!    deciding does not get past it: it would take 1,024 decisions. (Of two that stand in the later one is newer; that there
+//!    are two takes two faults.) A key that no zone has gets a version of 250 ms before the clock from zone 0, and of the clock
+//!    from others, for the same reason. The four lowest bits of a version say that it was
+//!    decided, and by which place in the order.
+//! 3. **Consent.** An outcome is acknowledged once every other zone that is well has it, and more than half of those that
+//!    live: [`Agreement`](crate::policy::Agreement). A zone counts as well until its breaker opens or its connection is gone.
+//! 4. **Being overtaken.** A zone that answers "superseded" by a decision which does not go on from ours ends it as
+//!    [`WriteError::MaybeApplied`]. It goes on from ours if the same place in the order made it, and it is fewer counts
+//!    later than anybody who stood in would have taken. If the newer write is no decision, it is as if it had come right
+//!    after.
+//! 5. **Settling.** A node that started, or did not run, within the last five seconds is not asked while another can be.
+//!
+//! Let *d* be acknowledged, decided by zone *x* on item *u*, and *e* decided by zone *y* on an item without *d*.
+//!
+//! - *y* is *x*: it had *d*, so it has lost it: it started anew, settled, and decides what it has not decided itself only after
+//!   it was brought the newest (1); one of the zones that agreed to *d* has it (3). Or *e* was decided on an item that came
+//!   from another zone and replaced *d*: then that one did not have *d*, and is the case below.
+//! - *y* is another zone and well: it had *d* before it was acknowledged (3). If it decided *e* before *d* arrived, it said
+//!   so, and *d* was not acknowledged: *e* is the newer if *y* comes later in the order (2), so *d* is superseded there (4). If
+//!   *y* comes earlier, *x* stood in because *y* was believed away, and *d* is the newer (2): *e* is superseded at *x*, which is
+//!   well, and it is *e* that is not acknowledged.
+//! - *y* was ill when *d* was decided, and decides now: it caught up with a majority (1), of which one has *d*; unless *d* and
+//!   *e* were under way at the same time, which takes a second fault: *x* ill for the client of *e*, *y* ill for that of *d*.
+//!
+//! So it holds while one zone at a time is dead, frozen, slow or cut off, from all clients or some. What it costs: an outcome
+//! waits for the slowest zone that is well, not for the local one; the first change after a plain write, and each
+//! one while another zone stands in, asks all zones once more. With [`LatchPolicy::None`] the caller does not wait, and is
+//! promised nothing. With two zones there is no majority without the other: what two clients decide that see one zone each
+//! is not kept. An item that all zones evict, or lose, is lost.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -22,7 +22,8 @@ use crate::value::Form;
 /// (`prepend`) the value that is there.
 ///
 /// The key's home zone decides, or the next in its order while that cannot be reached; what it stored goes to the
-/// other server groups as a set, and counts as the first acknowledgement. Cancel-safe: once polled, it runs to its
+/// other server groups as a set, and counts as the first acknowledgement. It is done once every zone that is well has it, too,
+/// unless the latch is `None`: no zone that decides next then knows less. Cancel-safe: once polled, it runs to its
 /// end. Appends keep the flags and the TTL of the item, which must be whole and not compressed, under a key of 250 bytes at
 /// most.
 #[must_use = "an operation does nothing until it is awaited"]
