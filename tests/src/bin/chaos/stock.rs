@@ -1,9 +1,11 @@
 //! The client's operations against stock memcached, in two zones, less versions and repair.
 
+use std::io;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use bytes::Bytes;
 use evanesce_client::{
     ArithmeticOutcome, Client, CompareAndSetOutcome, LatchPolicy, Namespace, StaticNodes, StoreOutcome,
 };
@@ -63,7 +65,11 @@ async fn operations(client: &Client) -> anyhow::Result<usize> {
     lives(&users).await.context("touch, TTL")?;
     odd(&users).await.context("odd keys and values")?;
     typed(&users).await.context("typed values")?;
-    Ok(8)
+    write_many(&users).await.context("set_many, delete_many")?;
+    load(&users).await.context("get_or_load, get_or_load_many")?;
+    chunks(&users).await.context("large values, long keys")?;
+    batch(client, &users).await.context("batches")?;
+    Ok(12)
 }
 
 async fn set_and_get(users: &Namespace) -> anyhow::Result<()> {
@@ -107,6 +113,8 @@ async fn numbers(users: &Namespace) -> anyhow::Result<()> {
     ensure!(users.incr("3", 1).await? == ArithmeticOutcome::NotFound);
     ensure!(users.incr("3", 1).initial(5).await?.number() == Some(5));
     ensure!(users.incr("3", 10).await?.number() == Some(15));
+    ensure!(users.get_number("3").await? == Some(15));
+    ensure!(users.decr("3", 6).await?.number() == Some(9) && users.get_number("3").await? == Some(9));
     ensure!(users.decr("3", 20).await?.number() == Some(0));
     users.set("3", "words").await?;
     ensure!(users.incr("3", 1).await? == ArithmeticOutcome::NotANumber);
@@ -156,6 +164,61 @@ async fn typed(users: &Namespace) -> anyhow::Result<()> {
     ensure!(people.get("6").await? == Some(ada.clone()));
     let found = people.get_many(["6", "none"]).await?;
     ensure!(found.hits.len() == 1 && found.misses.len() == 1 && found.get("6") == Some(&ada));
+    let item = people.get_item("6").await?.context("an item")?;
+    ensure!(item.value == ada && item.version.is_none() && item.ttl.is_some());
+    Ok(())
+}
+
+async fn write_many(users: &Namespace) -> anyhow::Result<()> {
+    let keys: Vec<String> = (0..MANY).map(|key| format!("bulk-{key}")).collect();
+    let written = users.set_many(keys.iter().map(|key| (key, key.clone()))).await?;
+    ensure!(written.is_complete() && written.written.len() == MANY && written.retryable().count() == 0);
+    let found = users.get_many(&keys).await?;
+    let values = found.in_order_of(&keys);
+    ensure!(
+        keys.iter().zip(values).all(|(key, value)| value.map(|value| &value[..]) == Some(key.as_bytes()))
+    );
+    ensure!(users.delete_many(&keys).await?.is_complete());
+    ensure!(users.get_many(&keys).await?.misses.len() == MANY);
+    Ok(())
+}
+
+async fn load(users: &Namespace) -> anyhow::Result<()> {
+    let loader = async |key: Bytes| Ok::<_, io::Error>(Some(key));
+    ensure!(users.get_or_load("load-1", loader).await?.as_deref() == Some(&b"load-1"[..]));
+    let present = |key: &Bytes| *key != "load-none";
+    let loader = move |keys: Vec<Bytes>| async move {
+        let loaded = keys.into_iter().filter(present).map(|key| (key.clone(), key));
+        Ok::<_, io::Error>(loaded.collect::<Vec<_>>())
+    };
+    let keys = ["load-1", "load-2", "load-none", "load-3"];
+    let found = users.get_or_load_many(keys, loader).remember_absent().await?;
+    ensure!(found.is_complete() && found.hits.len() == 3 && found.absent == ["load-none"]);
+    // The fills follow, and nothing else lasts as long.
+    let patience = Instant::now() + Duration::from_secs(10);
+    while users.get_many(keys).await?.hits.len() < 3 {
+        ensure!(Instant::now() < patience, "what was loaded is not stored");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    ensure!(!users.add("load-none", "x").await?.is_stored(), "it is remembered that there is nothing");
+    Ok(())
+}
+
+async fn chunks(users: &Namespace) -> anyhow::Result<()> {
+    let large: Vec<u8> = (0..3_000_000_u32).map(|at| (at * 31 % 251) as u8).collect();
+    let long = vec![b'k'; 1_000];
+    let second = Duration::from_secs(1);
+    users.set(&long, large.clone()).timeout(2 * second).await?;
+    ensure!(users.get(&long).timeout(second).await?.as_deref() == Some(&large[..]));
+    Ok(())
+}
+
+async fn batch(client: &Client, users: &Namespace) -> anyhow::Result<()> {
+    let typed = users.clone().typed::<(String, u32)>();
+    let mut batch = client.batch();
+    let (number, person) = (batch.add(users.get_number("batch")), batch.add(typed.get("6")));
+    let mut answers = batch.await;
+    ensure!(answers.take(number)?.is_none() && answers.take(person)? == Some(("Ada".to_owned(), 36)));
     Ok(())
 }
 
