@@ -33,10 +33,20 @@ const NORMAL_TIMES: u64 = 3;
 const NORMAL_MIN: Duration = Duration::from_millis(5);
 /// Below this share of requests that no hiccup of the machine touched, nothing is said of p99.
 const JUDGED_SHARE_MIN: f64 = 0.5;
+/// What bars are set for.
+const P99: f64 = 0.99;
 /// A part of the measured peak.
 const LOAD_SHARE: f64 = 0.5;
 /// How long the peak is looked for.
 const PEAK_WINDOW: Duration = Duration::from_secs(1);
+/// How long a load is tried, ...
+const SETTLE_WINDOW: Duration = Duration::from_secs(4);
+/// ... how often the machine may be starved then, ...
+const SETTLED_MAX: usize = 1;
+/// ... what part of it is tried next, ...
+const SETTLE_FACTOR: f64 = 0.7;
+/// ... and how often: down to a thirtieth.
+const SETTLE_STEPS_MAX: usize = 10;
 /// The most in the short form, on machines where other work goes on.
 const SHORT_PER_SECOND_MAX: f64 = 2_000.0;
 
@@ -48,7 +58,7 @@ pub(crate) struct Scene {
     pub(crate) zone: String,
     pub(crate) traffic: Traffic,
     pub(crate) runtime: Runtime,
-    per_second: f64,
+    pub(crate) per_second: f64,
 }
 
 /// When the fault came, when it went, and when all was over.
@@ -60,27 +70,50 @@ pub(crate) struct Times {
 }
 
 impl Scene {
-    /// A filled cluster, and a client in each of two zones.
+    /// A filled cluster, and its clients: `connect` is given its zones.
     ///
     /// # Errors
     /// When it does not start.
-    pub(crate) fn set(bench: &Bench, name: &str, verdict: &mut Verdict) -> anyhow::Result<Self> {
+    pub(crate) fn set(
+        bench: &Bench,
+        name: &str,
+        verdict: &mut Verdict,
+        connect: impl FnOnce(&Stage, &Runtime, &[String]) -> anyhow::Result<Vec<Client>>,
+    ) -> anyhow::Result<Self> {
         let stage = Stage::start(&bench.programs, &bench.directory, name)?;
         let runtime = runtime()?;
         let zones = stage.up.report.zones();
         let zone = zones.first().context("no zone")?.clone();
-        let mut clients = Vec::new();
-        for zone in zones.iter().take(2) {
-            clients.push(runtime.block_on(stage.client(zone))?);
-        }
+        let clients = connect(&stage, &runtime, &zones)?;
         let history = Arc::new(History::new("k", KEYS));
         let traffic = Traffic { clients: clients.clone(), history, seed: bench.seed };
         runtime.block_on(traffic.fill())?;
         let peak = runtime.block_on(traffic.peak(PEAK_WINDOW));
-        let most = if bench.short { SHORT_PER_SECOND_MAX } else { f64::INFINITY };
-        let per_second = (peak * LOAD_SHARE).min(most);
-        verdict.figure(format!("peak {peak:.0}/s, load {per_second:.0}/s"));
-        Ok(Self { stage, clients, zone, traffic, runtime, per_second })
+        let mut scene = Self { stage, clients, zone, traffic, runtime, per_second: peak * LOAD_SHARE };
+        if bench.short {
+            scene.per_second = scene.per_second.min(SHORT_PER_SECOND_MAX);
+        } else {
+            scene.settle()?;
+        }
+        let (load, share) = (scene.per_second, scene.per_second / peak);
+        verdict.figure(format!("peak {peak:.0}/s, load {load:.0}/s, {:.0} % of it", share * 100.0));
+        Ok(scene)
+    }
+
+    /// Takes the load down to what leaves the machine time for all its processes: what is judged is the client, not a
+    /// machine that has more to do than cores.
+    fn settle(&mut self) -> anyhow::Result<()> {
+        for _ in 0..SETTLE_STEPS_MAX {
+            let witness = Witness::start();
+            let running = self.traffic.start(&self.runtime, self.per_second);
+            pause(SETTLE_WINDOW);
+            running.finish(&self.runtime)?;
+            if witness.finish().spans().len() <= SETTLED_MAX {
+                break;
+            }
+            self.per_second *= SETTLE_FACTOR;
+        }
+        Ok(())
     }
 
     /// Runs the load, with `fault` in its middle; `heal` ends it.
@@ -155,8 +188,8 @@ pub(crate) fn judge(verdict: &mut Verdict, times: Times, taken: &Taken, starved:
     let opened = breaker_opened(&reads, times);
     let (during, normal) =
         (between(times.fault, times.healed), between(opened + ns(NORMAL_AFTER), times.healed));
-    let before = p99(&between(times.begun, times.fault), starved);
-    let (during, normal) = (p99(&during, starved), p99(&normal, starved));
+    let before = percentile(&between(times.begun, times.fault), P99, starved);
+    let (during, normal) = (percentile(&during, P99, starved), percentile(&normal, P99, starved));
     verdict.figure(format!(
         "read p99 before {}, during {}, from 1 s after the breaker opened (+{:.0} ms) {}",
         told(before),
@@ -216,7 +249,7 @@ fn breaker_opened(reads: &[Sample], times: Times) -> u64 {
 }
 
 /// Over the requests that no hiccup of the machine touched, and that left in time; none when those are too few.
-fn p99(samples: &[Sample], starved: &Starved) -> Option<u64> {
+pub(crate) fn percentile(samples: &[Sample], share: f64, starved: &Starved) -> Option<u64> {
     let undisturbed = samples.iter().filter(|sample| {
         sample.begun - sample.due < ns(LATE_MIN) && !starved.within(sample.due, sample.ended)
     });
@@ -225,9 +258,17 @@ fn p99(samples: &[Sample], starved: &Starved) -> Option<u64> {
         return None;
     }
     took.sort_unstable();
-    took.get(took.len() * 99 / 100).copied()
+    took.get((took.len() as f64 * share) as usize).copied()
 }
 
-fn told(p99: Option<u64>) -> String {
-    p99.map_or_else(|| "not judged (starved)".to_owned(), |p99| format!("{:.1} ms", ms(p99)))
+pub(crate) fn told(percentile: Option<u64>) -> String {
+    percentile.map_or_else(|| "not judged (starved)".to_owned(), |took| format!("{:.1} ms", ms(took)))
+}
+
+/// A client in each of the first two zones.
+///
+/// # Errors
+/// When one does not connect.
+pub(crate) fn two_zones(stage: &Stage, runtime: &Runtime, zones: &[String]) -> anyhow::Result<Vec<Client>> {
+    zones.iter().take(2).map(|zone| runtime.block_on(stage.client(zone))).collect()
 }

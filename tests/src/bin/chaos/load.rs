@@ -35,6 +35,8 @@ pub(crate) struct Sample {
     pub(crate) begun: u64,
     pub(crate) ended: u64,
     pub(crate) read: bool,
+    /// Of which client.
+    pub(crate) client: usize,
 }
 
 /// A read of what had been overwritten.
@@ -151,7 +153,7 @@ impl Traffic {
         } else {
             self.write(client, key, random.random_range(0..10) == 0, taken).await;
         }
-        taken.lock().samples.push(Sample { due, begun, ended: now_ns(), read });
+        taken.lock().samples.push(Sample { due, begun, ended: now_ns(), read, client });
     }
 
     /// Reads a key and judges what came.

@@ -4,6 +4,8 @@
 mod cancel;
 mod clock;
 mod copies;
+mod counted;
+mod counts;
 mod fault;
 mod freeze;
 mod history;

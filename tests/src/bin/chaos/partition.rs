@@ -1,6 +1,7 @@
 //! Clients that do not reach some zone, in one direction or in both, two of them with a wrong clock.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,6 +11,7 @@ use evanesce_tests::{Deadline, Process, eventually, pause};
 use crate::Bench;
 use crate::clock::{ms, now_ns, ns};
 use crate::copies::{Copies, Copy, compare};
+use crate::counts::{self, Away};
 use crate::fault::failures;
 use crate::netns::{Host, Network};
 use crate::verdict::Verdict;
@@ -50,6 +52,14 @@ enum Cut {
     Both { worker: usize, zone: usize },
 }
 
+impl Cut {
+    /// Which some worker does not reach.
+    fn zone(self) -> usize {
+        let (Self::Requests { zone, .. } | Self::Replies { zone, .. } | Self::Both { zone, .. }) = self;
+        zone
+    }
+}
+
 /// One after the other, each with the last one healed. A worker's own zone has its number.
 const CUTS: [&[Cut]; 4] = [
     &[Cut::Requests { worker: 0, zone: 1 }, Cut::Replies { worker: 1, zone: 2 }],
@@ -76,31 +86,40 @@ pub(crate) fn run(bench: &Bench, verdict: &mut Verdict) -> anyhow::Result<()> {
     let length = (cut + pause_between) * u32::try_from(CUTS.len()).unwrap_or(0) + pause_between;
     let mut world = World::start(bench, length)?;
     let witness = Witness::start();
+    let (begun, mut aways) = (now_ns(), Vec::new());
     for cuts in CUTS {
         pause(pause_between);
+        let from = now_ns();
         world.cut(cuts)?;
         pause(cut);
         world.heal()?;
+        let zones = cuts.iter().map(|cut| ZONES[cut.zone()].to_owned()).collect();
+        aways.push(Away { from, to: now_ns(), zones });
     }
-    let (mut lines, mut failed_reads, mut failed_writes) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut lines, mut counts) = (Vec::new(), Vec::new());
+    let (mut failed_reads, mut failed_writes) = (Vec::new(), Vec::new());
     for worker in &mut world.workers {
         let ended = worker.wait(END_LIMIT)?;
         let printed = worker.printed();
         verdict.must(ended.success(), format!("a client ended with {ended}: {}", last(&printed)));
         told(verdict, &printed);
         lines.extend(printed.lines().filter_map(parse));
+        counts.extend(printed.lines().filter_map(counts::parse));
         failed_reads.extend(printed.lines().filter_map(|line| parse_failure(line, "read")));
         failed_writes.extend(printed.lines().filter_map(|line| parse_failure(line, "write")));
     }
     let starved = witness.finish();
-    // Every other operation is a write.
+    // As many operations are reads as are writes.
     failures(verdict, "reads", &failed_reads, lines.len(), &starved);
     failures(verdict, "writes", &failed_writes, lines.len(), &starved);
     verdict.figure(starved.told());
-    let begun = now_ns();
-    let all = world.dump(bench)?;
+    let ended = now_ns();
+    let (all, homes) = world.dump(bench, begun - ns(START_LIMIT)..ended)?;
+    let (numbers, all): (Vec<Copies>, _) =
+        all.into_iter().partition(|copies| homes.contains_key(&copies.key));
     judge(verdict, &lines, &all);
-    verdict.figure(format!("read in {:.0} ms", ms(now_ns() - begun)));
+    counts::judge(verdict, &counts, &numbers, &homes, &aways);
+    verdict.figure(format!("read in {:.0} ms", ms(now_ns() - ended)));
     Ok(())
 }
 
@@ -239,10 +258,16 @@ impl World {
         self.network.heal(&hosts)
     }
 
-    /// What each zone holds, as seen from the switch.
-    fn dump(&self, bench: &Bench) -> anyhow::Result<Vec<Copies>> {
+    /// What each zone holds, as seen from the switch, and the home zones of the numbers that were counted in that time.
+    fn dump(
+        &self,
+        bench: &Bench,
+        counted: Range<u64>,
+    ) -> anyhow::Result<(Vec<Copies>, BTreeMap<String, String>)> {
         let names = WORKERS.map(|(name, _)| name).join(",");
-        let arguments = ["dump", "--nodes", &self.list, "--names", &names].map(str::to_owned);
+        let (from, to) = (counted.start.to_string(), counted.end.to_string());
+        let arguments = ["dump", "--nodes", &self.list, "--names", &names, "--from", &from, "--to", &to];
+        let arguments = arguments.map(str::to_owned);
         let program = std::env::current_exe()?;
         let host = self.network.switch();
         let mut dump = self.network.start(host, "dump", &program, &arguments, &[], &bench.directory)?;
@@ -251,7 +276,12 @@ impl World {
             bail!("cannot read the zones: {}", dump.printed());
         }
         let mut all: BTreeMap<String, Vec<(String, Option<Copy>)>> = BTreeMap::new();
-        for line in dump.printed().lines() {
+        let (printed, mut homes) = (dump.printed(), BTreeMap::new());
+        for line in printed.lines() {
+            if let Some((key, zone)) = line.strip_prefix("home ").and_then(|home| home.split_once(' ')) {
+                homes.insert(key.to_owned(), zone.to_owned());
+                continue;
+            }
             let mut words = line.strip_prefix("copy ").with_context(|| line.to_owned())?.splitn(4, ' ');
             let mut next = || words.next().map(str::to_owned).unwrap_or_default();
             let (key, zone, version, value) = (next(), next(), next(), next());
@@ -259,10 +289,10 @@ impl World {
             all.entry(key).or_default().push((zone, copy));
         }
         let expected: usize = WORKERS.iter().map(|(name, _)| keys_of(name).len()).sum();
-        if all.is_empty() || all.len() > expected {
+        if all.is_empty() || all.len() > expected + homes.len() {
             bail!("the zones were not read");
         }
-        Ok(all.into_iter().map(|(key, zones)| Copies { key, zones }).collect())
+        Ok((all.into_iter().map(|(key, zones)| Copies { key, zones }).collect(), homes))
     }
 }
 

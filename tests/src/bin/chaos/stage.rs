@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use evanesce_client::{Client, ConnectionState};
+use evanesce_client::{Client, ClientBuilder, ConnectionState};
 use evanesce_tests::{
     Deadline, NodeReport, Process, Programs, Up, eventually, kill_reported, pause, signal_reported,
     wait_for_memcached,
@@ -48,9 +48,13 @@ impl Stage {
     /// # Errors
     /// When it does not connect.
     pub(crate) async fn client(&self, zone: &str) -> anyhow::Result<Client> {
+        Ok(self.builder(zone).connect().await?)
+    }
+
+    /// A client of a zone that has not connected yet.
+    pub(crate) fn builder(&self, zone: &str) -> ClientBuilder {
         let discoveries = self.up.report.discovery.iter().map(|discovery| discovery.grpc.to_string());
-        let builder = Client::builder(self.up.report.cluster.clone()).discovery(discoveries);
-        Ok(builder.zone(zone).connect().await?)
+        Client::builder(self.up.report.cluster.clone()).discovery(discoveries).zone(zone)
     }
 
     /// The nodes of a zone, by their names.

@@ -1,6 +1,7 @@
 //! A client in a process of its own: writes and reads until its time is over, and prints what came of each write.
 //!
-//! One line for each write: `write KEY VALUE begun ended fate`, a deleted value being `-`; at the end
+//! One line for each write: `write KEY VALUE begun ended fate`, a deleted value being `-`; one for each addition to a
+//! number, `count KEY fate`; at the end
 //! what failed, `told read begun ended ..`, and `end reads=.. reads_failed=.. ..`.
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use evanesce_client::{Client, StaticNodes};
+use evanesce_topology::Placement;
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -18,6 +20,7 @@ use tokio::time::sleep;
 
 use crate::clock::{now_ns, ns};
 use crate::copies::copies;
+use crate::counts::{count, keys_between};
 use crate::stage::{all_connected, repairs_through, runtime};
 
 /// Writes and reads under way at once: as many as are delayed together when a zone does not answer.
@@ -95,7 +98,8 @@ pub(crate) fn work(arguments: impl Iterator<Item = String>) -> anyhow::Result<()
     Ok(())
 }
 
-/// Runs `dump`: prints what each zone holds, `copy KEY ZONE VERSION VALUE`, an absent one being `- -`.
+/// Runs `dump`: prints what each zone holds, `copy KEY ZONE VERSION VALUE`, an absent one being `- -`; and of numbers
+/// their home zone, `home KEY ZONE`.
 ///
 /// # Errors
 /// When a node does not answer.
@@ -108,7 +112,18 @@ pub(crate) fn dump(arguments: impl Iterator<Item = String>) -> anyhow::Result<()
     let mut keys: Vec<String> = names.split(',').flat_map(keys_of).collect();
     keys.sort();
     keys.dedup();
+    let time = |name: &str| -> anyhow::Result<u64> {
+        Ok(given.get(name).with_context(|| format!("--{name} is missing"))?.parse()?)
+    };
+    let numbers = keys_between(time("from")?..time("to")?);
+    let placement = Placement::new(client.topology().context("the client is closed")?)?;
     let mut out = std::io::stdout().lock();
+    for key in &numbers {
+        let home = placement.home_order(placement.key_hash(key.as_bytes())).into_iter().next();
+        let home = home.and_then(|group| placement.topology().groups.get(group)).context("no home zone")?;
+        writeln!(out, "home {key} {}", home.zone)?;
+    }
+    keys.extend(numbers);
     for copies in copies(&client, &keys)? {
         for (zone, copy) in copies.zones {
             let (version, value) = copy.map_or(("-".to_owned(), "-".to_owned()), |copy| {
@@ -173,7 +188,12 @@ async fn call(caller: usize, client: &Client, orders: &Orders, counts: &Mutex<Co
     while now_ns() < until {
         sleep(PAUSE).await;
         let key = &keys[random.random_range(0..keys.len())];
-        if random.random_range(0..2) == 0 {
+        let dice = random.random_range(0..5);
+        if dice == 0 {
+            println!("{}", count(client, random.random_range(0..usize::MAX)).await);
+            continue;
+        }
+        if dice < 3 {
             let begun = now_ns();
             let read = client.get(key).await;
             let mut counts = counts.lock();

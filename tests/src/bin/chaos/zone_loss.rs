@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::Bench;
 use crate::clock::{ms, ns};
-use crate::fault::{Scene, judge};
+use crate::fault::{Scene, judge, two_zones};
 use crate::load::Stale;
 use crate::verdict::Verdict;
 
@@ -17,7 +17,7 @@ const BOUND: Duration = Duration::from_secs(3);
 /// # Errors
 /// When the cluster does not start or come back.
 pub(crate) fn run(bench: &Bench, verdict: &mut Verdict) -> anyhow::Result<()> {
-    let mut scene = Scene::set(bench, "up-zone-loss", verdict)?;
+    let mut scene = Scene::set(bench, "up-zone-loss", verdict, two_zones)?;
     let secs = |short, long| Duration::from_secs(if bench.short { short } else { long });
     let lengths = (secs(4, 10), secs(6, 30), secs(6, 30));
     let (times, taken, starved) = scene.play(
