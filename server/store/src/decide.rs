@@ -36,7 +36,8 @@ pub(crate) fn is_first(decides: Option<Decides>) -> bool {
     decides.is_some_and(|decides| decides.step == 1)
 }
 
-/// Whether the change may be made of what is there.
+/// Whether the change may be made of what is there. The mark is of this process: whoever takes items over from another, or
+/// from a file, clears it, for what was decided after them is not known here.
 pub(crate) fn may_decide(decides: Option<Decides>, there: Option<Header>) -> bool {
     !decides.is_some_and(|decides| decides.continues)
         || there.is_some_and(|there| there.marks.has(Marks::DECIDED))
