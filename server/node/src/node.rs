@@ -115,7 +115,11 @@ impl Node {
         let for_workers = Arc::clone(&shared);
         let front = front.start(move |worker| NodeService::new(Arc::clone(&for_workers), worker))?;
         let role = Arc::new(role(&config, addresses, Arc::clone(&shared))?);
-        let peers = PeerServer::new(PeerService::new(Arc::clone(&shared), config.is_guarded()));
+        let peers = PeerServer::new(PeerService::new(
+            Arc::clone(&shared),
+            config.cluster.clone(),
+            config.is_guarded(),
+        ));
         let admin = Arc::new(admin.start(role.clone(), Services::default().with(peers))?);
         metrics::describe();
         let mut chores = JoinSet::new();

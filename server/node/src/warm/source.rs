@@ -7,10 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use evanesce_grpc::peer::v1::peer_server::Peer;
 use evanesce_grpc::peer::v1::{Heat, Item, StreamItemsRequest, StreamItemsResponse};
-use evanesce_store::{Expiry, Hit, Time, Value, Walked};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use evanesce_store::{Expiry, Hit, Lookup, Read, Time, Value, Walked};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
@@ -34,17 +34,24 @@ const REST_PART: u32 = 2;
 /// A rest that is shorter than a timer's tick is saved up.
 const REST_MIN: Duration = Duration::from_millis(2);
 
+/// How long a peer may take nothing: it holds a place that others could have.
+const SEND_MAX: Duration = Duration::from_secs(30);
+
+/// Values up to this are copied while the walk holds their shard's lock: of a whole page they are some megabytes.
+const SMALL_BYTES_MAX: usize = 4 << 10;
+
 /// What nodes ask of this one.
 pub(crate) struct PeerService {
     shared: Arc<Shared>,
+    cluster: String,
     /// Whether the node keeps others from reading its items.
     is_guarded: bool,
     streams: Arc<Semaphore>,
 }
 
 impl PeerService {
-    pub(crate) fn new(shared: Arc<Shared>, is_guarded: bool) -> Self {
-        Self { shared, is_guarded, streams: Arc::new(Semaphore::new(STREAMS_MAX)) }
+    pub(crate) fn new(shared: Arc<Shared>, cluster: String, is_guarded: bool) -> Self {
+        Self { shared, cluster, is_guarded, streams: Arc::new(Semaphore::new(STREAMS_MAX)) }
     }
 }
 
@@ -64,14 +71,34 @@ impl Peer for PeerService {
         if !self.shared.gives.load(Ordering::Acquire) {
             return Err(Status::failed_precondition("this node is being warmed up itself"));
         }
-        let wanted = Wanted::new(request.into_inner())?;
+        let request = request.into_inner();
+        if request.cluster != self.cluster {
+            return Err(Status::invalid_argument(format!("this is a node of cluster {}", self.cluster)));
+        }
         let permit = Arc::clone(&self.streams).try_acquire_owned();
         let permit =
             permit.map_err(|_| Status::resource_exhausted("as many streams as this node bears are open"))?;
+        // A large ring takes a moment to build.
+        let wanted = aside(move || Wanted::new(request)).await??;
         let (sender, receiver) = mpsc::channel(MESSAGES_AHEAD);
-        tokio::spawn(give(Arc::clone(&self.shared), wanted, sender, permit));
+        let giving = Giving {
+            shared: Arc::clone(&self.shared),
+            wanted: Arc::new(wanted),
+            sender,
+            rest: Rest::default(),
+        };
+        tokio::spawn(async move {
+            let _permit = permit;
+            // Whoever asked knows by the end of the stream.
+            let _ = giving.give().await;
+        });
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
+}
+
+/// Does work that takes a while where nobody waits for it.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
+    spawn_blocking(work).await.map_err(|_| Status::unavailable("this node ends"))
 }
 
 /// What a peer asked for.
@@ -108,83 +135,182 @@ impl Wanted {
     }
 }
 
-/// One step's find.
+/// A stream under way.
+struct Giving {
+    shared: Arc<Shared>,
+    wanted: Arc<Wanted>,
+    sender: mpsc::Sender<Result<StreamItemsResponse, Status>>,
+    rest: Rest,
+}
+
+/// What a step of the walk found.
+enum Found {
+    /// A small item.
+    Item(Item),
+    /// The key of a larger one, to be read when its turn comes: a page of the walk may have hundreds.
+    Key(Bytes),
+}
+
+/// One step's find, and where the next one begins.
 struct Step {
-    items: Vec<Item>,
-    bytes: u64,
+    found: Vec<Found>,
     next: Option<u64>,
     took: Duration,
 }
 
-async fn give(
-    shared: Arc<Shared>,
-    wanted: Wanted,
-    sender: mpsc::Sender<Result<StreamItemsResponse, Status>>,
-    _permit: OwnedSemaphorePermit,
-) {
-    let wanted = Arc::new(wanted);
-    let mut from = Some(wanted.from);
-    let mut owed = Duration::ZERO;
-    while let Some(at) = from {
-        let (for_step, wanted_too) = (Arc::clone(&shared), Arc::clone(&wanted));
-        let Ok(step) = spawn_blocking(move || step(&for_step, &wanted_too, at)).await else { return };
-        from = step.next;
-        shared.warm.given(step.items.len() as u64, step.bytes);
-        let message = StreamItemsResponse { items: step.items, next: step.next };
+impl Giving {
+    /// To the end, or until the peer has gone.
+    async fn give(mut self) -> Result<(), Status> {
+        let mut from = Some(self.wanted.from);
+        while let Some(at) = from {
+            let (shared, wanted) = (Arc::clone(&self.shared), Arc::clone(&self.wanted));
+            let Step { found, next, took } = aside(move || step(&shared, &wanted, at)).await?;
+            self.rest.owe(took, 0, self.wanted.bytes_per_second);
+            let mut found = found.into_iter();
+            loop {
+                let shared = Arc::clone(&self.shared);
+                let part = aside(move || {
+                    let part = Part::fill(&shared, &mut found);
+                    (part, found)
+                });
+                let (part, left) = part.await?;
+                found = left;
+                let is_last = found.len() == 0;
+                // Of a step that is given in part all is given anew.
+                self.send(part, if is_last { next } else { Some(at) }).await?;
+                if is_last {
+                    break;
+                }
+            }
+            from = next;
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, part: Part, next: Option<u64>) -> Result<(), Status> {
+        let Part { items, bytes, took } = part;
+        self.shared.warm.given(items.len() as u64, bytes);
+        self.rest.owe(took, bytes, self.wanted.bytes_per_second);
         let began = Instant::now();
-        if sender.send(Ok(message)).await.is_err() {
-            return;
+        let sent = timeout(SEND_MAX, self.sender.send(Ok(StreamItemsResponse { items, next }))).await;
+        if !matches!(sent, Ok(Ok(()))) {
+            return Err(Status::cancelled("the peer takes nothing"));
         }
         // Waiting for the peer is rest, too.
-        owed = (owed + rest(step.took, step.bytes, wanted.bytes_per_second)).saturating_sub(began.elapsed());
-        if owed >= REST_MIN {
-            sleep(owed).await;
-            owed = Duration::ZERO;
-        }
+        self.rest.had(began.elapsed());
+        self.rest.take().await;
+        Ok(())
     }
 }
 
-/// How long to rest after a step.
-fn rest(took: Duration, bytes: u64, bytes_per_second: u64) -> Duration {
-    let spared = took / REST_PART;
-    if bytes_per_second == 0 {
-        return spared;
+/// Items for one message.
+#[derive(Default)]
+struct Part {
+    items: Vec<Item>,
+    bytes: u64,
+    took: Duration,
+}
+
+impl Part {
+    fn fill(shared: &Shared, found: &mut impl Iterator<Item = Found>) -> Self {
+        let began = Instant::now();
+        let mut part = Self::default();
+        while part.bytes < MESSAGE_BYTES as u64 {
+            let item = match found.next() {
+                Some(Found::Item(item)) => Some(item),
+                Some(Found::Key(key)) => whole(shared, key),
+                None => break,
+            };
+            // One that is gone meanwhile is no loss.
+            let Some(item) = item else { continue };
+            part.bytes += (item.key.len() + item.value.len()) as u64;
+            part.items.push(item);
+        }
+        part.took = began.elapsed();
+        part
     }
-    let due = Duration::from_secs_f64(bytes as f64 / bytes_per_second as f64);
-    spared.max(due.saturating_sub(took))
+}
+
+/// What a stream owes those whose node this is.
+#[derive(Debug, Default)]
+struct Rest {
+    owed: Duration,
+}
+
+impl Rest {
+    /// Work that `took` so long, and bytes that were given.
+    fn owe(&mut self, took: Duration, bytes: u64, bytes_per_second: u64) {
+        let spared = took / REST_PART;
+        let due = match bytes_per_second {
+            0 => Duration::ZERO,
+            limit => Duration::from_secs_f64(bytes as f64 / limit as f64).saturating_sub(took),
+        };
+        self.owed += spared.max(due);
+    }
+
+    fn had(&mut self, rest: Duration) {
+        self.owed = self.owed.saturating_sub(rest);
+    }
+
+    async fn take(&mut self) {
+        if self.owed >= REST_MIN {
+            sleep(std::mem::take(&mut self.owed)).await;
+        }
+    }
 }
 
 fn step(shared: &Shared, wanted: &Wanted, from: u64) -> Step {
     let began = Instant::now();
     let now = shared.clock.now();
-    let mut step = Step { items: Vec::new(), bytes: 0, next: Some(from), took: Duration::ZERO };
+    let (mut step, mut bytes) = (Step { found: Vec::new(), next: Some(from), took: Duration::ZERO }, 0);
     while let Some(at) = step.next {
         step.next = shared.store.walk(at, now, |walked| {
             if wanted.is(walked) {
-                let item = item(walked);
-                step.bytes += (item.key.len() + item.value.len()) as u64;
-                step.items.push(item);
+                bytes += walked.key.len() + walked.hit.value.len();
+                step.found.push(found(walked));
             }
         });
         step.took = began.elapsed();
-        if step.bytes >= MESSAGE_BYTES as u64 || step.took >= STEP {
+        if bytes >= MESSAGE_BYTES || step.took >= STEP {
             break;
         }
     }
     step
 }
 
-fn item(walked: &Walked<'_>) -> Item {
-    let Hit { value, flags, cas, version, expiry, .. } = &walked.hit;
-    let value = match value {
-        Value::Inline(value) => Bytes::copy_from_slice(value),
-        Value::Pinned(pieces) => match &pieces[..] {
-            [piece] => piece.clone(),
-            pieces => Bytes::from(pieces.concat()),
-        },
-    };
+fn found(walked: &Walked<'_>) -> Found {
+    let key = Bytes::copy_from_slice(walked.key);
+    match &walked.hit.value {
+        Value::Inline(value) if value.len() <= SMALL_BYTES_MAX => {
+            Found::Item(item(key, Bytes::copy_from_slice(value), &walked.hit))
+        }
+        _ => Found::Key(key),
+    }
+}
+
+/// An item of any size as it is now.
+fn whole(shared: &Shared, key: Bytes) -> Option<Item> {
+    let read = Read { counts_as_access: false, ..Read::key(&key) };
+    let seen = shared.store.read(&read, shared.clock.now(), |lookup| match lookup {
+        Lookup::Hit(hit) => {
+            let pieces = match &hit.value {
+                Value::Inline(value) => vec![Bytes::copy_from_slice(value)],
+                Value::Pinned(pieces) => pieces.clone(),
+            };
+            Some((item(Bytes::new(), Bytes::new(), &hit), pieces))
+        }
+        Lookup::Miss => None,
+    });
+    let (item, mut pieces) = seen?;
+    // Outside the shard's lock.
+    let value = if pieces.len() == 1 { pieces.remove(0) } else { Bytes::from(pieces.concat()) };
+    Some(Item { key, value, ..item })
+}
+
+fn item(key: Bytes, value: Bytes, hit: &Hit<'_>) -> Item {
+    let Hit { flags, cas, version, expiry, .. } = hit;
     Item {
-        key: Bytes::copy_from_slice(walked.key),
+        key,
         value,
         flags: *flags,
         expires_ms: match expiry {
@@ -203,8 +329,18 @@ mod tests {
     #[test]
     fn stream_rests_for_what_its_steps_cost_or_its_bytes_are_due() {
         let ms = Duration::from_millis;
-        assert_eq!(rest(ms(4), 1 << 20, 0), ms(2));
-        assert_eq!(rest(ms(4), 1_000_000, 10_000_000), ms(96));
-        assert_eq!(rest(ms(4), 10_000, 10_000_000), ms(2));
+        let owed = |took, bytes, limit| {
+            let mut rest = Rest::default();
+            rest.owe(took, bytes, limit);
+            rest.owed
+        };
+        assert_eq!(owed(ms(4), 1 << 20, 0), ms(2));
+        assert_eq!(owed(ms(4), 1_000_000, 10_000_000), ms(96));
+        assert_eq!(owed(ms(4), 10_000, 10_000_000), ms(2));
+        let mut rest = Rest { owed: ms(5) };
+        rest.had(ms(3));
+        assert_eq!(rest.owed, ms(2));
+        rest.had(ms(3));
+        assert_eq!(rest.owed, ms(0));
     }
 }
