@@ -7,4 +7,5 @@ mod nodes;
 mod roles;
 mod support;
 mod up;
+mod warm;
 mod ways;

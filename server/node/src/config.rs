@@ -61,6 +61,9 @@ pub struct NodeConfig {
     pub threads: NonZeroUsize,
     /// The whole budget of the store, in bytes. [`MEMORY_BYTES_DEFAULT`].
     pub memory_bytes: usize,
+    /// The file that is the store's memory, so that the node finds its items again after a restart; best on a file system in
+    /// memory. None by default.
+    pub memory_file: Option<PathBuf>,
     /// Largest item, key and value together, in bytes. [`ITEM_BYTES_MAX_DEFAULT`].
     pub item_bytes_max: usize,
     /// Key prefixes with an account, and perhaps a guarantee and a limit, of their own. None by default.
@@ -105,6 +108,7 @@ impl Default for NodeConfig {
             advertise_http: None,
             threads: NonZeroUsize::new(4).expect("4 is not 0"),
             memory_bytes: MEMORY_BYTES_DEFAULT,
+            memory_file: None,
             item_bytes_max: ITEM_BYTES_MAX_DEFAULT,
             namespaces: Vec::new(),
             hash_seed: None,

@@ -44,6 +44,7 @@ impl NodeConfig {
             writer: self.writer(),
             hash_seed: self.hash_seed,
             namespaces: self.namespaces.clone(),
+            memory_file: self.memory_file.clone(),
         }
     }
 

@@ -48,6 +48,7 @@ mod config;
 mod execute;
 mod facts;
 mod long;
+mod memory;
 mod metrics;
 mod namespaces;
 mod node;

@@ -10,7 +10,7 @@ use evanesce_admin::{Admin, AdminConfig, RoleState, RunningAdmin, Services};
 use evanesce_front::{Drained, Front, Listen, Running};
 use evanesce_grpc::peer::v1::peer_server::PeerServer;
 use evanesce_membership::{EndpointError, MembershipOptions, Registration};
-use evanesce_store::{Store, StoreConfigError};
+use evanesce_store::StoreConfigError;
 use evanesce_topology::{NodeState, TopologyError};
 use parking_lot::Mutex;
 use tokio::task::{JoinSet, spawn_blocking};
@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep};
 use crate::clock::Clock;
 use crate::config::NodeConfig;
 use crate::facts::Addresses;
+use crate::memory;
 use crate::metrics;
 use crate::pace::{Pace, Round, step_rest};
 use crate::role::NodeRole;
@@ -95,7 +96,7 @@ impl Node {
     ///
     /// Outside a tokio runtime with time and I/O.
     pub async fn start(config: NodeConfig) -> Result<RunningNode, StartError> {
-        let store = Store::new(config.store())?;
+        let store = memory::open(&config).await?;
         let front = Front::bind(config.front())?;
         let admin = Admin::bind(AdminConfig { grpc: config.grpc, http: config.http })?;
         let addresses =
@@ -242,7 +243,9 @@ async fn join(shared: Arc<Shared>, newcomer: Newcomer, role: Arc<NodeRole>, admi
 /// Notes that the process runs, so that it is known afterwards when it did not.
 async fn note_running(shared: Arc<Shared>) {
     loop {
-        shared.settling.note(shared.clock.now());
+        let now = shared.clock.now();
+        shared.settling.note(now);
+        shared.store.note_ran(now);
         sleep(NOTE_EVERY).await;
     }
 }

@@ -119,6 +119,7 @@ fn check_node(check: &mut Checker, drain_deadline: Option<Duration>) -> Option<N
     {
         check.fault("item_bytes_max is more than a quarter of memory: lower it, or give more memory");
     }
+    let memory_file = check.file("memory_file");
     let namespaces = check_namespaces(check, memory_bytes);
     let hash_seed = check.other("hash_seed", None, parse_seed);
     let name = check.name("name", NameKind::Node, standalone.then(|| STANDALONE.to_owned()));
@@ -160,6 +161,7 @@ fn check_node(check: &mut Checker, drain_deadline: Option<Duration>) -> Option<N
         http: face.http,
         threads: face.threads,
         memory_bytes: memory_bytes?,
+        memory_file,
         item_bytes_max: face.item_bytes_max,
         namespaces: namespaces?,
         hash_seed,

@@ -4,15 +4,19 @@
 //! million keys that is worth a fifth of the processor time), because nothing that lives in a segment is an address
 //! (so the mapping may be a file's), and because what is freed is free for everyone: no allocator keeps it.
 //!
-//! Beside a prefetch, the only unsafe code of the store is here: it lends out disjoint parts of the mapping.
+//! Beside a prefetch, the only unsafe code of the store is here: it lends out disjoint parts of the mapping, and shows
+//! the ledger of a memory file as numbers.
 
 use std::io;
 use std::ops::{Deref, DerefMut, Range};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 use memmap2::{MmapMut, MmapRaw};
 use parking_lot::Mutex;
+
+use crate::file::Ledger;
 
 /// Segments that only [`Arena::take_reserved`] gives out, for the survivors of an eviction: as many evictions may
 /// need one at the same time as threads are at work, and one that gets none spares nothing.
@@ -29,6 +33,8 @@ pub(crate) struct Arena {
     reserve: usize,
     /// Numbers of segments that nobody holds, the next one last.
     free: Mutex<Vec<u32>>,
+    /// What a start after this one has to know, where the mapping is a file's.
+    ledger: Option<Box<Ledger>>,
 }
 
 impl Arena {
@@ -39,12 +45,42 @@ impl Arena {
     /// The system refused the mapping.
     pub(crate) fn new(count: usize, segment_bytes: usize) -> io::Result<Arc<Arena>> {
         let map = MmapMut::map_anon(count * segment_bytes)?;
+        Ok(Arena::of(MmapRaw::from(map), count, segment_bytes, None))
+    }
+
+    /// The segments of a memory file, all free for now.
+    pub(crate) fn in_file(map: MmapRaw, count: usize, segment_bytes: usize, ledger: Ledger) -> Arc<Arena> {
+        assert!(map.len() >= count * segment_bytes, "the file was mapped for so many segments");
+        Arena::of(map, count, segment_bytes, Some(Box::new(ledger)))
+    }
+
+    fn of(map: MmapRaw, count: usize, segment_bytes: usize, ledger: Option<Box<Ledger>>) -> Arc<Arena> {
         // A kernel without large pages serves small ones: slower, not wrong.
         #[cfg(all(target_os = "linux", not(miri)))]
         let _ = map.advise(memmap2::Advice::HugePage);
         let free = Mutex::new((0..count as u32).rev().collect());
         let reserve = RESERVE.min(count / RESERVE_PART).max(1);
-        Ok(Arc::new(Arena { map: MmapRaw::from(map), segment_bytes, count, reserve, free }))
+        Arc::new(Arena { map, segment_bytes, count, reserve, free, ledger })
+    }
+
+    /// The ledger of a memory file, if this is one.
+    #[inline]
+    pub(crate) fn ledger(&self) -> Option<&Ledger> {
+        self.ledger.as_deref()
+    }
+
+    /// Takes the segments of these numbers; `None` for one that is not free.
+    pub(crate) fn claim(self: &Arc<Self>, numbers: &[u32]) -> Vec<Option<Buffer>> {
+        let mut free = self.free.lock();
+        let mut is_free = vec![false; self.count];
+        free.iter().for_each(|number| is_free[*number as usize] = true);
+        let claimed = numbers.iter().map(|&number| {
+            let is_free = is_free.get_mut(number as usize)?;
+            std::mem::take(is_free).then(|| Buffer { arena: Arc::clone(self), number })
+        });
+        let claimed = claimed.collect();
+        free.retain(|number| is_free[*number as usize]);
+        claimed
     }
 
     /// Segments that are in use.
@@ -73,11 +109,51 @@ impl Arena {
     }
 }
 
+/// A mapping of a file as numbers that any thread may read and write. They are kept as the processor keeps them: a file
+/// is for machines of one kind, and says so by its magic number.
+#[derive(Debug)]
+pub(crate) struct Cells(MmapRaw);
+
+impl Cells {
+    pub(crate) fn new(map: MmapRaw) -> Cells {
+        Cells(map)
+    }
+}
+
+impl Deref for Cells {
+    type Target = [AtomicU64];
+
+    #[expect(unsafe_code, reason = "a mapping is shown as numbers")]
+    #[inline]
+    fn deref(&self) -> &[AtomicU64] {
+        let (start, bytes) = (self.0.as_mut_ptr(), self.0.len());
+        // SAFETY:
+        // 1. The mapping begins at a page, so it is aligned; it is initialized memory, of which any bytes make numbers;
+        //    it lives as long as `self`, and the slice ends within it.
+        // 2. Whatever this process does with it goes through these numbers, which are atomic; other processes are kept
+        //    out by the file's lock.
+        unsafe { std::slice::from_raw_parts(start.cast::<AtomicU64>(), bytes / size_of::<AtomicU64>()) }
+    }
+}
+
 /// A segment's memory, held by one owner alone; free again when dropped.
 #[derive(Debug)]
 pub(crate) struct Buffer {
     arena: Arc<Arena>,
     number: u32,
+}
+
+impl Buffer {
+    /// Which of the arena's segments it is.
+    pub(crate) fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// The ledger of the memory file that it is part of, if it is.
+    #[inline]
+    pub(crate) fn ledger(&self) -> Option<&Ledger> {
+        self.arena.ledger()
+    }
 }
 
 impl Deref for Buffer {
@@ -89,9 +165,10 @@ impl Deref for Buffer {
         // SAFETY:
         // 1. `number < count`: numbers come from the free list, which was made with those alone, and so the part
         //    lies within the mapping, which lives as long as the arena, which this buffer holds.
-        // 2. The mapping is initialized memory: the kernel gives zeroed pages.
+        // 2. The mapping is initialized memory: the kernel gives zeroed pages, or a file's.
         // 3. Nobody else writes to the part: a number is in the free list or in one `Buffer`, never in two, since it is
-        //    put back only when that buffer is dropped; and `&self` keeps this one from being written to.
+        //    put back only when that buffer is dropped; and `&self` keeps this one from being written to. A file's lock
+        //    keeps other processes of ours out; whoever else writes to the file breaks what it says, as to any mapping.
         unsafe { std::slice::from_raw_parts(start, bytes) }
     }
 }
@@ -123,6 +200,17 @@ pub(crate) struct Log {
 impl Log {
     pub(crate) fn new(buffer: Buffer) -> Log {
         Log { shared: Arc::new(buffer), used: 0 }
+    }
+
+    /// A log of which so many bytes were appended before.
+    pub(crate) fn restored(buffer: Buffer, used: usize) -> Log {
+        assert!(used <= buffer.len(), "the caller has checked what it restores");
+        Log { shared: Arc::new(buffer), used }
+    }
+
+    /// The segment it lies in.
+    pub(crate) fn buffer(&self) -> &Buffer {
+        &self.shared
     }
 
     /// Bytes that can still be appended.

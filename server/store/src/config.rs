@@ -2,9 +2,11 @@
 
 use std::io;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::file::{Geometry, MemoryFileError};
 use crate::large;
 use crate::namespace::{NamespaceConfig, NamespaceError};
 use crate::segment::{GROWTH_PART, SEGMENT_BYTES_MAX, Segment};
@@ -59,6 +61,10 @@ pub struct StoreConfig {
     pub writer: u16,
     /// Key prefixes with an account of their own. None by default.
     pub namespaces: Vec<NamespaceConfig>,
+    /// The file that is the store's memory, so that the next store made with it finds its items again: on a file system in
+    /// memory, else the system writes all of it to a disk again and again. It is as large as the budget, and is made if it
+    /// is not there. None by default: what is stored ends with the process.
+    pub memory_file: Option<PathBuf>,
 }
 
 impl Default for StoreConfig {
@@ -70,6 +76,7 @@ impl Default for StoreConfig {
             hash_seed: None,
             writer: 0,
             namespaces: Vec::new(),
+            memory_file: None,
         }
     }
 }
@@ -99,6 +106,9 @@ pub enum StoreConfigError {
     /// The namespaces cannot work.
     #[error(transparent)]
     Namespace(#[from] NamespaceError),
+    /// The memory file cannot be had.
+    #[error(transparent)]
+    MemoryFile(#[from] MemoryFileError),
     /// The system does not give the memory.
     #[error(
         "the system refuses {memory_bytes} bytes of memory ({kind}): give less or raise the process's limit"
@@ -159,6 +169,17 @@ impl StoreConfig {
 }
 
 impl Layout {
+    /// How the parts of a memory file follow from it.
+    pub(crate) fn geometry(&self, namespaces: usize) -> Geometry {
+        Geometry {
+            segment_bytes: self.segment_bytes,
+            segments: self.segments,
+            shards: self.shards,
+            namespaces,
+            tombstones: Tombstones::places(self.tombstones),
+        }
+    }
+
     /// Bytes of the budget that so many segments in use stand for, with everything beside them.
     pub(crate) fn bytes(&self, segments: usize) -> usize {
         let fixed = self.shards * (SHARD_BYTES + Tombstones::bytes_for(self.tombstones));

@@ -21,7 +21,7 @@ impl Shard {
         let Some((location, header)) = old else {
             // A delete that carries a version is remembered even where there is nothing: what it deletes may yet come.
             if let Some(version) = delete.version {
-                self.tombstones.add(hash.whole, version);
+                self.remember_delete(hash.whole, version);
             }
             return Ok(DeleteOutcome::NotFound);
         };
@@ -45,7 +45,7 @@ impl Shard {
         match delete.mode {
             DeleteMode::Remove => {
                 self.remove(hash, location);
-                self.tombstones.add(hash.whole, version);
+                self.remember_delete(hash.whole, version);
             }
             DeleteMode::DropValue => {
                 // The item is the same one, so it keeps its token.
@@ -97,7 +97,7 @@ impl Shard {
         self.see(version);
         if header.is_expired(now) {
             self.remove(hash, location);
-            self.tombstones.add(hash.whole, version);
+            self.remember_delete(hash.whole, version);
             return Ok(());
         }
         self.set_header(hash, delete.key, location, &header, now).map(|_| ())

@@ -169,6 +169,7 @@ impl Shard {
             }),
             Kind::Pieces => self.evict_pieces(id, &segment, now, Some(harshly)),
         }
+        segment.retire();
         self.segments.release(id);
     }
 
@@ -186,6 +187,7 @@ impl Shard {
             }),
             Kind::Pieces => self.evict_pieces(id, &segment, now, None),
         }
+        segment.retire();
         self.segments.release(id);
     }
 
@@ -336,8 +338,10 @@ impl Shard {
         }
         let to = self.push_piece(home, hash, piece);
         self.work += 1 + (piece.len() / WORK_BYTES) as u64;
+        self.begin_change(hash, item);
         let bytes = self.segments.get_mut(item.segment).at_mut(item.offset);
         large::replace(item::body_mut(bytes, header), from, to);
+        self.finish_change();
         true
     }
 

@@ -30,6 +30,18 @@ impl Flushes {
         }
     }
 
+    /// What a memory file holds of a namespace's flush.
+    pub(crate) fn restore(&mut self, namespace: usize, watermark: Version, pending: Option<Time>) {
+        self.namespaces[namespace] = Flush { watermark, pending };
+        self.watermark_max = self.watermark_max.max(watermark);
+        self.look_ahead();
+    }
+
+    /// Every namespace's watermark, and when its next flush is due.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (Version, Option<Time>)> {
+        self.namespaces.iter().map(|flush| (flush.watermark, flush.pending))
+    }
+
     /// From `at` on everything written before is gone, in one namespace or in all. Replaces one that waits.
     pub(crate) fn add(&mut self, namespace: Option<usize>, at: Time) {
         match namespace {

@@ -19,6 +19,8 @@ const CAS_BYTES: usize = 8;
 pub(crate) const VERSION_SLACK: u64 = 1 << 36;
 /// The frequency is two bits.
 const FREQUENCY_MAX: u8 = 3;
+/// What [`blank`] can leave: no item that lies in a segment as a whole is longer.
+pub(crate) const BLANK_BYTES: std::ops::RangeInclusive<usize> = FIXED_BYTES + NEAR_BYTES + 1..=1 << 16;
 /// "Never" among expiries in memory.
 pub(crate) const NEVER: u64 = u64::MAX;
 /// The latest instant that 48 bits hold; later ones are brought down to it.
@@ -79,12 +81,12 @@ impl Marks {
     const LONG: u16 = 1 << 10;
     /// The value lies in pieces elsewhere.
     pub(crate) const LARGE: u16 = 1 << 11;
-    /// Where the bits begin that say how long the header is.
-    const SHAPE_SHIFT: u32 = 6;
     /// What is there was decided here, for all.
     pub(crate) const DECIDED: u16 = 1 << 12;
     /// No mark has these bits.
     const UNUSED: u16 = !0 << 13;
+    /// Where the bits begin that say how long the header is.
+    const SHAPE_SHIFT: u32 = 6;
 
     pub(crate) fn has(self, mark: u16) -> bool {
         self.0 & mark != 0
@@ -284,6 +286,42 @@ pub(crate) fn note(bytes: &mut [u8], header: &Header) {
 /// Whether the item at the start of `bytes` is dead.
 pub(crate) fn is_dead(bytes: &[u8]) -> bool {
     marks(bytes).has(Marks::DEAD)
+}
+
+/// The header at the start of `bytes` and the item's bytes, if an item can be there: what a memory file holds may be
+/// damaged.
+pub(crate) fn checked(bytes: &[u8], base: u64) -> Option<(Header, usize)> {
+    let marks = marks(bytes.get(..FIXED_BYTES).is_some().then_some(bytes)?);
+    if marks.0 & Marks::UNUSED != 0 || bytes.len() < marks.header_bytes() {
+        return None;
+    }
+    let header = Header::decode(bytes, base);
+    let footprint = footprint(bytes, &header);
+    let is_item = header.key_bytes > 0 && header.version <= Version::LAST || marks.has(Marks::DEAD);
+    (is_item && footprint <= bytes.len()).then_some((header, footprint))
+}
+
+/// Leaves a dead item of so many bytes at the start of `bytes`, and nothing of what was there.
+pub(crate) fn blank(bytes: &mut [u8], footprint: usize) {
+    let (key_bytes, body_bytes) = match footprint - BLANK_BYTES.start() {
+        body if body <= 255 => (0, body),
+        256 => (1, 255),
+        body => (0, body - 1),
+    };
+    let mut marks = Marks::default();
+    marks.set(Marks::DEAD, true);
+    let header = Header {
+        key_bytes,
+        marks,
+        body_bytes: body_bytes as u16,
+        expires_ms: NEVER,
+        version: Version::default(),
+        cas: None,
+        accessed: 0,
+        flags: 0,
+    };
+    bytes[..footprint].fill(0);
+    header.encode(bytes, 0);
 }
 
 /// Marks the item at the start of `bytes` as dead.

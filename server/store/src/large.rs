@@ -57,6 +57,15 @@ pub(crate) fn decode_piece(bytes: &[u8]) -> (u64, &[u8]) {
     (hash, &rest[..length as usize])
 }
 
+/// Hash of the key and bytes of the piece at the start of `bytes`, if one can be there: what a memory file holds may be
+/// damaged.
+pub(crate) fn checked_piece(bytes: &[u8]) -> Option<(u64, usize)> {
+    let (hash, rest) = bytes.split_first_chunk()?;
+    let (length, _) = rest.split_first_chunk()?;
+    let footprint = PIECE_HEADER_BYTES + u32::from_le_bytes(*length) as usize;
+    (footprint <= bytes.len()).then(|| (u64::from_le_bytes(*hash), footprint))
+}
+
 /// Bytes from one piece to the next.
 pub(crate) fn piece_footprint(bytes: &[u8]) -> usize {
     PIECE_HEADER_BYTES + decode_piece(bytes).1.len()

@@ -60,6 +60,7 @@ mod delete;
 mod due;
 mod evict;
 mod expire;
+mod file;
 mod flush;
 mod item;
 mod large;
@@ -80,9 +81,9 @@ mod walk;
 mod write;
 
 pub use config::{StoreConfig, StoreConfigError};
-pub use namespace::{NamespaceConfig, NamespaceError};
 pub use decide::Decides;
 pub use file::{MemoryFileError, Refusal, Start, Warm};
+pub use namespace::{NamespaceConfig, NamespaceError};
 pub use observe::Evicted;
 pub use op::{
     Arithmetic, ArithmeticOutcome, Compare, Delete, DeleteMode, DeleteOutcome, Direction, Expiry, Hit,

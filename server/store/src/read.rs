@@ -161,7 +161,9 @@ impl Shard {
         let segment = self.segments.get(location.segment);
         let bytes = segment.at(location.offset);
         if segment.footprint(header) == item::footprint(bytes, header) {
+            self.begin_change(hash, location);
             self.segments.get_mut(location.segment).reshape(location.offset, header);
+            self.finish_change();
             return Ok(location);
         }
         self.move_with(hash, key, location, header, now)

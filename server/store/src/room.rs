@@ -203,6 +203,7 @@ impl Shard {
     /// while. One of pieces ends at once: a large item's pieces should lie, and be evicted, one after the other.
     fn open(&mut self, home: Home, kind: Kind, buffer: Buffer, header: &Header, now: Time) {
         let id = self.segments.insert(Segment::new(kind, home, buffer, header.version, now));
+        self.keep_opened(id);
         let fifo = self.fifo(home);
         fifo.segments += 1;
         let before = fifo.open[kind as usize].replace(id);
@@ -231,9 +232,10 @@ impl Shard {
     }
 
     /// Ends an open segment of a queue.
-    fn seal(&mut self, home: Home, id: u32) {
+    pub(crate) fn seal(&mut self, home: Home, id: u32) {
         self.seals += 1;
         self.segments.get_mut(id).sealed = Some(self.seals);
+        self.keep_sealed(id);
         self.fifo(home).units.push_back(id);
     }
 
@@ -297,7 +299,7 @@ impl Shard {
         for open in [&mut fifo.open[kind as usize], &mut fifo.filling] {
             *open = open.filter(|open| *open != id);
         }
-        drop(self.detach(id));
+        self.detach(id).retire();
         self.segments.release(id);
     }
 }

@@ -1,8 +1,11 @@
 //! Segments: memory in large parts, filled from front to back and emptied at once.
 
+use std::collections::HashMap;
+
 use crate::arena::{Buffer, Log};
 use crate::due::Due;
 use crate::evict::Home;
+use crate::file::{Kept, Ledger};
 use crate::item::{self, Header, Marks, VERSION_SLACK};
 use crate::large;
 use crate::prefetch::LINE_BYTES;
@@ -41,7 +44,8 @@ impl Location {
     }
 
     pub(crate) fn unpack(packed: u64) -> Location {
-        let segment = (packed >> OFFSET_BITS) as u32 - 1;
+        // What is no place at all, which only a damaged file holds, names a segment that is never there.
+        let segment = ((packed >> OFFSET_BITS) as u32).wrapping_sub(1);
         Location { segment, offset: packed as u32 & ((1 << OFFSET_BITS) - 1) }
     }
 }
@@ -97,6 +101,56 @@ impl Segment {
             looked: version,
             due: Due::new(now.0),
         }
+    }
+
+    /// One that a memory file holds. What lies in it counts as dead until [`Segment::revive`] says otherwise.
+    pub(crate) fn restored(kept: &Kept, buffer: Buffer, looked: Version, now: Time) -> Segment {
+        let body = match kept.kind {
+            Kind::Items => Body::Items(buffer),
+            Kind::Pieces => Body::Pieces(Log::restored(buffer, kept.used as usize)),
+        };
+        Segment {
+            home: kept.home,
+            sealed: kept.sealed,
+            body,
+            used: kept.used,
+            live_bytes: 0,
+            live_items: 0,
+            base: kept.base,
+            looked,
+            due: Due::new(now.0),
+        }
+    }
+
+    /// The header at `offset` and the bytes of its item, if they can be one.
+    pub(crate) fn checked(&self, offset: u32) -> Option<(Header, usize)> {
+        item::checked(self.at(offset), self.base)
+    }
+
+    /// Its memory goes, and a memory file forgets it.
+    pub(crate) fn retire(self) {
+        if let Some((ledger, number)) = self.ledger() {
+            ledger.retired(number);
+        }
+    }
+
+    /// What a memory file is to know of it.
+    pub(crate) fn kept(&self, id: u32) -> Kept {
+        Kept { id, kind: self.kind(), home: self.home, sealed: self.sealed, used: self.used, base: self.base }
+    }
+
+    fn buffer(&self) -> &Buffer {
+        match &self.body {
+            Body::Items(buffer) => buffer,
+            Body::Pieces(log) => log.buffer(),
+        }
+    }
+
+    /// The arena's number of it, and the ledger that is to know of it, if the arena is a file.
+    #[inline]
+    pub(crate) fn ledger(&self) -> Option<(&Ledger, u32)> {
+        let buffer = self.buffer();
+        buffer.ledger().map(|ledger| (ledger, buffer.number()))
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -214,6 +268,9 @@ impl Segment {
 
     fn grow(&mut self, bytes: usize) {
         self.used += bytes as u32;
+        if let Some((ledger, number)) = self.ledger() {
+            ledger.used(number, self.used);
+        }
         self.live_bytes += bytes as u32;
         self.live_items += 1;
     }
@@ -278,6 +335,39 @@ pub(crate) struct Segments {
 }
 
 impl Segments {
+    /// Those of a memory file, by number; what is in them counts as dead.
+    pub(crate) fn restored(mut found: HashMap<u32, Segment>) -> Segments {
+        let end = found.keys().max().map_or(0, |id| id + 1);
+        let slots: Vec<_> = (0..end).map(|id| found.remove(&id)).collect();
+        let free = (0..end).rev().filter(|id| slots[*id as usize].is_none()).collect();
+        let dead_bytes = slots.iter().flatten().map(Segment::dead_bytes).sum();
+        Segments { slots, free, dead_bytes }
+    }
+
+    /// So many bytes of a segment, an item or a piece, live after all.
+    pub(crate) fn revive(&mut self, id: u32, bytes: usize) {
+        let segment = self.get_mut(id);
+        segment.live_bytes += bytes as u32;
+        segment.live_items += 1;
+        self.dead_bytes -= bytes;
+    }
+
+    /// An item that counts as dead is to say so.
+    pub(crate) fn mark_dead(&mut self, location: Location) {
+        item::kill(self.get_mut(location.segment).at_mut(location.offset));
+    }
+
+    /// A segment ends at `offset`: nothing behind it lives.
+    pub(crate) fn cut(&mut self, id: u32, offset: u32) {
+        let segment = self.get_mut(id);
+        let cut = segment.used - offset;
+        segment.used = offset;
+        if let Some((ledger, number)) = segment.ledger() {
+            ledger.used(number, offset);
+        }
+        self.dead_bytes -= cut as usize;
+    }
+
     /// Segments in use.
     pub(crate) fn count(&self) -> usize {
         self.slots.len() - self.free.len()

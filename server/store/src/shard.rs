@@ -114,7 +114,7 @@ pub(crate) struct Shard {
     pub(crate) gentle_until: u64,
     /// The latest version of anything ever stored.
     version_seen: Version,
-    stamper: Stamper,
+    pub(crate) stamper: Stamper,
     pub(crate) usage: Usages,
     /// Segments in hand for the operation that is at work.
     pub(crate) grant: Vec<Buffer>,
@@ -237,6 +237,7 @@ impl Shard {
         if self.flushes.is_due(latest) {
             let watermark = self.stamper.next(latest, self.version_seen);
             self.flushes.carry_out(latest, watermark);
+            self.keep_flushes();
         }
     }
 
@@ -285,6 +286,16 @@ impl Shard {
         segment.pin(piece.offset as usize + large::PIECE_HEADER_BYTES, bytes.len())
     }
 
+    /// Puts an item into the table, which has room.
+    #[inline]
+    pub(crate) fn link(&mut self, hash: Hash, location: Location) {
+        let (segments, shared) = (&self.segments, &self.shared);
+        self.table.insert(hash.order, location.pack(), |place| {
+            let at = Location::unpack(place);
+            shared.hash(item::key(segments.get(at.segment).at(at.offset))).order
+        });
+    }
+
     /// Takes an item out, and gives its place back.
     pub(crate) fn remove(&mut self, hash: Hash, location: Location) {
         self.unlink(hash, location);
@@ -302,11 +313,11 @@ impl Shard {
         } else {
             self.forget(&[], footprint);
         }
-        if header.marks.has(Marks::LARGE) {
-            let body = item::body(self.segments.get(location.segment).at(location.offset), &header).to_vec();
-            self.kill_pieces(&body);
-        }
+        let body = || item::body(self.segments.get(location.segment).at(location.offset), &header).to_vec();
+        let pieces = header.marks.has(Marks::LARGE).then(body);
+        // The item first: no live one lists pieces that are gone.
         self.kill(location);
+        pieces.into_iter().for_each(|pieces| self.kill_pieces(&pieces));
     }
 
     /// Gives back the places of a large value's pieces.
@@ -341,7 +352,9 @@ impl Shard {
         let home = self.home_for(hash, item.key, old.map(|(location, _)| location));
         if let Some((location, old)) = old.filter(|old| self.fits_over(old, &header)) {
             header.marks.set_frequency(old.marks.frequency());
+            self.begin_change(hash, location);
             self.segments.get_mut(location.segment).overwrite(location.offset, &header, item.key, item.value);
+            self.finish_change();
             self.stored(&header, item.key);
             return Ok(header);
         }
@@ -429,13 +442,7 @@ impl Shard {
                 self.table.relocate(found, location.pack());
                 self.drop_item(Location::unpack(found.place));
             }
-            None => {
-                let (segments, shared) = (&self.segments, &self.shared);
-                self.table.insert(hash.order, location.pack(), |place| {
-                    let at = Location::unpack(place);
-                    shared.hash(item::key(segments.get(at.segment).at(at.offset))).order
-                });
-            }
+            None => self.link(hash, location),
         }
         if home.queue == Queue::Main {
             self.table.ghost_take(hash.order, hash.mix);

@@ -8,6 +8,7 @@ use arrayvec::ArrayVec;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::arena::{Arena, Buffer};
+use crate::file::{self, Found, Refusal, Start};
 use crate::namespace::Namespaces;
 use crate::room::{GENTLE_WORK_MAX, NeedRoom};
 use crate::shard::{Hash, Shard, Shared};
@@ -39,6 +40,7 @@ const SPINS_MAX: usize = 64;
 pub struct Store {
     shards: Box<[Slot]>,
     shared: Arc<Shared>,
+    start: Start,
     /// The shard at which the next step of expiry begins.
     expire_next: AtomicUsize,
     /// Held by the one operation that may hold more than a few segments while it waits for others.
@@ -82,15 +84,46 @@ impl Store {
         let layout = config.layout()?;
         let (shards, memory_bytes) = (layout.shards, config.memory_bytes);
         let namespaces = Namespaces::new(config.namespaces, memory_bytes)?;
-        let arena = Arena::new(layout.segments, layout.segment_bytes)
-            .map_err(|error| StoreConfigError::Refused { memory_bytes, kind: error.kind() })?;
-        let shared = Arc::new(Shared::new(layout, arena, namespaces, config.hash_seed, shards));
-        let slot = |index| Slot {
-            shard: Mutex::new(Shard::new(Arc::clone(&shared), index, config.writer)),
-            held: AtomicUsize::new(0),
+        let opened = match &config.memory_file {
+            Some(path) => {
+                let geometry = layout.geometry(namespaces.count());
+                Some(file::open(path, geometry, &namespaces, config.hash_seed)?)
+            }
+            None => None,
         };
-        let shards = (0..shards).map(slot).collect();
-        Ok(Store { shards, shared, expire_next: AtomicUsize::new(0), large: Mutex::new(()) })
+        let (arena, seed, found) = match opened {
+            Some(Some(opened)) => (opened.arena, Some(opened.seed), Some(opened.found)),
+            left_alone => {
+                let arena = Arena::new(layout.segments, layout.segment_bytes)
+                    .map_err(|error| StoreConfigError::Refused { memory_bytes, kind: error.kind() })?;
+                (arena, config.hash_seed, left_alone.map(|_| Found::Refused(Refusal::Foreign)))
+            }
+        };
+        let shared = Arc::new(Shared::new(layout, arena, namespaces, seed, shards));
+        let shard = |index| Shard::new(Arc::clone(&shared), index, config.writer);
+        let mut shards: Vec<Shard> = (0..shards).map(shard).collect();
+        let start = match found {
+            None => Start::Memory,
+            Some(Found::Nothing) => Start::NewFile,
+            Some(Found::Refused(refusal)) => Start::Refused(refusal),
+            Some(Found::Items) => Start::Warm(file::recover(&mut shards, &shared.arena)),
+        };
+        let slot =
+            |shard: Shard| Slot { held: AtomicUsize::new(shard.held_segments()), shard: Mutex::new(shard) };
+        let shards = shards.into_iter().map(slot).collect();
+        Ok(Store { shards, shared, start, expire_next: AtomicUsize::new(0), large: Mutex::new(()) })
+    }
+
+    /// How it began: empty, or with the items of a memory file.
+    pub fn start(&self) -> &Start {
+        &self.start
+    }
+
+    /// Notes in the memory file, if there is one, that the store ran at this time; to be called by a timer.
+    pub fn note_ran(&self, now: Time) {
+        if let Some(ledger) = self.shared.arena.ledger() {
+            ledger.note_ran(now);
+        }
     }
 
     /// Looks a key up and lets `visit` see what is there while its shard is locked: `visit` must not call the store,
@@ -243,6 +276,7 @@ impl Store {
             // One whose time has come is not replaced but carried out.
             shard.settle(Time(0));
             shard.flushes.add(namespace, at);
+            shard.keep_flushes();
             shard.settle(Time(0));
         }
     }

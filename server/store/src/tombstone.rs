@@ -45,11 +45,39 @@ impl Tombstones {
         found.map(|tombstone| tombstone.version).max().unwrap_or_default()
     }
 
-    /// A delete. Keeps the later of two of one key.
-    pub(crate) fn add(&mut self, hash: u64, version: Version) {
+    /// How many there can be.
+    pub(crate) fn places(count: usize) -> usize {
+        count.next_multiple_of(GROUP)
+    }
+
+    fn make(&mut self) {
         if self.groups.is_empty() {
             self.groups = vec![[Tombstone::default(); GROUP]; self.count.div_ceil(GROUP)].into_boxed_slice();
         }
+    }
+
+    /// What a memory file holds at a place.
+    pub(crate) fn restore(&mut self, place: usize, hash: u64, version: Version) {
+        self.make();
+        self.groups[place / GROUP][place % GROUP] = Tombstone { hash, version };
+    }
+
+    /// As [`Tombstones::restore`], for the floor.
+    pub(crate) fn raise_floor(&mut self, floor: Version) {
+        self.floor = self.floor.max(floor);
+    }
+
+    /// The place of a key's delete, and its version, if it is remembered.
+    pub(crate) fn place(&self, hash: u64) -> Option<(usize, Version)> {
+        let group = self.group(hash)?;
+        let known = |known: &Tombstone| known.hash == hash && known.version.0 != 0;
+        let at = self.groups[group].iter().position(known)?;
+        Some((group * GROUP + at, self.groups[group][at].version))
+    }
+
+    /// A delete. Keeps the later of two of one key.
+    pub(crate) fn add(&mut self, hash: u64, version: Version) {
+        self.make();
         let Some(group) = self.group(hash) else { return };
         let group = &mut self.groups[group];
         if let Some(known) = group.iter_mut().find(|known| known.hash == hash && known.version.0 != 0) {

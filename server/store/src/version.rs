@@ -27,6 +27,9 @@ const MAX: u64 = (1 << 63) - 1;
 pub struct Version(pub u64);
 
 impl Version {
+    /// The latest of all.
+    pub(crate) const LAST: Version = Version(MAX);
+
     /// The latest version that a store takes from a writer, of the year 2059: behind it room is left for those that must
     /// follow.
     pub const ACCEPTED_MAX: Version = Version(MAX / 2);
@@ -72,6 +75,16 @@ pub(crate) struct Stamper {
 impl Stamper {
     pub(crate) fn new(writer: u16, share: usize, shares: usize) -> Stamper {
         Stamper { last: Version(0), writer, share: share as u32, shares: shares as u32 }
+    }
+
+    /// Whatever was given out before this one is passed over.
+    pub(crate) fn pass(&mut self, version: Version) {
+        self.last = self.last.max(version);
+    }
+
+    /// Which of the shares is its own.
+    pub(crate) fn share(&self) -> usize {
+        self.share as usize
     }
 
     /// A version of `now`, later than all before and than `there`.

@@ -80,7 +80,7 @@ impl Shard {
             }
             // A write that has expired is as a delete of its version: nothing older may come back.
             let version = new.version.unwrap_or_else(|| self.stamp(hash, there, now));
-            self.tombstones.add(hash.whole, version);
+            self.remember_delete(hash.whole, version);
             return Ok(WriteOutcome::Stored { cas: new.cas.unwrap_or(version.0), version, value_bytes });
         }
         let header = self.put(hash, new, now)?;
@@ -202,7 +202,7 @@ impl Shard {
             self.remove(hash, location);
         }
         if let Some(version) = write.version.or(stamped) {
-            self.tombstones.add(hash.whole, version);
+            self.remember_delete(hash.whole, version);
         }
         WriteOutcome::TooLarge
     }

@@ -15,3 +15,4 @@ mod rules;
 mod stress;
 mod versions;
 mod walk;
+mod warm;

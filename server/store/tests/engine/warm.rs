@@ -1,0 +1,203 @@
+//! Memory files: what a store finds again, and what it refuses.
+
+use std::path::Path;
+
+use evanesce_store::{
+    Delete, Expiry, MemoryFileError, NamespaceConfig, Refusal, Start, Store, StoreConfig, StoreConfigError,
+    Time, Version, Warm, Write, WriteOutcome,
+};
+
+use crate::kit::{MIB, NOW, Random, config, get, set, set_until};
+
+fn in_file(path: &Path) -> StoreConfig {
+    StoreConfig { memory_file: Some(path.to_owned()), ..config(2 * MIB, 100_000, 2) }
+}
+
+fn start(config: StoreConfig) -> Store {
+    Store::new(config).expect("the config works")
+}
+
+fn warm(store: &Store) -> Warm {
+    match store.start() {
+        Start::Warm(warm) => *warm,
+        cold => panic!("{cold:?}"),
+    }
+}
+
+fn refusal(store: &Store) -> Refusal {
+    match store.start() {
+        Start::Refused(refusal) => refusal.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn filled(path: &Path) {
+    let store = start(in_file(path));
+    for n in 0..500 {
+        set(&store, &format!("key{n}"), format!("value {n}").repeat(1 + n % 40).as_bytes());
+    }
+    set(&store, "large", &[7; 90_000]);
+}
+
+#[test]
+fn store_finds_its_items_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("memory");
+    filled(&path);
+    let store = start(in_file(&path));
+    let Warm { items, item_bytes, damaged, without_room, .. } = warm(&store);
+    assert_eq!((items, damaged, without_room), (501, 0, 0));
+    assert_eq!((store.stats().items, store.stats().item_bytes), (items, item_bytes));
+    for n in 0..500 {
+        let value = format!("value {n}").repeat(1 + n % 40);
+        assert_eq!(get(&store, &format!("key{n}")).as_deref(), Some(value.as_bytes()), "key{n}");
+    }
+    assert_eq!(get(&store, "large").as_deref(), Some(&[7; 90_000][..]));
+}
+
+#[test]
+fn seed_of_a_file_is_kept_unless_another_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("memory");
+    let any = || StoreConfig { hash_seed: None, ..in_file(&path) };
+    let store = start(any());
+    set(&store, "key", b"value");
+    let hash = store.hash(b"key");
+    drop(store);
+    let store = start(any());
+    assert_eq!((store.hash(b"key"), get(&store, "key").as_deref()), (hash, Some(&b"value"[..])));
+    drop(store);
+    assert_eq!(refusal(&start(in_file(&path))), Refusal::Configured("hash seed"));
+}
+
+#[test]
+fn expired_items_stay_expired_though_the_clock_is_set_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("memory");
+    let store = start(in_file(&path));
+    set_until(&store, "soon", b"1", Expiry::At(Time(NOW.0 + 1_000)), NOW);
+    set_until(&store, "late", b"2", Expiry::At(Time(NOW.0 + 9_000)), NOW);
+    store.note_ran(Time(NOW.0 + 1_000));
+    drop(store);
+    let store = start(in_file(&path));
+    assert_eq!((warm(&store).items, warm(&store).ran), (1, Time(NOW.0 + 1_000)));
+    assert_eq!((get(&store, "soon"), get(&store, "late").as_deref()), (None, Some(&b"2"[..])));
+}
+
+#[test]
+fn deletes_and_flushes_are_remembered() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("memory");
+    let user = NamespaceConfig { name: "user".to_owned(), ..NamespaceConfig::default() };
+    let config = || StoreConfig { namespaces: vec![user.clone()], ..in_file(&path) };
+    let store = start(config());
+    for key in ["user:1", "other", "gone"] {
+        set(&store, key, b"value");
+    }
+    let deleted = Version::at(Time(NOW.0 + 5), 9);
+    store.delete(&Delete { version: Some(deleted), ..Delete::key(b"gone") }, NOW);
+    assert!(store.flush_namespace("user", NOW));
+    store.flush(Time(NOW.0 + 60_000));
+    let floor = store.floor(0);
+    drop(store);
+    let store = start(config());
+    let keys = ["user:1", "other", "gone"].map(|key| get(&store, key).is_some());
+    assert_eq!((keys, store.floor(0)), ([false, true, false], floor));
+    let old = Write { version: Some(deleted), repair: true, ..Write::set(b"gone", b"old") };
+    assert_eq!(store.write(&old, NOW), WriteOutcome::Superseded { version: deleted });
+    let flushed = Write { version: Some(Version::at(Time(NOW.0 - 1), 9)), ..Write::set(b"user:1", b"old") };
+    assert!(matches!(store.write(&flushed, NOW), WriteOutcome::Superseded { .. }));
+    let later = Time(NOW.0 + 60_000);
+    store.expire(later, 1);
+    assert_eq!(get(&store, "other"), None, "the flush that waited was carried out");
+    drop(store);
+    let renamed = StoreConfig { namespaces: Vec::new(), ..in_file(&path) };
+    assert_eq!(refusal(&start(renamed)), Refusal::Configured("set of namespaces"));
+}
+
+#[test]
+fn file_that_another_store_uses_is_not_touched() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("memory");
+    let store = start(in_file(&path));
+    set(&store, "key", b"value");
+    let second = Store::new(in_file(&path));
+    let in_use = MemoryFileError::InUse { path };
+    assert_eq!(second.err(), Some(StoreConfigError::MemoryFile(in_use)));
+    assert_eq!(get(&store, "key").as_deref(), Some(&b"value"[..]));
+}
+
+#[test]
+fn foreign_file_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("memory");
+    std::fs::write(&path, "my only copy").unwrap();
+    let store = start(in_file(&path));
+    assert_eq!(refusal(&store), Refusal::Foreign);
+    set(&store, "key", b"value");
+    assert!(get(&store, "key").is_some(), "it works, in memory of its own");
+    assert_eq!(std::fs::read(&path).unwrap(), b"my only copy");
+}
+
+#[test]
+fn file_of_another_format_size_or_state_is_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("memory");
+    let changed = |change: &dyn Fn(&mut Vec<u8>)| {
+        let _ = std::fs::remove_file(&path);
+        filled(&path);
+        let mut bytes = std::fs::read(&path).unwrap();
+        change(&mut bytes);
+        std::fs::write(&path, bytes).unwrap();
+        let store = start(in_file(&path));
+        assert_eq!((store.stats().items, get(&store, "key1")), (0, None));
+        set(&store, "key", b"value");
+        let refusal = refusal(&store);
+        drop(store);
+        assert_eq!(warm(&start(in_file(&path))).items, 1, "it is of use from then on");
+        refusal
+    };
+    assert_eq!(changed(&|bytes| bytes[8] = 2), Refusal::Format(2));
+    for at in [16, 24, 32, 40, 48, 56, 64, 72, 80, 120] {
+        let refusal = changed(&|bytes| bytes[at] ^= 0x40);
+        assert_eq!(refusal, Refusal::Damaged("its header does not add up"), "{at}");
+    }
+    assert_eq!(changed(&|bytes| bytes.truncate(100_000)), Refusal::Damaged("it is cut short"));
+    let larger = StoreConfig { memory_file: Some(path.clone()), ..config(3 * MIB, 100_000, 2) };
+    assert_eq!(refusal(&start(larger)), Refusal::Configured("size of memory"));
+    let sharded = StoreConfig { memory_file: Some(path.clone()), ..config(2 * MIB, 100_000, 3) };
+    assert_eq!(refusal(&start(sharded)), Refusal::Configured("number of threads"));
+}
+
+#[test]
+fn damage_anywhere_costs_items_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("memory");
+    filled(&path);
+    let whole = std::fs::read(&path).unwrap();
+    let mut random = Random(5);
+    for _ in 0..300 {
+        let mut bytes = whole.clone();
+        let at = 4096 + random.below(bytes.len() as u64 - 4096) as usize;
+        bytes[at..]
+            .iter_mut()
+            .take(1 + random.below(64) as usize)
+            .for_each(|byte| *byte = random.below(256) as u8);
+        std::fs::write(&path, bytes).unwrap();
+        let store = start(in_file(&path));
+        assert!(warm(&store).items <= 502, "damage at {at}");
+        for n in 0..500 {
+            get(&store, &format!("key{n}"));
+            set(&store, &format!("key{n}"), b"new");
+            assert_eq!(get(&store, &format!("key{n}")).as_deref(), Some(&b"new"[..]), "damage at {at}");
+        }
+        store.expire(NOW, 10_000);
+    }
+}
+
+#[test]
+fn file_without_a_place_is_an_error() {
+    let missing = Store::new(in_file(Path::new("/nowhere/at/all")));
+    let told = missing.map(|_| ()).unwrap_err().to_string();
+    assert_eq!(told, "cannot open memory file /nowhere/at/all: entity not found");
+}
