@@ -11,9 +11,6 @@ use crate::world::World;
 /// The keys of the workload in a node; all others are companions.
 const PREFIX: &[u8] = b"sim:";
 
-/// A client keeps so many bytes of missed writes, and no more.
-const REPAIR_BYTES_MAX: usize = 64 << 20;
-
 /// Requests of one connection that have no outcome: queued and in flight.
 const OUTSTANDING_MAX: usize = 2 * 4096;
 
@@ -68,7 +65,7 @@ impl Checker {
         for (host, client) in world.clients.borrow().iter() {
             let known = client.diagnostics();
             let most = known.nodes.iter().map(|node| node.outstanding).max().unwrap_or(0);
-            if known.repair_bytes > REPAIR_BYTES_MAX || most > OUTSTANDING_MAX {
+            if known.repair_bytes > world.plan.repair_bytes_max || most > OUTSTANDING_MAX {
                 let (bytes, name) = (known.repair_bytes, host.name());
                 world.history.lock().violated(format!("{name} keeps {bytes} bytes, {most} requests"));
             }

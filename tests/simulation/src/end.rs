@@ -163,7 +163,7 @@ fn fault_of_sum(
         return Some(format!("only {done} were added, and {maybe} perhaps"));
     }
     let lost = done.saturating_sub(there);
-    if lost > 0 && world.plan.cuts_no_node_off() {
+    if lost > 0 && world.plan.shows_all_clients_the_same() {
         return Some(format!("{done} were added, and {maybe} perhaps"));
     }
     conclusion.additions_lost += lost;

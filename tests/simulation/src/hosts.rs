@@ -144,7 +144,8 @@ async fn connect(world: &World, number: usize) -> Result<Client, ConnectError> {
         seed: world.plan.seed.wrapping_mul(31).wrapping_add(number as u64),
     };
     let builder = Client::builder(CLUSTER).discovery(world.discoveries());
-    builder.zone(ZONES[CLIENT_ZONES[number]]).simulation(&simulation).connect().await
+    let builder = builder.zone(ZONES[CLIENT_ZONES[number]]).repair_queue_bytes(world.plan.repair_bytes_max);
+    builder.simulation(&simulation).connect().await
 }
 
 fn to_node(address: SocketAddr) -> evanesce_transport::Opening {

@@ -12,7 +12,7 @@
 //! # Non-goals
 //!
 //! - The node's front (limits, TLS, passwords) and its threads: `tests/chaos` and the front's own tests have those.
-//! - Speed: a millisecond of the run is the finest there is.
+//! - Speed: messages take whole milliseconds, two at least.
 //!
 //! ```text
 //!  seed ──> Plan: clocks, faults
@@ -51,11 +51,12 @@ use turmoil::{Builder, Sim};
 use crate::check::Checker;
 use crate::end::Conclusion;
 use crate::network::Network;
-use crate::plan::{CLIENT_ZONES, HEALED_MS, Host, Plan};
+use crate::plan::{CLIENT_ZONES, HEALED_MS, Host, Plan, STEP_MS};
 use crate::world::{BEGIN_UNIX_MS, World};
 
-/// What each step of the simulation lasts: as fine as tokio's timers are.
-const STEP: Duration = Duration::from_millis(1);
+/// What each step of the simulation lasts: messages come between steps, timers within them. Half as long a step would
+/// cost twice as much.
+const STEP: Duration = Duration::from_millis(STEP_MS);
 
 /// Between two looks at everything.
 const LOOK_EVERY_MS: u64 = 10;
@@ -198,7 +199,7 @@ impl Live<'_> {
             for panicked in panics::take() {
                 self.world.history.lock().violated(format!("a task panicked: {panicked}"));
             }
-            self.now_ms += STEP.as_millis() as u64;
+            self.now_ms += STEP_MS;
             self.world.history.lock().at(self.now_ms);
             if self.now_ms.is_multiple_of(LOOK_EVERY_MS) {
                 self.network.change_latencies(&self.sim, &self.world, &mut self.random);

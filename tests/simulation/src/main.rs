@@ -43,9 +43,10 @@ fn show(run: &Run, cli: &Cli) -> bool {
     }
     let holds = run.violations.is_empty();
     if holds && cli.seed.is_none() {
+        let Run { operations, additions_lost, hash, .. } = run;
         println!(
-            "--seed {}: {} operations, all held, trace {:016x}",
-            run.plan.seed, run.operations, run.hash
+            "--seed {}: {operations} operations, all held, {additions_lost} additions lost, trace {hash:016x}",
+            run.plan.seed
         );
     } else {
         print!("{run}");
