@@ -35,7 +35,8 @@ enum Counted {
     Perhaps,
 }
 
-async fn like(likes: &Namespace, movie: &str, patience: Duration) -> Result<Counted> {
+async fn like(likes: &Namespace, movie: &str, mut patience: Duration) -> Result<Counted> {
+    let mut refused = None;
     for _ in 0..TRIES_MAX {
         // An absent number begins with `initial`, which is the first like then.
         return match likes.incr(movie, 1).initial(1).timeout(patience).await {
@@ -43,12 +44,15 @@ async fn like(likes: &Namespace, movie: &str, patience: Duration) -> Result<Coun
             Ok(ArithmeticOutcome::NotANumber) => bail!("somebody stored something else under {movie}"),
             Ok(ArithmeticOutcome::NotFound) => bail!("cannot be: there is an initial number"),
             Err(error) if error.maybe_applied() => Ok(Counted::Perhaps),
-            // It never left this process, or the node refused it: again does no harm.
-            Err(error) if error.may_retry() => continue,
+            // It never left this process, or nobody was in time to decide it: again, and with time, does no harm.
+            Err(error) if error.may_retry() => {
+                (patience, refused) = (PATIENCE, Some(error));
+                continue;
+            }
             Err(error) => Err(error.into()),
         };
     }
-    bail!("the cluster takes no writes")
+    bail!("the cluster takes no writes: {refused:?}")
 }
 
 /// What must not happen twice is marked first, under a name of its own: `add` stores it for one caller only. Where the
