@@ -310,7 +310,10 @@ const OPTIONS: &[Spec] = &[
         name: "memory_file",
         form: Form::One("FILE"),
         roles: &[(Node, Unset::Nothing)],
-        doc: "The file that is the node's memory: a node that is started again with it, however it ended, finds its items,               deletes and flushes again, unless the whole system was started anew, or memory, threads, namespaces or               hash_seed changed. As large as the memory, all of it taken from its file system at the start. For               a file system in memory such as /dev/shm; on a disk it is written all the time.",
+        doc: "The file that is the node's memory: a node that is started again with it, however it ended, finds its \
+              items, deletes and flushes again, unless the whole system was started anew, or memory, threads, \
+              namespaces or hash_seed changed. As large as the memory, all of it taken from its file system at the \
+              start. For a file system in memory such as /dev/shm; on a disk it is written all the time.",
     },
     Spec {
         name: "namespace",

@@ -1,6 +1,6 @@
 //! What a shard tells its memory file, and asks it at the start. Without a file all of it is one branch each.
 
-use super::Change;
+use super::{Change, Ledger};
 use crate::item;
 use crate::segment::Location;
 use crate::shard::{Hash, Shard};
@@ -16,12 +16,17 @@ impl Shard {
     #[inline]
     pub(crate) fn begin_change(&self, hash: Hash, location: Location) {
         if let Some(ledger) = self.shared.arena.ledger() {
-            let segment = self.segments.get(location.segment);
-            let header = segment.header(location.offset);
-            let footprint = item::footprint(segment.at(location.offset), &header);
-            let change = Change { location, footprint, hash: hash.whole, version: header.version };
-            ledger.changing(self.index(), &change);
+            self.name_change(ledger, hash, location);
         }
+    }
+
+    #[cold]
+    fn name_change(&self, ledger: &Ledger, hash: Hash, location: Location) {
+        let segment = self.segments.get(location.segment);
+        let header = segment.header(location.offset);
+        let footprint = item::footprint(segment.at(location.offset), &header);
+        let change = Change { location, footprint, hash: hash.whole, version: header.version };
+        ledger.changing(self.index(), &change);
     }
 
     /// The item is whole.
@@ -57,15 +62,21 @@ impl Shard {
     pub(crate) fn remember_delete(&mut self, hash: u64, version: Version) {
         self.tombstones.add(hash, version);
         if let Some(ledger) = self.shared.arena.ledger() {
-            // The floor first: what it stands for is overwritten next.
-            ledger.put_floor(self.index(), self.tombstones.floor());
-            if let Some((place, version)) = self.tombstones.place(hash) {
-                ledger.put_tombstone(self.index(), place, hash, version);
-            }
+            self.keep_delete(ledger, hash);
+        }
+    }
+
+    #[cold]
+    fn keep_delete(&self, ledger: &Ledger, hash: u64) {
+        // The floor first: what it stands for is overwritten next.
+        ledger.put_floor(self.index(), self.tombstones.floor());
+        if let Some((place, version)) = self.tombstones.place(hash) {
+            ledger.put_tombstone(self.index(), place, hash, version);
         }
     }
 
     /// The flushes changed.
+    #[cold]
     pub(crate) fn keep_flushes(&self) {
         if let Some(ledger) = self.shared.arena.ledger() {
             for (namespace, (watermark, pending)) in self.flushes.all().enumerate() {

@@ -146,6 +146,7 @@ impl Ledger {
     }
 
     /// A segment is in use from now on.
+    #[cold]
     pub(crate) fn opened(&self, number: u32, shard: usize, kept: &Kept) {
         let at = self.geometry.segment_at(number);
         self.put(at + 1, u64::from(kept.id));
@@ -163,17 +164,20 @@ impl Ledger {
     }
 
     /// So many bytes of a segment are whole.
+    #[cold]
     pub(crate) fn used(&self, number: u32, used: u32) {
         fence();
         self.put(self.geometry.segment_at(number) + 2, u64::from(used));
         fence();
     }
 
+    #[cold]
     pub(crate) fn sealed(&self, number: u32, sealed: u64) {
         self.put(self.geometry.segment_at(number) + 3, sealed);
     }
 
     /// Nothing in a segment is part of the store any more.
+    #[cold]
     pub(crate) fn retired(&self, number: u32) {
         fence();
         self.put(self.geometry.segment_at(number), 0);
@@ -216,6 +220,7 @@ impl Ledger {
     }
 
     /// The item is whole again.
+    #[cold]
     pub(crate) fn changed(&self, shard: usize) {
         fence();
         self.put(self.geometry.shard_at(shard), 0);
