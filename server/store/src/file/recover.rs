@@ -137,9 +137,14 @@ impl Recovery<'_> {
         let mut offset = 0;
         while offset < self.shard.segments.get(id).end() {
             let location = Location { segment: id, offset };
-            let Some((header, bytes, hash)) = self.look(location) else { return self.cut(id, offset) };
+            let Some((mut header, bytes, hash)) = self.look(location) else { return self.cut(id, offset) };
             offset += bytes as u32;
             let Some(hash) = hash else { continue };
+            if header.marks.has(Marks::DECIDED) {
+                // Others may have decided since.
+                header.marks.set(Marks::DECIDED, false);
+                self.shard.note(location, &header);
+            }
             if batch.len() == BATCH {
                 self.admit_batch(batch);
             }

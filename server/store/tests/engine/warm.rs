@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use evanesce_store::{
-    Delete, Expiry, MemoryFileError, NamespaceConfig, Refusal, Start, Store, StoreConfig, StoreConfigError,
-    Time, Version, Warm, Write, WriteOutcome,
+    Decides, Delete, Expiry, MemoryFileError, NamespaceConfig, Refusal, Start, Store, StoreConfig,
+    StoreConfigError, Time, Version, Warm, Write, WriteOutcome,
 };
 
-use crate::kit::{MIB, NOW, Random, config, get, set, set_until};
+use crate::kit::{MIB, NOW, Random, config, get, set, set_until, stored};
 
 fn in_file(path: &Path) -> StoreConfig {
     StoreConfig { memory_file: Some(path.to_owned()), ..config(2 * MIB, 100_000, 2) }
@@ -53,6 +53,26 @@ fn store_finds_its_items_again() {
         assert_eq!(get(&store, &format!("key{n}")).as_deref(), Some(value.as_bytes()), "key{n}");
     }
     assert_eq!(get(&store, "large").as_deref(), Some(&[7; 90_000][..]));
+}
+
+/// A store that was away does not know what others decided meanwhile.
+#[test]
+fn what_was_decided_before_is_not_gone_on_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("memory");
+    let decide = |store: &Store, value: &[u8], continues: bool| {
+        let decides = Some(Decides { continues, ..Decides::at_least(Version(1 << 30 | 1)) });
+        store.write(&Write { decides, ..Write::set(b"key", value) }, NOW)
+    };
+    let store = start(in_file(&path));
+    assert_eq!(decide(&store, b"0", true), WriteOutcome::DecidedElsewhere);
+    assert!(stored(decide(&store, b"1", false)));
+    assert!(stored(decide(&store, b"2", true)));
+    drop(store);
+    let store = start(in_file(&path));
+    assert_eq!(decide(&store, b"3", true), WriteOutcome::DecidedElsewhere);
+    assert_eq!(get(&store, "key").as_deref(), Some(&b"2"[..]));
+    assert!(stored(decide(&store, b"3", false)));
 }
 
 #[test]
