@@ -313,7 +313,8 @@ const OPTIONS: &[Spec] = &[
         doc: "The file that is the node's memory: a node that is started again with it, however it ended, finds its \
               items, deletes and flushes again, unless the whole system was started anew, or memory, threads, \
               namespaces or hash_seed changed. As large as the memory, all of it taken from its file system at the \
-              start. For a file system in memory such as /dev/shm; on a disk it is written all the time.",
+              start. For a file system in memory such as /dev/shm; on a disk it is written all the time. In a cluster \
+              it does not know what was written and deleted elsewhere while it was away, until clients bring it that.",
     },
     Spec {
         name: "namespace",
