@@ -15,13 +15,16 @@ const STEP: Duration = Duration::from_millis(1);
 pub(crate) const LATE_MIN: Duration = Duration::from_millis(5);
 
 /// One thread cannot be late whenever some process of a dozen is: what happened so close to its lateness is not judged.
-const AROUND: Duration = Duration::from_millis(100);
-/// So many times in a run of a minute or less, and the machine had other work to do.
-const OFTEN: usize = 10;
+const AROUND: Duration = Duration::from_millis(50);
+/// So many times in a minute, and the machine had other work to do.
+const OFTEN: u64 = 10;
+/// A shorter run counts as one of this.
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// A thread that does nothing but wake up, and notes when it was late.
 #[derive(Debug)]
 pub(crate) struct Witness {
+    begun: u64,
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Vec<(u64, u64)>>,
 }
@@ -30,6 +33,8 @@ pub(crate) struct Witness {
 #[derive(Debug, Default)]
 pub(crate) struct Starved {
     spans: Vec<(u64, u64)>,
+    /// How long was looked.
+    watched: u64,
 }
 
 impl Witness {
@@ -37,12 +42,13 @@ impl Witness {
         let stop = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&stop);
         let thread = std::thread::spawn(move || watch(&seen));
-        Self { stop, thread }
+        Self { begun: now_ns(), stop, thread }
     }
 
     pub(crate) fn finish(self) -> Starved {
         self.stop.store(true, Ordering::Relaxed);
-        Starved { spans: self.thread.join().unwrap_or_default() }
+        let spans = self.thread.join().unwrap_or_default();
+        Starved { spans, watched: now_ns() - self.begun }
     }
 }
 
@@ -83,7 +89,7 @@ impl Starved {
             }
             meets
         });
-        Self { spans }
+        Self { spans, watched: 0 }
     }
 
     /// For how long it was between.
@@ -94,7 +100,8 @@ impl Starved {
 
     /// Whether it was again and again.
     pub(crate) fn is_often(&self) -> bool {
-        self.spans.len() >= OFTEN
+        let minutes = self.watched.div_ceil(ns(MINUTE)).max(1);
+        self.spans.len() as u64 >= OFTEN * minutes
     }
 
     /// For the line of figures.
@@ -106,7 +113,15 @@ impl Starved {
 
 #[cfg(test)]
 mod tests {
-    use super::Starved;
+    use super::{MINUTE, Starved, ns};
+
+    #[test]
+    fn few_times_in_many_minutes_are_not_often() {
+        let spans: Vec<(u64, u64)> = (0..10).map(|at| (at * 10, at * 10 + 5)).collect();
+        let often = |watched| Starved { spans: spans.clone(), watched }.is_often();
+        assert!(often(0) && often(ns(MINUTE)));
+        assert!(!often(ns(MINUTE) + 1));
+    }
 
     #[test]
     fn time_that_several_saw_lost_counts_once() {

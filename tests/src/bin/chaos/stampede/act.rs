@@ -32,11 +32,12 @@ const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// Items expire between two rounds: nodes count whole seconds, and the client rounds up.
+/// Items expire between two rounds: the client rounds up to whole seconds, and nodes, which count those, tell what is left
+/// up to a second late, so that a second lasts three.
 pub(crate) const EXPIRY: Act = Act {
     name: "expiry",
     rounds: (3, 20),
-    gap: ms(2_800),
+    gap: ms(3_500),
     waves: &[ms(0), ms(100), ms(300)],
     ttl: ms(1_000),
     stale: Duration::ZERO,

@@ -91,8 +91,8 @@ mod tests {
         let load = |id: &str, begun, ended| Load { round: 1, id: id.to_owned(), begun, ended };
         assert_eq!(told.loads, [load("p1-0", 40, None), load("p0-3", 50, Some(250))]);
         let call = Call { round: 1, wave: 0, begun: 45, ended: 251, value: "p0-3".to_owned() };
-        assert_eq!(told.calls, [call.clone()]);
         assert_eq!(told.waited(&call), 196);
+        assert_eq!(told.calls, [call]);
     }
 
     #[test]
