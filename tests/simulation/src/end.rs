@@ -163,7 +163,8 @@ fn fault_of_sum(
         return Some(format!("only {done} were added, and {maybe} perhaps"));
     }
     let lost = done.saturating_sub(there);
-    if lost > 0 && world.plan.shows_all_clients_the_same() {
+    let is_promised = world.plan.shows_all_clients_the_same() && world.plan.spares_a_zone();
+    if lost > 0 && is_promised {
         return Some(format!("{done} were added, and {maybe} perhaps"));
     }
     conclusion.additions_lost += lost;

@@ -1,5 +1,6 @@
 //! What a run is made of, drawn from its seed before anything happens: clocks and faults.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use rand::rngs::StdRng;
@@ -132,6 +133,18 @@ impl Plan {
             }
         };
         !self.faults.iter().any(is_partial)
+    }
+
+    /// Whether one zone runs and is reached all the time. With trouble in all of them, one after the other, what only
+    /// one had is gone with it.
+    #[must_use]
+    pub fn spares_a_zone(&self) -> bool {
+        let hit = self.faults.iter().flat_map(|timed| match &timed.fault {
+            Fault::Ways(_, _, Way::Slow(_)) => &[],
+            Fault::Crash(hosts) | Fault::Freeze(hosts) | Fault::Ways(_, hosts, _) => hosts.as_slice(),
+        });
+        let zone = |host: &Host| if let Host::Node(zone, _) = host { Some(*zone) } else { None };
+        hit.filter_map(zone).collect::<BTreeSet<_>>().len() < ZONES.len()
     }
 
     /// Whether some node forgets what it has.
