@@ -10,7 +10,7 @@ use evanesce_client::{Client, LatchPolicy, StaticNodes};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use parking_lot::Mutex;
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber, span};
+use tracing::{Dispatch, Event, Level, Subscriber, span};
 
 use crate::cluster::{Cluster, PATIENCE};
 
@@ -85,6 +85,12 @@ impl Spans {
     }
 }
 
+/// To be held while spans are looked at. With one subscriber in the process `tracing` asks that of the present thread about
+/// a new call site, and other tests' threads have none: nobody would be told of the call site any more.
+fn another_subscriber() -> Dispatch {
+    Dispatch::new(Spans::at(Level::ERROR))
+}
+
 async fn work(cache: &Client) {
     let users = cache.namespace("user").latch(LatchPolicy::All);
     users.set("1", "v").await.expect("all zones are well");
@@ -101,6 +107,7 @@ async fn work(cache: &Client) {
 async fn spans_have_the_documented_fields() {
     let cluster = Cluster::start(&["a", "b"]).await;
     let cache = cluster.builder("a").miss_fallback(0.0).connect().await.expect("a list needs no discovery");
+    let _another = another_subscriber();
     let spans = Spans::at(Level::TRACE);
     let guard = tracing::subscriber::set_default(spans.clone());
     work(&cache).await;
@@ -133,6 +140,7 @@ async fn spans_have_the_documented_fields() {
 async fn nothing_is_told_above_the_level_that_is_asked_for() {
     let cluster = Cluster::start(&["a"]).await;
     let cache = cluster.client("a").await;
+    let _another = another_subscriber();
     for (level, operations) in [(Level::DEBUG, 5), (Level::INFO, 0)] {
         let spans = Spans::at(level);
         let guard = tracing::subscriber::set_default(spans.clone());
