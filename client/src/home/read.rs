@@ -26,15 +26,23 @@ pub(crate) async fn read_at_home<'a>(
     found
 }
 
-/// The flags of what the home zone has; `None` when it has nothing, or does not answer.
+/// The flags of what the home zone has, or of what it is given before it decides when it has nothing: what the next zone
+/// has. `None` when nobody who answers has anything.
 pub(crate) async fn flags_at_home(cluster: &Cluster, key: &Key, deadline: Instant) -> Option<u32> {
     let hash = cluster.placement().key_hash(key.as_bytes());
-    let mut members =
+    let members =
         cluster.placement().home_order(hash).into_iter().filter_map(|group| cluster.owner(group, hash));
-    let link = &members.find(|member| !member.link.is_suspect())?.link;
-    let outcome =
-        with_flags_question(key, link.next_opaque(), |request| link.connection.start_call(request, deadline));
-    link.judge(outcome.await).ok()?.client_flags()
+    for member in members.filter(|member| !member.link.is_suspect()) {
+        let link = &member.link;
+        let outcome = with_flags_question(key, link.next_opaque(), |request| {
+            link.connection.start_call(request, deadline)
+        });
+        let found = link.judge(outcome.await).ok().and_then(|reply| reply.client_flags());
+        if found.is_some() || Instant::now() >= deadline {
+            return found;
+        }
+    }
+    None
 }
 
 async fn ask_home<'a>(

@@ -312,6 +312,24 @@ async fn nothing_is_appended_to_what_is_split_or_compressed() {
     assert_eq!(pages.get("large").await, Ok(Some(large(1))));
 }
 
+/// What was seen in review: a home zone that had lost the key answered that it had no flags, was given the compressed value,
+/// and put the bytes behind it.
+#[tokio::test]
+async fn nothing_is_appended_to_what_the_home_zone_has_lost() {
+    let cluster = Cluster::start(&["a", "b"]).await;
+    let pages = cluster.client("a").await.namespace("page").compression(Compression::from_bytes(100));
+    let text = "the same again, ".repeat(100);
+    for at in 0..20 {
+        let key = format!("{at}");
+        pages.set(&key, text.clone()).latch(LatchPolicy::All).await.expect("all zones are well");
+        let lost_in = if at % 2 == 0 { "a" } else { "b" };
+        let inside = cluster.inside(lost_in).await;
+        inside.namespace("page").delete(&key).latch(LatchPolicy::All).await.expect("the zone is well");
+        let error = pages.append(&key, "w").await.expect_err("it is compressed");
+        assert_eq!(error, WriteError::Value(ValueError::NotAppendable));
+    }
+}
+
 #[tokio::test]
 async fn flags_of_the_client_are_refused_and_verbatim_takes_any() {
     let cluster = Cluster::start(&["a"]).await;
