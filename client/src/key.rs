@@ -120,12 +120,6 @@ impl Key {
         self.full.as_ref().unwrap_or(&self.wire).slice(self.prefix_bytes..)
     }
 
-    /// The same, to be held.
-    #[cfg(feature = "near-cache")]
-    pub(crate) fn wire(&self) -> Bytes {
-        self.wire.clone()
-    }
-
     /// The name of its namespace with the colon, whatever handle it came through; `None` when it has no colon.
     #[cfg(feature = "near-cache")]
     pub(crate) fn namespace(&self) -> Option<&[u8]> {

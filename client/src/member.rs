@@ -22,7 +22,7 @@ pub(crate) struct Member {
     pub(crate) zone: String,
     pub(crate) group: String,
     pub(crate) name: String,
-    /// It is being given what it is to hold.
+    /// It is being given what it is to hold, or about to be.
     pub(crate) warming: bool,
     pub(crate) link: Arc<Link>,
 }
@@ -42,7 +42,13 @@ pub(crate) struct Link {
     opaque: AtomicU64,
     /// It was seen to keep no versions.
     no_versions: AtomicBool,
+    /// The last batch of reads brought many bytes.
+    large_values: AtomicBool,
 }
+
+/// Bytes of values above which the keys of a batch are asked for one by one: so that those that came in time count, though
+/// the last are late.
+const BATCH_BYTES_SMALL_MAX: usize = 256 << 10;
 
 impl Member {
     /// Which node it is, whatever its address.
@@ -74,7 +80,18 @@ impl Link {
             ambient: settings.ambient.clone(),
             opaque: AtomicU64::new(0),
             no_versions: AtomicBool::new(false),
+            large_values: AtomicBool::new(false),
         }
+    }
+
+    /// Whether batches of reads bring large values, as far as the last one tells.
+    pub(crate) fn has_large_values(&self) -> bool {
+        self.large_values.load(Ordering::Relaxed)
+    }
+
+    /// A batch of reads, or a line of one, brought so many bytes of values.
+    pub(crate) fn note_values(&self, bytes: usize) {
+        self.large_values.store(bytes > BATCH_BYTES_SMALL_MAX, Ordering::Relaxed);
     }
 
     /// What more is known of an error.

@@ -201,7 +201,7 @@ impl Member {
 
     /// Asks this node for many keys at once.
     async fn get_batch(&self, searches: &[Search<'_>], plan: &ReadPlan, due: Instant) -> Vec<Outcome> {
-        if lines::are_plain(searches, plan) {
+        if !self.link.has_large_values() && lines::are_plain(searches, plan) {
             return lines::get_lines(self, searches, plan, due).await;
         }
         let versions = self.link.connection.speaks_versions();
@@ -217,7 +217,11 @@ impl Member {
             .map(|(search, flags)| get_request(search.key, flags.as_flags(), plan.touch))
             .collect();
         let Some(outcomes) = self.call_batch(&requests, plan, due).await else { return overloaded(searches) };
-        outcomes.into_iter().map(|outcome| read_hit(&self.link.judge(outcome)?)).collect()
+        let found: Vec<Outcome> =
+            outcomes.into_iter().map(|outcome| read_hit(&self.link.judge(outcome)?)).collect();
+        let values = found.iter().flatten().flatten().map(|item| item.value.len()).sum();
+        self.link.note_values(values);
+        found
     }
 
     /// Sends requests at once; once more when this process was held up and has no answer for that reason alone. `None` when

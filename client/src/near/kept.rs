@@ -190,7 +190,8 @@ impl Kept {
         // Counted before it can be evicted.
         let all = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         self.metrics.bytes.increment(bytes as f64);
-        self.items.insert(key.wire(), entry);
+        // Not the wire's bytes: those of many keys share one block, and all of it would stay.
+        self.items.insert(Bytes::copy_from_slice(key.as_bytes()), entry);
         drop(writes);
         all
     }

@@ -56,10 +56,12 @@ impl<'a, V: View + 'a> GetAndTouch<'a, V> {
         let exptime = self.ttl.exptime(core.nodes_now());
         let plan = ReadPlan { touch: Some(exptime), ..self.options.plan(core, V::WANT) };
         let form = self.namespace.form();
+        // The first node to answer may have taken the expiry, whatever comes of the rest.
+        let _writing = core.near.writing(&key);
         let Some(item) = get(core, &cluster, form, &key, &plan).await? else { return Ok(None) };
         let change = Change::touch(exptime, form);
         let deadline = Instant::now();
-        let plan = SpreadPlan::of_all(key, change, LatchPolicy::None, deadline);
+        let plan = SpreadPlan::of_all(key.clone(), change, LatchPolicy::None, deadline);
         // The replica that answered is touched twice, which costs less than telling them apart.
         let _ = spread(core, &cluster, plan).await;
         Ok(self.view.show_present(item)?)

@@ -89,6 +89,7 @@ fn take(
         Ok(_) => return fail(searches, &NodeError::Unexpected, found),
         Err(cause) => return fail(searches, &cause, found),
     };
+    member.link.note_values(values.iter().map(|value| value.data.len()).sum());
     let begun = found.len();
     let mut values = values.into_iter().peekable();
     for search in searches {

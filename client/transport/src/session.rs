@@ -23,6 +23,9 @@ use crate::stream::Stream;
 /// One read takes up to this much: some dozens of small replies, one system call.
 const READ_BYTES: usize = 16 << 10;
 
+/// So many bytes of a reply are progress, though the reply is not whole: fewer in a whole stall timeout are none.
+const PROGRESS_BYTES: u64 = 64 << 10;
+
 /// Why a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Loss {
@@ -50,6 +53,8 @@ pub(crate) struct Session<'a, S> {
     /// Replies of the present step, completed together.
     done: Vec<(Pending, Reply)>,
     replies: u64,
+    /// Bytes read: a reply of many values is on its way for long.
+    received: u64,
     watch: StallWatch,
     look: Pin<Box<Sleep>>,
     watching: bool,
@@ -68,6 +73,7 @@ impl<'a, S: Stream> Session<'a, S> {
             in_flight: VecDeque::new(),
             done: Vec::new(),
             replies: 0,
+            received: 0,
             watch: StallWatch::default(),
             look: Box::pin(sleep_until(next_look(shared))),
             watching: true,
@@ -153,7 +159,10 @@ impl<'a, S: Stream> Session<'a, S> {
                 .reserve(self.decoder.missing().min(self.shared.options.reply_bytes_max).max(READ_BYTES));
             match ready!(self.stream.poll_read(cx, &mut self.input)) {
                 Ok(0) => return Poll::Ready(Loss::EndOfFile),
-                Ok(bytes) => self.shared.options.count_read(bytes),
+                Ok(bytes) => {
+                    self.received += bytes as u64;
+                    self.shared.options.count_read(bytes);
+                }
                 Err(error) => return Poll::Ready(Loss::Io(error.kind())),
             }
             let decoded = self.decode(cx);
@@ -213,7 +222,7 @@ impl<'a, S: Stream> Session<'a, S> {
         while self.watching {
             ready!(self.look.as_mut().poll(cx));
             let due = self.shared.inner.lock().outstanding > 0;
-            match self.watch.look(self.replies, due) {
+            match self.watch.look(self.replies + self.received / PROGRESS_BYTES, due) {
                 Look::Stalled => return Poll::Ready(Loss::Stalled),
                 Look::Fine => self.look.as_mut().reset(next_look(self.shared)),
                 Look::Idle => self.stop_watching(),

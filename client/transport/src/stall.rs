@@ -23,7 +23,7 @@ pub(crate) enum Look {
 }
 
 impl StallWatch {
-    /// One look: how many replies came in all so far, and whether more are due.
+    /// One look: how many replies, or large parts of one, came in all so far, and whether more are due.
     pub(crate) fn look(&mut self, replies: u64, due: bool) -> Look {
         if replies != self.replies_before {
             *self = Self { replies_before: replies, ..Self::default() };
