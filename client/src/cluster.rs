@@ -50,7 +50,7 @@ impl Cluster {
         let member = |group: &ServerGroup, node: &Node| {
             let link = link(&group.zone, node.memcached);
             let (zone, group) = (group.zone.clone(), group.name.clone());
-            let warming = node.state == NodeState::Warming;
+            let warming = matches!(node.state, NodeState::Joining | NodeState::Warming);
             Arc::new(Member { zone, group, name: node.name.clone(), warming, link })
         };
         let groups = &placement.topology().groups;

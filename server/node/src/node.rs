@@ -116,6 +116,8 @@ impl Node {
         let for_workers = Arc::clone(&shared);
         let front = front.start(move |worker| NodeService::new(Arc::clone(&for_workers), worker))?;
         let role = Arc::new(role(&config, addresses, Arc::clone(&shared))?);
+        // Nobody is to take what it has for all that it should have.
+        shared.gives.store(role.registration.is_none(), Ordering::Release);
         let peers = PeerServer::new(PeerService::new(
             Arc::clone(&shared),
             config.cluster.clone(),
@@ -224,7 +226,6 @@ fn role(config: &NodeConfig, addresses: Addresses, shared: Arc<Shared>) -> Resul
 /// Goes on duty once a discovery knows the node and its siblings have given it what it is to hold.
 async fn join(shared: Arc<Shared>, newcomer: Newcomer, role: Arc<NodeRole>, admin: Arc<RunningAdmin>) {
     if let Some(registration) = &role.registration {
-        shared.gives.store(false, Ordering::Release);
         registration.registered().await;
         if !newcomer.limit.is_zero() {
             let warming = || {

@@ -198,8 +198,10 @@ impl Giving {
         }
         // Waiting for the peer is rest, too.
         self.rest.had(began.elapsed());
-        self.rest.take().await;
-        Ok(())
+        tokio::select! {
+            () = self.sender.closed() => Err(Status::cancelled("the peer has gone")),
+            () = self.rest.take() => Ok(()),
+        }
     }
 }
 
@@ -292,14 +294,14 @@ fn found(walked: &Walked<'_>) -> Found {
 fn whole(shared: &Shared, key: Bytes) -> Option<Item> {
     let read = Read { counts_as_access: false, ..Read::key(&key) };
     let seen = shared.store.read(&read, shared.clock.now(), |lookup| match lookup {
-        Lookup::Hit(hit) => {
+        Lookup::Hit(hit) if !hit.stale => {
             let pieces = match &hit.value {
                 Value::Inline(value) => vec![Bytes::copy_from_slice(value)],
                 Value::Pinned(pieces) => pieces.clone(),
             };
             Some((item(Bytes::new(), Bytes::new(), &hit), pieces))
         }
-        Lookup::Miss => None,
+        Lookup::Hit(_) | Lookup::Miss => None,
     });
     let (item, mut pieces) = seen?;
     // Outside the shard's lock.

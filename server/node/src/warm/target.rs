@@ -28,10 +28,13 @@ const TOPOLOGY_MAX: Duration = Duration::from_secs(5);
 const CONNECT_MAX: Duration = Duration::from_secs(2);
 
 /// How long a stream may bring nothing: far longer than a step and its rest.
-const SILENCE_MAX: Duration = Duration::from_secs(10);
+const SILENCE_MAX: Duration = Duration::from_secs(5);
 
 /// How often a stream is taken up again, without getting on, before its peer is given up. One that will not give is at once.
-const RETRIES_MAX: usize = 4;
+const RETRIES_MAX: usize = 2;
+
+/// When to ask again for a stream that a peer had no place for.
+const BUSY_RETRY: Duration = Duration::from_secs(1);
 
 /// Who the newcomer is.
 #[derive(Debug, Clone)]
@@ -134,7 +137,8 @@ async fn take_all(shared: &Arc<Shared>, topology: &Topology, newcomer: &Newcomer
                 heat: heat.into(),
                 from: 0,
                 bytes_per_second: 0,
-                read_since_ms: began.0,
+                // Accesses are kept to the second, by a clock that may differ from this one.
+                read_since_ms: began.0.saturating_sub(1000 + CLOCK_AHEAD_MAX.as_millis() as u64),
             };
             let streams = donor.nodes.iter().map(|node| take(shared, node, request.clone()));
             let taken = join_all(streams).await;
@@ -162,7 +166,10 @@ async fn take(shared: &Arc<Shared>, node: &str, mut request: StreamItemsRequest)
         }
         let is_final =
             matches!(broken.code(), Code::FailedPrecondition | Code::InvalidArgument | Code::Unimplemented);
-        let Some(delay) = delays.next().filter(|_| !is_final) else {
+        // One that has no place for another stream has one later: the limit of the whole warm-up bounds the wait.
+        let is_busy = broken.code() == Code::ResourceExhausted;
+        let delay = if is_busy { Some(BUSY_RETRY) } else { delays.next().filter(|_| !is_final) };
+        let Some(delay) = delay else {
             warn!(node, status = %broken.message(), "a peer does not give its items");
             return false;
         };
@@ -176,9 +183,10 @@ async fn take_stream(
     request: &mut StreamItemsRequest,
 ) -> Result<(), Status> {
     let mut client = PeerClient::new(channel(node).await?).max_decoding_message_size(MESSAGE_BYTES_MAX);
-    let mut items = client.stream_items(request.clone()).await?.into_inner();
+    let silent = |_| Status::deadline_exceeded("it sends nothing");
+    let asked = timeout(SILENCE_MAX, client.stream_items(request.clone()));
+    let mut items = asked.await.map_err(silent)??.into_inner();
     loop {
-        let silent = |_| Status::deadline_exceeded("it sends nothing");
         let Some(message) = timeout(SILENCE_MAX, items.message()).await.map_err(silent)?? else {
             return Err(Status::unavailable("it ended in the middle"));
         };
