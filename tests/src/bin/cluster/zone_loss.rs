@@ -147,7 +147,8 @@ pub(crate) fn start_again(bench: &Bench, name: &str, argv: &[String]) -> anyhow:
     Process::start(name, Path::new(program), arguments, &bench.directory)
 }
 
-/// A replay in the zone; its nodes must be written to and read from.
+/// A replay in the zone; its nodes must have been warmed up by their siblings, and be read from. They are written to where
+/// that left a key out.
 fn in_use_again(bench: &Bench, report: &UpReport, zone: &str) -> anyhow::Result<()> {
     let discoveries = report.discoveries();
     let limit = (bench.limit / 4).max(1).to_string();
@@ -164,10 +165,16 @@ fn in_use_again(bench: &Bench, report: &UpReport, zone: &str) -> anyhow::Result<
                 .find_map(|line| line.strip_prefix("STAT ")?.strip_prefix(name)?.strip_prefix(' '));
             line.and_then(|value| value.parse::<u64>().ok()).unwrap_or(0)
         };
-        let (sets, hits) = (value("cmd_set"), value("get_hits"));
-        println!("  node {} since its start: {sets} written, {hits} hits read", node.name);
-        if sets == 0 || hits == 0 {
+        let (given, sets, hits) = (value("evanesce_warm_up_items"), value("cmd_set"), value("get_hits"));
+        println!(
+            "  node {} since its start: {given} items given, {sets} written, {hits} hits read",
+            node.name
+        );
+        if hits == 0 {
             bail!("node {} is not in use", node.name);
+        }
+        if given == 0 {
+            bail!("node {} came back cold", node.name);
         }
     }
     Ok(())
