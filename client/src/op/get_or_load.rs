@@ -21,7 +21,8 @@ use crate::view::View;
 ///
 /// - **Once**: callers of one process share one load, and processes agree by a lease that the key's home zone grants.
 ///   Whoever does not load waits for the value, and has it at most some 20 ms after the fill. The lease of a loader that
-///   died lasts [`load_timeout`](Self::load_timeout) and two to three seconds more; then another loads.
+///   died, of a process that ended while it loaded, or one whose grant was lost on its way lasts
+///   [`load_timeout`](Self::load_timeout) and two to three seconds more; then another loads.
 /// - **A write or a delete while it is loaded wins**: the fill is stamped with the time of the lease. Callers that
 ///   came before are still given what was loaded; those that come after it have it loaded anew. (Not so with servers
 ///   that keep no versions.)
