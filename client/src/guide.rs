@@ -276,8 +276,10 @@
 //!   remembers is not taken as a repair.
 //! - A counter, `add`, `append` or `compare_and_set` is decided by one zone, and never sent twice. What is acknowledged is not
 //!   lost while one zone at a time is dead, frozen or cut off, from all clients or some; what may be lost ends as
-//!   `MaybeApplied`. So it waits for every zone that is well, whatever the latch, unless that is `None`: while one has just
-//!   frozen, until its breaker opens or its connection is given up, a second later, that may end as `NotAcknowledged`.
+//!   `MaybeApplied`. While some clients are cut off from one zone and others from another, two zones may decide at once, and
+//!   what one of them acknowledged may be lost. So an outcome waits for every zone that is well, whatever the latch, unless
+//!   that is `None`: while one has just frozen, until its breaker opens or its connection is given up, a second later, that
+//!   may end as `NotAcknowledged`.
 //! - Memory is bounded: queues, repairs, loads under way, replies.
 //!
 //! Not guaranteed:
