@@ -12,6 +12,10 @@ use crate::verdict::Verdict;
 /// read there what it has just overwritten: for the longest delay between two attempts to connect, and some.
 const BOUND: Duration = Duration::from_secs(3);
 
+/// A write that its own zone has acknowledged is on its way to the others for so long at most: at half of the peak one read in
+/// some hundred thousand meets one.
+const ON_ITS_WAY: Duration = Duration::from_millis(20);
+
 /// Runs it.
 ///
 /// # Errors
@@ -33,17 +37,20 @@ pub(crate) fn run(bench: &Bench, verdict: &mut Verdict) -> anyhow::Result<()> {
     let back: Vec<_> = taken.stale.iter().filter(|stale| stale.begun >= times.healed).collect();
     let since = |stale: &Stale| stale.begun - times.healed;
     let last = back.iter().map(|stale| since(stale)).max().unwrap_or(0);
+    let oldest = back.iter().map(|stale| stale.by_ns).max().unwrap_or(0);
     let during = taken.stale.len() - back.len();
     verdict.figure(format!(
-        "{during} stale reads before the zone came back, {} after, the last {:.0} ms after",
+        "{during} stale reads before the zone came back, {} after, the last {:.0} ms after, the oldest by {:.3} ms",
         back.len(),
-        ms(last)
+        ms(last),
+        ms(oldest)
     ));
     let told = |wrong: &dyn Fn(&Stale) -> bool| -> Vec<String> {
         back.iter().filter(|stale| wrong(stale)).map(|stale| format!("{stale:?}")).collect()
     };
     let brought_back = told(&|stale| stale.begun - stale.by_ns < times.healed);
     verdict.none("reads of what was overwritten before the zone came back", &brought_back);
-    verdict.none("stale reads beyond the bound", &told(&|stale| since(stale) > ns(BOUND)));
+    let late = told(&|stale| since(stale) > ns(BOUND) && stale.by_ns > ns(ON_ITS_WAY));
+    verdict.none("stale reads beyond the bound", &late);
     scene.converge(verdict)
 }
