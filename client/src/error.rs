@@ -349,7 +349,7 @@ struct Attempts<'a>(&'a [Attempt]);
 impl fmt::Display for Attempts<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
-            return f.write_str("no node was asked");
+            return f.write_str("no node told why");
         }
         join(f, self.0)
     }

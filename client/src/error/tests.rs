@@ -29,5 +29,5 @@ fn error_of_many_nodes_stays_a_line_and_keeps_them_all() {
 
 #[test]
 fn error_without_an_attempt_says_so() {
-    assert_eq!(unanswered(0).to_string(), "no zone answered: no node was asked");
+    assert_eq!(unanswered(0).to_string(), "no zone answered: no node told why");
 }
