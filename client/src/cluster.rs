@@ -51,7 +51,8 @@ impl Cluster {
             let link = link(&group.zone, node.memcached);
             let (zone, group) = (group.zone.clone(), group.name.clone());
             let warming = matches!(node.state, NodeState::Joining | NodeState::Warming);
-            Arc::new(Member { zone, group, name: node.name.clone(), warming, link })
+            let (name, incarnation) = (node.name.clone(), node.incarnation);
+            Arc::new(Member { zone, group, name, incarnation, warming, link })
         };
         let groups = &placement.topology().groups;
         let members: Vec<Vec<_>> =

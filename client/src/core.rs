@@ -23,7 +23,7 @@ use crate::member::Member;
 use crate::metrics::Metrics;
 use crate::near::NearCaches;
 use crate::policy::{Hedge, LatchPolicy, MissFallback, Spare, ZoneOrder};
-use crate::repair::{NodeId, Repair, RepairQueue, wake};
+use crate::repair::{NodeId, Repair, RepairQueue, hand_to_newcomers, wake};
 use crate::skew::align_clock;
 use crate::ttl::Ttl;
 use crate::value::chunk::Chunking;
@@ -144,7 +144,11 @@ impl Core {
         let adopting = self.adopting.lock().await;
         let Some(cluster) = self.prepare(topology)? else { return Ok(()) };
         join_all(cluster.members().map(|member| member.link.connection.settled())).await;
+        let before = self.cluster();
         self.install(&cluster);
+        if let Some(before) = before {
+            hand_to_newcomers(self, &before, &cluster);
+        }
         drop(adopting);
         align_clock(self, &cluster, Instant::now() + TIMEOUT_MAX).await;
         Ok(())

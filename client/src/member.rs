@@ -22,6 +22,8 @@ pub(crate) struct Member {
     pub(crate) zone: String,
     pub(crate) group: String,
     pub(crate) name: String,
+    /// Which process stands there; the same for all of a static list.
+    pub(crate) incarnation: u64,
     /// It is being given what it is to hold, or about to be.
     pub(crate) warming: bool,
     pub(crate) link: Arc<Link>,

@@ -9,9 +9,11 @@ use crate::request::Change;
 use crate::version::Version;
 
 mod drain;
+mod newcomer;
 mod peer;
 
 pub(crate) use drain::{drain_until, wake};
+pub(crate) use newcomer::hand_to_newcomers;
 
 /// What an entry takes besides its key and value: two tree nodes and a map entry.
 const ENTRY_BYTES: usize = 256;
@@ -131,6 +133,15 @@ impl RepairQueue {
         self.bytes -= all.iter().map(Repair::bytes).sum::<usize>();
         self.tidy(node);
         all
+    }
+
+    /// All that is not handed out, and whom it waits for.
+    pub(crate) fn waiting(&self) -> Vec<(NodeId, Repair)> {
+        let of = |(node, missed): (&NodeId, &Missed)| {
+            let repairs = missed.sets.values().chain(missed.deletes.values());
+            repairs.map(|repair| (node.clone(), repair.clone())).collect::<Vec<_>>()
+        };
+        self.nodes.iter().flat_map(of).collect()
     }
 
     /// The nodes that have missed something.
