@@ -133,6 +133,29 @@ async fn silent_peer_is_left_after_the_stall_timeout() {
     stream.read_to_end(&mut rest).await.expect("the client closes");
 }
 
+/// Each part comes well within the stall timeout, all of them take longer: the peer is slow, and answers.
+#[tokio::test]
+async fn reply_that_comes_in_large_parts_is_no_stall() {
+    const PARTS: usize = 6;
+    const PART_BYTES: usize = 256 << 10;
+    let (listener, address) = listen().await;
+    let stall_timeout = Duration::from_millis(400);
+    let connection = Connection::spawn(address, ConnectionOptions { stall_timeout, ..quick() });
+    let mut stream = welcome(&listener).await;
+    let script = async {
+        read_line(&mut stream).await;
+        let header = format!("VA {} O1\r\n", PARTS * PART_BYTES);
+        stream.write_all(header.as_bytes()).await.expect("the client reads");
+        for _ in 0..PARTS {
+            stream.write_all(&vec![b'v'; PART_BYTES]).await.expect("the client reads");
+            tokio::time::sleep(stall_timeout / 3).await;
+        }
+        stream.write_all(b"\r\n").await.expect("the client reads");
+    };
+    let (outcome, ()) = tokio::join!(get(&connection, "k", 1, PATIENCE), script);
+    assert_eq!(value(outcome.expect("it goes on answering")).len(), PARTS * PART_BYTES);
+}
+
 #[tokio::test]
 async fn idle_connection_outlives_the_stall_timeout() {
     let (listener, address) = listen().await;
