@@ -9,11 +9,11 @@ use evanesce_node::{Node, NodeConfig, RunningNode};
 
 use crate::cluster::{PATIENCE, eventually};
 
-fn any_port() -> SocketAddr {
+pub(crate) fn any_port() -> SocketAddr {
     "127.0.0.1:0".parse().expect("an address")
 }
 
-fn discovery() -> RunningDiscovery {
+pub(crate) fn discovery() -> RunningDiscovery {
     let config = DiscoveryConfig {
         listen_grpc: any_port(),
         listen_http: None,

@@ -6,30 +6,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use evanesce_client::{Client, LatchPolicy, StaticNodes};
-use evanesce_discovery::{Discovery, DiscoveryConfig, RunningDiscovery};
+use evanesce_discovery::RunningDiscovery;
 use evanesce_node::{Node, NodeConfig, RunningNode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::cluster::{PATIENCE, eventually};
+use crate::discovered::{any_port, discovery};
 
 /// Keys of a test: several messages' worth.
 const KEYS: usize = 4000;
-
-fn any_port() -> SocketAddr {
-    "127.0.0.1:0".parse().expect("an address")
-}
-
-fn discovery() -> RunningDiscovery {
-    let config = DiscoveryConfig {
-        listen_grpc: any_port(),
-        listen_http: None,
-        lease: Duration::from_secs(1),
-        renew_every: Duration::from_millis(100),
-        ..DiscoveryConfig::default()
-    };
-    Discovery::start(config).expect("it starts")
-}
 
 async fn node(zone: &str, name: &str, discovery: &RunningDiscovery) -> RunningNode {
     let config = NodeConfig {
