@@ -1,0 +1,102 @@
+//! The backing stores, one a file, and how configuration names them.
+//!
+//! To add one: a file or folder here with a `Settings` that implements [`StoreSettings`], a feature in `Cargo.toml`, a
+//! line in [`KINDS`], and a test in `tests/stores.rs` that runs `conformance::all` against it.
+
+#[cfg(feature = "embedded")]
+pub mod embedded;
+pub mod memory;
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use serde::de::DeserializeOwned;
+
+use crate::store::{BackingStore, StoreError};
+
+/// The settings of one store, read and checked, but for what only the store itself can say.
+pub trait StoreSettings: Send + Sync + std::fmt::Debug {
+    /// What is wrong with them, one sentence each; empty when nothing is. Opens nothing.
+    fn faults(&self) -> Vec<String>;
+
+    /// Opens the store. Makes what is missing where that loses nothing: a directory, a table.
+    fn open(&self) -> BoxFuture<'_, Result<Arc<dyn BackingStore>, StoreError>>;
+}
+
+/// A kind of store.
+#[derive(Clone, Copy)]
+pub struct Kind {
+    /// As `kind = "..."` says it.
+    pub name: &'static str,
+    parse: fn(toml::Table) -> Result<Box<dyn StoreSettings>, String>,
+}
+
+impl std::fmt::Debug for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl Kind {
+    const fn new(
+        name: &'static str,
+        parse: fn(toml::Table) -> Result<Box<dyn StoreSettings>, String>,
+    ) -> Self {
+        Self { name, parse }
+    }
+}
+
+/// The kinds of this build.
+pub const KINDS: &[Kind] = &[
+    Kind::new("memory", of::<memory::Settings>),
+    #[cfg(feature = "embedded")]
+    Kind::new("embedded", of::<embedded::Settings>),
+];
+
+fn of<S: StoreSettings + DeserializeOwned + 'static>(
+    table: toml::Table,
+) -> Result<Box<dyn StoreSettings>, String> {
+    let settings: S = table.try_into().map_err(|error: toml::de::Error| error.message().to_owned())?;
+    Ok(Box::new(settings))
+}
+
+/// Reads the settings of a store: a table with `kind` and what that kind wants.
+///
+/// # Errors
+///
+/// All that is wrong, one sentence each.
+pub fn settings(mut table: toml::Table) -> Result<Box<dyn StoreSettings>, Vec<String>> {
+    let known = || KINDS.iter().map(|kind| kind.name).collect::<Vec<_>>().join(", ");
+    let Some(kind) = table.remove("kind") else {
+        return Err(vec![format!("kind is missing; this build knows {}", known())]);
+    };
+    let Some(kind) = KINDS.iter().find(|known| kind.as_str() == Some(known.name)) else {
+        return Err(vec![format!("kind {kind} is not known; this build knows {}", known())]);
+    };
+    let settings = (kind.parse)(table).map_err(|fault| vec![fault])?;
+    let faults = settings.faults();
+    if faults.is_empty() { Ok(settings) } else { Err(faults) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faults(text: &str) -> String {
+        let table = text.parse().expect("good TOML");
+        settings(table).err().unwrap_or_default().join("; ")
+    }
+
+    #[test]
+    fn store_of_no_known_kind_is_refused_with_the_kinds_there_are() {
+        assert!(faults("").contains("kind is missing; this build knows memory"));
+        assert!(faults("kind = 'punchcards'").contains("kind \"punchcards\" is not known"));
+        assert!(faults("kind = 7").contains("kind 7 is not known"));
+        assert_eq!(faults("kind = 'memory'"), "");
+    }
+
+    #[test]
+    fn setting_that_a_kind_does_not_know_is_refused() {
+        assert!(faults("kind = 'memory'\ntable = 'x'").contains("unknown field `table`"));
+    }
+}
