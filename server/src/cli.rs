@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches};
 
-use crate::config::{RoleName, Settings, file_arg, with_options};
+use crate::config::{RoleName, Settings, file_arg, reference, with_options};
 use crate::ctl::Ctl;
 use crate::output;
 use crate::run;
@@ -102,38 +102,59 @@ fn config_command() -> Command {
         }
     };
     Command::new("config")
-        .about("Check a role's configuration, or print it")
+        .about("Check a role's configuration, or print it, or all there is to set")
         .after_help(CONFIG_EXAMPLES)
         .subcommand_required(true)
         .subcommand(roles("Report everything that is wrong with a role's configuration, and start nothing")(
             "check",
         ))
         .subcommand(roles("Print a role's configuration as it would hold, as a commented file")("print"))
+        .subcommand(reference_command())
 }
+
+fn reference_command() -> Command {
+    let command = Command::new(REFERENCE)
+        .about(
+            "Print every option of a role: what it does, its type, its bounds, its default; nothing is set",
+        )
+        .subcommand_required(true)
+        .subcommand_value_name("ROLE");
+    RoleName::ALL.into_iter().fold(command, |command, role| {
+        command.subcommand(Command::new(role.word()).about(format!("For a {role}")))
+    })
+}
+
+/// The verb that looks at no configuration.
+const REFERENCE: &str = "reference";
 
 const CONFIG_EXAMPLES: &str = "\
 Examples:
   evanesce config check --config /etc/evanesce.toml node
-  evanesce config print node --standalone > evanesce.toml";
+  evanesce config print node --standalone > evanesce.toml
+  evanesce config reference gateway";
 
 fn config(matches: &ArgMatches) -> ExitCode {
     let (verb, matches) = matches.subcommand().expect("clap requires a verb");
     let (role, matches) = matches.subcommand().expect("clap requires a role");
     let role = role_named(role).expect("clap knows the same roles");
+    if verb == REFERENCE {
+        return say(&reference(role));
+    }
     // What is printed may be meant for another machine.
-    with_settings(role, matches, verb != "print", |settings| {
-        let said = match verb {
-            "print" => settings.commented_file(),
-            _ => format!("the configuration of this {role} is good\n"),
-        };
-        match output::text(&said) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                output::complain(&format!("evanesce config: {error:#}"));
-                ExitCode::FAILURE
-            }
-        }
+    with_settings(role, matches, verb != "print", |settings| match verb {
+        "print" => say(&settings.commented_file()),
+        _ => say(&format!("the configuration of this {role} is good\n")),
     })
+}
+
+fn say(text: &str) -> ExitCode {
+    match output::text(text) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::complain(&format!("evanesce config: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn with_settings(

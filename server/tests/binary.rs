@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod ctl;
+mod deploy;
 mod nodes;
 mod roles;
 mod support;

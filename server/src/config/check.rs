@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -12,7 +11,9 @@ use bytesize::ByteSize;
 use evanesce_front::Listen;
 use evanesce_topology::{NameKind, check_name};
 
+use crate::config::bounds::{Bounds, shown_size, shown_time};
 use crate::config::fault::{ConfigError, Fault};
+use crate::config::form::Form;
 use crate::config::layers::{Raw, Setting};
 use crate::config::spec::{RoleName, Unset, option_named};
 
@@ -139,51 +140,39 @@ impl Checker {
             .unwrap_or(false)
     }
 
-    /// A whole number within bounds.
-    pub(crate) fn number(
-        &mut self,
-        name: &'static str,
-        bounds: RangeInclusive<usize>,
-        computed: Option<usize>,
-    ) -> Option<usize> {
+    /// A whole number within the option's bounds.
+    pub(crate) fn number(&mut self, name: &'static str, computed: Option<usize>) -> Option<usize> {
+        let Form::Number(bounds) = form(name) else { unreachable!("{name} is no number in the table") };
         self.parse(name, computed.map(|number| number.to_string()), |text| {
             let number = text.parse().map_err(|_| "write a whole number".to_owned())?;
-            within(&bounds, number)
+            bounds.take(number, |number| number)
         })
     }
 
-    /// A size in bytes within bounds.
-    pub(crate) fn size(
-        &mut self,
-        name: &'static str,
-        bounds: RangeInclusive<usize>,
-        computed: Option<usize>,
-    ) -> Option<usize> {
-        let shown = |bytes: usize| ByteSize::b(bytes as u64).display().iec().to_string().replace(' ', "");
+    /// A size in bytes within the option's bounds.
+    pub(crate) fn size(&mut self, name: &'static str, computed: Option<usize>) -> Option<usize> {
+        let Form::Size(bounds) = form(name) else { unreachable!("{name} is no size in the table") };
         // A computed size is in whole mebibytes.
         self.parse(name, computed.map(|bytes| format!("{}MiB", bytes >> 20)), |text| {
             let size: ByteSize = text.parse().map_err(|_| "write a size such as 64MiB or 2GiB".to_owned())?;
             let bytes = usize::try_from(size.as_u64())
                 .map_err(|_| "more than this machine can address".to_owned())?;
-            within(&bounds, bytes)
-                .map_err(|_| format!("choose from {} to {}", shown(*bounds.start()), shown(*bounds.end())))
+            bounds.take(bytes, shown_size)
         })
     }
 
-    /// A duration within bounds.
-    pub(crate) fn time(&mut self, name: &'static str, bounds: RangeInclusive<Duration>) -> Option<Duration> {
-        self.parse(name, None, |text| time(text, &bounds))
+    /// A duration within the option's bounds.
+    pub(crate) fn time(&mut self, name: &'static str) -> Option<Duration> {
+        let Form::Time(bounds) = form(name) else { unreachable!("{name} is no time in the table") };
+        self.parse(name, None, |text| time(text, bounds))
     }
 
-    /// A duration within bounds; `Some(None)` where it is off.
-    pub(crate) fn time_or_off(
-        &mut self,
-        name: &'static str,
-        bounds: RangeInclusive<Duration>,
-    ) -> Option<Option<Duration>> {
+    /// A duration within the option's bounds; `Some(None)` where it is off.
+    pub(crate) fn time_or_off(&mut self, name: &'static str) -> Option<Option<Duration>> {
+        let Form::TimeOrOff(bounds) = form(name) else { unreachable!("{name} is no time in the table") };
         self.parse(name, None, |text| match text {
             OFF => Ok(None),
-            text => time(text, &bounds).map(Some),
+            text => time(text, bounds).map(Some),
         })
     }
 
@@ -321,16 +310,12 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "write ip:port, such as 127.0.0.1:11211 or [::1]:11211".to_owned())
 }
 
-fn time(text: &str, bounds: &RangeInclusive<Duration>) -> Result<Duration, String> {
+fn time(text: &str, bounds: Bounds<Duration>) -> Result<Duration, String> {
     let time = humantime::parse_duration(text).map_err(|_| "write a time such as 500ms or 10s".to_owned())?;
-    let (min, max) = (humantime::format_duration(*bounds.start()), humantime::format_duration(*bounds.end()));
-    if bounds.contains(&time) { Ok(time) } else { Err(format!("choose from {min} to {max}")) }
+    bounds.take(time, shown_time)
 }
 
-fn within(bounds: &RangeInclusive<usize>, number: usize) -> Result<usize, String> {
-    if bounds.contains(&number) {
-        Ok(number)
-    } else {
-        Err(format!("choose from {} to {}", bounds.start(), bounds.end()))
-    }
+/// How the table says that the option is written.
+fn form(name: &str) -> Form {
+    option_named(name).expect("only options of the table are asked for").form
 }

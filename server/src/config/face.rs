@@ -9,7 +9,6 @@ use std::time::Duration;
 use evanesce_front::{Listen, TlsFiles, listen_to_tell, secrets_faults};
 
 use crate::config::check::{Checker, is_loopback};
-use crate::config::roles::{CONNECTIONS, IDLE_TIMEOUT, ITEM_BYTES, THREADS};
 use crate::machine;
 
 /// Where and how a role speaks memcached, gRPC and HTTP.
@@ -52,10 +51,10 @@ pub(crate) fn check_face(check: &mut Checker, quiet: bool) -> Option<Face> {
     let port = |port| beside.map(|ip| SocketAddr::new(ip, port));
     let grpc = check.listen("grpc", port(11212));
     let http = check.listen("http", port(11213));
-    let threads = check.number("threads", THREADS, Some(machine::cores()));
-    let connections_max = check.number("connections_max", CONNECTIONS, None);
-    let item_bytes_max = check.size("item_bytes_max", ITEM_BYTES, None);
-    let idle_timeout = check.time_or_off("idle_timeout", IDLE_TIMEOUT);
+    let threads = check.number("threads", Some(machine::cores()));
+    let connections_max = check.number("connections_max", None);
+    let item_bytes_max = check.size("item_bytes_max", None);
+    let idle_timeout = check.time_or_off("idle_timeout");
     Some(Face {
         listen: listen?,
         tls,

@@ -9,8 +9,9 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::config::fault::Fault;
+use crate::config::form::Form;
 use crate::config::namespaces;
-use crate::config::spec::{Form, RoleName, Spec, option_named, options_of};
+use crate::config::spec::{RoleName, Spec, option_named, options_of};
 
 /// The section that holds for every role; a role's own section goes over it.
 const COMMON: &str = "common";
@@ -62,13 +63,17 @@ fn option_arg(spec: &Spec, role: RoleName) -> Arg {
         .hide_env_values(true)
         .value_parser(ValueParser::os_string())
         .help(crate::config::print::help_text(spec, role));
+    let arg = match spec.form.value_name() {
+        Some(value) => arg.value_name(value),
+        None => arg,
+    };
     match spec.form {
-        Form::One(value) => arg.value_name(value).allow_hyphen_values(false),
-        Form::Many(value) => arg.value_name(value).action(ArgAction::Append),
+        Form::Many(_) => arg.action(ArgAction::Append),
         Form::Namespaces => arg.value_name(NAMESPACE).action(ArgAction::Append),
         Form::Switch => {
             arg.num_args(0..=1).require_equals(true).default_missing_value("true").value_name("BOOL")
         }
+        _ => arg.allow_hyphen_values(false),
     }
 }
 

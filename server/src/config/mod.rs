@@ -3,12 +3,15 @@
 //! ```text
 //!   spec ──┬─ layers: --config FILE < EVANESCE_* < flags ──> Raw ── check ──> Settings, or every fault
 //!          ├─ --help
-//!          └─ config print: what is in effect, commented
+//!          ├─ config print: what is in effect, commented
+//!          └─ config reference: all there is, as deploy/config has it
 //! ```
 
+mod bounds;
 mod check;
 mod face;
 mod fault;
+mod form;
 mod layers;
 mod namespaces;
 mod nodes;
@@ -19,6 +22,7 @@ mod spec;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::ArgMatches;
@@ -27,6 +31,7 @@ pub(crate) use check::peer;
 pub(crate) use fault::ConfigError;
 pub(crate) use layers::{NAMESPACE, file_arg, with_options};
 pub(crate) use namespaces::parse_namespace;
+pub(crate) use print::reference;
 pub(crate) use roles::RoleSettings;
 pub(crate) use spec::RoleName;
 
@@ -57,6 +62,18 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+impl FromStr for LogFormat {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err("write text or json"),
+        }
+    }
+}
+
 impl Settings {
     /// Merges the layers that `matches` holds or names, and checks the whole; with the files that options name, where
     /// `looks_at_files` says so, which may be those of another machine.
@@ -78,11 +95,7 @@ impl Settings {
         let drain_deadline = roles::drain_deadline(&mut check);
         let settings = roles::check_role(role, &mut check, drain_deadline);
         let log = check.other("log", None, crate::logging::check_filter);
-        let log_format = check.other("log_format", None, |text| match text {
-            "text" => Ok(LogFormat::Text),
-            "json" => Ok(LogFormat::Json),
-            _ => Err("write text or json".to_owned()),
-        });
+        let log_format = check.word("log_format");
         let all = settings.zip(drain_deadline).zip(log_format);
         let (((role, drain_deadline), log_format), effective) = check.finish(all)?;
         Ok(Self { role, drain_deadline, log, log_format, effective })

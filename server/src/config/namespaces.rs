@@ -7,6 +7,8 @@ use crate::config::check::Checker;
 
 /// Beyond any machine: a mistake in a unit.
 const BYTES_MAX: u64 = 1 << 44;
+/// One, for documents.
+pub(crate) const EXAMPLE: &str = "user,guarantee=1GiB,limit=2GiB";
 /// What stands between two namespaces in one text.
 pub(crate) const BETWEEN: char = ';';
 /// The keys of a table of the file; the first stands alone on the command line.

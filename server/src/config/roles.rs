@@ -6,7 +6,7 @@ use std::time::Duration;
 use evanesce_discovery::DiscoveryConfig;
 use evanesce_gateway::GatewayConfig;
 use evanesce_node::NodeConfig;
-use evanesce_topology::{NameKind, RingHash, RingProfile, WEIGHT_MAX, evcache_ring_text};
+use evanesce_topology::{NameKind, RingHash, RingProfile, evcache_ring_text};
 
 use crate::config::check::Checker;
 use crate::config::face::{Face, check_face};
@@ -15,35 +15,8 @@ use crate::config::nodes::check_nodes;
 use crate::config::spec::RoleName;
 use crate::machine;
 
-/// Below this the tables alone would fill it.
-const MEMORY_MIN: usize = 8 << 20;
-/// Beyond any machine: a mistake in a unit.
-const MEMORY_MAX: usize = 1 << 44;
-/// The value of one item: from something useful to what memcached allows.
-pub(super) const ITEM_BYTES: std::ops::RangeInclusive<usize> = (1 << 10)..=(128 << 20);
 /// What the store asks for: an append holds the old item and the new one at once.
 const LARGEST_ITEMS_MIN: usize = 4;
-/// More threads than any machine has cores are a mistake.
-pub(super) const THREADS: std::ops::RangeInclusive<usize> = 1..=1024;
-/// What file descriptors can ever allow.
-pub(super) const CONNECTIONS: std::ops::RangeInclusive<usize> = 1..=1_000_000;
-/// What a topology takes.
-const WEIGHT: std::ops::RangeInclusive<usize> = 1..=WEIGHT_MAX as usize;
-/// Shorter leases lapse by the scheduler's whim, longer ones hide a death.
-const LEASE: std::ops::RangeInclusive<Duration> = Duration::from_millis(300)..=Duration::from_secs(600);
-/// Renewals more often than this are load without use.
-const RENEW_EVERY: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(300);
-
-/// Shorter cuts clients off between two requests; longer is as good as off.
-pub(super) const IDLE_TIMEOUT: std::ops::RangeInclusive<Duration> =
-    Duration::from_secs(1)..=Duration::from_secs(30 * 24 * 3600);
-/// A start that waits longer hides that there is nothing to wait for.
-const CONNECT_TIMEOUT: std::ops::RangeInclusive<Duration> =
-    Duration::from_millis(100)..=Duration::from_secs(600);
-/// The longest drain one may ask for: more is a mistake in a unit.
-const WARM_UP_LIMIT: std::ops::RangeInclusive<Duration> =
-    Duration::from_secs(1)..=Duration::from_secs(86_400);
-const DRAIN_DEADLINE_MAX: Duration = Duration::from_secs(3600);
 
 /// The name of a standalone node, its zone and its cluster, that were given none.
 const STANDALONE: &str = "standalone";
@@ -90,7 +63,7 @@ impl RoleSettings {
 
 /// How long work in flight may take once told to end. To be read once: a fault is noted each time.
 pub(crate) fn drain_deadline(check: &mut Checker) -> Option<Duration> {
-    check.time("drain_deadline", Duration::ZERO..=DRAIN_DEADLINE_MAX)
+    check.time("drain_deadline")
 }
 
 pub(crate) fn check_role(
@@ -113,7 +86,7 @@ fn check_node(check: &mut Checker, drain_deadline: Option<Duration>) -> Option<N
     let standalone = check.switch("standalone");
     // Every option is read before any is missed, so that all faults are noted.
     let face = check_face(check, standalone);
-    let memory_bytes = check.size("memory", MEMORY_MIN..=MEMORY_MAX, Some(machine::memory_default()));
+    let memory_bytes = check.size("memory", Some(machine::memory_default()));
     if let Some((face, memory_bytes)) = face.as_ref().zip(memory_bytes)
         && face.item_bytes_max > memory_bytes / LARGEST_ITEMS_MIN
     {
@@ -123,7 +96,7 @@ fn check_node(check: &mut Checker, drain_deadline: Option<Duration>) -> Option<N
     let namespaces = check_namespaces(check, memory_bytes);
     let hash_seed = check.other("hash_seed", None, parse_seed);
     let name = check.name("name", NameKind::Node, standalone.then(|| STANDALONE.to_owned()));
-    let warm_up_limit = check.time_or_off("warm_up_limit", WARM_UP_LIMIT);
+    let warm_up_limit = check.time_or_off("warm_up_limit");
     let shutdown_command = check.switch("shutdown_command");
     let config_get_cluster = check.switch("config_get_cluster");
     let membership = check_membership(check, standalone);
@@ -211,7 +184,7 @@ fn check_membership(check: &mut Checker, standalone: bool) -> Option<Membership>
     let group = check.name("group", NameKind::Group, group_default);
     let discoveries = check.peers("discovery");
     let profile = check.word("ring");
-    let weight = check.number("weight", WEIGHT, None);
+    let weight = check.number("weight", None);
     let discoveries = if standalone {
         if discoveries.is_some() {
             check.fault(
@@ -267,8 +240,8 @@ fn check_discovery(check: &mut Checker) -> Option<DiscoveryConfig> {
     let grpc = grpc.flatten();
     let http = check.listen("http", grpc.map(|grpc| SocketAddr::new(grpc.ip(), 11301)));
     let state_dir = check.path("state_dir");
-    let lease = check.time("lease", LEASE);
-    let renew_every = check.time("renew_every", RENEW_EVERY);
+    let lease = check.time("lease");
+    let renew_every = check.time("renew_every");
     if let Some((lease, renew_every)) = lease.zip(renew_every)
         && renew_every.saturating_mul(3) > lease
     {
@@ -294,7 +267,7 @@ fn check_gateway(check: &mut Checker, drain_deadline: Option<Duration>) -> Optio
     let zone = check.needed("zone", zone, "a gateway reads from its own zone first");
     let discoveries = check.peers("discovery");
     let discoveries = check.needed("discovery", discoveries, "a gateway finds the nodes through it");
-    let connect_timeout = check.time("connect_timeout", CONNECT_TIMEOUT);
+    let connect_timeout = check.time("connect_timeout");
     let gateways = check.other("gateways", None, parse_gateways);
     let flush_command = check.switch("flush_command");
     let nodes = check_nodes(check);

@@ -5,6 +5,9 @@ use std::fmt;
 
 use RoleName::{Discovery, Gateway, Node};
 
+use crate::config::bounds;
+use crate::config::form::Form;
+
 /// The roles that are configured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RoleName {
@@ -45,32 +48,6 @@ pub(crate) enum Unset {
     Computed(&'static str),
     /// Nothing. Whether that will do is checked with the rest.
     Nothing,
-}
-
-/// How an option is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Form {
-    /// One value; the word stands for it in the help.
-    One(&'static str),
-    /// Values between commas, or the option several times, or an array in the file.
-    Many(&'static str),
-    /// Namespaces, the option once for each, or semicolons between them, or an array of tables in the file.
-    Namespaces,
-    /// `true` or `false`; the flag alone means `true`.
-    Switch,
-}
-
-impl Form {
-    /// How a value is written in the file.
-    pub(crate) fn in_file(self) -> &'static str {
-        match self {
-            Self::One("N") => "a whole number",
-            Self::One(_) => "a text in quotes",
-            Self::Many(_) => "a text in quotes, or an array of them",
-            Self::Namespaces => "a table for each, under [[node.namespace]], with name, guarantee, limit",
-            Self::Switch => "true or false",
-        }
-    }
 }
 
 /// One option.
@@ -163,27 +140,27 @@ const OPTIONS: &[Spec] = &[
     },
     Spec {
         name: "tls_cert",
-        form: Form::One("FILE"),
+        form: Form::WatchedFile,
         roles: &[(Node, Unset::Nothing), (Gateway, Unset::Nothing)],
         doc: "The certificate that tls:// listeners show, and those between it and a root, in PEM form. Read again when it \
               changes, within seconds or at SIGHUP.",
     },
     Spec {
         name: "tls_key",
-        form: Form::One("FILE"),
+        form: Form::WatchedFile,
         roles: &[(Node, Unset::Nothing), (Gateway, Unset::Nothing)],
         doc: "The private key of the certificate, in PEM form.",
     },
     Spec {
         name: "tls_client_ca",
-        form: Form::One("FILE"),
+        form: Form::WatchedFile,
         roles: &[(Node, Unset::Nothing), (Gateway, Unset::Nothing)],
         doc: "Authorities, in PEM form, one of which must have signed the certificate of whoever connects by TLS. Without \
               it no certificate is asked for.",
     },
     Spec {
         name: "auth_file",
-        form: Form::One("FILE"),
+        form: Form::WatchedFile,
         roles: &[(Node, Unset::Nothing), (Gateway, Unset::Nothing)],
         doc: "Users and passwords, one user:password a line, as memcached's -Y has them; memcached clients must give one, by \
               a first `set` or by SASL PLAIN. Read again when it changes, within seconds or at SIGHUP.",
@@ -288,23 +265,23 @@ const OPTIONS: &[Spec] = &[
     },
     Spec {
         name: "ring",
-        form: Form::One("PROFILE"),
+        form: Form::Word(&["evanesce", "evcache"]),
         roles: &[(Node, Unset::Text("evanesce"))],
         doc: "How keys find their node; all nodes of a cluster must agree. `evanesce`: balanced, by name. `evcache`: \
               as Netflix's Java client computes it, by <name>/<ip>:11211.",
     },
     Spec {
         name: "weight",
-        form: Form::One("N"),
+        form: Form::Number(bounds::WEIGHT),
         roles: &[(Node, Unset::Text("1"))],
-        doc: "This node's share of the ring beside its peers'; 1 or more.",
+        doc: "This node's share of the ring beside its peers'.",
     },
     Spec {
         name: "memory",
-        form: Form::One("SIZE"),
+        form: Form::Size(bounds::MEMORY),
         roles: &[(Node, Unset::Computed("a quarter of what this process may use, at least 64MiB"))],
         doc: "The whole budget for items, keys and tables, e.g. 64MiB or 2GiB; the oldest and least used are evicted \
-              before it is exceeded. At least 8MiB.",
+              before it is exceeded.",
     },
     Spec {
         name: "memory_file",
@@ -335,38 +312,38 @@ const OPTIONS: &[Spec] = &[
     },
     Spec {
         name: "item_bytes_max",
-        form: Form::One("SIZE"),
+        form: Form::Size(bounds::ITEM_BYTES),
         roles: &[(Node, Unset::Text("1MiB")), (Gateway, Unset::Text("1MiB"))],
         doc: "The largest item a node stores, key and value together, at most a quarter of its memory; the largest value \
-              a gateway takes. 1KiB to 128MiB.",
+              a gateway takes.",
     },
     Spec {
         name: "threads",
-        form: Form::One("N"),
+        form: Form::Number(bounds::THREADS),
         roles: &[
             (Node, Unset::Computed("the cores this process may use")),
             (Gateway, Unset::Computed("the cores this process may use")),
         ],
-        doc: "Threads that serve memcached connections, 1 to 1024.",
+        doc: "Threads that serve memcached connections.",
     },
     Spec {
         name: "connections_max",
-        form: Form::One("N"),
+        form: Form::Number(bounds::CONNECTIONS),
         roles: &[(Node, Unset::Text("10000")), (Gateway, Unset::Text("10000"))],
         doc: "Memcached connections at once; further ones are refused. Each takes a file descriptor.",
     },
     Spec {
         name: "idle_timeout",
-        form: Form::One("TIME"),
+        form: Form::TimeOrOff(bounds::IDLE_TIMEOUT),
         roles: &[(Node, Unset::Text("off")), (Gateway, Unset::Text("off"))],
-        doc: "Close memcached connections that sent nothing for so long, 1s to 30days. `off` never does.",
+        doc: "Close memcached connections that sent nothing for so long. `off` never does.",
     },
     Spec {
         name: "warm_up_limit",
-        form: Form::One("TIME"),
+        form: Form::TimeOrOff(bounds::WARM_UP_LIMIT),
         roles: &[(Node, Unset::Text("15m"))],
-        doc: "How long a node that starts empty is given items by its siblings, over gRPC, before it is read, at most; 1s to \
-              1day. `off` gives it none.",
+        doc: "How long a node that starts empty is given items by its siblings, over gRPC, before it is read, at \
+              most. `off` gives it none.",
     },
     Spec {
         name: "shutdown_command",
@@ -396,9 +373,9 @@ const OPTIONS: &[Spec] = &[
     },
     Spec {
         name: "connect_timeout",
-        form: Form::One("TIME"),
+        form: Form::Time(bounds::CONNECT_TIMEOUT),
         roles: &[(Gateway, Unset::Text("15s"))],
-        doc: "How long a start waits for a discovery to send a topology, 100ms to 10m.",
+        doc: "How long a start waits for a discovery to send a topology.",
     },
     Spec {
         name: "state_dir",
@@ -409,21 +386,21 @@ const OPTIONS: &[Spec] = &[
     },
     Spec {
         name: "lease",
-        form: Form::One("TIME"),
+        form: Form::Time(bounds::LEASE),
         roles: &[(Discovery, Unset::Text("10s"))],
-        doc: "How long a node that stopped renewing counts as alive, 300ms to 10m.",
+        doc: "How long a node that stopped renewing counts as alive.",
     },
     Spec {
         name: "renew_every",
-        form: Form::One("TIME"),
+        form: Form::Time(bounds::RENEW_EVERY),
         roles: &[(Discovery, Unset::Text("3s"))],
-        doc: "How often nodes are told to renew; 100ms to a third of the lease.",
+        doc: "How often nodes are told to renew; at most a third of the lease.",
     },
     Spec {
         name: "drain_deadline",
-        form: Form::One("TIME"),
+        form: Form::Time(bounds::DRAIN_DEADLINE),
         roles: &[(Node, Unset::Text("10s")), (Discovery, Unset::Text("10s")), (Gateway, Unset::Text("10s"))],
-        doc: "How long work in flight may take once told to end, up to 1h. A second signal ends at once.",
+        doc: "How long work in flight may take once told to end. A second signal ends at once.",
     },
     Spec {
         name: "log",
@@ -438,7 +415,7 @@ const OPTIONS: &[Spec] = &[
     },
     Spec {
         name: "log_format",
-        form: Form::One("FORMAT"),
+        form: Form::Word(&["text", "json"]),
         roles: &[
             (Node, Unset::Text("text")),
             (Discovery, Unset::Text("text")),

@@ -241,6 +241,20 @@ fn every_option_of_every_role_can_be_set_and_is_read() {
 }
 
 #[test]
+fn every_word_that_the_table_lists_is_taken() {
+    for role in RoleName::ALL {
+        for spec in spec::options_of(role) {
+            let form::Form::Word(words) = spec.form else { continue };
+            for word in words {
+                let file = format!("[{role}]\n{} = {word:?}\n", spec.name);
+                let said = settings(role, &file, &[]).map_or_else(|faults| faults, |_| String::new());
+                assert!(!said.contains(&format!("{} = ", spec.name)), "{said}");
+            }
+        }
+    }
+}
+
+#[test]
 fn listening_everywhere_needs_an_address_to_tell() {
     let everywhere = ["--listen", "0.0.0.0:11211", "--insecure"];
     let faults = settings(RoleName::Node, CLUSTERED, &everywhere).unwrap_err();
