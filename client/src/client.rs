@@ -23,6 +23,7 @@ use crate::op::{
 use crate::repair::RepairsDropped;
 use crate::static_nodes::StaticNodes;
 use crate::ttl::Ttl;
+use crate::version::Version;
 use crate::view::{Number, Raw, Whole};
 
 /// A client of one cluster. Clones share everything; any thread may use it.
@@ -81,6 +82,13 @@ impl Client {
     #[must_use]
     pub fn namespace(&self, name: impl AsRef<str>) -> Namespace {
         self.root.named(name.as_ref())
+    }
+
+    /// A version larger than all that this client has stamped or seen: for a write that goes to another place, too, under the
+    /// same version. See [`Set::version`] and [`Delete::version`].
+    #[must_use]
+    pub fn stamp(&self) -> Version {
+        self.root.core.clock.stamp(self.root.core.now())
     }
 
     /// Starts to collect operations of any namespaces that travel together: see [`Batch`].

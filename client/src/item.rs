@@ -28,6 +28,17 @@ pub struct Item {
     pub version: Option<Version>,
 }
 
+/// What a loader found, whole: for loads that know more than a value.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LoadedItem {
+    /// The value.
+    pub value: Bytes,
+    /// Its flags.
+    pub flags: u32,
+    /// What remains of its life where it comes from; `None` when it does not expire. It is kept no longer.
+    pub ttl: Option<Duration>,
+}
+
 /// A hit of a typed read, whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -23,8 +23,6 @@ mod waiter;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-
 pub(crate) use flight::Flights;
 pub(crate) use loader::{Gathering, Loader, ManyLoaded, ManyLoader};
 pub(crate) use time::Loads;
@@ -32,13 +30,13 @@ pub(crate) use waiter::{Waiter, wait};
 
 use crate::codec::ABSENT_FLAGS;
 use crate::error::LoadError;
-use crate::item::Item;
+use crate::item::{Item, LoadedItem};
 use crate::policy::{Age, LatchPolicy, Refresh};
 use crate::ttl::Ttl;
 use crate::value::Form;
 
 /// What a loader said, encoded: a value with its flags, or that there is none.
-pub(crate) type Loaded = Result<Option<(Bytes, u32)>, LoadError>;
+pub(crate) type Loaded = Result<Option<LoadedItem>, LoadError>;
 
 /// Why a key is loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +74,8 @@ pub(crate) struct LoadPlan {
     /// How many load times ahead of its end an item is loaded anew, on average; 0 is never.
     pub(crate) early: f64,
     pub(crate) absent: Absent,
+    /// A write stamped up to so long before the load began wins over what was loaded.
+    pub(crate) yields_to: Duration,
     /// How long the loader may take.
     pub(crate) load_timeout: Duration,
     pub(crate) latch: LatchPolicy,
@@ -115,11 +115,15 @@ impl LoadPlan {
         }
     }
 
-    /// How long a value lives on the nodes. `random` is from 0 to 1.
-    fn kept(&self, random: f64) -> Ttl {
-        match self.ttl {
-            Ttl::After(ttl) => Ttl::After(self.refresh().stored_for(ttl, random)),
-            other => other,
+    /// How long a value lives on the nodes that has `left` of its life where it was loaded. `random` is from 0 to 1.
+    fn kept(&self, left: Option<Duration>, random: f64) -> Ttl {
+        match (self.ttl, left) {
+            (Ttl::After(ttl), left) => {
+                let stored_for = self.refresh().stored_for(ttl, random);
+                Ttl::After(left.map_or(stored_for, |left| stored_for.min(left)))
+            }
+            (_, Some(left)) => Ttl::After(left),
+            (other, None) => other,
         }
     }
 
@@ -135,8 +139,9 @@ impl LoadPlan {
 }
 
 /// What a hit means to who loads: a value, or that it is known that there is none.
-pub(crate) fn value_of(item: Item) -> Option<(Bytes, u32)> {
-    (item.flags != ABSENT_FLAGS).then_some((item.value, item.flags))
+pub(crate) fn value_of(item: Item) -> Option<LoadedItem> {
+    let Item { value, flags, ttl, .. } = item;
+    (flags != ABSENT_FLAGS).then_some(LoadedItem { value, flags, ttl })
 }
 
 /// What a loader's future came to, as an error of ours.
@@ -146,6 +151,8 @@ pub(crate) fn loader_error(error: impl Into<Box<dyn std::error::Error + Send + S
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn plan(ttl: Ttl, jitter: f64, stale: u64) -> LoadPlan {
@@ -155,6 +162,7 @@ mod tests {
             stale: Duration::from_secs(stale),
             early: 1.0,
             absent: Absent::Forgotten,
+            yields_to: Duration::ZERO,
             load_timeout: Duration::from_secs(1),
             latch: LatchPolicy::Local,
             form: Form::verbatim(),
@@ -203,14 +211,24 @@ mod tests {
     #[test]
     fn jitter_shortens_the_ttl_and_leaves_the_stale_time() {
         let plan = plan(Ttl::After(Duration::from_secs(100)), 0.1, 30);
-        assert_eq!(plan.kept(0.0), Ttl::After(Duration::from_secs(130)));
-        assert_eq!(plan.kept(1.0), Ttl::After(Duration::from_secs(120)));
-        assert_eq!(super::tests::plan(Ttl::Never, 0.1, 30).kept(1.0), Ttl::Never);
+        assert_eq!(plan.kept(None, 0.0), Ttl::After(Duration::from_secs(130)));
+        assert_eq!(plan.kept(None, 1.0), Ttl::After(Duration::from_secs(120)));
+        assert_eq!(super::tests::plan(Ttl::Never, 0.1, 30).kept(None, 1.0), Ttl::Never);
+        let left = Some(Duration::from_secs(7));
+        assert_eq!(
+            plan.kept(left, 0.0),
+            Ttl::After(Duration::from_secs(7)),
+            "no longer than where it comes from"
+        );
+        assert_eq!(
+            super::tests::plan(Ttl::Never, 0.1, 30).kept(left, 1.0),
+            Ttl::After(Duration::from_secs(7))
+        );
     }
 
     #[test]
     fn absent_item_is_known_to_have_no_value() {
         assert_eq!(value_of(item(None, ABSENT_FLAGS)), None);
-        assert_eq!(value_of(item(None, 7)), Some((Bytes::new(), 7)));
+        assert_eq!(value_of(item(None, 7)), Some(LoadedItem { flags: 7, ..LoadedItem::default() }));
     }
 }

@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 
 use crate::codec::Postcard;
 use crate::core::Core;
+use crate::item::LoadedItem;
 use crate::key::{Key, KeyError, Keys, namespace_prefix};
 use crate::load::{Loaded, Loader, Loads, ManyLoaded, loader_error};
 use crate::op::{
@@ -191,13 +192,23 @@ impl Namespace {
         E: Into<Box<dyn Error + Send + Sync>> + Send + 'static,
     {
         let key = Bytes::copy_from_slice(key.as_ref());
-        let asked = key.clone();
-        let loader = Loader::Alone(Box::new(move || {
-            let loading = loader(asked);
-            let loaded = async move { Ok(loading.await.map_err(loader_error)?.map(|value| (value, 0_u32))) };
-            Box::pin(loaded) as BoxFuture<'static, Loaded>
-        }));
+        let loader = alone(key.clone(), move |key| {
+            let loading = loader(key);
+            let item = |value| LoadedItem { value, ..LoadedItem::default() };
+            async move { loading.await.map(|value| value.map(item)) }
+        });
         GetOrLoad::new(self, &key, Raw, loader)
+    }
+
+    /// The same with flags, and with what remains of the item's life where it comes from.
+    pub fn get_item_or_load<F, L, E>(&self, key: impl AsRef<[u8]>, loader: F) -> GetOrLoad<'_, Whole>
+    where
+        F: FnOnce(Bytes) -> L + Send + 'static,
+        L: Future<Output = Result<Option<LoadedItem>, E>> + Send + 'static,
+        E: Into<Box<dyn Error + Send + Sync>> + Send + 'static,
+    {
+        let key = Bytes::copy_from_slice(key.as_ref());
+        GetOrLoad::new(self, &key, Whole, alone(key.clone(), loader))
     }
 
     /// Reads many values, and calls `loader` with the keys that are not there, all at once: it gives back a value for each key
@@ -219,13 +230,45 @@ impl Namespace {
             let loading = loader(keys);
             let loaded = async move {
                 let loaded = loading.await.map_err(loader_error)?.into_iter();
-                let of_key =
-                    |(key, value): (N, _)| (Bytes::copy_from_slice(key.as_ref()), Ok(Some((value, 0_u32))));
+                let of_key = |(key, value): (N, _)| {
+                    (
+                        Bytes::copy_from_slice(key.as_ref()),
+                        Ok(Some(LoadedItem { value, ..LoadedItem::default() })),
+                    )
+                };
                 Ok(loaded.map(of_key).collect())
             };
             Box::pin(loaded) as BoxFuture<'static, ManyLoaded>
         });
         GetOrLoadMany::new(self, keys, Raw, loader)
+    }
+
+    /// The same with flags and remaining lives, and a loader that tells of each key how it fared: keys that it does not tell of
+    /// are absent.
+    pub fn get_items_or_load_many<K, F, L, M, N, E>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+        loader: F,
+    ) -> GetOrLoadMany<'_, Whole>
+    where
+        K: AsRef<[u8]>,
+        F: Fn(Vec<Bytes>) -> L + Send + Sync + 'static,
+        L: Future<Output = M> + Send + 'static,
+        M: IntoIterator<Item = (N, Result<Option<LoadedItem>, E>)>,
+        N: AsRef<[u8]>,
+        E: Into<Box<dyn Error + Send + Sync>> + Send + 'static,
+    {
+        let loader = Arc::new(move |keys| {
+            let loading = loader(keys);
+            let loaded = async move {
+                let of_key = |(key, loaded): (N, Result<Option<LoadedItem>, E>)| {
+                    (Bytes::copy_from_slice(key.as_ref()), loaded.map_err(loader_error))
+                };
+                Ok(loading.await.into_iter().map(of_key).collect())
+            };
+            Box::pin(loaded) as BoxFuture<'static, ManyLoaded>
+        });
+        GetOrLoadMany::new(self, keys, Whole, loader)
     }
 
     /// Stores a value in every zone.
@@ -310,4 +353,17 @@ impl Namespace {
     pub fn get_item_and_touch(&self, key: impl AsRef<[u8]>, ttl: impl Into<Ttl>) -> GetAndTouch<'_, Whole> {
         GetAndTouch::new(self, key.as_ref(), ttl.into(), Whole)
     }
+}
+
+/// The loader of one key.
+fn alone<F, L, E>(key: Bytes, loader: F) -> Loader
+where
+    F: FnOnce(Bytes) -> L + Send + 'static,
+    L: Future<Output = Result<Option<LoadedItem>, E>> + Send + 'static,
+    E: Into<Box<dyn Error + Send + Sync>> + Send + 'static,
+{
+    Loader::Alone(Box::new(move || {
+        let loading = loader(key);
+        Box::pin(async move { loading.await.map_err(loader_error) }) as BoxFuture<'static, Loaded>
+    }))
 }

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::codec::{Codec, CodecError, Postcard};
 use crate::error::LoadError;
+use crate::item::LoadedItem;
 use crate::load::{Loaded, Loader, ManyLoaded, loader_error};
 use crate::namespace::Namespace;
 use crate::op::{Delete, Get, GetAndTouch, GetMany, GetOrLoad, GetOrLoadMany, Set, Store, Touch, WriteMany};
@@ -151,7 +152,7 @@ impl<T: Serialize + DeserializeOwned + Send + 'static, C: Codec> Typed<T, C> {
             let loading = loader(asked);
             let encoded = async move {
                 let Some(value) = loading.await.map_err(loader_error)? else { return Ok(None) };
-                Ok(Some((codec.encode(&value)?, codec.flags())))
+                Ok(Some(LoadedItem { value: codec.encode(&value)?, flags: codec.flags(), ttl: None }))
             };
             Box::pin(encoded) as BoxFuture<'static, Loaded>
         }));
@@ -179,7 +180,9 @@ impl<T: Serialize + DeserializeOwned + Send + 'static, C: Codec> Typed<T, C> {
             let encoded = async move {
                 let loaded = loading.await.map_err(loader_error)?.into_iter();
                 let of_key = |(key, value): (N, T)| {
-                    let encoded = codec.encode(&value).map(|value| Some((value, codec.flags())));
+                    let encoded = codec.encode(&value);
+                    let encoded =
+                        encoded.map(|value| Some(LoadedItem { value, flags: codec.flags(), ttl: None }));
                     (Bytes::copy_from_slice(key.as_ref()), encoded.map_err(LoadError::from))
                 };
                 Ok(loaded.map(of_key).collect())

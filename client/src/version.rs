@@ -62,6 +62,12 @@ const SKEW_MIN_MS: u64 = 100;
 pub struct Version(pub(crate) u64);
 
 impl Version {
+    /// The version that [`as_u64`](Self::as_u64) told, here or in another process; `None` when it has more than 63 bits.
+    #[must_use]
+    pub fn from_u64(number: u64) -> Option<Self> {
+        (number >> 63 == 0).then_some(Self(number))
+    }
+
     /// As a number of 63 bits. On servers that keep versions it is also the item's CAS token.
     #[must_use]
     pub fn as_u64(self) -> u64 {
@@ -94,6 +100,13 @@ impl Version {
         };
         let counts = (later.0 >> WRITER_BITS).checked_sub(self.0 >> WRITER_BITS);
         later.0 & DECIDER_MASK == self.0 & DECIDER_MASK && counts.is_some_and(|counts| counts < most)
+    }
+
+    /// The version that the same writer would have stamped so much earlier.
+    pub(crate) fn earlier_by(self, time: Duration) -> Self {
+        let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX).min(MILLIS_MAX);
+        let writer = self.0 & ((1 << WRITER_BITS) - 1);
+        Self((self.0 - writer).saturating_sub(ms << (WRITER_BITS + COUNTER_BITS)) | writer)
     }
 
     /// When it was stamped, by its writer's clock.
@@ -283,6 +296,18 @@ mod tests {
         let (clock, mad) = (VersionClock::new(1), VersionClock::new(2));
         clock.observe(mad.stamp(at(3_600_000)), at(0));
         assert!(clock.stamp(at(0)).stamped_at() <= at(5_000));
+    }
+
+    #[test]
+    fn earlier_version_keeps_its_writer_and_goes_no_further_than_the_first() {
+        let version = VersionClock::new(6).stamp(at(3_000));
+        let earlier = version.earlier_by(Duration::from_secs(1));
+        assert_eq!(earlier.stamped_at(), at(2_000));
+        assert_eq!(earlier.0 & 0xfff, version.0 & 0xfff);
+        assert_eq!(version.earlier_by(Duration::ZERO), version);
+        assert_eq!(version.earlier_by(Duration::MAX).0, 6);
+        assert_eq!(Version::from_u64(version.as_u64()), Some(version));
+        assert_eq!(Version::from_u64(1 << 63), None);
     }
 
     /// What was seen in review: a lease granted by a node whose clock was an hour ahead took this client's clock along,

@@ -17,6 +17,7 @@ use super::{LoadPlan, Loaded, Loader, Wish, value_of};
 use crate::codec::ABSENT_FLAGS;
 use crate::core::Core;
 use crate::error::LoadError;
+use crate::item::LoadedItem;
 use crate::key::Key;
 use crate::large::{Put, put};
 use crate::observe::{load_span, traced};
@@ -143,14 +144,16 @@ async fn fly(
     };
     // Stamped before the load in any case, so that a delete meanwhile is newer.
     let version = lease.as_ref().and_then(|lease| lease.version);
-    let version = version.unwrap_or_else(|| core.clock.stamp(core.now()));
+    let version = version.unwrap_or_else(|| core.clock.stamp(core.now())).earlier_by(plan.yields_to);
     flight.send_replace(Progress::Loading);
     let loaded = match load_span(core, key) {
         None => run(core, plan, loader).await,
         Some(span) => traced(span, run(core, plan, loader)).await,
     };
     let kept = match &loaded {
-        Ok(Some((value, flags))) => Some((value.clone(), *flags, plan.kept(core.ambient().random()))),
+        Ok(Some(LoadedItem { value, flags, ttl })) => {
+            Some((value.clone(), *flags, plan.kept(*ttl, core.ambient().random())))
+        }
         Ok(None) => plan.absent_for(core.ambient().random()).map(|ttl| (Bytes::new(), ABSENT_FLAGS, ttl)),
         Err(_) => None,
     };
@@ -233,6 +236,7 @@ mod tests {
             stale: Duration::ZERO,
             early: 0.0,
             absent: Absent::Forgotten,
+            yields_to: Duration::ZERO,
             load_timeout: Duration::from_secs(1),
             latch: LatchPolicy::Local,
             form: Form::verbatim(),

@@ -178,6 +178,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+    use crate::item::LoadedItem;
 
     /// Loads each key as itself, but for `none`, and counts its calls.
     fn loader(calls: &Arc<AtomicUsize>) -> ManyLoader {
@@ -185,7 +186,9 @@ mod tests {
         Arc::new(move |keys: Vec<Bytes>| {
             calls.fetch_add(1, Ordering::SeqCst);
             let present = keys.into_iter().filter(|key| key != "none");
-            let loaded = present.map(|key| (key.clone(), Ok(Some((key, 0))))).collect();
+            let loaded = present
+                .map(|key| (key.clone(), Ok(Some(LoadedItem { value: key, ..LoadedItem::default() }))))
+                .collect();
             Box::pin(async { Ok(loaded) })
         })
     }
@@ -196,7 +199,7 @@ mod tests {
     }
 
     fn value(loaded: Loaded) -> Option<Bytes> {
-        loaded.expect("it is loaded").map(|(value, _)| value)
+        loaded.expect("it is loaded").map(|item| item.value)
     }
 
     #[tokio::test(start_paused = true)]

@@ -119,13 +119,14 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::item::LoadedItem;
 
     fn loader() -> Loader {
         Loader::Alone(Box::new(|| Box::pin(async { Ok(None) })))
     }
 
     fn value() -> Loaded {
-        Ok(Some((Bytes::from_static(b"v"), 0)))
+        Ok(Some(LoadedItem { value: Bytes::from_static(b"v"), ..LoadedItem::default() }))
     }
 
     async fn outcome(mut waiter: Waiter) -> &'static str {

@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use super::OpFuture;
-use super::options::{Limit, latch_option, limit_options};
+use super::options::{Limit, latch_option, limit_options, version_option};
 use crate::error::WriteError;
 use crate::key::{Key, KeyError};
 use crate::namespace::Namespace;
@@ -12,6 +12,7 @@ use crate::outcome::Deleted;
 use crate::policy::LatchPolicy;
 use crate::request::Change;
 use crate::spread::{SpreadPlan, spread};
+use crate::version::Version;
 
 /// Deletes one key.
 ///
@@ -23,15 +24,17 @@ pub struct Delete<'a> {
     key: Result<Key, KeyError>,
     latch: LatchPolicy,
     limit: Limit,
+    version: Option<Version>,
 }
 
 impl<'a> Delete<'a> {
     pub(crate) fn new(namespace: &'a Namespace, key: &[u8]) -> Self {
         let limit = Limit::of_write(namespace);
-        Self { namespace, key: namespace.key(key), latch: namespace.latch, limit }
+        Self { namespace, key: namespace.key(key), latch: namespace.latch, limit, version: None }
     }
 
     latch_option!();
+    version_option!();
 
     limit_options!("How long to wait for them. Default the client's, 500 ms.", limit);
 
@@ -54,6 +57,7 @@ impl<'a> Delete<'a> {
         let key = self.key?;
         core.flights.forget(&key);
         let plan = SpreadPlan::of_all(key, Change::Delete, self.latch, deadline);
+        let plan = SpreadPlan { version: self.version, ..plan };
         let spread = spread(core, &cluster, plan).await?;
         Ok(Deleted { found: spread.found, written: spread.written })
     }

@@ -1,6 +1,5 @@
 //! `get_or_load`: reads, and loads what is not there, once for all who ask.
 
-use bytes::Bytes;
 use tokio::time::{Instant, timeout};
 
 use super::load_options::load_options;
@@ -8,9 +7,9 @@ use super::options::Limit;
 use super::{OpFuture, ReadOptions};
 use crate::core::TIMEOUT_MAX;
 use crate::error::{LoadError, ReadError};
-use crate::item::Item;
+use crate::item::{Item, LoadedItem};
 use crate::key::{Key, KeyError};
-use crate::load::{LoadPlan, Loader, Wish, value_of, wait};
+use crate::load::{LoadPlan, Loaded, Loader, Wish, value_of, wait};
 use crate::namespace::Namespace;
 use crate::near::get;
 use crate::observe::{Operation, Watch};
@@ -81,8 +80,8 @@ impl<'a, V: View + 'a> GetOrLoad<'a, V> {
         let key = key?;
         let loaded = get_or_load(namespace, &key, options, plan, loader);
         let found = timeout(limit.left(Instant::now()), loaded).await.map_err(|_| LoadError::Timeout)??;
-        let Some((value, flags)) = found else { return Ok(None) };
-        Ok(Some(view.show(Item { value, flags, cas: 0, ttl: None, version: None })?))
+        let Some(LoadedItem { value, flags, ttl }) = found else { return Ok(None) };
+        Ok(Some(view.show(Item { value, flags, cas: 0, ttl, version: None })?))
     }
 }
 
@@ -92,7 +91,7 @@ async fn get_or_load(
     options: ReadOptions,
     plan: LoadPlan,
     loader: Loader,
-) -> Result<Option<(Bytes, u32)>, LoadError> {
+) -> Loaded {
     let core = &namespace.core;
     let cluster = core.cluster().ok_or(LoadError::Closed)?;
     let read_plan = options.plan(core, Want::Item);

@@ -9,7 +9,7 @@ use super::options::Limit;
 use super::{OpFuture, ReadOptions};
 use crate::core::TIMEOUT_MAX;
 use crate::error::{LoadError, ReadError};
-use crate::item::{Item, LoadMany};
+use crate::item::{Item, LoadMany, LoadedItem};
 use crate::key::{Key, KeyError};
 use crate::load::{Gathering, LoadPlan, Loaded, Loader, ManyLoader, Waiter, Wish, value_of, wait};
 use crate::namespace::Namespace;
@@ -91,8 +91,8 @@ impl<'a, V: View + 'a> GetOrLoadMany<'a, V> {
         for (key, loaded) in keys.iter().zip(loaded) {
             let shown = loaded.and_then(|found| match found {
                 None => Ok(None),
-                Some((value, flags)) => {
-                    Ok(Some(self.view.show(Item { value, flags, cas: 0, ttl: None, version: None })?))
+                Some(LoadedItem { value, flags, ttl }) => {
+                    Ok(Some(self.view.show(Item { value, flags, cas: 0, ttl, version: None })?))
                 }
             });
             match shown {

@@ -27,6 +27,7 @@ impl LoadPlan {
             stale: Duration::ZERO,
             early: EARLY,
             absent: Absent::Forgotten,
+            yields_to: Duration::ZERO,
             load_timeout: LOAD_TIMEOUT,
             latch: namespace.latch,
             form: namespace.form(),
@@ -78,6 +79,13 @@ macro_rules! load_options {
         /// expire together. Default 0.1.
         pub fn jitter(mut self, share: f64) -> Self {
             self.plan.jitter = share.clamp(0.0, 1.0);
+            self
+        }
+
+        /// A write or delete of the key stamped up to so long before the load began wins over what was loaded, too: for those
+        /// who write to the cluster before, or while, they write to what the loader reads. Default zero: those stamped since.
+        pub fn yields_to_writes_of(mut self, last: std::time::Duration) -> Self {
+            self.plan.yields_to = last;
             self
         }
 

@@ -124,7 +124,20 @@ macro_rules! latch_option {
     };
 }
 
-pub(super) use {fallback_option, latch_option, limit_options, near_option};
+/// `version` of a write that may be stamped by its caller.
+macro_rules! version_option {
+    () => {
+        /// What it is stamped with, from [`Client::stamp`](crate::Client::stamp): for those who write the same to another place
+        /// under the same version. Default a stamp of its own, taken when it is sent. One that nodes refuse, for it lies too far
+        /// ahead of their clocks, is not stamped anew.
+        pub fn version(mut self, version: crate::version::Version) -> Self {
+            self.version = Some(version);
+            self
+        }
+    };
+}
+
+pub(super) use {fallback_option, latch_option, limit_options, near_option, version_option};
 
 #[cfg(test)]
 mod tests {

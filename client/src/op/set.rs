@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::OpFuture;
-use super::options::{Limit, latch_option, limit_options};
+use super::options::{Limit, latch_option, limit_options, version_option};
 use crate::codec::CodecError;
 use crate::error::WriteError;
 use crate::key::{Key, KeyError};
@@ -15,6 +15,7 @@ use crate::outcome::Written;
 use crate::policy::LatchPolicy;
 use crate::ttl::Ttl;
 use crate::value::Form;
+use crate::version::Version;
 
 /// Stores one value.
 ///
@@ -33,6 +34,7 @@ pub struct Set<'a> {
     latch: LatchPolicy,
     limit: Limit,
     form: Form,
+    version: Option<Version>,
 }
 
 impl<'a> Set<'a> {
@@ -40,7 +42,7 @@ impl<'a> Set<'a> {
         let (ttl, latch) = (namespace.ttl, namespace.latch);
         let limit = Limit::of_write(namespace);
         let (key, form) = (namespace.key(key), namespace.form());
-        Self { namespace, key, value, flags: 0, ttl, latch, limit, form }
+        Self { namespace, key, value, flags: 0, ttl, latch, limit, form, version: None }
     }
 
     /// The value is a typed one, of the codec with these flags.
@@ -61,6 +63,7 @@ impl<'a> Set<'a> {
     }
 
     latch_option!();
+    version_option!();
 
     limit_options!("How long to wait for them. Default the client's, 500 ms.", limit);
 
@@ -84,7 +87,7 @@ impl<'a> Set<'a> {
         let deadline = self.limit.end_of_write(Instant::now())?;
         let key = self.key?;
         core.flights.forget(&key);
-        let what = Put { key, value, flags, exptime, version: None, latch, deadline };
+        let what = Put { key, value, flags, exptime, version: self.version, latch, deadline };
         Ok(put(core, &cluster, self.form, what).await?.written)
     }
 }
