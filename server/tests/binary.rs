@@ -6,6 +6,7 @@ mod ctl;
 mod deploy;
 mod nodes;
 mod roles;
+mod rolling;
 mod support;
 mod up;
 mod warm;

@@ -3,6 +3,7 @@
 //! ```text
 //!   status topology where ── reach ──> a discovery: clusters, topology ──> each process: Admin
 //!   stats drain           ── reach ──> one process, by node name or address
+//!   rolling-restart       ── reach ──> every node in its turn
 //!   flush                 ── reach ──> one node, or every node of the topology
 //!   get set delete        ── item  ──> the smart client
 //! ```
@@ -13,6 +14,7 @@ mod nodes;
 mod process;
 mod reach;
 mod ring;
+mod rolling;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -26,6 +28,7 @@ use crate::output;
 use item::client;
 use nodes::NodeArgs;
 use reach::Reach;
+use rolling::RollingArgs;
 
 /// A miss is no error, but scripts want to know: as grep does.
 const EXIT_MISS: u8 = 1;
@@ -38,6 +41,8 @@ Examples:
   evanesce ctl set user:42 hello --ttl 10m
   evanesce ctl get user:42 --json
   evanesce ctl drain a1                        finish what is in flight, deregister, end
+  evanesce ctl rolling-restart                 every node, one after the other, each warm before the next
+  evanesce ctl rolling-restart --only-zone a --with 'ssh {node} systemctl restart evanesce-node@{node}'
   evanesce ctl flush --all --namespace user --yes   drop every item user:... of every node
 
 Exit codes: 0 done; 1 failed, not all answered, or get and delete found nothing; 2 bad usage.";
@@ -81,6 +86,9 @@ enum Verb {
         /// gRPC addresses of processes.
         #[arg(value_name = "ADDR")]
         addresses: Vec<String>,
+        /// Exit code 1 unless each of them is ready: for health checks and scripts.
+        #[arg(long)]
+        ready: bool,
     },
     /// The topology: zones, groups, nodes, epoch.
     Topology,
@@ -99,6 +107,8 @@ enum Verb {
         #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
         deadline: Option<Duration>,
     },
+    /// Restart nodes one by one, zone by zone; each is warm and serves before the next one goes. Refused unless all serve.
+    RollingRestart(RollingArgs),
     /// Drop every item, or every item of one namespace, at once. Exit code 1 unless every node asked has done it.
     Flush {
         /// A node's name, or its gRPC address.
@@ -184,10 +194,11 @@ impl Ctl {
         let reach = Reach::new(self.discovery, self.cluster, self.timeout);
         let json = self.json;
         match self.verb {
-            Verb::Status { addresses } => process::status(&reach, &addresses, json).await,
+            Verb::Status { addresses, ready } => process::status(&reach, &addresses, ready, json).await,
             Verb::Topology => ring::topology(&reach, json).await,
             Verb::Stats { target } => process::stats(&reach, &target, json).await,
             Verb::Drain { target, deadline } => process::drain(&reach, &target, deadline, json).await,
+            Verb::RollingRestart(args) => rolling::restart(&reach, &args, json).await,
             Verb::Flush { target, namespace, .. } => {
                 flush::flush(&reach, target.as_deref(), namespace.as_deref(), json).await
             }

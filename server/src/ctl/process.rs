@@ -16,7 +16,7 @@ use crate::output;
 use crate::table::table;
 
 /// On the wire, what leaves a drain's deadline to the process's configuration.
-const DEADLINE_AS_CONFIGURED: u64 = 0;
+pub(crate) const DEADLINE_AS_CONFIGURED: u64 = 0;
 
 /// One process, as it says itself.
 #[derive(Debug, Serialize)]
@@ -60,8 +60,14 @@ impl From<GetStatusResponse> for StatusAnswer {
     }
 }
 
-/// `status`: the processes named, or the discoveries and what the topology names.
-pub(crate) async fn status(reach: &Reach, named: &[String], as_json: bool) -> anyhow::Result<Done> {
+/// `status`: the processes named, or the discoveries and what the topology names. Well where all answer, or where all are
+/// ready, if that is what counts.
+pub(crate) async fn status(
+    reach: &Reach,
+    named: &[String],
+    ready_counts: bool,
+    as_json: bool,
+) -> anyhow::Result<Done> {
     let (targets, failure) = if named.is_empty() {
         let topology = reach.topology().await;
         let targets = targets_of(reach, topology.as_deref().ok());
@@ -79,7 +85,10 @@ pub(crate) async fn status(reach: &Reach, named: &[String], as_json: bool) -> an
     if let Some(failure) = failure {
         return Err(failure);
     }
-    let all = statuses.iter().all(|status| matches!(status.answer, Answer::Status(_)));
+    let all = statuses.iter().all(|status| match &status.answer {
+        Answer::Status(answer) => answer.ready || !ready_counts,
+        Answer::None { .. } => false,
+    });
     Ok(if all { Done::Well } else { Done::Short })
 }
 
