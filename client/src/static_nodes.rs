@@ -120,7 +120,11 @@ impl StaticNodes {
                 zone: name.clone(),
                 mode: GroupMode::ReadWrite,
                 nodes: self.as_nodes(&zone.nodes),
-                second: second.map(|(role, nodes)| SecondRing { role: *role, nodes: self.as_nodes(nodes) }),
+                second: second.map(|(role, nodes)| SecondRing {
+                    role: *role,
+                    nodes: self.as_nodes(nodes),
+                    change: 0,
+                }),
             }
         });
         let topology = Topology::new(cluster.to_owned(), epoch, self.profile, groups.collect())?;

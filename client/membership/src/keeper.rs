@@ -38,6 +38,8 @@ pub(crate) struct LeaseKeeper {
     /// Whether the last call was not answered in time.
     late: bool,
     granted: Option<Granted>,
+    /// The mark of the rosters that it holds, as it told last.
+    rosters_mark: u64,
     backoff: ExponentialBackoff,
 }
 
@@ -61,17 +63,18 @@ enum Failure {
 impl LeaseKeeper {
     pub(crate) fn new(shared: Arc<Shared>, slot: usize, discovery: Discovery) -> Self {
         let backoff = shared.options.backoff();
-        Self { shared, slot, discovery, client: None, late: false, granted: None, backoff }
+        Self { shared, slot, discovery, client: None, late: false, granted: None, rosters_mark: 0, backoff }
     }
 
     /// Runs until the node wishes to leave, and then gives the lease back.
     pub(crate) async fn run(mut self) {
-        let mut wishes = self.shared.wishes();
+        let (mut wishes, mut news) = (self.shared.wishes(), self.shared.news());
         loop {
+            news.mark_unchanged();
             let wish = *wishes.borrow_and_update();
             let Wish::Stay(state) = wish else { break };
             let pause = self.keep(state).await;
-            if !wait(&mut wishes, pause).await {
+            if !wait(&mut wishes, &mut news, pause).await {
                 return;
             }
         }
@@ -122,7 +125,10 @@ impl LeaseKeeper {
     async fn register(&mut self, state: NodeState) -> Result<Granted, Failure> {
         let facts = &self.shared.facts;
         let node = v1::Node { state: v1::NodeState::from(state).into(), ..v1::Node::from(&facts.node) };
+        let (rosters, rosters_mark) = self.shared.carried.to_tell(self.rosters_mark);
         let request = v1::RegisterRequest {
+            rosters,
+            rosters_mark,
             cluster: facts.cluster.clone(),
             profile: Some(facts.profile.into()),
             group: facts.group.clone(),
@@ -134,13 +140,18 @@ impl LeaseKeeper {
         let response = self.call(client.register(request)).await?;
         tracing::info!(discovery = %self.discovery.address, epoch = response.epoch, "registered");
         self.shared.saw(response.epoch);
+        self.take_rosters(response.rosters, response.rosters_mark);
         Ok(*self.granted.insert(Granted::read(response.lease_ms, response.renew_every_ms)))
     }
 
     /// Renews what was granted. The discovery may have started again with another lease meanwhile, and says so.
     async fn renew(&mut self, state: NodeState, granted: Granted) -> Result<Granted, Failure> {
         let facts = &self.shared.facts;
+        let (rosters, rosters_mark) = self.shared.carried.to_tell(self.rosters_mark);
         let request = v1::RenewRequest {
+            rosters,
+            rosters_mark,
+            report: Some(self.shared.carried.report()),
             cluster: facts.cluster.clone(),
             group: facts.group.clone(),
             name: facts.node.name.clone(),
@@ -151,9 +162,18 @@ impl LeaseKeeper {
         let mut client = self.client().await?;
         let response = self.call(client.renew(request)).await?;
         self.shared.saw(response.epoch);
+        self.take_rosters(response.rosters, response.rosters_mark);
         let says = response.lease_ms > 0 && response.renew_every_ms > 0;
         let granted = if says { Granted::read(response.lease_ms, response.renew_every_ms) } else { granted };
         Ok(*self.granted.insert(granted))
+    }
+
+    /// Keeps what this discovery has decided, or was told, for the others.
+    fn take_rosters(&mut self, told: Vec<v1::Roster>, mark: u64) {
+        self.rosters_mark = mark;
+        if self.shared.carried.take(told) {
+            self.shared.tell_news();
+        }
     }
 
     /// Tries once to give the lease back; also where none is known of, as a grant may have been lost on its way.
@@ -264,11 +284,12 @@ impl Failure {
     }
 }
 
-/// Waits for `pause` or for another wish. False when the registration is gone.
-async fn wait(wishes: &mut watch::Receiver<Wish>, pause: Duration) -> bool {
+/// Waits for `pause`, for another wish or for news. False when the registration is gone.
+async fn wait(wishes: &mut watch::Receiver<Wish>, news: &mut watch::Receiver<u64>, pause: Duration) -> bool {
     tokio::select! {
         biased;
         () = tokio::time::sleep(pause) => true,
         changed = wishes.changed() => changed.is_ok(),
+        changed = news.changed() => changed.is_ok(),
     }
 }

@@ -30,6 +30,7 @@
 //! # }
 //! ```
 
+mod carried;
 mod endpoint;
 mod follower;
 mod keeper;

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use evanesce_grpc::discovery::v1::NodeReport;
 use evanesce_topology::{Epoch, Node, NodeState, RingProfile};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::carried::Carried;
 use crate::endpoint::{Discovery, EndpointError};
 use crate::keeper::LeaseKeeper;
 use crate::options::MembershipOptions;
@@ -47,10 +49,13 @@ pub struct Registration {
 pub(crate) struct Shared {
     pub(crate) facts: NodeFacts,
     pub(crate) options: MembershipOptions,
+    pub(crate) carried: Carried,
     /// The largest epoch any discovery answered with.
     epoch_seen: AtomicU64,
     /// What the node wishes for now.
     wish: watch::Sender<Wish>,
+    /// Grows when there is something that no discovery should wait for until its renewal is due.
+    news: watch::Sender<u64>,
     /// Whether any discovery ever accepted it.
     accepted: watch::Sender<bool>,
     /// How many tasks have not yet given their lease back.
@@ -108,7 +113,9 @@ impl Registration {
     ) -> Result<Self, EndpointError> {
         let discoveries = Discovery::parse_all(discoveries, &options)?;
         let shared = Arc::new(Shared {
+            carried: Carried::default(),
             epoch_seen: AtomicU64::new(0),
+            news: watch::Sender::new(0),
             wish: watch::Sender::new(Wish::Stay(facts.node.state)),
             accepted: watch::Sender::new(false),
             remaining: watch::Sender::new(discoveries.len()),
@@ -132,6 +139,14 @@ impl Registration {
             }
             changed
         });
+    }
+
+    /// What the node tells of itself with each renewal from now on; `at_once` where that is not to wait for the next.
+    pub fn set_report(&self, report: NodeReport, at_once: bool) {
+        self.shared.carried.set_report(report);
+        if at_once {
+            self.shared.tell_news();
+        }
     }
 
     /// How each discovery is doing, in the order given.
@@ -180,6 +195,14 @@ impl Shared {
         let mut wishes = self.wish.subscribe();
         wishes.mark_changed();
         wishes
+    }
+
+    pub(crate) fn news(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
+    }
+
+    pub(crate) fn tell_news(&self) {
+        self.news.send_modify(|news| *news += 1);
     }
 
     pub(crate) fn line(&self, slot: usize) -> parking_lot::MutexGuard<'_, Line> {

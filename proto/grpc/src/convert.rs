@@ -90,7 +90,7 @@ impl From<&ServerGroup> for v1::ServerGroup {
 impl From<&SecondRing> for v1::SecondRing {
     fn from(second: &SecondRing) -> v1::SecondRing {
         let nodes = second.nodes.iter().map(v1::Node::from).collect();
-        v1::SecondRing { role: v1::RingRole::from(second.role).into(), nodes }
+        v1::SecondRing { role: v1::RingRole::from(second.role).into(), nodes, change: second.change }
     }
 }
 
@@ -101,7 +101,7 @@ impl TryFrom<v1::SecondRing> for SecondRing {
     fn try_from(message: v1::SecondRing) -> Result<SecondRing, ConvertError> {
         let role = ring_role(message.role)?;
         let nodes = message.nodes.into_iter().map(Node::try_from).collect::<Result<_, _>>()?;
-        Ok(SecondRing { role, nodes })
+        Ok(SecondRing { role, nodes, change: message.change })
     }
 }
 

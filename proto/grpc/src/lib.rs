@@ -31,6 +31,7 @@
 //! ```
 
 pub mod convert;
+pub mod rosters;
 
 /// The registry: nodes register and renew leases, clients watch topologies.
 pub mod discovery {

@@ -52,7 +52,7 @@ fn whole_message_becomes_a_topology() {
 
 #[test]
 fn second_rings_come_back_and_broken_ones_are_refused() {
-    let second = |role: i32| v1::SecondRing { role, nodes: message().groups[0].nodes.clone() };
+    let second = |role: i32| v1::SecondRing { role, nodes: message().groups[0].nodes.clone(), change: 7 };
     for role in [v1::RingRole::Next, v1::RingRole::Previous] {
         let topology = changed(|message| message.groups[0].second = Some(second(role.into()))).unwrap();
         assert_eq!(v1::Topology::from(&topology).groups[0].second, Some(second(role.into())));
@@ -62,7 +62,7 @@ fn second_rings_come_back_and_broken_ones_are_refused() {
         assert_eq!(result, Err(ConvertError::Enum { field: "second.role", number }));
     }
     let result =
-        changed(|message| message.groups[0].second = Some(v1::SecondRing { role: 1, nodes: vec![] }));
+        changed(|message| message.groups[0].second = Some(v1::SecondRing { role: 1, ..Default::default() }));
     let fault = TopologyError::LoneRing { group: "g".into() };
     assert_eq!(result, Err(ConvertError::Topology(fault)));
 }
@@ -176,7 +176,7 @@ prop_compose! {
         // A few of them, on a ring of their own weights.
         let mut others: Vec<_> = nodes.iter().skip(1).cloned().collect();
         others.iter_mut().for_each(|node| node.weight = weight);
-        let second = role.filter(|_| !others.is_empty()).map(|role| SecondRing { role, nodes: others });
+        let second = role.filter(|_| !others.is_empty()).map(|role| SecondRing { role, nodes: others, change: weight.into() });
         ServerGroup { name, zone, mode, nodes, second }
     }
 }

@@ -72,6 +72,8 @@ pub struct SecondRing {
     pub role: RingRole,
     /// All nodes on it, sorted by name. One that is on both rings has one name, and is the same but for its weight.
     pub nodes: Vec<Node>,
+    /// The number of the change that made it, by which its nodes say that they are filled; 0 where nobody is to say so.
+    pub change: u64,
 }
 
 /// Which of two rings in force the second one is.

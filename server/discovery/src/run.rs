@@ -201,7 +201,7 @@ fn terms(config: &DiscoveryConfig) -> Result<LeaseTerms, DiscoveryError> {
 fn restore(terms: LeaseTerms, file: Option<&StateFile>, clock: Clock) -> Result<Registry, StateError> {
     let membership = file.map(StateFile::load).transpose()?.unwrap_or_default();
     let nodes: usize =
-        membership.iter().flat_map(|topology| &topology.groups).map(|group| group.nodes.len()).sum();
+        membership.iter().flat_map(|kept| &kept.topology.groups).map(|group| group.nodes.len()).sum();
     tracing::info!(clusters = membership.len(), nodes, "starting with what is on disk");
     Registry::new(terms, membership, clock.moment()).map_err(|refusal: Refusal| StateError::Damaged {
         path: file.map(StateFile::path).unwrap_or_default(),

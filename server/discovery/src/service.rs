@@ -1,5 +1,7 @@
 //! The registry over gRPC: messages in, messages out, nothing decided.
 
+mod changes;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,29 +58,52 @@ impl Discovery for DiscoveryService {
         request: Request<v1::RegisterRequest>,
     ) -> Result<Response<v1::RegisterResponse>, Status> {
         self.check_open()?;
-        let request = read_register(request.into_inner()).map_err(invalid)?;
+        let mut request = request.into_inner();
+        let (told, mark) = (std::mem::take(&mut request.rosters), request.rosters_mark);
+        let request = read_register(request).map_err(invalid)?;
         let who = format!("{}/{}/{}", request.cluster, request.group, request.node.name);
-        let granted =
-            self.desk.with(|registry, now| registry.register(request, now)).map_err(|r| status(&r))?;
+        let registered = self.desk.with(|registry, now| {
+            let cluster = request.cluster.clone();
+            let granted = registry.register(request, now)?;
+            // Before the next tick: a newcomer that others know to stand by is never on the ring here.
+            registry.learn(&cluster, told, now);
+            Ok((granted, registry.rosters(&cluster, mark)))
+        });
+        let (granted, (rosters, rosters_mark)) = registered.map_err(|r| status(&r))?;
         count(&metrics::REGISTRATIONS, 1);
         tracing::info!(node = %who, "registered");
         Ok(Response::new(v1::RegisterResponse {
             epoch: granted.epoch.0,
             lease_ms: millis(granted.terms.lease),
             renew_every_ms: millis(granted.terms.renew_every),
+            rosters,
+            rosters_mark,
         }))
     }
 
     async fn renew(&self, request: Request<v1::RenewRequest>) -> Result<Response<v1::RenewResponse>, Status> {
         self.check_open()?;
-        let request = read_renew(request.into_inner()).map_err(invalid)?;
-        let granted =
-            self.desk.with(|registry, now| registry.renew(&request, now)).map_err(|r| status(&r))?;
+        let mut request = request.into_inner();
+        let (told, mark) = (std::mem::take(&mut request.rosters), request.rosters_mark);
+        let report = request.report.take();
+        let request = read_renew(request).map_err(invalid)?;
+        let renewed = self.desk.with(|registry, now| {
+            let granted = registry.renew(&request, now)?;
+            let Renew { cluster, group, name, .. } = &request;
+            registry.learn(cluster, told, now);
+            if let Some(report) = report {
+                registry.report(cluster, group, name, report);
+            }
+            Ok((granted, registry.rosters(cluster, mark)))
+        });
+        let (granted, (rosters, rosters_mark)) = renewed.map_err(|r| status(&r))?;
         count(&metrics::RENEWALS, 1);
         Ok(Response::new(v1::RenewResponse {
             epoch: granted.epoch.0,
             lease_ms: millis(granted.terms.lease),
             renew_every_ms: millis(granted.terms.renew_every),
+            rosters,
+            rosters_mark,
         }))
     }
 
@@ -151,6 +176,27 @@ impl Discovery for DiscoveryService {
             settled: registry.is_settled(),
         })))
     }
+
+    async fn change_group(
+        &self,
+        request: Request<v1::ChangeGroupRequest>,
+    ) -> Result<Response<v1::ChangeGroupResponse>, Status> {
+        self.change(request).await
+    }
+
+    async fn get_changes(
+        &self,
+        request: Request<v1::GetChangesRequest>,
+    ) -> Result<Response<v1::GetChangesResponse>, Status> {
+        self.changes(request)
+    }
+
+    async fn abort_change(
+        &self,
+        request: Request<v1::AbortChangeRequest>,
+    ) -> Result<Response<v1::AbortChangeResponse>, Status> {
+        self.abort(request)
+    }
 }
 
 impl Watcher {
@@ -208,11 +254,17 @@ fn status(refusal: &Refusal) -> Status {
     let code = match refusal {
         Refusal::Unknown => Code::NotFound,
         Refusal::NameHeld { .. } => Code::AlreadyExists,
-        Refusal::RingTextHeld { .. } | Refusal::OtherProfile { .. } | Refusal::OtherZone { .. } => {
-            Code::FailedPrecondition
-        }
+        Refusal::RingTextHeld { .. }
+        | Refusal::OtherProfile { .. }
+        | Refusal::OtherZone { .. }
+        | Refusal::UnderWay { .. }
+        | Refusal::NoChange { .. }
+        | Refusal::TooLate { .. }
+        | Refusal::Change(_) => Code::FailedPrecondition,
         Refusal::TooMany { .. } => Code::ResourceExhausted,
-        Refusal::Topology(_) | Refusal::AbsurdEpoch(_) | Refusal::NotLive => Code::InvalidArgument,
+        Refusal::Roster { .. } | Refusal::Topology(_) | Refusal::AbsurdEpoch(_) | Refusal::NotLive => {
+            Code::InvalidArgument
+        }
     };
     tracing::debug!(%refusal, "refused");
     let status = Status::new(code, refusal.to_string());

@@ -12,8 +12,10 @@
 //!        "memcached": "127.0.0.1:11211", "grpc": null, "http": null, "version": "0.1.0", "capabilities": []}]}]}]}
 //! ```
 //!
-//! A group that is resized has its second ring beside its nodes, `"second": {"role": "next", "nodes": [...]}`, or
+//! A cluster has the `rosters` of its groups that are not open, if any. A group that is resized has its second ring beside its nodes, `"second": {"role": "next", "nodes": [...]}`, or
 //! `previous`; others have no such word, as files of before had none.
+
+mod rosters;
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -25,6 +27,9 @@ use std::str::FromStr;
 
 use evanesce_topology::{Epoch, Node, SecondRing, ServerGroup, Topology};
 use serde::{Deserialize, Serialize};
+
+use crate::registry::Kept;
+use rosters::SavedRoster;
 
 /// The state's file in the state directory.
 const FILE_NAME: &str = "registry.json";
@@ -115,7 +120,7 @@ impl StateFile {
     }
 
     /// What was kept; nothing where there is no file.
-    pub(crate) fn load(&self) -> Result<Vec<Topology>, StateError> {
+    pub(crate) fn load(&self) -> Result<Vec<Kept>, StateError> {
         let path = self.path();
         let bytes = match read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -134,11 +139,11 @@ impl StateFile {
         if let Some(twice) = state.clusters.iter().find(|cluster| !names.insert(&cluster.name)) {
             return Err(damaged(format!("cluster {:?} is there twice", twice.name)));
         }
-        state.clusters.into_iter().map(Topology::try_from).collect::<Result<_, _>>().map_err(damaged)
+        state.clusters.into_iter().map(Kept::try_from).collect::<Result<_, _>>().map_err(damaged)
     }
 
     /// Replaces what was kept. Blocks on the disk.
-    pub(crate) fn save(&self, membership: &[Topology]) -> io::Result<()> {
+    pub(crate) fn save(&self, membership: &[Kept]) -> io::Result<()> {
         let clusters = membership.iter().map(SavedCluster::from).collect();
         let state = State { format: FORMAT.to_owned(), version: VERSION, clusters };
         let mut bytes = serde_json::to_vec(&state)?;
@@ -187,6 +192,8 @@ struct SavedCluster {
     epoch: u64,
     ring: String,
     groups: Vec<SavedGroup>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    rosters: Vec<SavedRoster>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -205,6 +212,8 @@ struct SavedGroup {
 struct SavedRing {
     role: String,
     nodes: Vec<SavedNode>,
+    #[serde(default)]
+    change: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -222,9 +231,10 @@ struct SavedNode {
     capabilities: Vec<String>,
 }
 
-impl From<&Topology> for SavedCluster {
-    fn from(topology: &Topology) -> Self {
+impl From<&Kept> for SavedCluster {
+    fn from(Kept { topology, rosters }: &Kept) -> Self {
         Self {
+            rosters: rosters.iter().map(SavedRoster::from).collect(),
             name: topology.cluster.clone(),
             epoch: topology.epoch.0,
             ring: topology.profile.to_string(),
@@ -247,7 +257,11 @@ impl From<&ServerGroup> for SavedGroup {
 
 impl From<&SecondRing> for SavedRing {
     fn from(second: &SecondRing) -> Self {
-        Self { role: second.role.to_string(), nodes: second.nodes.iter().map(SavedNode::from).collect() }
+        Self {
+            role: second.role.to_string(),
+            nodes: second.nodes.iter().map(SavedNode::from).collect(),
+            change: second.change,
+        }
     }
 }
 
@@ -268,13 +282,14 @@ impl From<&Node> for SavedNode {
     }
 }
 
-impl TryFrom<SavedCluster> for Topology {
+impl TryFrom<SavedCluster> for Kept {
     type Error = String;
 
     fn try_from(saved: SavedCluster) -> Result<Self, String> {
         let groups = saved.groups.into_iter().map(ServerGroup::try_from).collect::<Result<_, _>>()?;
-        let topology = Self::new(saved.name, Epoch(saved.epoch), word(&saved.ring)?, groups);
-        topology.map_err(|error| error.to_string())
+        let topology = Topology::new(saved.name, Epoch(saved.epoch), word(&saved.ring)?, groups);
+        let rosters = saved.rosters.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?;
+        Ok(Self { topology: topology.map_err(|error| error.to_string())?, rosters })
     }
 }
 
@@ -293,7 +308,7 @@ impl TryFrom<SavedRing> for SecondRing {
 
     fn try_from(saved: SavedRing) -> Result<Self, String> {
         let nodes = saved.nodes.into_iter().map(Node::try_from).collect::<Result<_, _>>()?;
-        Ok(Self { role: word(&saved.role)?, nodes })
+        Ok(Self { role: word(&saved.role)?, nodes, change: saved.change })
     }
 }
 
@@ -322,11 +337,12 @@ fn word<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
 
 #[cfg(test)]
 mod tests {
+    use evanesce_grpc::discovery::v1::{Place, Roster, Stage};
     use evanesce_topology::{GroupMode, NodeState, RingHash, RingProfile, RingRole};
 
     use super::*;
 
-    fn rich() -> Vec<Topology> {
+    fn rich() -> Vec<Kept> {
         let node = |name: &str, state| Node {
             name: name.to_owned(),
             ring_text: "host \"é\"/10.0.0.1:11211 ".to_owned() + name,
@@ -347,10 +363,24 @@ mod tests {
             second: None,
         };
         let profile = RingProfile { hash: RingHash::Evanesce, points_per_node: 77 };
-        let next = SecondRing { role: RingRole::Next, nodes: vec![node("n2", NodeState::Warming)] };
+        let next =
+            SecondRing { role: RingRole::Next, nodes: vec![node("n2", NodeState::Warming)], change: 3 };
         let resized = ServerGroup { second: Some(next), ..group("g2", GroupMode::Disabled) };
         let groups = vec![group("g1", GroupMode::WriteOnly), resized];
-        vec![Topology::new("HOME".to_owned(), Epoch(1 << 62), profile, groups).unwrap()]
+        let topology = Topology::new("HOME".to_owned(), Epoch(1 << 62), profile, groups).unwrap();
+        let place = |name: &str| Place { name: name.to_owned(), ring_text: "text".to_owned() };
+        let roster = Roster {
+            group: "g2".to_owned(),
+            zone: "a".to_owned(),
+            revision: 1 << 61,
+            stage: Stage::Filling.into(),
+            nodes: vec![place("n1")],
+            others: vec![place("n2")],
+            change: 7,
+            what: "replace n1 with \"n2\"".to_owned(),
+            nodes_min: 3,
+        };
+        vec![Kept { topology, rosters: vec![roster] }]
     }
 
     #[test]
@@ -369,10 +399,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = StateFile::open(directory.path()).unwrap();
         let mut topologies = rich();
-        topologies[0].groups[1].second = None;
+        topologies[0].topology.groups[1].second = None;
+        topologies[0].rosters.clear();
         file.save(&topologies).unwrap();
         let kept = std::fs::read_to_string(file.path()).unwrap();
-        assert!(!kept.contains("second"), "{kept}");
+        assert!(!kept.contains("second") && !kept.contains("roster"), "{kept}");
         assert_eq!(file.load().unwrap(), topologies);
     }
 

@@ -5,9 +5,12 @@
 //!   stats drain           ── reach ──> one process, by node name or address
 //!   rolling-restart       ── reach ──> every node in its turn
 //!   flush                 ── reach ──> one node, or every node of the topology
+//!   node group change     ── reach ──> a discovery: plan, begin, progress, abort
+//!   wait-warm             ── reach ──> a discovery: topology ──> each node: Admin
 //!   get set delete        ── item  ──> the smart client
 //! ```
 
+mod change;
 mod flush;
 mod item;
 mod nodes;
@@ -15,6 +18,7 @@ mod process;
 mod reach;
 mod ring;
 mod rolling;
+mod wait_warm;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -25,10 +29,12 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::output;
+use change::{ChangeVerb, GroupVerb, NodeVerb};
 use item::client;
 use nodes::NodeArgs;
 use reach::Reach;
 use rolling::RollingArgs;
+use wait_warm::{Wanted, wait_warm};
 
 /// A miss is no error, but scripts want to know: as grep does.
 const EXIT_MISS: u8 = 1;
@@ -44,6 +50,9 @@ Examples:
   evanesce ctl rolling-restart                 every node, one after the other, each warm before the next
   evanesce ctl rolling-restart --only-zone a --with 'ssh {node} systemctl restart evanesce-node@{node}'
   evanesce ctl flush --all --namespace user --yes   drop every item user:... of every node
+  evanesce ctl node add a a3                   the plan for a third node in group a; with --yes, do it
+  evanesce ctl change status                   the changes under way, and nodes that stand by
+  evanesce ctl wait-warm a1 --within 5m        until a node that was started again has its items
 
 Exit codes: 0 done; 1 failed, not all answered, or get and delete found nothing; 2 bad usage.";
 
@@ -66,7 +75,8 @@ pub(crate) struct Ctl {
     /// The cluster; may be left out where the discovery knows only one.
     #[arg(long, global = true, env = "EVANESCE_CLUSTER", hide_env_values = true, value_name = "NAME")]
     cluster: Option<String>,
-    /// The zone to read from first in get, set and delete; the first of the topology unless given.
+    /// The zone to read from first in get, set and delete, the first of the topology unless given; the zone to wait for in
+    /// wait-warm.
     #[arg(long, global = true, env = "EVANESCE_ZONE", hide_env_values = true, value_name = "NAME")]
     zone: Option<String>,
     /// Print JSON.
@@ -124,6 +134,30 @@ enum Verb {
         /// Do it: what is dropped does not come back.
         #[arg(long)]
         yes: bool,
+    },
+    /// Add, remove or replace nodes of a group, while it serves.
+    Node {
+        #[command(subcommand)]
+        verb: NodeVerb,
+    },
+    /// Add or remove a server group.
+    Group {
+        #[command(subcommand)]
+        verb: GroupVerb,
+    },
+    /// See how far changes are, or take one back.
+    Change {
+        #[command(subcommand)]
+        verb: ChangeVerb,
+    },
+    /// Wait until nodes are warm and serve; for use between two restarts. Exit code 1 when they are not in time.
+    WaitWarm {
+        /// The nodes' names; all nodes, or all of --zone, unless given.
+        #[arg(value_name = "NODE")]
+        nodes: Vec<String>,
+        /// How long to wait.
+        #[arg(long, value_name = "TIME", default_value = "15m", value_parser = humantime::parse_duration)]
+        within: Duration,
     },
     /// Read a value. Exit code 1 where there is none.
     Get {
@@ -201,6 +235,12 @@ impl Ctl {
             Verb::RollingRestart(args) => rolling::restart(&reach, &args, json).await,
             Verb::Flush { target, namespace, .. } => {
                 flush::flush(&reach, target.as_deref(), namespace.as_deref(), json).await
+            }
+            Verb::Node { verb } => verb.run(&reach, json).await,
+            Verb::Group { verb } => verb.run(&reach, json).await,
+            Verb::Change { verb } => verb.run(&reach, json).await,
+            Verb::WaitWarm { nodes, within } => {
+                wait_warm(&reach, &Wanted { nodes, zone: self.zone, within }, json).await
             }
             Verb::Where { key } => ring::find(&reach, &key, json).await,
             Verb::Get { key, nodes } => item::get(&client(&reach, self.zone, nodes).await?, &key, json).await,

@@ -23,6 +23,9 @@ const TOPOLOGY_BYTES_MAX: usize = 64 << 20;
 const NO_DISCOVERY: &str =
     "; name discoveries with --discovery or EVANESCE_DISCOVERY, or start a cluster with `evanesce up`";
 
+/// The registry of a discovery.
+pub(crate) type Discovery = DiscoveryClient<Channel>;
+
 /// Whom to ask, and how long to wait.
 #[derive(Debug)]
 pub(crate) struct Reach {
@@ -39,6 +42,30 @@ impl Reach {
     /// The discoveries' addresses, as ip:port.
     pub(crate) fn discoveries(&self) -> &[String] {
         &self.discoveries
+    }
+
+    /// The cluster asked for; empty where a discovery that knows only one is to choose.
+    pub(crate) fn cluster(&self) -> String {
+        self.cluster.clone().unwrap_or_default()
+    }
+
+    /// Asks the first discovery that can be reached; what it says counts.
+    pub(crate) async fn ask_discovery<T>(
+        &self,
+        ask: impl AsyncFn(Discovery) -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let mut failures = Vec::new();
+        for address in &self.discoveries {
+            match self.channel(address).await {
+                Ok(channel) => {
+                    let discovery =
+                        DiscoveryClient::new(channel).max_decoding_message_size(TOPOLOGY_BYTES_MAX);
+                    return ask(discovery).await.with_context(|| format!("discovery {address}"));
+                }
+                Err(error) => failures.push(format!("{address}: {error:#}")),
+            }
+        }
+        bail!("no discovery answers: {}{NO_DISCOVERY}", failures.join("; "))
     }
 
     /// How long an answer may take.

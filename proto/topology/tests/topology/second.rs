@@ -9,7 +9,7 @@ use evanesce_topology::{
 use crate::fixture::{NaiveRing, group, node, nodes, topology};
 
 fn resized(role: RingRole, ours: &[&str], others: &[&str]) -> ServerGroup {
-    let second = SecondRing { role, nodes: nodes(others) };
+    let second = SecondRing { role, nodes: nodes(others), change: 0 };
     ServerGroup { second: Some(second), ..group("g", "a", nodes(ours)) }
 }
 
@@ -83,7 +83,7 @@ fn second_rings_that_break_a_rule_are_refused() {
     let with = |change: fn(&mut Node)| {
         let mut other = node("n1", "n1", 1);
         change(&mut other);
-        let second = SecondRing { role: RingRole::Previous, nodes: vec![other] };
+        let second = SecondRing { role: RingRole::Previous, nodes: vec![other], change: 0 };
         checked(ServerGroup { second: Some(second), ..group("g", "a", nodes(["n1"])) })
     };
     assert!(with(|node| node.weight = 3).is_ok(), "a resize may be one of weights");

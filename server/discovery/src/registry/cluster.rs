@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use evanesce_grpc::discovery::v1::{NodeReport, Place, Roster, Stage};
+use evanesce_grpc::rosters::Rosters;
 use evanesce_topology::{
     Epoch, GROUPS_MAX, GroupMode, NODES_PER_GROUP_MAX, Node, NodeState, RING_POINTS_MAX, RingProfile,
-    ServerGroup, Topology, TopologyError,
+    RingRole, SecondRing, ServerGroup, Topology, TopologyError,
 };
 
 use super::NODES_PER_CLUSTER_MAX;
 use super::refusal::Refusal;
-use super::request::Register;
+use super::request::{Kept, Register};
+use super::roster;
 
 /// One named cache.
 #[derive(Debug)]
@@ -20,6 +23,8 @@ pub(super) struct Cluster {
     /// The last epoch issued; 0 before the first.
     pub(super) epoch: u64,
     pub(super) groups: BTreeMap<String, Group>,
+    /// Of the groups that are not open.
+    pub(super) rosters: Rosters,
     /// Whether something changed since the last publication.
     pub(super) dirty: bool,
     /// Whether a watcher holds a newer epoch than ours.
@@ -31,9 +36,11 @@ pub(super) struct Cluster {
 /// One full copy of the data.
 #[derive(Debug)]
 pub(super) struct Group {
-    zone: String,
-    mode: GroupMode,
+    pub(super) zone: String,
+    /// On its rings or standing by.
     pub(super) members: BTreeMap<String, Member>,
+    /// Since when its roster has been in its stage, as far as is known here; while there is none, when the last newcomer came.
+    pub(super) since: Duration,
 }
 
 /// A node and its lease.
@@ -50,21 +57,36 @@ pub(super) struct Member {
     pub(super) returned: bool,
     /// Known from disk, and not heard of since.
     unconfirmed: bool,
+    /// What it told last.
+    pub(super) report: NodeReport,
 }
 
 impl Cluster {
     pub(super) fn new(profile: RingProfile) -> Self {
-        Self { profile, epoch: 0, groups: BTreeMap::new(), dirty: true, outnumbered: false, shown: 0 }
+        Self {
+            profile,
+            epoch: 0,
+            groups: BTreeMap::new(),
+            rosters: Rosters::default(),
+            dirty: true,
+            outnumbered: false,
+            shown: 0,
+        }
     }
 
     /// A cluster as it was kept on disk: its live nodes get a lease to be heard of.
-    pub(super) fn restore(topology: Topology, now: Duration, lease: Duration) -> Self {
+    pub(super) fn restore(kept: Kept, now: Duration, lease: Duration) -> Self {
+        let Kept { topology, rosters } = kept;
         let mut cluster = Self { epoch: topology.epoch.0, ..Self::new(topology.profile) };
         for group in topology.groups {
-            let members = group.nodes.into_iter();
+            let others = group.second.into_iter().flat_map(|second| second.nodes);
+            let members = group.nodes.into_iter().chain(others);
             let members =
                 members.map(|node| (node.name.clone(), Member::restore(node, now, lease))).collect();
-            cluster.groups.insert(group.name, Group { zone: group.zone, mode: group.mode, members });
+            cluster.groups.insert(group.name, Group { zone: group.zone, members, since: now });
+        }
+        for roster in rosters {
+            cluster.rosters.merge(roster);
         }
         cluster
     }
@@ -101,6 +123,15 @@ impl Cluster {
                 given: request.profile,
             });
         }
+        if let Some(roster) = self.rosters.get(&request.group)
+            && roster.zone != request.zone
+        {
+            return Err(Refusal::OtherZone {
+                group: request.group.clone(),
+                held: roster.zone.clone(),
+                given: request.zone.clone(),
+            });
+        }
         let known = self.groups.get(&request.group);
         if let Some(group) = known {
             group.check_fits(request, now, lease)?;
@@ -121,7 +152,9 @@ impl Cluster {
             cluster: name.to_owned(),
             epoch: Epoch(self.epoch),
             profile: self.profile,
-            groups: groups.map(|(name, group)| group.server_group(name)).collect(),
+            groups: groups
+                .filter_map(|(name, group)| group.server_group(name, self.rosters.get(name)))
+                .collect(),
         }
     }
 
@@ -151,13 +184,19 @@ impl Cluster {
 
 impl Group {
     pub(super) fn new(zone: String) -> Self {
-        Self { zone, mode: GroupMode::ReadWrite, members: BTreeMap::new() }
+        Self { zone, members: BTreeMap::new(), since: Duration::ZERO }
+    }
+
+    /// All members, as they would be on a ring.
+    pub(super) fn places(&self) -> Vec<Place> {
+        self.members.values().map(Member::place).collect()
     }
 
     /// Takes a node in, in place of whoever held its name. Whether anything changed.
     pub(super) fn admit(&mut self, node: Node, now: Duration, lease: Duration) -> bool {
         let Some(member) = self.members.get_mut(&node.name) else {
             self.members.insert(node.name.clone(), Member::new(node, now, lease));
+            self.since = now;
             return true;
         };
         member.heard(now, now + lease);
@@ -207,15 +246,53 @@ impl Group {
         Err(TopologyError::RingTooLarge { group: request.group.clone(), points }.into())
     }
 
-    fn server_group(&self, name: &str) -> ServerGroup {
-        ServerGroup {
+    /// As topologies show it; none while nobody is on its ring.
+    fn server_group(&self, name: &str, roster: Option<&Roster>) -> Option<ServerGroup> {
+        let is_open = roster.is_none_or(|roster| roster.stage() == Stage::Opening);
+        let all = || self.members.values().map(|member| member.node.clone()).collect();
+        let nodes = roster.filter(|_| !is_open).map_or_else(all, |roster| self.on_ring(&roster.nodes));
+        if nodes.is_empty() || roster.is_some_and(|roster| roster.stage() == Stage::Gone) {
+            return None;
+        }
+        Some(ServerGroup {
             name: name.to_owned(),
             zone: self.zone.clone(),
-            mode: self.mode,
-            nodes: self.members.values().map(|member| member.node.clone()).collect(),
-            // Nothing here resizes a group.
-            second: None,
-        }
+            mode: roster.map_or(GroupMode::ReadWrite, |roster| roster::mode(roster.stage())),
+            nodes,
+            second: roster.and_then(|roster| self.second(roster)),
+        })
+    }
+
+    /// As [`Group::on_ring`], with those that are not known yet thought to be like another.
+    pub(super) fn on_ring_or_like_it(&self, places: &[Place]) -> Vec<Node> {
+        let Some(like) = self.members.values().next() else { return Vec::new() };
+        let node = |place: &Place| {
+            let known = self.members.get(&place.name).unwrap_or(like);
+            Node { name: place.name.clone(), ring_text: place.ring_text.clone(), ..known.node.clone() }
+        };
+        places.iter().map(node).collect()
+    }
+
+    /// Those of a ring that are known.
+    pub(super) fn on_ring(&self, places: &[Place]) -> Vec<Node> {
+        let known = places.iter().filter_map(|place| Some((self.members.get(&place.name)?, place)));
+        let mut nodes: Vec<Node> = known
+            .map(|(member, place)| Node { ring_text: place.ring_text.clone(), ..member.node.clone() })
+            .collect();
+        nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        nodes
+    }
+
+    /// The second ring, once all on it are known.
+    fn second(&self, roster: &Roster) -> Option<SecondRing> {
+        let role = match roster.stage() {
+            Stage::Filling => RingRole::Next,
+            Stage::Switched => RingRole::Previous,
+            _ => return None,
+        };
+        let nodes = self.on_ring(&roster.others);
+        let is_whole = nodes.len() == roster.others.len() || role == RingRole::Previous;
+        (is_whole && !nodes.is_empty()).then_some(SecondRing { role, nodes, change: roster.change })
     }
 }
 
@@ -228,7 +305,12 @@ impl Member {
             lapsed_at: None,
             returned: false,
             unconfirmed: false,
+            report: NodeReport::default(),
         }
+    }
+
+    fn place(&self) -> Place {
+        Place { name: self.node.name.clone(), ring_text: self.node.ring_text.clone() }
     }
 
     fn restore(node: Node, now: Duration, lease: Duration) -> Self {

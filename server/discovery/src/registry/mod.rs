@@ -27,10 +27,12 @@
 //!
 //! Until then it publishes nothing; and it never publishes an empty topology.
 
+mod changes;
 mod cluster;
 mod judge;
 mod refusal;
 mod request;
+mod roster;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,9 +43,10 @@ use evanesce_topology::{Epoch, NodeState, Topology};
 use cluster::{Cluster, Group, Member};
 use judge::Judge;
 
+pub use changes::{Change, PlannedChange};
 pub use judge::{Lapsed, MassLapse};
 pub use refusal::Refusal;
-pub use request::{Register, Renew, Return};
+pub use request::{Kept, Register, Renew, Return};
 
 /// Clusters of one registry. A name is only made by a node's registration, so this stops a misled fleet, not traffic.
 pub const CLUSTERS_MAX: usize = 1024;
@@ -146,12 +149,12 @@ impl Registry {
     /// # Errors
     ///
     /// [`Refusal`] when the membership breaks a rule that a registration must keep.
-    pub fn new(terms: LeaseTerms, membership: Vec<Topology>, now: Moment) -> Result<Self, Refusal> {
+    pub fn new(terms: LeaseTerms, membership: Vec<Kept>, now: Moment) -> Result<Self, Refusal> {
         let mut clusters = BTreeMap::new();
-        for topology in membership {
-            request::check_kept(&topology)?;
-            let name = topology.cluster.clone();
-            clusters.insert(name, Cluster::restore(topology, now.elapsed, terms.lease));
+        for kept in membership {
+            request::check_kept(&kept)?;
+            let name = kept.topology.cluster.clone();
+            clusters.insert(name, Cluster::restore(kept, now.elapsed, terms.lease));
         }
         let blank = !clusters.values().any(Cluster::has_unconfirmed);
         let until = now.elapsed + terms.lease;
@@ -269,6 +272,7 @@ impl Registry {
         self.revision += ticked.lapsed.len() as u64;
         self.settle(now.elapsed, &mut ticked);
         if self.is_settled() {
+            self.advance(now.elapsed);
             self.publish(now, &mut ticked);
         }
         ticked
@@ -292,6 +296,12 @@ impl Registry {
         self.judge.mass_lapse()
     }
 
+    /// How long leases last.
+    #[must_use]
+    pub fn lease(&self) -> Duration {
+        self.terms.lease
+    }
+
     /// The names of the clusters.
     pub fn clusters(&self) -> impl Iterator<Item = &str> {
         self.clusters.keys().map(String::as_str)
@@ -310,8 +320,12 @@ impl Registry {
 
     /// What to keep on disk.
     #[must_use]
-    pub fn membership(&self) -> Vec<Topology> {
-        self.clusters.iter().map(|(name, cluster)| cluster.topology(name)).collect()
+    pub fn membership(&self) -> Vec<Kept> {
+        let kept = |(name, cluster): (&String, &Cluster)| Kept {
+            topology: cluster.topology(name),
+            rosters: cluster.rosters.to_messages(),
+        };
+        self.clusters.iter().map(kept).collect()
     }
 
     /// Grows whenever [`Registry::membership`] changes.

@@ -61,6 +61,42 @@ pub enum Refusal {
         /// How many it takes.
         max: usize,
     },
+    /// The peer's fault.
+    #[error("the roster of group {group:?} makes no sense: {fault}")]
+    Roster {
+        /// The server group.
+        group: String,
+        /// What is wrong with it.
+        fault: &'static str,
+    },
+    /// An operator must act.
+    #[error(
+        "group {group:?} is being changed ({what}): wait for it with `evanesce ctl change status`, or take it back \
+         with `evanesce ctl change abort {group}`"
+    )]
+    UnderWay {
+        /// The server group.
+        group: String,
+        /// The change.
+        what: String,
+    },
+    /// Nothing to retry.
+    #[error("no change of group {group:?} is under way; to undo one that is over, make the opposite one")]
+    NoChange {
+        /// The server group.
+        group: String,
+    },
+    /// Nothing to retry.
+    #[error(
+        "group {group:?} is neither read nor written any more: let it go, and add it again under another name"
+    )]
+    TooLate {
+        /// The server group.
+        group: String,
+    },
+    /// An operator must act.
+    #[error("{0}")]
+    Change(String),
     /// Nothing to retry.
     #[error(transparent)]
     Topology(#[from] TopologyError),

@@ -1,8 +1,10 @@
 //! What nodes ask, and the bounds it must keep.
 
+use evanesce_grpc::discovery::v1::Roster;
 use evanesce_topology::{NameKind, Node, NodeState, RingProfile, Topology, TopologyError, check_name};
 
 use super::refusal::Refusal;
+use super::roster;
 use super::{EPOCH_AHEAD_MAX, Moment, NODES_PER_CLUSTER_MAX};
 
 /// Epochs on disk lie below this: watchers take none beyond.
@@ -55,6 +57,22 @@ pub struct Return {
     pub incarnation: u64,
 }
 
+/// What is kept of a cluster on disk.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Kept {
+    /// Who is on its rings, under the last epoch.
+    pub topology: Topology,
+    /// Who is to be, by group.
+    pub rosters: Vec<Roster>,
+}
+
+/// A cluster all of whose groups are open.
+impl From<Topology> for Kept {
+    fn from(topology: Topology) -> Self {
+        Self { topology, rosters: Vec::new() }
+    }
+}
+
 /// What can be told without looking at the cluster.
 pub(super) fn check_register(request: &Register) -> Result<(), Refusal> {
     check(NameKind::Cluster, &request.cluster)?;
@@ -81,8 +99,10 @@ pub(super) fn heeded(epoch_seen: u64, now: Moment) -> u64 {
 }
 
 /// What was kept on disk keeps the same rules.
-pub(super) fn check_kept(topology: &Topology) -> Result<(), Refusal> {
+pub(super) fn check_kept(kept: &Kept) -> Result<(), Refusal> {
+    let topology = &kept.topology;
     topology.check()?;
+    kept.rosters.iter().try_for_each(roster::check)?;
     if topology.epoch.0 >= EPOCH_KEPT_LIMIT {
         return Err(Refusal::AbsurdEpoch(topology.epoch.0));
     }

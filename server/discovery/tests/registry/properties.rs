@@ -120,7 +120,7 @@ impl Record {
             self.check_order(&topology);
         }
         for (&name, &(_, spoke)) in &self.holders {
-            let lapsed = scene.registry.membership().iter().any(|topology| is_down(topology, NAMES[name]));
+            let lapsed = scene.registry.membership().iter().any(|kept| is_down(&kept.topology, NAMES[name]));
             assert!(
                 !lapsed || scene.now.elapsed - spoke >= LEASE,
                 "{} is down within its lease",
@@ -133,7 +133,10 @@ impl Record {
     fn check_ring(&self, scene: &Scene) {
         let kept = scene.registry.membership();
         for node in self.last.iter().flat_map(|last| names(last)) {
-            assert!(kept.iter().flat_map(names).any(|kept| kept == node), "{node} left the ring");
+            assert!(
+                kept.iter().flat_map(|kept| names(&kept.topology)).any(|kept| kept == node),
+                "{node} left the ring"
+            );
         }
     }
 

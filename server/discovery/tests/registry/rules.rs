@@ -146,7 +146,7 @@ fn facts_that_do_not_fit_the_cluster_are_refused_with_what_to_do() {
     assert!(matches!(refused(&mut scene, |r| r.node.weight = 0), Refusal::Topology(_)));
     assert!(matches!(refused(&mut scene, |r| r.cluster.clear()), Refusal::Topology(_)));
     assert_eq!(refused(&mut scene, |r| r.node.state = NodeState::Down), Refusal::NotLive);
-    assert_eq!(scene.registry.membership()[0].groups[0].nodes.len(), 1, "nothing of it was kept");
+    assert_eq!(scene.registry.membership()[0].topology.groups[0].nodes.len(), 1, "nothing of it was kept");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evanesce_discovery::registry::{
-    Granted, LeaseTerms, Moment, Refusal, Register, Registry, Renew, Return, Ticked,
+    Granted, Kept, LeaseTerms, Moment, Refusal, Register, Registry, Renew, Return, Ticked,
 };
 use evanesce_topology::{Node, NodeState, RingProfile, Topology};
 
@@ -58,7 +58,7 @@ impl Scene {
     }
 
     /// A registry that starts with `membership`.
-    pub(crate) fn restored(membership: Vec<Topology>, now: Moment) -> Self {
+    pub(crate) fn restored(membership: Vec<Kept>, now: Moment) -> Self {
         let registry = Registry::new(LeaseTerms::default(), membership, now).unwrap();
         Self { registry, now }
     }

@@ -65,7 +65,7 @@ pub(crate) fn registration(name: &str, incarnation: u64) -> v1::RegisterRequest 
             memcached: format!("127.0.0.1:{}", 20_000 + incarnation),
             ..v1::Node::default()
         }),
-        epoch_seen: 0,
+        ..Default::default()
     }
 }
 
@@ -76,7 +76,7 @@ pub(crate) fn renewal(name: &str, incarnation: u64) -> v1::RenewRequest {
         name: name.to_owned(),
         incarnation,
         state: v1::NodeState::Serving.into(),
-        epoch_seen: 0,
+        ..Default::default()
     }
 }
 

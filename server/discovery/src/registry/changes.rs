@@ -1,0 +1,526 @@
+//! Operators' changes of who is on a group's rings: what they mean, how they begin, get on and are taken back.
+
+use std::time::Duration;
+
+use evanesce_grpc::discovery::v1::{
+    ChangeKind, GroupStatus, NodeProgress, NodeReport, NodeState as NodeStateMessage, Place, Roster, Stage,
+    StandingBy,
+};
+use evanesce_topology::{
+    Epoch, GroupMode, NODES_PER_GROUP_MAX, NameKind, NodeState, RingHash, RingProfile, RingRole, SecondRing,
+    ServerGroup, Topology, TopologyError, check_name,
+};
+
+use super::cluster::{Cluster, Group};
+use super::refusal::Refusal;
+use super::{Moment, Registry, roster};
+
+/// What an operator wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The cluster; may be empty where there is only one.
+    pub cluster: String,
+    /// The group.
+    pub group: String,
+    /// What is done with it.
+    pub kind: ChangeKind,
+    /// The nodes meant; of a replacement the one that goes and the one that comes.
+    pub nodes: Vec<String>,
+    /// The zone of a group that is added.
+    pub zone: String,
+    /// With how many warm nodes a group that is added is read.
+    pub nodes_min: u32,
+}
+
+/// What a change would do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlannedChange {
+    /// The cluster.
+    pub cluster: String,
+    /// The roster that it begins with.
+    pub roster: Roster,
+    /// Who is on the ring that is read, now and in the end.
+    pub before: Vec<String>,
+    /// The same in the end.
+    pub after: Vec<String>,
+    /// The group with both rings, from which the share of keys that moves can be told; none where that is all or nothing.
+    pub rings: Option<Topology>,
+    /// Items in the group now, and their bytes, as its nodes told last.
+    pub items: u64,
+    /// See `items`.
+    pub bytes: u64,
+    /// What an operator should know first.
+    pub remarks: Vec<String>,
+}
+
+impl Registry {
+    /// Rosters that a node was told by another registry. Those that make no sense are passed over: whoever brings them is not
+    /// who made them.
+    pub fn learn(&mut self, cluster: &str, rosters: Vec<Roster>, now: Moment) {
+        let Some(cluster) = self.clusters.get_mut(cluster) else { return };
+        for roster in rosters {
+            if roster::check(&roster).is_ok() && cluster.take(roster, now.elapsed) {
+                self.revision += 1;
+            }
+        }
+    }
+
+    /// The rosters of a cluster and their mark: none of them where the asker has them, by the mark that it told.
+    #[must_use]
+    pub fn rosters(&self, cluster: &str, known_mark: u64) -> (Vec<Roster>, u64) {
+        let Some(cluster) = self.clusters.get(cluster) else { return (Vec::new(), 0) };
+        let mark = cluster.rosters.mark();
+        (if mark == known_mark { Vec::new() } else { cluster.rosters.to_messages() }, mark)
+    }
+
+    /// What a node that has just renewed tells of itself.
+    pub fn report(&mut self, cluster: &str, group: &str, name: &str, report: NodeReport) {
+        let group = self.clusters.get_mut(cluster).and_then(|cluster| cluster.groups.get_mut(group));
+        if let Some(member) = group.and_then(|group| group.members.get_mut(name)) {
+            member.report = report;
+        }
+    }
+
+    /// What a change would mean.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] when it makes no sense, or cannot be made now.
+    pub fn plan(&self, change: &Change, now: Moment) -> Result<PlannedChange, Refusal> {
+        let name = self.cluster_named(&change.cluster)?;
+        let cluster = &self.clusters[&name];
+        check_name(NameKind::Group, &change.group).map_err(TopologyError::from)?;
+        let newest = cluster.rosters.iter().map(|roster| roster.revision).max().unwrap_or_default();
+        let revision = roster::fresh_revision(now.wall_ms, newest);
+        let mut planned = cluster.planned(change, revision)?;
+        planned.cluster = name;
+        roster::check(&planned.roster)?;
+        Ok(planned)
+    }
+
+    /// Begins a change. Answers its number.
+    ///
+    /// # Errors
+    ///
+    /// As [`Registry::plan`].
+    pub fn begin(&mut self, change: &Change, now: Moment) -> Result<(PlannedChange, u64), Refusal> {
+        if !self.is_settled() {
+            return Err(Refusal::Change(
+                "this registry has just started and has not settled: ask again in a few seconds".to_owned(),
+            ));
+        }
+        let planned = self.plan(change, now)?;
+        let number = planned.roster.change;
+        let cluster = self.clusters.get_mut(&planned.cluster).expect("it was just planned for");
+        cluster.take(planned.roster.clone(), now.elapsed);
+        self.revision += 1;
+        Ok((planned, number))
+    }
+
+    /// Takes the change of a group back. Answers what follows.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] when there is none, or it is too late.
+    pub fn abort(&mut self, cluster: &str, group: &str, now: Moment) -> Result<&'static str, Refusal> {
+        let name = self.cluster_named(cluster)?;
+        let cluster = self.clusters.get_mut(&name).expect("it was just found");
+        let none = || Refusal::NoChange { group: group.to_owned() };
+        let held = cluster.rosters.get(group).ok_or_else(none)?;
+        let newest = cluster.rosters.iter().map(|roster| roster.revision).max().unwrap_or_default();
+        let (next, said) = roster::abort(held, roster::fresh_revision(now.wall_ms, newest))?;
+        cluster.take(next, now.elapsed);
+        self.revision += 1;
+        Ok(said)
+    }
+
+    /// How far the groups of a cluster are, and who stands by.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] when there is no such cluster.
+    pub fn changes(
+        &self,
+        cluster: &str,
+        now: Moment,
+    ) -> Result<(String, Vec<GroupStatus>, Vec<StandingBy>), Refusal> {
+        let name = self.cluster_named(cluster)?;
+        let cluster = &self.clusters[&name];
+        let lease = self.terms.lease;
+        let groups =
+            cluster.rosters.iter().map(|roster| cluster.status(roster, now.elapsed, lease)).collect();
+        let standing_by = cluster.groups.iter().flat_map(|(group, members)| {
+            let roster = cluster.rosters.get(group);
+            let idle = members.members.values().filter(move |member| !is_on(roster, &member.node.name));
+            idle.map(|member| StandingBy {
+                group: group.clone(),
+                name: member.node.name.clone(),
+                state: NodeStateMessage::from(member.node.state).into(),
+            })
+        });
+        Ok((name.clone(), groups, standing_by.collect()))
+    }
+
+    /// Takes every step that is due. None while more than half of all nodes are missing.
+    pub(super) fn advance(&mut self, now: Duration) {
+        if self.mass_lapse().is_some() {
+            return;
+        }
+        for cluster in self.clusters.values_mut() {
+            self.revision += cluster.advance(now, self.terms.lease);
+        }
+    }
+
+    fn cluster_named(&self, name: &str) -> Result<String, Refusal> {
+        let mut known = self.clusters.keys();
+        match (name, known.len()) {
+            ("", 1) => Ok(known.next().cloned().unwrap_or_default()),
+            (name, _) if self.clusters.contains_key(name) => Ok(name.to_owned()),
+            _ => Err(Refusal::Change(format!(
+                "this registry knows no cluster {name:?}: it knows {}",
+                known.cloned().collect::<Vec<_>>().join(", ")
+            ))),
+        }
+    }
+}
+
+/// Whether a node is on a ring of its group. All are while that is open.
+fn is_on(roster: Option<&Roster>, name: &str) -> bool {
+    let Some(roster) = roster else { return true };
+    let is_among = |places: &[Place]| places.iter().any(|place| place.name == name);
+    match roster.stage() {
+        Stage::Opening => true,
+        Stage::Gone => false,
+        _ => is_among(&roster.nodes) || is_among(&roster.others),
+    }
+}
+
+impl Cluster {
+    /// Takes a roster over that is newer than what is held.
+    fn take(&mut self, roster: Roster, now: Duration) -> bool {
+        let name = roster.group.clone();
+        let stage = self.rosters.get(&name).map(Roster::stage);
+        let has_changed = stage != Some(roster.stage());
+        if !self.rosters.merge(roster) {
+            return false;
+        }
+        self.dirty = true;
+        if let Some(group) = self.groups.get_mut(&name).filter(|_| has_changed) {
+            group.since = now;
+        }
+        true
+    }
+
+    /// Takes the steps that are due, closes groups, forgets who stands by and is down. How many things changed.
+    fn advance(&mut self, now: Duration, lease: Duration) -> u64 {
+        let mut due = Vec::new();
+        for (name, group) in &mut self.groups {
+            let roster = self.rosters.get(name);
+            let is_over = now.saturating_sub(group.since) >= lease;
+            match roster {
+                None if is_over && group.members.values().any(|member| member.report.items > 0) => {
+                    due.push(roster::close(name, &group.zone, group.places()));
+                }
+                Some(roster)
+                    if is_over && roster::is_under_way(roster) && group.waits_for(roster).is_none() =>
+                {
+                    due.push(roster::step(roster, group.places()));
+                }
+                _ => {}
+            }
+            if roster.is_some() {
+                group.members.retain(|name, member| member.is_live() || is_on(roster, name));
+            }
+        }
+        due.into_iter().map(|roster| u64::from(self.take(roster, now))).sum()
+    }
+
+    fn status(&self, roster: &Roster, now: Duration, lease: Duration) -> GroupStatus {
+        let group = self.groups.get(&roster.group);
+        let since = group.map_or(now, |group| group.since);
+        let passed = now.saturating_sub(since);
+        let waits_for = match group {
+            _ if !roster::is_under_way(roster) => String::new(),
+            None => "its nodes to register".to_owned(),
+            Some(group) => group.waits_for(roster).unwrap_or_else(|| match lease.saturating_sub(passed) {
+                Duration::ZERO => String::new(),
+                left => format!("clients to follow, for {} s", left.as_secs() + 1),
+            }),
+        };
+        let members = group.into_iter().flat_map(|group| group.members.values());
+        let nodes = members.filter(|member| is_on(Some(roster), &member.node.name));
+        GroupStatus {
+            roster: Some(roster.clone()),
+            stage_ms: u64::try_from(passed.as_millis()).unwrap_or(u64::MAX),
+            nodes: nodes
+                .map(|member| NodeProgress {
+                    name: member.node.name.clone(),
+                    state: NodeStateMessage::from(member.node.state).into(),
+                    report: Some(member.report.clone()),
+                })
+                .collect(),
+            waits_for,
+        }
+    }
+
+    fn planned(&self, change: &Change, revision: u64) -> Result<PlannedChange, Refusal> {
+        let held = self.rosters.get(&change.group);
+        if let Some(held) = held.filter(|held| roster::is_under_way(held)) {
+            return Err(Refusal::UnderWay { group: held.group.clone(), what: held.what.clone() });
+        }
+        let held = held.filter(|held| held.stage() != Stage::Gone);
+        let group = self.groups.get(&change.group);
+        if change.kind == ChangeKind::AddGroup {
+            return self.planned_group(change, revision, held.is_some() || self.is_open(&change.group));
+        }
+        let places = match (held, group) {
+            (Some(held), _) => held.nodes.clone(),
+            (None, Some(group)) if self.is_open(&change.group) => group.places(),
+            _ => {
+                return Err(refused(format!(
+                    "there is no group {:?}: see `evanesce ctl topology`",
+                    change.group
+                )));
+            }
+        };
+        let zone = held.map(|held| held.zone.clone()).or_else(|| group.map(|group| group.zone.clone()));
+        let base = Roster {
+            group: change.group.clone(),
+            zone: zone.unwrap_or_default(),
+            revision,
+            change: revision,
+            nodes: places.clone(),
+            what: what(change),
+            ..Roster::default()
+        };
+        if change.kind == ChangeKind::RemoveGroup {
+            return self.planned_leave(base);
+        }
+        let (others, mut remarks) = self.next_places(change, &places)?;
+        let moves = others != places;
+        if !moves {
+            return Err(refused("that would change nothing".to_owned()));
+        }
+        if others.is_empty() {
+            return Err(refused("that would leave the group without a node: remove the group".to_owned()));
+        }
+        let rings = self.rings(&base, &places, &others)?;
+        if places.iter().any(|place| group.is_some_and(|group| group.is_down(&place.name))) {
+            remarks.push("a node of the group is down: what it alone had comes from other zones".to_owned());
+        }
+        let planned = Roster { others, stage: Stage::Filling.into(), ..base };
+        Ok(self.planned_with(planned.clone(), names(&places), names(&planned.others), rings, remarks))
+    }
+
+    fn planned_with(
+        &self,
+        roster: Roster,
+        before: Vec<String>,
+        after: Vec<String>,
+        rings: Option<Topology>,
+        remarks: Vec<String>,
+    ) -> PlannedChange {
+        let members = self.groups.get(&roster.group).into_iter().flat_map(|group| group.members.values());
+        let ours = members.filter(|member| before.contains(&member.node.name));
+        let (items, bytes) = ours.fold((0, 0), |(items, bytes), member| {
+            (items + member.report.items, bytes + member.report.item_bytes)
+        });
+        PlannedChange { cluster: String::new(), roster, before, after, rings, items, bytes, remarks }
+    }
+
+    fn planned_group(
+        &self,
+        change: &Change,
+        revision: u64,
+        is_there: bool,
+    ) -> Result<PlannedChange, Refusal> {
+        if is_there {
+            return Err(refused(format!("group {:?} is there already", change.group)));
+        }
+        check_name(NameKind::Zone, &change.zone).map_err(TopologyError::from)?;
+        let roster = Roster {
+            group: change.group.clone(),
+            zone: change.zone.clone(),
+            revision,
+            change: revision,
+            stage: Stage::Opening.into(),
+            nodes_min: change.nodes_min.max(1),
+            what: what(change),
+            ..Roster::default()
+        };
+        let remarks = vec![format!(
+            "start its nodes with --group {} --zone {}: it is written at once, and read when {} of them are warm",
+            change.group, change.zone, roster.nodes_min
+        )];
+        Ok(self.planned_with(roster, Vec::new(), Vec::new(), None, remarks))
+    }
+
+    fn planned_leave(&self, base: Roster) -> Result<PlannedChange, Refusal> {
+        let readable = |name: &String| {
+            let roster = self.rosters.get(name);
+            roster.is_none_or(|roster| roster::mode(roster.stage()) == GroupMode::ReadWrite)
+        };
+        let others =
+            self.groups.iter().filter(|(name, group)| **name != base.group && !group.members.is_empty());
+        if !others.map(|(name, _)| name).any(readable) {
+            return Err(refused("it is the only group that is read: add another first".to_owned()));
+        }
+        let before = names(&base.nodes);
+        let remarks = vec!["its nodes stand by in the end, and may be stopped then".to_owned()];
+        let leaving = Roster { stage: Stage::Leaving.into(), ..base };
+        Ok(self.planned_with(leaving, before, Vec::new(), None, remarks))
+    }
+
+    /// Who is on the ring after a change of nodes.
+    fn next_places(&self, change: &Change, places: &[Place]) -> Result<(Vec<Place>, Vec<String>), Refusal> {
+        let is_on = |name: &String| places.iter().any(|place| place.name == *name);
+        let mut next = places.to_vec();
+        let mut remarks = Vec::new();
+        let nodes = &change.nodes;
+        match (change.kind, nodes.as_slice()) {
+            (ChangeKind::AddNodes, [_, ..]) => {
+                for name in nodes {
+                    next.push(self.newcomer(change, name, is_on(name), &mut remarks)?);
+                }
+            }
+            (ChangeKind::RemoveNodes, [_, ..]) => {
+                if let Some(name) = nodes.iter().find(|name| !is_on(name)) {
+                    return Err(refused(format!(
+                        "node {name:?} is not on the ring of group {:?}",
+                        change.group
+                    )));
+                }
+                next.retain(|place| !nodes.contains(&place.name));
+            }
+            (ChangeKind::ReplaceNode, [old, new]) => {
+                if self.profile.hash == RingHash::Evcache {
+                    return Err(refused(
+                        "on an evcache ring a node's place is its address: stop the old one, and start one with \
+                         its name and address"
+                            .to_owned(),
+                    ));
+                }
+                let newcomer = self.newcomer(change, new, is_on(new), &mut remarks)?;
+                let Some(place) = next.iter_mut().find(|place| place.name == *old) else {
+                    return Err(refused(format!(
+                        "node {old:?} is not on the ring of group {:?}",
+                        change.group
+                    )));
+                };
+                place.name = newcomer.name;
+            }
+            _ => return Err(refused("name the nodes that are meant".to_owned())),
+        }
+        next.sort_by(|a, b| a.name.cmp(&b.name));
+        if next.len() > NODES_PER_GROUP_MAX {
+            let (group, nodes) = (change.group.clone(), next.len());
+            return Err(TopologyError::TooManyNodes { group, nodes }.into());
+        }
+        Ok((next, remarks))
+    }
+
+    fn newcomer(
+        &self,
+        change: &Change,
+        name: &str,
+        is_on: bool,
+        remarks: &mut Vec<String>,
+    ) -> Result<Place, Refusal> {
+        check_name(NameKind::Node, name).map_err(TopologyError::from)?;
+        if is_on {
+            return Err(refused(format!("node {name:?} is on the ring of group {:?} already", change.group)));
+        }
+        let member = self.groups.get(&change.group).and_then(|group| group.members.get(name));
+        match member {
+            Some(member) if member.is_live() => {}
+            _ => remarks.push(format!(
+                "node {name} is not registered yet: the change waits until it is; start it with --group {}",
+                change.group
+            )),
+        }
+        let ring_text = member.map_or(name, |member| &member.node.ring_text).to_owned();
+        Ok(Place { name: name.to_owned(), ring_text })
+    }
+
+    fn is_open(&self, group: &str) -> bool {
+        self.rosters.get(group).is_none() && self.groups.contains_key(group)
+    }
+
+    /// Both rings of the group, of which only texts and weights matter; none where a node is not known yet and its weight
+    /// with it.
+    fn rings(&self, base: &Roster, places: &[Place], others: &[Place]) -> Result<Option<Topology>, Refusal> {
+        let Some(group) = self.groups.get(&base.group) else { return Ok(None) };
+        let (nodes, others) = (group.on_ring(places), group.on_ring_or_like_it(others));
+        if nodes.is_empty() || others.is_empty() {
+            return Ok(None);
+        }
+        let server_group = ServerGroup {
+            name: base.group.clone(),
+            zone: base.zone.clone(),
+            mode: GroupMode::ReadWrite,
+            nodes,
+            second: Some(SecondRing { role: RingRole::Next, nodes: others, change: base.change }),
+        };
+        let profile: RingProfile = self.profile;
+        Ok(Some(Topology::new("plan".to_owned(), Epoch::default(), profile, vec![server_group])?))
+    }
+}
+
+impl Group {
+    /// What the next step of a roster waits for, besides time.
+    fn waits_for(&self, roster: &Roster) -> Option<String> {
+        match roster.stage() {
+            Stage::Filling => self.unfilled(roster),
+            Stage::Opening => self.unopened(roster),
+            _ => None,
+        }
+    }
+
+    fn unfilled(&self, roster: &Roster) -> Option<String> {
+        for place in &roster.others {
+            let name = &place.name;
+            let Some(member) = self.members.get(name) else {
+                return Some(format!("node {name} to register"));
+            };
+            if !member.is_live() {
+                return Some(format!("node {name}, which is down: start it again, or abort"));
+            }
+            let report = &member.report;
+            if report.filled != roster.change {
+                let trouble = if report.trouble.is_empty() { "" } else { ": " };
+                return Some(format!("node {name} to be filled{trouble}{}", report.trouble));
+            }
+        }
+        None
+    }
+
+    fn unopened(&self, roster: &Roster) -> Option<String> {
+        let warm = self.members.values().filter(|member| member.node.state == NodeState::Serving).count();
+        let missing = self.members.len().max(roster.nodes_min as usize).saturating_sub(warm);
+        (missing > 0).then(|| format!("{missing} more warm nodes"))
+    }
+
+    fn is_down(&self, name: &str) -> bool {
+        self.members.get(name).is_some_and(|member| !member.is_live())
+    }
+}
+
+fn names(places: &[Place]) -> Vec<String> {
+    places.iter().map(|place| place.name.clone()).collect()
+}
+
+fn refused(why: String) -> Refusal {
+    Refusal::Change(why)
+}
+
+fn what(change: &Change) -> String {
+    let Change { group, nodes, zone, .. } = change;
+    match (change.kind, nodes.as_slice()) {
+        (ChangeKind::AddNodes, nodes) => format!("add {} to {group}", nodes.join(", ")),
+        (ChangeKind::RemoveNodes, nodes) => format!("remove {} from {group}", nodes.join(", ")),
+        (ChangeKind::ReplaceNode, [old, new]) => format!("replace {old} of {group} with {new}"),
+        (ChangeKind::AddGroup, _) => format!("add group {group} in zone {zone}"),
+        (ChangeKind::RemoveGroup, _) => format!("remove group {group}"),
+        _ => format!("change {group}"),
+    }
+}
