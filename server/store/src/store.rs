@@ -14,8 +14,8 @@ use crate::room::{GENTLE_WORK_MAX, NeedRoom};
 use crate::shard::{Hash, Shard, Shared};
 use crate::walk::{Digest, Walked};
 use crate::{
-    Arithmetic, ArithmeticOutcome, Delete, DeleteOutcome, Evicted, Lookup, NamespaceStats, Read, StoreConfig,
-    StoreConfigError, StoreStats, Time, Version, Write, WriteOutcome,
+    Arithmetic, ArithmeticOutcome, Delete, DeleteOutcome, Evicted, Known, Lookup, NamespaceStats, Read,
+    StoreConfig, StoreConfigError, StoreStats, Time, Version, Write, WriteOutcome,
 };
 
 /// How often an operation may ask for room before it counts as out of memory. Each time it asks, one need is met for
@@ -147,6 +147,26 @@ impl Store {
             (None, Some(visit)) => visit(Lookup::Miss),
             (None, None) => unreachable!("a visit that was taken gave a result"),
         }
+    }
+
+    /// All that is known of a key; the question leaves no trace. As for [`Store::read`], `visit` must not call the store.
+    pub fn examine<R>(&self, key: &[u8], now: Time, visit: impl FnOnce(Known<'_>) -> R) -> R {
+        let hash = self.shared.hash(key);
+        let mut shard = self.shards[hash.shard as usize].lock();
+        shard.settle(now);
+        visit(shard.examine(hash, key, now))
+    }
+
+    /// Drops the item of a key if it has exactly this version, and remembers no delete: nobody knows whether there was one.
+    /// Answers whether it was there.
+    pub fn drop_version(&self, key: &[u8], version: Version, now: Time) -> bool {
+        let hash = self.shared.hash(key);
+        let slot = &self.shards[hash.shard as usize];
+        let mut shard = slot.lock();
+        shard.settle(now);
+        let dropped = shard.drop_version(hash, key, version, now);
+        slot.publish(&shard);
+        dropped
     }
 
     /// Looks many keys up; `visit` sees the index in `reads` and what is there, in any order, but reads of one key in

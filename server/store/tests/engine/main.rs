@@ -13,6 +13,7 @@ mod namespaces;
 mod regressions;
 mod rules;
 mod stress;
+mod sums;
 mod versions;
 mod walk;
 mod warm;
