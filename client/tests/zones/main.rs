@@ -15,6 +15,7 @@ mod near;
 mod observed;
 mod options;
 mod reads;
+mod reconcile;
 mod repair;
 mod resize;
 mod stored;

@@ -93,7 +93,7 @@ impl Zones {
 }
 
 /// A number of `stats`.
-async fn number(address: SocketAddr, name: &str) -> u64 {
+pub(crate) async fn number(address: SocketAddr, name: &str) -> u64 {
     let mut stream = TcpStream::connect(address).await.expect("it listens");
     stream.write_all(b"stats\r\nquit\r\n").await.expect("it reads");
     let mut text = String::new();

@@ -21,6 +21,9 @@ pub const DRAIN_DEADLINE_DEFAULT: Duration = Duration::from_secs(5);
 /// How long a warm-up may take unless told otherwise: far longer than the memory of one machine needs.
 pub const WARM_UP_LIMIT_DEFAULT: Duration = Duration::from_secs(15 * 60);
 
+/// How often a node compares with its siblings unless told otherwise: what nobody told of is mended within twice that.
+pub const RECONCILE_EVERY_DEFAULT: Duration = Duration::from_secs(30);
+
 /// What a node is, where it listens and what it may use.
 #[derive(Debug, Clone)]
 pub struct NodeConfig {
@@ -82,6 +85,9 @@ pub struct NodeConfig {
     /// How long the node, which starts empty, is given items by its siblings before it is read, at most; zero is not at
     /// all. [`WARM_UP_LIMIT_DEFAULT`].
     pub warm_up_limit: Duration,
+    /// How often the node compares what it holds with its siblings, over gRPC, and takes what is newer; never for `None`.
+    /// [`RECONCILE_EVERY_DEFAULT`].
+    pub reconcile_every: Option<Duration>,
     /// How long a drain takes at most when whoever asks does not say. [`DRAIN_DEADLINE_DEFAULT`].
     pub drain_deadline: Duration,
 }
@@ -117,6 +123,7 @@ impl Default for NodeConfig {
             shutdown_command: false,
             config_get_cluster: false,
             warm_up_limit: WARM_UP_LIMIT_DEFAULT,
+            reconcile_every: Some(RECONCILE_EVERY_DEFAULT),
             drain_deadline: DRAIN_DEADLINE_DEFAULT,
         }
     }

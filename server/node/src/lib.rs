@@ -9,7 +9,7 @@
 //! # Non-goals
 //!
 //! - Bytes and sockets (wire and front), keeping items (store), who owns which key (topology and clients).
-//! - Versions, repair and warm-up are not here yet: a node that is registered serves at once.
+//! - Repairs of single writes (clients), the ring and its changes (discovery).
 //!
 //! ```text
 //!                       ┌──────── Shared: store, clock, counters ─────────┐
@@ -53,6 +53,7 @@ mod metrics;
 mod namespaces;
 mod node;
 mod pace;
+mod reconcile;
 mod role;
 mod service;
 mod settings;
@@ -64,7 +65,8 @@ mod warm;
 mod watch;
 
 pub use config::{
-    DRAIN_DEADLINE_DEFAULT, ITEM_BYTES_MAX_DEFAULT, MEMORY_BYTES_DEFAULT, NodeConfig, WARM_UP_LIMIT_DEFAULT,
+    DRAIN_DEADLINE_DEFAULT, ITEM_BYTES_MAX_DEFAULT, MEMORY_BYTES_DEFAULT, NodeConfig,
+    RECONCILE_EVERY_DEFAULT, WARM_UP_LIMIT_DEFAULT,
 };
 pub use evanesce_front::Drained;
 pub use evanesce_store::{NamespaceConfig, NamespaceError};

@@ -225,6 +225,39 @@ const TOTALS: &[Total] = &[
         label: "reason",
         read: |c| vec![("evicted", c.store.evicted_unfetched), ("expired", c.store.expired_unfetched)],
     },
+    Total {
+        name: "evanesce_divergence_rounds_total",
+        help: "Comparisons with all siblings, by whether every one of them answered.",
+        label: "outcome",
+        read: |c| vec![("whole", c.divergence.rounds), ("broken", c.divergence.broken)],
+    },
+    Total {
+        name: "evanesce_divergence_compared_total",
+        help: "Items compared with those of siblings.",
+        label: "",
+        read: |c| vec![("", c.divergence.all.compared)],
+    },
+    Total {
+        name: "evanesce_divergence_exchanged_total",
+        help: "What siblings knew and this node did not, by what became of it: items taken or refused, items deleted as \
+               elsewhere, items dropped because nobody knows whether they were deleted while the node was away.",
+        label: "outcome",
+        read: |c| {
+            let all = &c.divergence.all;
+            vec![
+                ("taken", all.taken),
+                ("refused", all.refused),
+                ("deleted", all.deleted),
+                ("dropped", all.dropped),
+            ]
+        },
+    },
+    Total {
+        name: "evanesce_divergence_received_bytes_total",
+        help: "Bytes of keys and values that siblings sent because they were newer.",
+        label: "",
+        read: |c| vec![("", c.divergence.all.bytes)],
+    },
 ];
 
 /// Gauges.
@@ -265,6 +298,16 @@ const LEVELS: &[Level] = &[
         help: "Bytes held by replies that their readers have not taken.",
         read: |c| c.front.output_bytes,
     },
+    Level {
+        name: "evanesce_divergence_differing_per_million",
+        help: "Keys of a million of which this node or a sibling lacked the newest write, in the last comparison.",
+        read: |c| c.divergence.differing_per_million,
+    },
+    Level {
+        name: "evanesce_divergence_absent_per_million",
+        help: "Keys of a million that a sibling lacks, in the last comparison: evicted, expired or missed there.",
+        read: |c| c.divergence.absent_per_million,
+    },
     Level { name: "evanesce_node_threads", help: "Worker threads.", read: |c| c.front.threads as u64 },
 ];
 
@@ -274,6 +317,10 @@ pub(crate) fn describe() {
     LEVELS.iter().for_each(|level| describe_gauge!(level.name, level.help));
     namespaces::describe();
     describe_gauge!("evanesce_node_uptime_seconds", "Seconds since the node started.");
+    describe_gauge!(
+        "evanesce_divergence_oldest_seconds",
+        "How long ago the oldest difference of the last comparison came to be; 0 without one."
+    );
     describe_gauge!("evanesce_node_leases", "Discoveries that hold a lease of this node.");
 }
 
@@ -291,6 +338,7 @@ pub(crate) fn publish(shared: &Shared, leases: usize) {
     }
     shared.namespaces().iter().for_each(namespaces::publish);
     gauge!("evanesce_node_uptime_seconds").set(shared.clock.uptime_ms() as f64 / 1000.0);
+    gauge!("evanesce_divergence_oldest_seconds").set(counts.divergence.oldest_ms as f64 / 1000.0);
     gauge!("evanesce_node_leases").set(leases as f64);
 }
 

@@ -14,7 +14,8 @@ use evanesce_store::StoreConfigError;
 use evanesce_topology::{NodeState, TopologyError};
 use parking_lot::Mutex;
 use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
+use tracing::warn;
 
 use crate::clock::Clock;
 use crate::config::NodeConfig;
@@ -22,6 +23,7 @@ use crate::facts::Addresses;
 use crate::memory;
 use crate::metrics;
 use crate::pace::{Pace, Round, step_rest};
+use crate::reconcile::{Member, keep_reconciled};
 use crate::role::NodeRole;
 use crate::service::NodeService;
 use crate::settings::{Facts, Protection};
@@ -128,6 +130,17 @@ impl Node {
         let mut chores = JoinSet::new();
         chores.spawn(note_running(Arc::clone(&shared)));
         chores.spawn(expire(Arc::clone(&shared)));
+        let reconciles =
+            config.reconcile_every.filter(|_| role.registration.is_some() && !config.is_guarded());
+        if let Some(every) = reconciles {
+            let member = Member {
+                cluster: config.cluster.clone(),
+                group: config.group.clone(),
+                name: config.name.clone(),
+                discoveries: config.discoveries.clone(),
+            };
+            chores.spawn(keep_reconciled(Arc::clone(&shared), member, every));
+        }
         let newcomer = Newcomer {
             cluster: config.cluster,
             group: config.group,
@@ -135,7 +148,7 @@ impl Node {
             discoveries: config.discoveries,
             limit: config.warm_up_limit,
         };
-        chores.spawn(join(shared, newcomer, Arc::clone(&role), Arc::clone(&admin)));
+        chores.spawn(join(shared, newcomer, reconciles.is_some(), Arc::clone(&role), Arc::clone(&admin)));
         Ok(RunningNode { front, admin, role, drain_deadline: config.drain_deadline, chores })
     }
 }
@@ -224,7 +237,13 @@ fn role(config: &NodeConfig, addresses: Addresses, shared: Arc<Shared>) -> Resul
 }
 
 /// Goes on duty once a discovery knows the node and its siblings have given it what it is to hold.
-async fn join(shared: Arc<Shared>, newcomer: Newcomer, role: Arc<NodeRole>, admin: Arc<RunningAdmin>) {
+async fn join(
+    shared: Arc<Shared>,
+    newcomer: Newcomer,
+    reconciles: bool,
+    role: Arc<NodeRole>,
+    admin: Arc<RunningAdmin>,
+) {
     if let Some(registration) = &role.registration {
         registration.registered().await;
         if !newcomer.limit.is_zero() {
@@ -232,8 +251,17 @@ async fn join(shared: Arc<Shared>, newcomer: Newcomer, role: Arc<NodeRole>, admi
                 registration.set_state(NodeState::Warming);
                 role.set_state(RoleState::Warming);
             };
-            warm_up(&shared, &newcomer, warming).await;
+            // What was there when the process last ran is not given anew: only what was missed since.
+            if reconciles && shared.standing.gap().is_some() {
+                warming();
+                if timeout(newcomer.limit, shared.standing.settled()).await.is_err() {
+                    warn!("what was missed while away took too long: serving with what is here");
+                }
+            } else {
+                warm_up(&shared, &newcomer, warming).await;
+            }
         }
+        shared.standing.settle(reconciles);
         shared.gives.store(true, Ordering::Release);
         registration.set_state(NodeState::Serving);
     }
@@ -244,9 +272,7 @@ async fn join(shared: Arc<Shared>, newcomer: Newcomer, role: Arc<NodeRole>, admi
 /// Notes that the process runs, so that it is known afterwards when it did not.
 async fn note_running(shared: Arc<Shared>) {
     loop {
-        let now = shared.clock.now();
-        shared.settling.note(now);
-        shared.store.note_ran(now);
+        shared.note_running();
         sleep(NOTE_EVERY).await;
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use evanesce_admin::DrainSignal;
 use evanesce_front::{Connection, FrontStats, StatsHandle};
-use evanesce_store::{NamespaceConfig, NamespaceStats, Store, StoreStats};
+use evanesce_store::{NamespaceConfig, NamespaceStats, Start, Store, StoreStats};
 use evanesce_wire::{CAPABILITY_VERSIONS, MEMCACHED_VERSION};
 use parking_lot::Mutex;
 
@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::commands::{CommandSums, Commands};
 use crate::execute::CLASS;
 use crate::namespaces::{Namespace, namespaces};
+use crate::reconcile::{Divergence, DivergenceCounts, Standing};
 use crate::settings::Facts;
 use crate::settling::Settling;
 use crate::warm::{Progress, WarmCounts};
@@ -40,6 +41,10 @@ pub(crate) struct Shared {
     pub(crate) gives: AtomicBool,
     /// What was given to peers, and taken from them.
     pub(crate) warm: Progress,
+    /// What it may have missed.
+    pub(crate) standing: Standing,
+    /// How far it differs from its siblings.
+    pub(crate) divergence: Divergence,
     /// Asks the node to end.
     pub(crate) drain: DrainSignal,
     /// As configured.
@@ -55,6 +60,7 @@ pub(crate) struct Counts {
     pub(crate) store: StoreStats,
     pub(crate) watch: WatchCounts,
     pub(crate) warm: WarmCounts,
+    pub(crate) divergence: DivergenceCounts,
 }
 
 /// What `stats` counts from.
@@ -75,6 +81,11 @@ impl Shared {
     ) -> Self {
         let watchers = Arc::<Watchers>::default();
         let told = Arc::clone(&watchers);
+        let ran = match store.start() {
+            Start::Warm(warm) => Some(warm.ran),
+            _ => None,
+        };
+        let standing = Standing::new(clock.now(), ran);
         store.observe_evictions(move |evicted| told.evicted(evicted, || clock.now()));
         Self {
             store,
@@ -88,6 +99,8 @@ impl Shared {
             settling: Settling::default(),
             gives: AtomicBool::new(true),
             warm: Progress::default(),
+            standing,
+            divergence: Divergence::default(),
             drain: DrainSignal::new(),
             namespaces: Vec::new(),
             baseline: Mutex::default(),
@@ -111,7 +124,16 @@ impl Shared {
             store: self.store.stats(),
             watch: self.watchers.counts(),
             warm: self.warm.counts(),
+            divergence: self.divergence.counts(self.clock.now()),
         }
+    }
+
+    /// Notes that the process runs, and what it has evicted.
+    pub(crate) fn note_running(&self) {
+        let now = self.clock.now();
+        self.settling.note(now);
+        self.store.note_ran(now);
+        self.standing.note(now, self.store.stats().evictions);
     }
 
     /// The open connections, each with how long its peer has been silent.
@@ -178,6 +200,7 @@ impl Shared {
         stats.push(("evanesce_expiry_steps", self.expiry_steps.load(Ordering::Relaxed).to_string()));
         stats.push(("evanesce_version", VERSION.to_owned()));
         stats.extend(numbers(&warm_stats(&counts.warm)));
+        stats.extend(numbers(&counts.divergence.told()));
         stats
     }
 

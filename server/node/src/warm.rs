@@ -24,15 +24,16 @@ mod source;
 mod target;
 
 pub(crate) use progress::{Progress, WarmCounts};
-pub(crate) use source::PeerService;
-pub(crate) use target::{Newcomer, warm_up};
+pub(crate) use ring::RingError;
+pub(crate) use source::{PeerService, item};
+pub(crate) use target::{Newcomer, channel, warm_up, write};
 
 /// In a registration: the node gives its items to peers.
 pub(crate) const CAPABILITY_PEER: &str = "peer";
 
 /// Bytes of keys and values in one message, and the first item beyond: enough that a message costs little, few enough that
 /// a connection's buffers hold several.
-const MESSAGE_BYTES: usize = 256 << 10;
+pub(crate) const MESSAGE_BYTES: usize = 256 << 10;
 
 /// The largest message taken: that of one item of the largest size a store can be told.
-const MESSAGE_BYTES_MAX: usize = 1 << 30;
+pub(crate) const MESSAGE_BYTES_MAX: usize = 1 << 30;

@@ -67,5 +67,8 @@ pub(crate) const CONNECT_TIMEOUT: Bounds<Duration> =
 /// Shorter gives nothing; who waits longer than a day for a node's items has another problem.
 pub(crate) const WARM_UP_LIMIT: Bounds<Duration> =
     Bounds::new(Duration::from_secs(1), Duration::from_secs(86_400));
+/// Comparing more often than this leaves no time between; what differs for longer than a day is found by readers first.
+pub(crate) const RECONCILE_EVERY: Bounds<Duration> =
+    Bounds::new(Duration::from_millis(100), Duration::from_secs(86_400));
 /// The longest drain one may ask for: more is a mistake in a unit.
 pub(crate) const DRAIN_DEADLINE: Bounds<Duration> = Bounds::new(Duration::ZERO, Duration::from_secs(3600));

@@ -97,6 +97,7 @@ fn check_node(check: &mut Checker, drain_deadline: Option<Duration>) -> Option<N
     let hash_seed = check.other("hash_seed", None, parse_seed);
     let name = check.name("name", NameKind::Node, standalone.then(|| STANDALONE.to_owned()));
     let warm_up_limit = check.time_or_off("warm_up_limit");
+    let reconcile_every = check.time_or_off("reconcile_every");
     let shutdown_command = check.switch("shutdown_command");
     let config_get_cluster = check.switch("config_get_cluster");
     let membership = check_membership(check, standalone);
@@ -143,6 +144,7 @@ fn check_node(check: &mut Checker, drain_deadline: Option<Duration>) -> Option<N
         connections_max: face.connections_max,
         idle_timeout: face.idle_timeout,
         warm_up_limit: warm_up_limit?.unwrap_or_default(),
+        reconcile_every: reconcile_every?,
         drain_deadline: drain_deadline?,
     })
 }

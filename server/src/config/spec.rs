@@ -346,6 +346,13 @@ const OPTIONS: &[Spec] = &[
               most. `off` gives it none.",
     },
     Spec {
+        name: "reconcile_every",
+        form: Form::TimeOrOff(bounds::RECONCILE_EVERY),
+        roles: &[(Node, Unset::Text("30s"))],
+        doc: "How often a node compares what it holds with the nodes of sibling groups, over gRPC, and takes what is newer. It takes a twentieth of a core at most. `off` never does, and then nothing is made up for that nobody \
+              repairs.",
+    },
+    Spec {
         name: "shutdown_command",
         form: Form::Switch,
         roles: &[(Node, Unset::Text("false"))],

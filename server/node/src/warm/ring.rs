@@ -13,7 +13,7 @@ pub(super) struct Owned {
 
 /// Why a peer's ring cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum RingError {
+pub(crate) enum RingError {
     /// A part of it breaks a rule.
     #[error(transparent)]
     Message(#[from] ConvertError),

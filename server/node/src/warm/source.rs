@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use evanesce_grpc::peer::v1::peer_server::Peer;
-use evanesce_grpc::peer::v1::{Heat, Item, StreamItemsRequest, StreamItemsResponse};
+use evanesce_grpc::peer::v1::{
+    CompareRequest, CompareResponse, DigestRequest, DigestResponse, Heat, Item, ListKeysRequest,
+    ListKeysResponse, StreamItemsRequest, StreamItemsResponse,
+};
 use evanesce_store::{Expiry, Hit, Lookup, Read, Time, Value, Walked};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::spawn_blocking;
@@ -16,6 +19,7 @@ use tonic::{Request, Response, Status};
 
 use super::MESSAGE_BYTES;
 use super::ring::Owned;
+use crate::reconcile::Answers;
 use crate::shared::Shared;
 
 /// Streams at once: several nodes may be replaced together, and each costs a thread while it walks.
@@ -47,27 +51,53 @@ pub(crate) struct PeerService {
     /// Whether the node keeps others from reading its items.
     is_guarded: bool,
     streams: Arc<Semaphore>,
+    answers: Answers,
 }
 
 impl PeerService {
     pub(crate) fn new(shared: Arc<Shared>, cluster: String, is_guarded: bool) -> Self {
-        Self { shared, cluster, is_guarded, streams: Arc::new(Semaphore::new(STREAMS_MAX)) }
+        let answers = Answers::new(Arc::clone(&shared), cluster.clone());
+        Self { shared, cluster, is_guarded, streams: Arc::new(Semaphore::new(STREAMS_MAX)), answers }
+    }
+
+    fn check_open(&self) -> Result<(), Status> {
+        if self.is_guarded {
+            return Err(Status::failed_precondition(
+                "this node asks for passwords, and gRPC has none to give",
+            ));
+        }
+        Ok(())
     }
 }
 
 #[tonic::async_trait]
 impl Peer for PeerService {
     type StreamItemsStream = ReceiverStream<Result<StreamItemsResponse, Status>>;
+    type ListKeysStream = ReceiverStream<Result<ListKeysResponse, Status>>;
+
+    async fn digest(&self, request: Request<DigestRequest>) -> Result<Response<DigestResponse>, Status> {
+        self.check_open()?;
+        Ok(Response::new(self.answers.digest(request.into_inner()).await?))
+    }
+
+    async fn list_keys(
+        &self,
+        request: Request<ListKeysRequest>,
+    ) -> Result<Response<Self::ListKeysStream>, Status> {
+        self.check_open()?;
+        Ok(Response::new(self.answers.list_keys(request.into_inner()).await?))
+    }
+
+    async fn compare(&self, request: Request<CompareRequest>) -> Result<Response<CompareResponse>, Status> {
+        self.check_open()?;
+        Ok(Response::new(self.answers.compare(request.into_inner()).await?))
+    }
 
     async fn stream_items(
         &self,
         request: Request<StreamItemsRequest>,
     ) -> Result<Response<Self::StreamItemsStream>, Status> {
-        if self.is_guarded {
-            return Err(Status::failed_precondition(
-                "this node asks for passwords, and gRPC has none to give",
-            ));
-        }
+        self.check_open()?;
         if !self.shared.gives.load(Ordering::Acquire) {
             return Err(Status::failed_precondition("this node is being warmed up itself"));
         }
@@ -309,7 +339,7 @@ fn whole(shared: &Shared, key: Bytes) -> Option<Item> {
     Some(Item { key, value, ..item })
 }
 
-fn item(key: Bytes, value: Bytes, hit: &Hit<'_>) -> Item {
+pub(crate) fn item(key: Bytes, value: Bytes, hit: &Hit<'_>) -> Item {
     let Hit { flags, cas, version, expiry, .. } = hit;
     Item {
         key,

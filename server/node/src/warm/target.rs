@@ -198,7 +198,7 @@ async fn take_stream(
     }
 }
 
-async fn channel(node: &str) -> Result<Channel, Status> {
+pub(crate) async fn channel(node: &str) -> Result<Channel, Status> {
     let endpoint = Endpoint::from_shared(format!("http://{node}"));
     let endpoint = endpoint.map_err(|error| Status::invalid_argument(error.to_string()))?;
     let connected = endpoint.connect_timeout(CONNECT_MAX).tcp_nodelay(true).connect().await;
@@ -219,7 +219,7 @@ fn store(shared: &Shared, items: &[Item]) {
     shared.warm.taken(stored, items.len() as u64 - stored, bytes);
 }
 
-fn write(item: &Item) -> Write<'_> {
+pub(crate) fn write(item: &Item) -> Write<'_> {
     Write {
         flags: item.flags,
         expiry: if item.expires_ms == 0 { Expiry::Never } else { Expiry::At(Time(item.expires_ms)) },

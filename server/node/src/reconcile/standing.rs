@@ -1,0 +1,226 @@
+//! What a node knows of its own gaps: since when it hears of everything, and what it may have missed.
+
+use evanesce_store::{Time, Version};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+
+/// Not to run for so long means to have missed writes that nobody may bring: clients give a node up for dead after a second,
+/// and may end before it is back.
+const AWAY_MS: u64 = 2_000;
+
+/// What was written so long before a node was away may not have come to it any more: a write's whole time, and the clocks'
+/// difference that is borne.
+const BEFORE_AWAY_MS: u64 = 6_000;
+
+/// A key written so long after the last eviction was not evicted, though its writer's clock may have been ahead.
+const AFTER_EVICTION_MS: u64 = 1_000;
+
+/// Of a process.
+///
+/// ```text
+///            starts, or did not run for 2 s
+///  settled ─────────────────────────────────> away
+///     ^                                        │
+///     └── compared with siblings that settled ─┘      (or there is none)
+/// ```
+///
+/// Being told that writes were given up asks for a comparison, too, and leaves the node settled.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    state: Mutex<State>,
+    settled: watch::Sender<bool>,
+    called: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    /// When the process was last seen to run; none before the first time.
+    ran: Option<Time>,
+    /// Deletes of later versions were heard of.
+    hears_since: Version,
+    /// Evictions at the last look, and since when nothing can have been evicted.
+    evictions: u64,
+    kept_since: Time,
+    gap: Option<Gap>,
+    gaps: u64,
+}
+
+/// What may have been missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Gap {
+    /// Writes and deletes from this version on.
+    pub(crate) since: Version,
+    /// When it was found out.
+    pub(crate) found: Time,
+    /// The how many-th.
+    number: u64,
+}
+
+impl Standing {
+    /// Of a process that starts now; with items that were there when it last ran, if it has any.
+    pub(crate) fn new(now: Time, ran: Option<Time>) -> Self {
+        let state = State {
+            ran: None,
+            hears_since: Version::at(now, 0),
+            evictions: 0,
+            // What was evicted before it ended is not known.
+            kept_since: ran.unwrap_or_default(),
+            gap: None,
+            gaps: 0,
+        };
+        let standing =
+            Self { state: Mutex::new(state), settled: watch::Sender::new(false), called: Notify::new() };
+        if let Some(ran) = ran {
+            standing.state.lock().miss(before(ran), now);
+        }
+        standing
+    }
+
+    /// The process runs, and has evicted so many items so far. To be called often, and before anything is answered.
+    pub(crate) fn note(&self, now: Time, evictions: u64) {
+        let mut state = self.state.lock();
+        if evictions > state.evictions {
+            state.evictions = evictions;
+            state.kept_since = state.kept_since.max(Time(now.0 + AFTER_EVICTION_MS));
+        }
+        let ran = state.ran.replace(now);
+        let Some(ran) = ran.filter(|ran| now.0 > ran.0 + AWAY_MS) else { return };
+        state.hears_since = Version::at(now, 0);
+        state.miss(before(ran), now);
+        drop(state);
+        self.settled.send_replace(false);
+        self.called.notify_one();
+    }
+
+    /// Writes from this version on were given up.
+    #[cfg(test)]
+    pub(crate) fn missed(&self, since: Version, now: Time) {
+        self.state.lock().miss(since, now);
+        self.called.notify_one();
+    }
+
+    /// What is to be made up for, if anything.
+    pub(crate) fn gap(&self) -> Option<Gap> {
+        self.state.lock().gap
+    }
+
+    /// Everything of this gap was made up for, or there is nobody to ask.
+    pub(crate) fn made_up(&self, gap: Gap) {
+        let mut state = self.state.lock();
+        if state.gap.is_some_and(|newer| newer.number != gap.number) {
+            return;
+        }
+        state.gap = None;
+        self.settled.send_replace(true);
+    }
+
+    /// The node has what it is to hold, as far as it will be given anything. A gap that is open stays so, unless nobody
+    /// will ever close it.
+    pub(crate) fn settle(&self, reconciles: bool) {
+        let mut state = self.state.lock();
+        state.gap = state.gap.filter(|_| reconciles);
+        if state.gap.is_none() {
+            self.settled.send_replace(true);
+        }
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        *self.settled.borrow()
+    }
+
+    /// Resolves when the node is settled.
+    pub(crate) async fn settled(&self) {
+        // An error would say that the sender is gone, and it is here.
+        let _ = self.settled.subscribe().wait_for(|settled| *settled).await;
+    }
+
+    /// Resolves when there is a gap to see to.
+    pub(crate) async fn called(&self) {
+        self.called.notified().await;
+    }
+
+    /// Deletes of later versions were heard of, whatever became of them since.
+    pub(crate) fn hears_since(&self) -> Version {
+        self.state.lock().hears_since
+    }
+
+    /// Of what is not here later versions were not evicted.
+    pub(crate) fn keeps_since(&self) -> Version {
+        Version::at(self.state.lock().kept_since, 0)
+    }
+}
+
+impl State {
+    fn miss(&mut self, since: Version, now: Time) {
+        self.gaps += 1;
+        let known = self.gap.map_or(since, |gap| gap.since.min(since));
+        self.gap = Some(Gap { since: known, found: now, number: self.gaps });
+    }
+}
+
+/// The first version that a node may have missed that last ran then.
+fn before(ran: Time) -> Version {
+    Version::at(Time(ran.0.saturating_sub(BEFORE_AWAY_MS)), 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Time = Time(1_800_000_000_000);
+
+    fn later(ms: u64) -> Time {
+        Time(NOW.0 + ms)
+    }
+
+    #[test]
+    fn process_that_did_not_run_has_a_gap_until_it_is_made_up_for() {
+        let standing = Standing::new(NOW, None);
+        standing.settle(true);
+        standing.note(NOW, 0);
+        standing.note(later(AWAY_MS), 0);
+        assert!(standing.is_settled() && standing.gap().is_none());
+        standing.note(later(10_000), 0);
+        let gap = standing.gap().expect("it was away");
+        assert_eq!((gap.since, gap.found), (before(later(AWAY_MS)), later(10_000)));
+        assert_eq!((standing.is_settled(), standing.hears_since()), (false, Version::at(later(10_000), 0)));
+        standing.note(later(20_000), 0);
+        standing.made_up(gap);
+        assert!(!standing.is_settled(), "it was away again meanwhile");
+        let gap = standing.gap().expect("both times");
+        assert_eq!(gap.since, before(later(AWAY_MS)));
+        standing.made_up(gap);
+        assert!(standing.is_settled() && standing.gap().is_none());
+    }
+
+    #[test]
+    fn what_was_given_up_is_made_up_for_by_a_node_that_stays_settled() {
+        let standing = Standing::new(NOW, None);
+        standing.settle(true);
+        standing.missed(Version(70), NOW);
+        standing.missed(Version(90), later(1));
+        assert!(standing.is_settled());
+        assert_eq!(standing.gap().map(|gap| gap.since), Some(Version(70)));
+    }
+
+    #[test]
+    fn items_of_a_memory_file_are_a_gap_from_the_start() {
+        let standing = Standing::new(later(600_000), Some(NOW));
+        standing.settle(true);
+        assert!(!standing.is_settled());
+        assert_eq!(standing.gap().map(|gap| gap.since), Some(before(NOW)));
+        assert_eq!(standing.keeps_since(), Version::at(NOW, 0));
+        standing.settle(false);
+        assert!(standing.is_settled() && standing.gap().is_none(), "nobody will close it");
+    }
+
+    #[test]
+    fn what_is_later_than_the_last_eviction_was_not_evicted() {
+        let standing = Standing::new(NOW, None);
+        standing.note(NOW, 0);
+        assert_eq!(standing.keeps_since(), Version(0));
+        standing.note(later(100), 3);
+        standing.note(later(200), 3);
+        assert_eq!(standing.keeps_since().time(), later(100 + AFTER_EVICTION_MS));
+    }
+}
