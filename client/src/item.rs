@@ -39,6 +39,19 @@ pub struct LoadedItem {
     pub ttl: Option<Duration>,
 }
 
+/// Where the answer of a read that loads came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// It was there.
+    Cache,
+    /// It was there, beyond its TTL: it is loaded anew behind it.
+    Stale,
+    /// It was remembered that there is no value.
+    Absent,
+    /// A loader gave it, of this caller or another.
+    Loader,
+}
+
 /// A hit of a typed read, whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -209,7 +209,7 @@ pub use evanesce_transport::{
 };
 #[cfg(feature = "tls")]
 pub use evanesce_transport::{InvalidTls, RootCertStore, TlsOptions};
-pub use item::{GetMany, Item, LoadMany, LoadedItem, TypedItem};
+pub use item::{GetMany, Item, LoadMany, LoadedItem, Origin, TypedItem};
 pub use key::KeyError;
 pub use listener::{Event, Listener, NodeName};
 pub use namespace::Namespace;

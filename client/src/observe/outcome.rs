@@ -23,6 +23,12 @@ impl<T: HasOutcome, E: HasOutcome> HasOutcome for Result<T, E> {
     }
 }
 
+impl<T: HasOutcome> HasOutcome for (T, item::Origin) {
+    fn outcome(&self) -> OperationOutcome {
+        self.0.outcome()
+    }
+}
+
 impl<T> HasOutcome for Option<T> {
     fn outcome(&self) -> OperationOutcome {
         if self.is_some() { OperationOutcome::Hit } else { OperationOutcome::Miss }

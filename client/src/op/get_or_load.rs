@@ -7,9 +7,9 @@ use super::options::Limit;
 use super::{OpFuture, ReadOptions};
 use crate::core::TIMEOUT_MAX;
 use crate::error::{LoadError, ReadError};
-use crate::item::{Item, LoadedItem};
+use crate::item::{Item, LoadedItem, Origin};
 use crate::key::{Key, KeyError};
-use crate::load::{LoadPlan, Loaded, Loader, Wish, value_of, wait};
+use crate::load::{LoadPlan, Loader, Wish, value_of, wait};
 use crate::namespace::Namespace;
 use crate::near::get;
 use crate::observe::{Operation, Watch};
@@ -75,13 +75,30 @@ impl<'a, V: View + 'a> GetOrLoad<'a, V> {
         }
     }
 
+    /// Runs it, and tells where the answer came from, too.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    pub async fn run_with_origin(self) -> Result<(Option<V::Output>, Origin), LoadError> {
+        match Watch::begin(self.namespace, Operation::GetOrLoad, 1) {
+            None => self.find().await,
+            Some(watch) => watch.over(self.find()).await,
+        }
+    }
+
     async fn execute(self) -> Result<Option<V::Output>, LoadError> {
+        self.find().await.map(|(found, _)| found)
+    }
+
+    async fn find(self) -> Result<(Option<V::Output>, Origin), LoadError> {
         let Self { namespace, key, view, loader, options, plan, limit } = self;
         let key = key?;
         let loaded = get_or_load(namespace, &key, options, plan, loader);
-        let found = timeout(limit.left(Instant::now()), loaded).await.map_err(|_| LoadError::Timeout)??;
-        let Some(LoadedItem { value, flags, ttl }) = found else { return Ok(None) };
-        Ok(Some(view.show(Item { value, flags, cas: 0, ttl, version: None })?))
+        let (found, origin) =
+            timeout(limit.left(Instant::now()), loaded).await.map_err(|_| LoadError::Timeout)??;
+        let Some(LoadedItem { value, flags, ttl }) = found else { return Ok((None, origin)) };
+        Ok((Some(view.show(Item { value, flags, cas: 0, ttl, version: None })?), origin))
     }
 }
 
@@ -91,7 +108,7 @@ async fn get_or_load(
     options: ReadOptions,
     plan: LoadPlan,
     loader: Loader,
-) -> Loaded {
+) -> Result<(Option<LoadedItem>, Origin), LoadError> {
     let core = &namespace.core;
     let cluster = core.cluster().ok_or(LoadError::Closed)?;
     let read_plan = options.plan(core, Want::Item);
@@ -105,13 +122,19 @@ async fn get_or_load(
                 // One that is refused is tried by the next reader.
                 let _ = core.flights.join(core, key, plan, loader, wish);
             }
-            return Ok(value_of(item));
+            let found = value_of(item);
+            let origin = match (&found, wish) {
+                (None, _) => Origin::Absent,
+                (_, Some(Wish::Stale)) => Origin::Stale,
+                _ => Origin::Cache,
+            };
+            return Ok((found, origin));
         }
         Ok(None) | Err(ReadError::Unanswered { .. }) => {}
         Err(error) => return Err(error.into()),
     }
     let waiter = core.flights.join(core, key, plan.clone(), loader, Wish::Missing)?;
-    wait(core, key, &plan, waiter).await
+    Ok((wait(core, key, &plan, waiter).await?, Origin::Loader))
 }
 
 impl<'a, V: View + 'a> IntoFuture for GetOrLoad<'a, V> {

@@ -14,7 +14,13 @@
 //! ```text
 //!  gateway, or any program with a client
 //!     |
-//!   store: what a backing store is      stores/*: embedded, memory, ...
+//!  persister: namespaces and stores, as config says
+//!     |
+//!  tier: one namespace ──────> client: the cluster
+//!     |          \
+//!  gate           log: writes that wait, on the disk
+//!     |
+//!  store: what a backing store is      stores/*: embedded, memory, ...
 //! ```
 //!
 //! ```
@@ -32,12 +38,23 @@
 //! ```
 
 pub mod clock;
+mod config;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod gate;
+mod log;
+mod persister;
 mod store;
 pub mod stores;
+mod tier;
 
+pub use config::{
+    Config, ConfigErrors, FlushPolicy, LogConfig, Mode, NamespaceConfig, NearConfig, StoreConfig, StoreLimits,
+};
+pub use log::{DeadLetter, LogError, LogState};
+pub use persister::{Number, OperatorError, Owner, Persister, StartErrors};
 pub use store::{
     Abilities, Applied, BackingStore, Change, ErrorKind, KeyChange, Loaded, Outcome, StoreError, StoreItem,
     failed_all,
 };
+pub use tier::{Decided, Step, Stored, Tier, TierError};

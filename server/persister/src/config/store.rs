@@ -1,0 +1,73 @@
+//! What is said of a store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::fields::Fields;
+use crate::stores::{self, StoreSettings};
+
+/// A store, and how much it is asked for.
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// How it is opened.
+    pub settings: Arc<dyn StoreSettings>,
+    /// The same as it was written, less the limits: two that are equal are one store.
+    pub written: toml::Table,
+    /// How much it is asked for.
+    pub limits: StoreLimits,
+}
+
+/// How much a store is asked for, by one gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreLimits {
+    /// Calls at once, loads and writes together. 32 by default.
+    pub concurrency_max: usize,
+    /// Keys loaded and changes written in a second; no limit by default. A store that is cold or small wants one.
+    pub rate_max: Option<usize>,
+    /// Keys that wait for a call; more are refused at once. 512 by default: half of what a gateway has under way, so that
+    /// hits get through beside them.
+    pub queue_max: usize,
+    /// How long one call may take. 2 s by default.
+    pub timeout: Duration,
+    /// Calls in a row that fail before it is left alone. 5 by default.
+    pub breaker_errors: usize,
+    /// For how long then, before one call tries it. 1 s by default.
+    pub breaker_pause: Duration,
+}
+
+impl Default for StoreLimits {
+    fn default() -> Self {
+        Self {
+            concurrency_max: 32,
+            rate_max: None,
+            queue_max: 512,
+            timeout: Duration::from_secs(2),
+            breaker_errors: 5,
+            breaker_pause: Duration::from_secs(1),
+        }
+    }
+}
+
+impl StoreConfig {
+    pub(super) fn of(name: &str, table: toml::Table, faults: &mut Vec<String>) -> Option<Self> {
+        let place = format!("[stores.{name}]");
+        let mut fields = Fields::new(&place, table, faults);
+        let default = StoreLimits::default();
+        let limits = StoreLimits {
+            concurrency_max: fields.number("concurrency_max", 1..=4096).unwrap_or(default.concurrency_max),
+            rate_max: fields.number("rate_max", 1..=10_000_000),
+            queue_max: fields.number("queue_max", 1..=100_000).unwrap_or(default.queue_max),
+            timeout: fields.time("timeout").unwrap_or(default.timeout),
+            breaker_errors: fields.number("breaker_errors", 1..=10_000).unwrap_or(default.breaker_errors),
+            breaker_pause: fields.time("breaker_pause").unwrap_or(default.breaker_pause),
+        };
+        let written = fields.rest();
+        match stores::settings(written.clone()) {
+            Ok(settings) => Some(Self { settings: settings.into(), written, limits }),
+            Err(wrong) => {
+                faults.extend(wrong.iter().map(|wrong| format!("{place} {wrong}")));
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Those who wait for a call, in the order they came.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::Instant;
+
+use super::Budget;
+use crate::store::{ErrorKind, KeyChange, StoreError};
+
+/// What has a key.
+pub(super) trait Keyed {
+    fn key(&self) -> &Bytes;
+}
+
+impl Keyed for Bytes {
+    fn key(&self) -> &Bytes {
+        self
+    }
+}
+
+impl Keyed for KeyChange {
+    fn key(&self) -> &Bytes {
+        &self.key
+    }
+}
+
+/// Those who wait.
+pub(super) struct Lane<T, R> {
+    /// Lock order: alone.
+    waiting: Mutex<VecDeque<Waiting<T, R>>>,
+    /// How many may.
+    room: Arc<Semaphore>,
+    came: Notify,
+}
+
+struct Waiting<T, R> {
+    item: T,
+    deadline: Instant,
+    outcome: oneshot::Sender<R>,
+    begun: Arc<AtomicBool>,
+    /// Held until it is told.
+    room: [OwnedSemaphorePermit; 2],
+}
+
+/// A place in a lane.
+pub(super) struct Place<R> {
+    outcome: oneshot::Receiver<R>,
+    begun: Arc<AtomicBool>,
+}
+
+/// Whether the store was called.
+pub(super) struct Begun(Arc<AtomicBool>);
+
+impl Begun {
+    pub(super) fn get(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+impl<T> Place<Result<T, StoreError>> {
+    pub(super) fn begun(&self) -> Begun {
+        Begun(Arc::clone(&self.begun))
+    }
+
+    pub(super) async fn outcome(self) -> Result<T, StoreError> {
+        // It goes untold when its time was up before its turn, or the store is closed.
+        self.outcome.await.unwrap_or_else(|_| Err(StoreError::timeout()))
+    }
+}
+
+/// What goes to the store together: no key twice.
+pub(super) struct Lot<T, R> {
+    pub(super) items: Vec<T>,
+    /// When the last of those who wait for it goes.
+    pub(super) deadline: Instant,
+    /// Those whose time was up.
+    pub(super) too_late: usize,
+    outcomes: Vec<(oneshot::Sender<R>, [OwnedSemaphorePermit; 2])>,
+}
+
+impl<T, R> Lot<T, R> {
+    /// Tells each, in their order.
+    pub(super) fn tell(self, outcomes: Vec<R>) {
+        for ((sender, room), outcome) in self.outcomes.into_iter().zip(outcomes) {
+            drop(room);
+            // Who has gone need not be told.
+            let _ = sender.send(outcome);
+        }
+    }
+}
+
+impl<T: Keyed, R> Lane<T, R> {
+    pub(super) fn new(queue_max: usize) -> Self {
+        Self { waiting: Mutex::default(), room: Arc::new(Semaphore::new(queue_max)), came: Notify::new() }
+    }
+
+    /// Takes a place.
+    ///
+    /// # Errors
+    ///
+    /// When too many have one.
+    pub(super) fn join(&self, item: T, budget: &Budget, deadline: Instant) -> Result<Place<R>, StoreError> {
+        let busy = |whose: &str| {
+            let message = format!("too many keys {whose} for the backing store: try again later");
+            StoreError::new(ErrorKind::Overload, message)
+        };
+        let own = Arc::clone(&budget.0).try_acquire_owned();
+        let own = own.map_err(|_| busy("of this namespace wait"))?;
+        let room = Arc::clone(&self.room).try_acquire_owned().map_err(|_| busy("wait"))?;
+        let (sender, outcome) = oneshot::channel();
+        let begun = Arc::new(AtomicBool::new(false));
+        let room = [own, room];
+        let waiting = Waiting { item, deadline, outcome: sender, begun: Arc::clone(&begun), room };
+        self.waiting.lock().push_back(waiting);
+        self.came.notify_one();
+        Ok(Place { outcome, begun })
+    }
+
+    /// Waits until somebody waits; returns how many.
+    pub(super) async fn waiting(&self) -> usize {
+        loop {
+            let waiting = self.waiting.lock().len();
+            if waiting > 0 {
+                return waiting;
+            }
+            self.came.notified().await;
+        }
+    }
+
+    /// The first `most` who still wait. A key that is there twice ends the lot: what comes behind keeps its order.
+    pub(super) fn take(&self, most: usize, now: Instant) -> Lot<T, R> {
+        let mut lot = Lot { items: Vec::new(), deadline: now, too_late: 0, outcomes: Vec::new() };
+        let mut keys: HashSet<Bytes> = HashSet::new();
+        let mut waiting = self.waiting.lock();
+        while let Some(first) = waiting.front() {
+            if first.deadline <= now || first.outcome.is_closed() {
+                lot.too_late += 1;
+                waiting.pop_front();
+                continue;
+            }
+            if lot.items.len() >= most || !keys.insert(first.item.key().clone()) {
+                break;
+            }
+            let Some(next) = waiting.pop_front() else { break };
+            next.begun.store(true, Ordering::Release);
+            lot.deadline = lot.deadline.max(next.deadline);
+            lot.items.push(next.item);
+            lot.outcomes.push((next.outcome, next.room));
+        }
+        lot
+    }
+}

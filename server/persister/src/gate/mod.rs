@@ -1,0 +1,321 @@
+//! The way to a store: so much at once, so much in a second, nothing while it is ill, and no key for longer than its caller
+//! waits.
+//!
+//! ```text
+//!  key, key, key ──> lane: waits, within the bounds of its namespace and of all ──> a batch of what waits
+//!                                                                                     │ a place among the calls,
+//!                                                                                     │ the breaker's leave,
+//!                                                                                     v the rate's
+//!                                                                                   store
+//! ```
+//!
+//! What waits while all places are taken goes together, so a store that is slow is asked for more at a time, not more
+//! often.
+
+mod allowance;
+mod breaker;
+mod counts;
+mod lane;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::config::StoreLimits;
+use crate::store::{Abilities, BackingStore, ErrorKind, KeyChange, Loaded, Outcome, StoreError, failed_all};
+
+use allowance::Allowance;
+use breaker::{Breaker, Leave};
+pub(crate) use counts::{Count, GateCounts};
+use lane::{Lane, Lot, Place};
+
+/// A call is cut off so long after the deadline that the store was given, which it should have kept itself.
+const CUT_AFTER: Duration = Duration::from_millis(100);
+
+/// Between two looks of a call that waits for the breaker, which may close before it said.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// A store behind its limits. Dropped, it ends its tasks; what waits is refused.
+pub(crate) struct Gate {
+    inner: Arc<Inner>,
+    drivers: [JoinHandle<()>; 2],
+}
+
+struct Inner {
+    store: Arc<dyn BackingStore>,
+    limits: StoreLimits,
+    places: Arc<Semaphore>,
+    /// Lock order: alone.
+    state: Mutex<State>,
+    loads: Lane<Bytes, Loaded>,
+    writes: Lane<KeyChange, Outcome>,
+    counts: GateCounts,
+}
+
+struct State {
+    breaker: Breaker,
+    allowance: Allowance,
+}
+
+/// The bound of one namespace: how many of its keys may wait at once.
+#[derive(Debug, Clone)]
+pub(crate) struct Budget(pub(super) Arc<Semaphore>);
+
+impl Budget {
+    pub(crate) fn new(keys_max: usize) -> Self {
+        Self(Arc::new(Semaphore::new(keys_max)))
+    }
+}
+
+impl std::fmt::Debug for Gate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gate").field("store", &self.inner.store.kind()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.drivers.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Gate {
+    /// Sets a gate before a store. Its tasks run on the present runtime.
+    pub(crate) fn new(store: Arc<dyn BackingStore>, limits: StoreLimits) -> Self {
+        let now = Instant::now();
+        let state = State {
+            breaker: Breaker::new(limits.breaker_errors, limits.breaker_pause),
+            allowance: Allowance::new(limits.rate_max, now),
+        };
+        let inner = Arc::new(Inner {
+            store,
+            limits,
+            places: Arc::new(Semaphore::new(limits.concurrency_max)),
+            state: Mutex::new(state),
+            loads: Lane::new(limits.queue_max),
+            writes: Lane::new(limits.queue_max),
+            counts: GateCounts::default(),
+        });
+        let drivers = [
+            tokio::spawn(drive(Arc::clone(&inner), |inner| &inner.loads, Inner::load_lot)),
+            tokio::spawn(drive(Arc::clone(&inner), |inner| &inner.writes, Inner::write_lot)),
+        ];
+        Self { inner, drivers }
+    }
+
+    pub(crate) fn abilities(&self) -> Abilities {
+        self.inner.store.abilities()
+    }
+
+    pub(crate) fn store(&self) -> &Arc<dyn BackingStore> {
+        &self.inner.store
+    }
+
+    pub(crate) fn limits(&self) -> &StoreLimits {
+        &self.inner.limits
+    }
+
+    pub(crate) fn counts(&self) -> &GateCounts {
+        &self.inner.counts
+    }
+
+    /// Closed, open or trying.
+    pub(crate) fn breaker(&self) -> &'static str {
+        self.inner.state.lock().breaker.name()
+    }
+
+    /// Calls under way.
+    pub(crate) fn calls(&self) -> usize {
+        self.inner.limits.concurrency_max - self.inner.places.available_permits()
+    }
+
+    /// Loads one key, together with others that wait.
+    pub(crate) async fn load(&self, key: Bytes, budget: &Budget, deadline: Instant) -> Loaded {
+        let refused = |error: StoreError| {
+            self.inner.counts.refused.add(1);
+            error
+        };
+        self.inner.refuse_if_ill().map_err(refused)?;
+        let place = self.inner.loads.join(key, budget, deadline).map_err(refused)?;
+        wait(place, deadline).await
+    }
+
+    /// Writes one change, together with others that wait.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] tells whether the store may have it.
+    pub(crate) async fn write(
+        &self,
+        change: KeyChange,
+        budget: &Budget,
+        deadline: Instant,
+    ) -> Result<crate::store::Applied, Refusal> {
+        let refused = |error| {
+            self.inner.counts.refused.add(1);
+            Refusal { error, maybe_applied: false }
+        };
+        self.inner.refuse_if_ill().map_err(refused)?;
+        let place = self.inner.writes.join(change, budget, deadline).map_err(refused)?;
+        let begun = place.begun();
+        wait(place, deadline).await.map_err(|error| {
+            let maybe_applied = begun.get() && error.kind != ErrorKind::Permanent;
+            Refusal { error, maybe_applied }
+        })
+    }
+
+    /// Writes many changes that wait elsewhere, as soon as there is a place for them. Waits while the store is ill.
+    pub(crate) async fn write_many(&self, changes: &[KeyChange]) -> Vec<Outcome> {
+        let mut outcomes = Vec::with_capacity(changes.len());
+        while outcomes.len() < changes.len() {
+            let rest = &changes[outcomes.len()..];
+            let (permit, most) = self.inner.permit(rest.len()).await;
+            outcomes.extend(self.inner.write(&rest[..most.min(rest.len())]).await);
+            drop(permit);
+        }
+        outcomes
+    }
+
+    /// Asks the store whether it is there, whatever the breaker says.
+    pub(crate) async fn check(&self) -> Result<(), StoreError> {
+        let deadline = Instant::now() + self.inner.limits.timeout;
+        let checked = timeout_at(deadline + CUT_AFTER, self.inner.store.check(deadline)).await;
+        checked.unwrap_or_else(|_| Err(StoreError::timeout()))
+    }
+}
+
+/// Why a write was not done.
+#[derive(Debug, Clone)]
+pub(crate) struct Refusal {
+    pub(crate) error: StoreError,
+    /// The store may have done it all the same.
+    pub(crate) maybe_applied: bool,
+}
+
+async fn wait<T>(place: Place<Result<T, StoreError>>, deadline: Instant) -> Result<T, StoreError> {
+    timeout_at(deadline + CUT_AFTER, place.outcome()).await.unwrap_or_else(|_| Err(StoreError::timeout()))
+}
+
+/// Takes what waits in a lane to the store, a lot at a time, for ever.
+async fn drive<T, R, F>(
+    inner: Arc<Inner>,
+    lane: fn(&Inner) -> &Lane<T, R>,
+    call: fn(Arc<Inner>, Lot<T, R>) -> F,
+) where
+    F: Future<Output = ()> + Send + 'static,
+    T: lane::Keyed + Send + 'static,
+    R: Send + 'static,
+{
+    let most = inner.store.abilities().batch_max;
+    loop {
+        let wanted = lane(&inner).waiting().await;
+        let (permit, most) = inner.permit(wanted.min(most)).await;
+        let lot = lane(&inner).take(most, Instant::now());
+        inner.counts.timed_out.add(lot.too_late);
+        let inner = Arc::clone(&inner);
+        tokio::spawn(async move {
+            call(inner, lot).await;
+            drop(permit);
+        });
+    }
+}
+
+impl Inner {
+    /// Fails fast while the store is ill.
+    fn refuse_if_ill(&self) -> Result<(), StoreError> {
+        match self.state.lock().breaker.is_open(Instant::now()) {
+            false => Ok(()),
+            true => Err(StoreError::new(
+                ErrorKind::Overload,
+                "the backing store does not answer and is left alone for a moment: try again later",
+            )),
+        }
+    }
+
+    /// A place among the calls, and for how many keys; waits for it.
+    async fn permit(&self, wanted: usize) -> (OwnedSemaphorePermit, usize) {
+        // Never closed.
+        let permit = Arc::clone(&self.places).acquire_owned().await.expect("places are never closed");
+        let wanted = wanted.clamp(1, self.store.abilities().batch_max.max(1));
+        loop {
+            let pause = {
+                let (now, mut state) = (Instant::now(), self.state.lock());
+                match state.breaker.ask(now, self.limits.timeout) {
+                    Leave::NotBefore(until) => until - now,
+                    Leave::Yes => match state.allowance.take(wanted, now) {
+                        Ok(most) => return (permit, most),
+                        Err(wait) => wait,
+                    },
+                }
+            };
+            sleep(pause.min(LOOK_EVERY)).await;
+        }
+    }
+
+    async fn load_lot(self: Arc<Self>, lot: Lot<Bytes, Loaded>) {
+        if lot.items.is_empty() {
+            return;
+        }
+        let deadline = self.deadline().min(lot.deadline);
+        let keys = &lot.items;
+        self.counts.load_calls.add(1);
+        self.counts.loads.add(keys.len());
+        let loaded = timeout_at(deadline + CUT_AFTER, self.store.load(keys, deadline)).await;
+        let mut loaded = loaded.unwrap_or_else(|_| failed_all(keys.len(), &StoreError::timeout()));
+        self.judge(&loaded);
+        loaded.resize_with(keys.len(), || {
+            Err(StoreError::permanent("the backing store did not tell of a key"))
+        });
+        lot.tell(loaded);
+    }
+
+    async fn write_lot(self: Arc<Self>, lot: Lot<KeyChange, Outcome>) {
+        if lot.items.is_empty() {
+            return;
+        }
+        let outcomes = self.write(&lot.items).await;
+        lot.tell(outcomes);
+    }
+
+    async fn write(&self, changes: &[KeyChange]) -> Vec<Outcome> {
+        let deadline = self.deadline();
+        self.counts.write_calls.add(1);
+        self.counts.writes.add(changes.len());
+        let outcomes = timeout_at(deadline + CUT_AFTER, self.store.write(changes, deadline)).await;
+        let mut outcomes = outcomes.unwrap_or_else(|_| failed_all(changes.len(), &StoreError::timeout()));
+        self.judge(&outcomes);
+        let untold = || Err(StoreError::permanent("the backing store did not tell of a change"));
+        outcomes.resize_with(changes.len(), untold);
+        outcomes
+    }
+
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.limits.timeout
+    }
+
+    /// What a call says of the store's health: it is ill when it answered for no key, and not by the keys' fault.
+    fn judge<T>(&self, answers: &[Result<T, StoreError>]) {
+        let ill = |answer: &Result<T, StoreError>| {
+            answer.as_ref().is_err_and(|error| error.kind != ErrorKind::Permanent)
+        };
+        for error in answers.iter().filter_map(|answer| answer.as_ref().err()) {
+            self.counts.on_error(error.kind);
+        }
+        let mut state = self.state.lock();
+        if !answers.is_empty() && answers.iter().all(ill) {
+            if state.breaker.on_error(Instant::now()) {
+                self.counts.breaker_opened.add(1);
+            }
+        } else {
+            state.breaker.on_answer();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

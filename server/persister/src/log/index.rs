@@ -1,0 +1,325 @@
+//! What waits in the log: pure, fed what the log wrote and what the store said.
+//!
+//! Of each key the newest change waits, in the place of its first, so that a key that is written all the time gets its
+//! turn. While a change is on its way to the store, a newer one of its key waits for that to end.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+/// Where a record is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) segment: u64,
+    pub(super) offset: u64,
+    pub(super) bytes: u32,
+}
+
+/// A change that waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Pending {
+    pub(super) version: u64,
+    pub(super) place: Place,
+    pub(super) stamped_ms: u64,
+    turn: u64,
+    pub(super) attempts: usize,
+    /// Not before this; `None` is now.
+    not_before: Option<Instant>,
+    /// Why it is a dead letter, if it is one.
+    pub(super) dead: Option<String>,
+}
+
+/// A change taken to the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Turn {
+    pub(super) key: Bytes,
+    pub(super) version: u64,
+    pub(super) place: Place,
+    pub(super) stamped_ms: u64,
+    pub(super) attempts: usize,
+}
+
+/// What waits, and how much of it is in which segment.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    pending: HashMap<Bytes, Pending>,
+    turns: BTreeMap<u64, Bytes>,
+    next_turn: u64,
+    on_their_way: HashSet<Bytes>,
+    /// From the oldest to the one written to: records that wait, and bytes in all.
+    segments: VecDeque<Segment>,
+    /// Bytes of the records that wait.
+    pub(super) live_bytes: u64,
+    pub(super) dead: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Segment {
+    pub(super) number: u64,
+    pub(super) live: usize,
+    pub(super) bytes: u64,
+}
+
+impl Index {
+    /// A segment that is written to from now on, or was found with so many bytes.
+    pub(super) fn add_segment(&mut self, number: u64, bytes: u64) {
+        self.segments.push_back(Segment { number, live: 0, bytes });
+    }
+
+    /// So much was written to the newest segment.
+    pub(super) fn grew(&mut self, bytes: u64) {
+        if let Some(last) = self.segments.back_mut() {
+            last.bytes += bytes;
+        }
+    }
+
+    pub(super) fn segments(&self) -> &VecDeque<Segment> {
+        &self.segments
+    }
+
+    /// Bytes of all segments.
+    pub(super) fn bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.bytes).sum()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// When the oldest of those that are no dead letters was stamped.
+    pub(super) fn oldest_ms(&self) -> Option<u64> {
+        let alive = self
+            .turns
+            .values()
+            .filter_map(|key| self.pending.get(key))
+            .find(|pending| pending.dead.is_none());
+        alive.map(|pending| pending.stamped_ms)
+    }
+
+    fn live(&mut self, segment: u64, change: isize) {
+        if let Some(segment) = self.segments.iter_mut().find(|known| known.number == segment) {
+            segment.live = segment.live.saturating_add_signed(change);
+        }
+    }
+
+    /// A change was written. An older one of its key waits no more; if a newer one waits, this one never does.
+    pub(super) fn put(&mut self, key: Bytes, version: u64, place: Place, stamped_ms: u64) {
+        if self.pending.get(&key).is_some_and(|waiting| waiting.version > version) {
+            return;
+        }
+        let (mut turn, mut stamped_ms) = (self.next_turn, stamped_ms);
+        if let Some(older) = self.forget(&key) {
+            (turn, stamped_ms) = (older.turn, older.stamped_ms.min(stamped_ms));
+        } else {
+            self.next_turn += 1;
+        }
+        self.live(place.segment, 1);
+        self.live_bytes += u64::from(place.bytes);
+        self.turns.insert(turn, key.clone());
+        let pending = Pending { version, place, stamped_ms, turn, attempts: 0, not_before: None, dead: None };
+        self.pending.insert(key, pending);
+    }
+
+    fn forget(&mut self, key: &Bytes) -> Option<Pending> {
+        let pending = self.pending.remove(key)?;
+        self.turns.remove(&pending.turn);
+        self.live(pending.place.segment, -1);
+        self.live_bytes -= u64::from(pending.place.bytes);
+        self.dead -= usize::from(pending.dead.is_some());
+        Some(pending)
+    }
+
+    pub(super) fn get(&self, key: &[u8]) -> Option<&Pending> {
+        self.pending.get(key)
+    }
+
+    /// The same record was written again, elsewhere.
+    pub(super) fn moved(&mut self, key: &Bytes, version: u64, to: Place) -> bool {
+        let Some(pending) = self.pending.get_mut(key).filter(|pending| pending.version == version) else {
+            return false;
+        };
+        let from = std::mem::replace(&mut pending.place, to);
+        self.live(from.segment, -1);
+        self.live(to.segment, 1);
+        true
+    }
+
+    /// Takes the changes whose turn it is, `most` and so many bytes of them at most, but one at least.
+    pub(super) fn take(&mut self, most: usize, bytes_max: u64, now: Instant) -> Vec<Turn> {
+        let (mut taken, mut bytes) = (Vec::new(), 0);
+        for key in self.turns.values() {
+            let Some(pending) = self.pending.get(key) else { continue };
+            let waits = pending.dead.is_some() || pending.not_before.is_some_and(|at| at > now);
+            if waits || self.on_their_way.contains(key) {
+                continue;
+            }
+            bytes += u64::from(pending.place.bytes);
+            if taken.len() >= most || (bytes > bytes_max && !taken.is_empty()) {
+                break;
+            }
+            let Pending { version, place, stamped_ms, attempts, .. } = *pending;
+            taken.push(Turn { key: key.clone(), version, place, stamped_ms, attempts });
+        }
+        self.on_their_way.extend(taken.iter().map(|turn| turn.key.clone()));
+        taken
+    }
+
+    /// It came back untried.
+    pub(super) fn release(&mut self, key: &Bytes) {
+        self.on_their_way.remove(key);
+    }
+
+    /// The store has it, or something newer. Returns whether a record of it is to say so.
+    pub(super) fn done(&mut self, key: &Bytes, version: u64) -> bool {
+        self.on_their_way.remove(key);
+        let is_it = self.pending.get(key).is_some_and(|pending| pending.version == version);
+        is_it && self.forget(key).is_some()
+    }
+
+    /// It goes again, at `at`.
+    pub(super) fn retry_at(&mut self, key: &Bytes, version: u64, at: Instant) {
+        self.on_their_way.remove(key);
+        if let Some(pending) = self.pending.get_mut(key).filter(|pending| pending.version == version) {
+            pending.attempts += 1;
+            pending.not_before = Some(at);
+        }
+    }
+
+    /// It does not go again by itself.
+    pub(super) fn bury(&mut self, key: &Bytes, version: u64, why: &str) {
+        self.on_their_way.remove(key);
+        if let Some(pending) = self.pending.get_mut(key).filter(|pending| pending.version == version) {
+            pending.attempts += 1;
+            self.dead += usize::from(pending.dead.is_none());
+            pending.dead = Some(why.to_owned());
+        }
+    }
+
+    /// A dead letter goes again. Returns whether it was one.
+    pub(super) fn revive(&mut self, key: &[u8]) -> bool {
+        let Some(pending) = self.pending.get_mut(key).filter(|pending| pending.dead.is_some()) else {
+            return false;
+        };
+        (pending.dead, pending.not_before, pending.attempts) = (None, None, 0);
+        self.dead -= 1;
+        true
+    }
+
+    /// Dead letters in their order, behind a key if one is given.
+    pub(super) fn dead_letters(&self, most: usize, behind: Option<&[u8]>) -> Vec<(Bytes, Pending)> {
+        let from = behind.and_then(|key| self.pending.get(key)).map_or(0, |pending| pending.turn + 1);
+        let keys = self.turns.range(from..).map(|(_, key)| key);
+        let all = keys.filter_map(|key| Some((key.clone(), self.pending.get(key)?.clone())));
+        all.filter(|(_, pending)| pending.dead.is_some()).take(most).collect()
+    }
+
+    /// The keys that wait in this segment.
+    pub(super) fn in_segment(&self, number: u64) -> Vec<(Bytes, u64, Place)> {
+        let there = self.pending.iter().filter(|(_, pending)| pending.place.segment == number);
+        there.map(|(key, pending)| (key.clone(), pending.version, pending.place)).collect()
+    }
+
+    /// Takes the oldest segment off when nothing waits in it and it is not the one written to. Always the oldest first: a
+    /// newer one may say that what an older one holds is done.
+    pub(super) fn pop_settled(&mut self) -> Option<u64> {
+        let settled = self.segments.len() > 1 && self.segments.front().is_some_and(|first| first.live == 0);
+        settled.then(|| self.segments.pop_front().map(|first| first.number)).flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn place(segment: u64) -> Place {
+        Place { segment, offset: 0, bytes: 10 }
+    }
+
+    fn key(name: &'static str) -> Bytes {
+        Bytes::from(name)
+    }
+
+    fn index() -> Index {
+        let mut index = Index::default();
+        index.add_segment(1, 0);
+        index
+    }
+
+    fn taken(index: &mut Index) -> Vec<(Bytes, u64)> {
+        let turns = index.take(10, 1_000, Instant::now());
+        turns.into_iter().map(|turn| (turn.key, turn.version)).collect()
+    }
+
+    #[test]
+    fn newest_of_a_key_waits_in_the_place_of_its_first() {
+        let mut index = index();
+        index.put(key("a"), 1, place(1), 1);
+        index.put(key("b"), 2, place(1), 2);
+        index.put(key("a"), 4, place(1), 4);
+        index.put(key("a"), 3, place(1), 3);
+        assert_eq!((index.len(), index.live_bytes, index.oldest_ms()), (2, 20, Some(1)));
+        assert_eq!(taken(&mut index), [(key("a"), 4), (key("b"), 2)]);
+    }
+
+    #[test]
+    fn newer_change_waits_until_the_one_on_its_way_is_done() {
+        let mut index = index();
+        index.put(key("a"), 1, place(1), 1);
+        assert_eq!(taken(&mut index), [(key("a"), 1)]);
+        index.put(key("a"), 2, place(1), 2);
+        assert_eq!(taken(&mut index), []);
+        assert!(!index.done(&key("a"), 1), "another waits");
+        assert_eq!(taken(&mut index), [(key("a"), 2)]);
+        assert!(index.done(&key("a"), 2));
+        assert_eq!((index.len(), index.live_bytes), (0, 0));
+    }
+
+    #[test]
+    fn failed_change_waits_its_time_and_a_dead_one_until_it_is_told() {
+        let (mut index, now) = (index(), Instant::now());
+        index.put(key("a"), 1, place(1), 1);
+        assert_eq!(index.take(1, 1, now).len(), 1);
+        let later = now + Duration::from_secs(1);
+        index.retry_at(&key("a"), 1, later);
+        assert_eq!(index.take(1, 1, now).len(), 0);
+        assert_eq!(index.take(1, 1, later)[0].attempts, 1);
+        index.bury(&key("a"), 1, "too large");
+        assert_eq!((index.dead, index.oldest_ms()), (1, None));
+        assert_eq!(index.dead_letters(9, None)[0].1.dead.as_deref(), Some("too large"));
+        assert_eq!(index.dead_letters(9, Some(b"a")), []);
+        assert!(index.revive(b"a") && !index.revive(b"a"));
+        assert_eq!((index.take(1, 1, later).len(), index.dead), (1, 0));
+        index.bury(&key("a"), 1, "still");
+        index.put(key("a"), 2, place(1), 2);
+        assert_eq!(index.dead, 0, "a newer write takes its place");
+    }
+
+    #[test]
+    fn segments_go_from_the_oldest_when_nothing_waits_in_them() {
+        let mut index = index();
+        index.put(key("a"), 1, place(1), 1);
+        index.add_segment(2, 0);
+        index.put(key("b"), 2, place(2), 2);
+        index.add_segment(3, 0);
+        taken(&mut index);
+        index.done(&key("b"), 2);
+        assert_eq!(index.pop_settled(), None, "the first is not");
+        assert!(index.moved(&key("a"), 1, place(3)));
+        assert_eq!((index.pop_settled(), index.pop_settled(), index.pop_settled()), (Some(1), Some(2), None));
+        index.done(&key("a"), 1);
+        assert_eq!(index.pop_settled(), None, "it is written to");
+    }
+
+    #[test]
+    fn lot_is_bounded_by_bytes_and_holds_one_at_least() {
+        let mut index = index();
+        for name in ["a", "b", "c"] {
+            index.put(key(name), 1, place(1), 1);
+        }
+        assert_eq!(index.take(9, 25, Instant::now()).len(), 2);
+        assert_eq!(index.take(9, 1, Instant::now()).len(), 1);
+    }
+}

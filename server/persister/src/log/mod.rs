@@ -1,0 +1,310 @@
+//! The log of a write-behind namespace: writes wait in it, on this machine's disk, until the store has them.
+//!
+//! ```text
+//!  write ──> thread: many together ──> segment, segment, segment ── flushed as the policy says ──> acknowledged
+//!                                          │ index: the newest of each key, in the place of its first
+//!  load of a key that waits <──────────────┤
+//!                                          └──> lots, in order ──> store ──> done │ again later │ dead letter
+//! ```
+//!
+//! A start reads all segments again: what was acknowledged waits again, and what is damaged is told and skipped.
+
+mod files;
+mod index;
+mod record;
+mod writer;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, timeout};
+
+use crate::config::LogConfig;
+use crate::store::KeyChange;
+
+pub(crate) use files::Damage;
+use files::{Files, Make, new_file};
+use index::Index;
+use record::Record;
+use writer::{CLOSE_TIMEOUT, Command, Writer};
+
+/// Commands that wait for the thread: several times what a gateway has under way.
+const COMMANDS_MAX: usize = 8192;
+
+/// Looks at a record that is being moved.
+const READ_TRIES: usize = 3;
+
+/// Why the log did not take a write. Nothing of it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LogError {
+    /// Too much waits for the store.
+    #[error(
+        "the write-behind log is full: {waiting} writes wait for the backing store, {dead} of them dead letters; look at the \
+         store, drop or retry dead letters, or raise log_max"
+    )]
+    Full {
+        /// Writes that wait.
+        waiting: usize,
+        /// How many of them an operator must decide on.
+        dead: usize,
+    },
+    /// The disk did not take it; the next write may fare better.
+    #[error("the write-behind log cannot be written: {0}; make room on its disk")]
+    Disk(String),
+    /// A flush failed, so that nobody knows what is on the disk.
+    #[error("the write-behind log is not written any more: {0}; mend the disk and start the gateway again")]
+    Failed(String),
+    /// The log is closed, or its thread cannot keep up.
+    #[error("the write-behind log takes no writes now: try again later")]
+    Unavailable,
+}
+
+/// A log.
+pub(crate) struct Log {
+    shared: Arc<Shared>,
+    commands: SyncSender<Command>,
+}
+
+struct Shared {
+    files: Files,
+    options: LogConfig,
+    /// Lock order: `failed` first.
+    index: Mutex<Index>,
+    failed: Mutex<Option<String>>,
+    /// Something waits that did not wait before.
+    wake: Notify,
+}
+
+/// A change on its way from the log to the store.
+#[derive(Debug, Clone)]
+pub(crate) struct Taken {
+    pub(crate) change: KeyChange,
+    /// In milliseconds since the Unix epoch.
+    pub(crate) stamped_ms: u64,
+    pub(crate) attempts: usize,
+}
+
+/// A write that does not go to the store by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Its key.
+    pub key: Bytes,
+    /// Its version.
+    pub version: u64,
+    /// When it was stamped, in milliseconds since the Unix epoch.
+    pub stamped_ms: u64,
+    /// How often it was tried.
+    pub attempts: usize,
+    /// What the store said last.
+    pub error: String,
+}
+
+/// How full a log is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LogState {
+    /// Writes that wait, dead letters included.
+    pub waiting: usize,
+    /// Their bytes.
+    pub waiting_bytes: u64,
+    /// Bytes of the files.
+    pub file_bytes: u64,
+    /// How long the oldest of them waits that is no dead letter, in milliseconds.
+    pub oldest_age_ms: u64,
+    /// Dead letters.
+    pub dead: usize,
+    /// A flush has failed: no more writes are taken.
+    pub failed: bool,
+}
+
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Log").field("state", &self.state()).finish_non_exhaustive()
+    }
+}
+
+impl Log {
+    /// Opens or makes the log in this directory. Blocks. Returns what of it is damaged, too.
+    pub(crate) fn open(directory: &Path, options: LogConfig) -> io::Result<(Self, Vec<Damage>)> {
+        Self::open_on(directory, options, new_file)
+    }
+
+    fn open_on(directory: &Path, options: LogConfig, make: Make) -> io::Result<(Self, Vec<Damage>)> {
+        let files = Files::open(directory)?;
+        let (index, damages, next) = files.recover()?;
+        let shared = Arc::new(Shared {
+            files,
+            options,
+            index: Mutex::new(index),
+            failed: Mutex::default(),
+            wake: Notify::new(),
+        });
+        let writer = Writer::new(Arc::clone(&shared), next, make)?;
+        let (commands, asked) = sync_channel(COMMANDS_MAX);
+        std::thread::Builder::new().name("write-behind".to_owned()).spawn(move || writer.run(&asked))?;
+        Ok((Self { shared, commands }, damages))
+    }
+
+    /// Writes a change. Once this returns it is as safe as the flush policy says, and waits for the store.
+    pub(crate) async fn append(&self, change: KeyChange) -> Result<(), LogError> {
+        let (told, outcome) = oneshot::channel();
+        let record = Record::Pending { change, stamped_ms: now_ms() };
+        self.commands.try_send(Command::Append(record, told)).map_err(|error| match error {
+            TrySendError::Full(_) | TrySendError::Disconnected(_) => LogError::Unavailable,
+        })?;
+        outcome.await.unwrap_or(Err(LogError::Unavailable))
+    }
+
+    /// What waits of a key.
+    pub(crate) fn find(&self, key: &[u8]) -> io::Result<Option<KeyChange>> {
+        let mut failed = None;
+        for _ in 0..READ_TRIES {
+            let Some(pending) = self.shared.index.lock().get(key).cloned() else { return Ok(None) };
+            match self.read(pending.place) {
+                Ok(change) => return Ok(Some(change)),
+                // It may have been moved meanwhile.
+                Err(error) => failed = Some(error),
+            }
+        }
+        failed.map_or(Ok(None), Err)
+    }
+
+    /// Whether anything waits of a key.
+    pub(crate) fn has(&self, key: &[u8]) -> bool {
+        self.shared.index.lock().get(key).is_some()
+    }
+
+    fn read(&self, place: index::Place) -> io::Result<KeyChange> {
+        let bytes = self.shared.files.read(place)?;
+        match Record::decode(&bytes) {
+            Some((Record::Pending { change, .. }, _)) => Ok(change),
+            _ => {
+                Err(io::Error::new(io::ErrorKind::InvalidData, "a record of the write-behind log is damaged"))
+            }
+        }
+    }
+
+    /// Takes the changes whose turn it is. Blocks for as long as it takes to read them. What cannot be read is a dead letter.
+    pub(crate) fn take(&self, most: usize, bytes_max: u64) -> Vec<Taken> {
+        let turns = self.shared.index.lock().take(most, bytes_max, Instant::now());
+        let mut taken = Vec::with_capacity(turns.len());
+        for turn in turns {
+            match self.read(turn.place) {
+                Ok(change) => {
+                    taken.push(Taken { change, stamped_ms: turn.stamped_ms, attempts: turn.attempts });
+                }
+                Err(error) => self.bury(&turn.key, turn.version, &error.to_string()),
+            }
+        }
+        taken
+    }
+
+    /// It came back untried.
+    pub(crate) fn release(&self, key: &Bytes) {
+        self.shared.index.lock().release(key);
+        self.shared.wake.notify_one();
+    }
+
+    /// Waits until something may have its turn.
+    pub(crate) async fn woken(&self) {
+        self.shared.wake.notified().await;
+    }
+
+    /// Whether anything waits that is no dead letter.
+    pub(crate) fn is_busy(&self) -> bool {
+        let index = self.shared.index.lock();
+        index.len() > index.dead
+    }
+
+    /// The store has it, or something newer.
+    pub(crate) fn done(&self, key: &Bytes, version: u64) {
+        if self.shared.index.lock().done(key, version) {
+            // One that is lost goes to the store once more after a start, which has it already.
+            let _ = self.commands.try_send(Command::Done(key.clone(), version));
+        } else {
+            // A newer one of its key may go now.
+            self.shared.wake.notify_one();
+        }
+    }
+
+    /// It goes again, at `at`.
+    pub(crate) fn retry_at(&self, key: &Bytes, version: u64, at: Instant) {
+        self.shared.index.lock().retry_at(key, version, at);
+    }
+
+    /// It does not go again by itself.
+    pub(crate) fn bury(&self, key: &Bytes, version: u64, why: &str) {
+        self.shared.index.lock().bury(key, version, why);
+    }
+
+    /// Dead letters, oldest first, behind a key if one is given.
+    pub(crate) fn dead_letters(&self, most: usize, behind: Option<&[u8]>) -> Vec<DeadLetter> {
+        let letters = self.shared.index.lock().dead_letters(most, behind);
+        let letter = |(key, pending): (Bytes, index::Pending)| DeadLetter {
+            key,
+            version: pending.version,
+            stamped_ms: pending.stamped_ms,
+            attempts: pending.attempts,
+            error: pending.dead.unwrap_or_default(),
+        };
+        letters.into_iter().map(letter).collect()
+    }
+
+    /// A dead letter goes again. Returns whether it was one.
+    pub(crate) fn revive(&self, key: &[u8]) -> bool {
+        let revived = self.shared.index.lock().revive(key);
+        self.shared.wake.notify_one();
+        revived
+    }
+
+    /// Gives up a dead letter for good. Returns whether it was one.
+    pub(crate) fn drop_dead(&self, key: &[u8]) -> bool {
+        let dead = self.shared.index.lock().get(key).filter(|pending| pending.dead.is_some()).cloned();
+        dead.is_some_and(|pending| {
+            self.done(&Bytes::copy_from_slice(key), pending.version);
+            true
+        })
+    }
+
+    pub(crate) fn state(&self) -> LogState {
+        let failed = self.shared.failed.lock().is_some();
+        let index = self.shared.index.lock();
+        LogState {
+            waiting: index.len(),
+            waiting_bytes: index.live_bytes,
+            file_bytes: index.bytes(),
+            oldest_age_ms: index.oldest_ms().map_or(0, |oldest| now_ms().saturating_sub(oldest)),
+            dead: index.dead,
+            failed,
+        }
+    }
+
+    /// Flushes, and takes no more writes.
+    pub(crate) async fn close(&self) {
+        let (told, closed) = oneshot::channel();
+        if self.commands.try_send(Command::Close(told)).is_ok() {
+            // What the policy promised is on the disk in any case.
+            let _ = timeout(CLOSE_TIMEOUT, closed).await;
+        }
+    }
+}
+
+/// Where the log of a namespace is.
+pub(crate) fn directory(log_dir: &Path, namespace: &str) -> PathBuf {
+    log_dir.join(namespace)
+}
+
+/// Milliseconds since the Unix epoch.
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,67 @@
+//! Why the tier did not do what it was asked.
+
+use std::io;
+
+use evanesce_client::{LoadError, ReadError, WriteError};
+
+use crate::log::LogError;
+use crate::store::StoreError;
+
+/// Why the tier did not do what it was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum TierError {
+    /// The cluster could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The cluster could not be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The key is not in the cluster, and could not be loaded.
+    #[error(transparent)]
+    Load(LoadError),
+    /// The backing store failed.
+    #[error("backing store: {error}")]
+    Store {
+        /// Why.
+        error: StoreError,
+        /// It may have done it all the same.
+        maybe_applied: bool,
+    },
+    /// The log did not take the write.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The log could not be read.
+    #[error("the write-behind log cannot be read: {0}; look at its disk")]
+    LogRead(std::sync::Arc<io::Error>),
+    /// Others changed the key again and again.
+    #[error("others change this key all the time: try again")]
+    Contended,
+}
+
+impl TierError {
+    /// Whether the request is wrong, and the same again comes to the same.
+    #[must_use]
+    pub fn is_callers(&self) -> bool {
+        match self {
+            Self::Read(error) => matches!(error, ReadError::Key(_)),
+            Self::Write(error) => matches!(error, WriteError::Key(_)),
+            Self::Load(error) => matches!(error, LoadError::Key(_)),
+            _ => false,
+        }
+    }
+}
+
+impl From<LoadError> for TierError {
+    fn from(error: LoadError) -> Self {
+        if let LoadError::Loader(cause) = &error {
+            if let Some(cause) = cause.downcast_ref::<StoreError>() {
+                return Self::Store { error: cause.clone(), maybe_applied: false };
+            }
+            if let Some(cause) = cause.downcast_ref::<TierError>() {
+                return cause.clone();
+            }
+        }
+        Self::Load(error)
+    }
+}

@@ -1,0 +1,283 @@
+//! One namespace over its store.
+//!
+//! ```text
+//!                    read-through            write-through             write-behind
+//!  get, gets         cluster, or loaded      the same                  the same; the log before the store
+//!  set               cluster                 store, then cluster       log, then cluster
+//!  delete            cluster                 store, then cluster       log, then cluster
+//!  add, cas, incr,   loaded, decided by      and what was decided      and what was decided
+//!  append, touch     the key's home zone     goes to the store         goes to the log
+//! ```
+//!
+//! Store and cluster are given one version, so that whichever of two writes is the newer is so in both. What was loaded is
+//! stamped [`WRITE_MAX`] before its load: a write that was on its way to the store meanwhile is newer than that.
+
+mod counts;
+mod decide;
+mod drain;
+mod error;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use evanesce_client::{ABSENT_FLAGS, Client, Item, LoadedItem, Namespace, Origin, Ttl, Version};
+use tokio::time::Instant;
+
+use crate::clock::unix_now;
+use crate::config::{Mode, NamespaceConfig};
+use crate::gate::{Budget, Gate};
+use crate::log::{Log, LogState};
+use crate::store::{Applied, Change, KeyChange, StoreError, StoreItem};
+
+pub(crate) use counts::TierCounts;
+pub use decide::{Decided, Step};
+pub(crate) use drain::start as start_drain;
+pub use error::TierError;
+
+/// The longest a write may be on its way to the store before the cluster has it, and so what loads yield to. Write
+/// timeouts are cut to it.
+pub(crate) const WRITE_MAX: Duration = Duration::from_secs(10);
+
+/// What a caller waits beyond the load's own time: for leases, and for the cluster.
+const LOAD_SLACK: Duration = Duration::from_millis(500);
+
+/// A namespace over its store. Cheap to clone in an `Arc`.
+pub struct Tier {
+    pub(crate) name: String,
+    pub(crate) config: NamespaceConfig,
+    client: Client,
+    /// Keys and values as they are.
+    keys: Namespace,
+    pub(crate) gate: Arc<Gate>,
+    budget: Budget,
+    pub(crate) log: Option<Arc<Log>>,
+    pub(crate) counts: Arc<TierCounts>,
+    turns: decide::Turns,
+}
+
+/// What a write came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stored {
+    /// What it was stamped with, where the cluster keeps versions.
+    pub version: Option<Version>,
+}
+
+impl std::fmt::Debug for Tier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tier")
+            .field("namespace", &self.name)
+            .field("mode", &self.config.mode)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Tier {
+    pub(crate) fn log_state(&self) -> LogState {
+        self.log.as_ref().map(|log| log.state()).unwrap_or_default()
+    }
+
+    pub(crate) fn new(
+        name: &str,
+        config: NamespaceConfig,
+        client: &Client,
+        gate: Arc<Gate>,
+        log: Option<Arc<Log>>,
+        counts: Arc<TierCounts>,
+    ) -> Self {
+        let budget = Budget::new(config.budget.unwrap_or(gate.limits().queue_max));
+        let (name, keys, client) = (name.to_owned(), client.raw().clone(), client.clone());
+        Self { name, config, client, keys, gate, budget, log, counts, turns: decide::Turns::default() }
+    }
+
+    /// How it stands to its store.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.config.mode
+    }
+
+    /// Reads a key, and loads it when it is not there.
+    ///
+    /// # Errors
+    ///
+    /// [`TierError`], within the namespace's `load_timeout` and half a second.
+    pub async fn get(self: &Arc<Self>, key: &[u8]) -> Result<Option<Item>, TierError> {
+        let tier = Arc::clone(self);
+        let config = &self.config;
+        let loader = move |key: Bytes| async move { tier.load(key).await };
+        let mut get = self
+            .keys
+            .get_item_or_load(key, loader)
+            .ttl(config.ttl)
+            .jitter(config.jitter)
+            .stale(config.stale)
+            .early(config.refresh_ahead)
+            .load_timeout(config.load_timeout)
+            .timeout(config.load_timeout + LOAD_SLACK);
+        if !config.negative_ttl.is_zero() {
+            get = get.absent_ttl(config.negative_ttl);
+        }
+        if config.mode.writes() {
+            get = get.yields_to_writes_of(WRITE_MAX);
+        }
+        let (found, origin) = get.run_with_origin().await?;
+        match origin {
+            Origin::Cache => {}
+            Origin::Stale => self.counts.stale_served.add(1),
+            Origin::Absent => self.counts.negative_hits.add(1),
+            Origin::Loader => self.counts.misses.add(1),
+        }
+        Ok(found)
+    }
+
+    /// Reads a key with the token that the home zone compares, and loads it when it is not there.
+    ///
+    /// # Errors
+    ///
+    /// [`TierError`].
+    pub async fn get_for_cas(self: &Arc<Self>, key: &[u8]) -> Result<Option<Item>, TierError> {
+        if let Some(item) = self.keys.get_for_cas(key).run().await? {
+            return Ok(Some(item).filter(|item| item.flags != ABSENT_FLAGS));
+        }
+        let Some(loaded) = self.get(key).await? else { return Ok(None) };
+        // What was loaded may be refused for a write that was newer, and then has no token yet.
+        let again = self.keys.get_for_cas(key).run().await?;
+        Ok(Some(again.filter(|item| item.flags != ABSENT_FLAGS).unwrap_or(loaded)))
+    }
+
+    /// Loads a key from the log, if a write of it waits there, or else from the store.
+    async fn load(&self, key: Bytes) -> Result<Option<LoadedItem>, TierError> {
+        if let Some(log) = self.log.as_ref().filter(|log| log.has(&key)) {
+            let waiting = log.find(&key).map_err(|error| TierError::LogRead(Arc::new(error)))?;
+            if let Some(KeyChange { change, .. }) = waiting {
+                self.counts.from_log.add(1);
+                return Ok(match change {
+                    Change::Put(item) => loaded_item(item),
+                    Change::Delete => None,
+                });
+            }
+        }
+        self.counts.loads.add(1);
+        let deadline = Instant::now() + self.config.load_timeout;
+        let loaded = self.gate.load(key, &self.budget, deadline).await.map_err(|error| {
+            self.counts.load_failures.add(1);
+            TierError::Store { error, maybe_applied: false }
+        })?;
+        let loaded = loaded.and_then(loaded_item);
+        self.counts.loads_absent.add(usize::from(loaded.is_none()));
+        Ok(loaded)
+    }
+
+    /// Stores an item.
+    ///
+    /// # Errors
+    ///
+    /// [`TierError`]. Where the store may have it, the cluster's copy is deleted.
+    pub async fn set(&self, key: &[u8], value: Bytes, flags: u32, ttl: Ttl) -> Result<Stored, TierError> {
+        let keys = &self.keys;
+        if !self.config.mode.writes() {
+            let written = keys.set(key, value).flags(flags).ttl(ttl).run().await?;
+            return Ok(Stored { version: written.version });
+        }
+        let version = self.client.stamp();
+        let item = StoreItem { value: value.clone(), flags, expires_at: expires_at(ttl), version: None };
+        if self.descend(key, Change::Put(item), version).await? == Applied::Superseded {
+            return Ok(Stored { version: Some(version) });
+        }
+        let set = keys.set(key, value).flags(flags).ttl(self.in_cluster(ttl)).version(version);
+        let written = set.run().await?;
+        Ok(Stored { version: written.version })
+    }
+
+    /// Deletes a key. Returns whether it was there: in the cluster, or waiting in the log; the store is not asked.
+    ///
+    /// # Errors
+    ///
+    /// [`TierError`]. Where the store may have done it, the cluster's copy is deleted.
+    pub async fn delete(&self, key: &[u8]) -> Result<bool, TierError> {
+        if !self.config.mode.writes() {
+            return Ok(self.keys.delete(key).run().await?.found);
+        }
+        let waited = self.log.as_ref().is_some_and(|log| log.has(key));
+        let version = self.client.stamp();
+        self.descend(key, Change::Delete, version).await?;
+        Ok(self.keys.delete(key).version(version).run().await?.found || waited)
+    }
+
+    /// Sends a change down: to the store, or to the log.
+    async fn descend(&self, key: &[u8], change: Change, version: Version) -> Result<Applied, TierError> {
+        let key = Bytes::copy_from_slice(key);
+        let change = KeyChange { key: key.clone(), version: version.as_u64(), change };
+        let outcome = match &self.log {
+            Some(log) => self.append(log, change).await,
+            None => self.write(change).await,
+        };
+        match &outcome {
+            Ok(applied) => {
+                self.counts.writes.add(1);
+                self.counts.superseded.add(usize::from(*applied == Applied::Superseded));
+            }
+            Err(error) => {
+                self.counts.write_failures.add(1);
+                if matches!(error, TierError::Store { maybe_applied: true, .. }) {
+                    // The next reader is to see what the store has. A cluster that does not answer keeps its copy.
+                    let _ = self.keys.delete(&key).run().await;
+                }
+            }
+        }
+        outcome
+    }
+
+    async fn append(&self, log: &Log, change: KeyChange) -> Result<Applied, TierError> {
+        let most = self.gate.abilities().value_bytes_max;
+        if matches!(&change.change, Change::Put(item) if item.value.len() > most) {
+            let error = StoreError::permanent(format!("it takes values up to {most} bytes"));
+            return Err(TierError::Store { error, maybe_applied: false });
+        }
+        log.append(change).await?;
+        Ok(Applied::Yes)
+    }
+
+    async fn write(&self, change: KeyChange) -> Result<Applied, TierError> {
+        let deadline = Instant::now() + self.config.write_timeout.min(WRITE_MAX);
+        self.gate.write(change, &self.budget, deadline).await.map_err(|refusal| TierError::Store {
+            error: refusal.error,
+            maybe_applied: refusal.maybe_applied,
+        })
+    }
+
+    /// How long the cluster keeps what is written with this TTL: not longer than what it loads.
+    fn in_cluster(&self, ttl: Ttl) -> Ttl {
+        let most = self.config.ttl;
+        match ttl {
+            Ttl::Never => Ttl::After(most),
+            Ttl::After(ttl) => Ttl::After(ttl.min(most)),
+            Ttl::At(at) => match Duration::from_secs(at.saturating_sub(unix_now())) {
+                left if left > most => Ttl::After(most),
+                _ => ttl,
+            },
+        }
+    }
+}
+
+/// What the store has, as a loader tells it; `None` when it has expired.
+fn loaded_item(item: StoreItem) -> Option<LoadedItem> {
+    let StoreItem { value, flags, expires_at, .. } = item;
+    let ttl = match expires_at {
+        None => None,
+        Some(at) => Some(at.checked_sub(unix_now()).filter(|left| *left > 0).map(Duration::from_secs)?),
+    };
+    Some(LoadedItem { value, flags, ttl })
+}
+
+/// When an item with this TTL expires, in seconds since the Unix epoch, rounded up as nodes do.
+fn expires_at(ttl: Ttl) -> Option<u64> {
+    match ttl {
+        Ttl::Never => None,
+        Ttl::At(at) => Some(at),
+        Ttl::After(ttl) => {
+            let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().checked_add(ttl)?;
+            Some(at.as_secs() + u64::from(at.subsec_nanos() > 0))
+        }
+    }
+}
