@@ -130,6 +130,7 @@ impl Node {
         let mut chores = JoinSet::new();
         chores.spawn(note_running(Arc::clone(&shared)));
         chores.spawn(expire(Arc::clone(&shared)));
+        chores.spawn(memory::check(Arc::clone(&shared)));
         let reconciles =
             config.reconcile_every.filter(|_| role.registration.is_some() && !config.is_guarded());
         if let Some(every) = reconciles {

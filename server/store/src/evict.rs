@@ -159,6 +159,9 @@ impl Shard {
     }
 
     fn evict(&mut self, id: u32, now: Time, harshly: bool) {
+        if !self.check_segment(id, now) {
+            return;
+        }
         let segment = self.detach(id);
         match segment.kind() {
             Kind::Items => self.each_item(id, &segment, |shard, location, header, hash| {
@@ -175,6 +178,9 @@ impl Shard {
 
     /// Copies what lives in a segment behind its own queue.
     pub(crate) fn compact(&mut self, id: u32, now: Time) {
+        if !self.check_segment(id, now) {
+            return;
+        }
         let segment = self.detach(id);
         match segment.kind() {
             Kind::Items => self.each_item(id, &segment, |shard, location, header, hash| {
@@ -346,7 +352,7 @@ impl Shard {
     }
 
     /// The large item that lists this piece.
-    fn item_of_piece(&self, hash: Hash, piece: Location) -> Option<Location> {
+    pub(crate) fn item_of_piece(&self, hash: Hash, piece: Location) -> Option<Location> {
         let found = self.table.find(hash.order, |place| {
             let location = Location::unpack(place);
             // An item of a detached segment does not answer: its fate is being carried out.

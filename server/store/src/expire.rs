@@ -49,6 +49,9 @@ impl Shard {
 
     /// Drops the expired and flushed items of a segment; with the last one the segment itself goes.
     fn expire_segment(&mut self, id: u32, now: Time, step: &mut Step) {
+        if !self.check_segment(id, now) {
+            return;
+        }
         self.segments.get_mut(id).forget_due(now, self.flushes.latest());
         let mut next = self.segments.get(id).next_live(0);
         while let Some((offset, header)) = next {

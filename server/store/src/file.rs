@@ -10,17 +10,22 @@
 //!
 //! - The *header* says what made the file: see [`Fixed`]. Nothing in the file depends on a build: numbers of 64 bits in the
 //!   order of the machine's bytes, items as [`crate::item::Header`] draws them, places as [`Location`] packs them.
-//! - The *ledger* is kept up with every change: [`Ledger`]. It holds no address and no part of the table.
-//! - The *segments* are the memory itself, mapped shared.
+//! - The *ledger* is kept up with every change: [`Ledger`]. It holds no address.
+//! - The *segments* are the memory itself, mapped shared: items, pieces of large values, and the slots of the table, which the
+//!   labels of its chunks put together again.
 //!
 //! # What survives
 //!
 //! A process that ends, in whatever way, leaves every item behind that it had acknowledged and not evicted, but for the one
-//! that each of its threads was at work on; deletes, flushes and what repairs are refused by survive with them. The next
-//! start reads all items and makes the table anew, in all shards at the same time: [`recover`]. What cannot be told apart
-//! from damage is dropped, for a miss is right and a wrong value is not. Of two items of one key the later version stays.
+//! that each of its threads was at work on; deletes, flushes and what repairs are refused by survive with them.
 //!
-//! Ghosts and statistics do not survive. Neither does anything survive the machine: the file is of use only while the
+//! Each operation that changes a shard says so in the ledger before it begins and when it is done. So the next start knows of
+//! which shards the table is whole, goes on with it at once, and looks the items over while it serves: [`crate::check`]. Of a
+//! shard that was being changed, which are as many as threads at most, and of one in which something does not add up, it
+//! reads all items and makes the table anew: [`recover`]. What cannot be told apart from damage is dropped, for a miss is right
+//! and a wrong value is not. Of two items of one key the later version stays.
+//!
+//! Statistics do not survive. Neither does anything survive the machine: the file is of use only while the
 //! system runs that it was written under, since nobody knows what of it had reached a disk. A place for it is a file
 //! system in memory; on a disk the system also writes to it all the time.
 //!
@@ -77,12 +82,24 @@ pub struct Warm {
     pub items: u64,
     /// Their bytes: headers, keys, values; of large values, which lie in pieces, the list of them only.
     pub item_bytes: u64,
+    /// Shards whose items had to be read one by one, for something was at work on them when the store ended.
+    pub shards_read: u64,
     /// Places at which something was damaged, and was dropped.
     pub damaged: u64,
     /// Items that the memory had no room for any more.
     pub without_room: u64,
     /// When the store last ran, as far as it was told the time.
     pub ran: Time,
+}
+
+/// How far the check of a memory file's items has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Checked {
+    /// All was looked through.
+    pub all: bool,
+    /// How often something was found damaged since the start, and a shard's items were read one by one.
+    pub mended: u64,
 }
 
 /// Why a memory file is of no use.
@@ -143,4 +160,4 @@ pub enum MemoryFileError {
 }
 
 /// The format that is written, and the one that is read.
-pub(crate) const FORMAT: u64 = 1;
+pub(crate) const FORMAT: u64 = 2;

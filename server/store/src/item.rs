@@ -250,7 +250,8 @@ fn marks(bytes: &[u8]) -> Marks {
 /// The key of the item at the start of `bytes`.
 pub(crate) fn key(bytes: &[u8]) -> &[u8] {
     let start = marks(bytes).header_bytes();
-    &bytes[start..start + usize::from(bytes[2])]
+    // What nobody has looked at since a memory file gave it may be damaged: no key then.
+    bytes.get(start..start + usize::from(bytes[2])).unwrap_or_default()
 }
 
 /// Whether the item at the start of `bytes` has this key.

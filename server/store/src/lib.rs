@@ -54,6 +54,7 @@
 
 mod arena;
 mod arithmetic;
+mod check;
 mod config;
 mod decide;
 mod delete;
@@ -65,6 +66,7 @@ mod flush;
 mod item;
 mod known;
 mod large;
+mod live;
 mod namespace;
 mod observe;
 mod op;
@@ -73,6 +75,7 @@ mod read;
 mod room;
 mod segment;
 mod shard;
+mod slot;
 mod stats;
 mod store;
 mod sums;
@@ -84,7 +87,7 @@ mod write;
 
 pub use config::{StoreConfig, StoreConfigError};
 pub use decide::Decides;
-pub use file::{MemoryFileError, Refusal, Start, Warm};
+pub use file::{Checked, MemoryFileError, Refusal, Start, Warm};
 pub use known::Known;
 pub use namespace::{NamespaceConfig, NamespaceError};
 pub use observe::Evicted;

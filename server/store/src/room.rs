@@ -122,7 +122,7 @@ impl Shard {
                 Room::Never => return Err(NeedRoom::Never),
                 Room::Ready | Room::Slab => {
                     let slab = self.buffer(now)?;
-                    self.table.give(slab);
+                    self.give_slab(slab);
                 }
             }
         }
@@ -160,9 +160,7 @@ impl Shard {
     /// Gives the table's idle memory back. Answers whether there was any.
     pub(crate) fn spare_slabs(&mut self) -> bool {
         let before = self.table.slabs();
-        while let Some(slab) = self.table.spare() {
-            drop(slab);
-        }
+        while self.spare_slab() {}
         self.table.slabs() < before
     }
 

@@ -81,6 +81,8 @@ pub(crate) struct Segment {
     /// No item in it is covered by a flush up to this one.
     looked: Version,
     due: Due,
+    /// A memory file held it, and nobody has looked through it since.
+    is_unchecked: bool,
 }
 
 impl Segment {
@@ -100,10 +102,11 @@ impl Segment {
             base: version.0.saturating_sub(VERSION_SLACK),
             looked: version,
             due: Due::new(now.0),
+            is_unchecked: false,
         }
     }
 
-    /// One that a memory file holds. What lies in it counts as dead until [`Segment::revive`] says otherwise.
+    /// One that a memory file holds.
     pub(crate) fn restored(kept: &Kept, buffer: Buffer, looked: Version, now: Time) -> Segment {
         let body = match kept.kind {
             Kind::Items => Body::Items(buffer),
@@ -114,11 +117,12 @@ impl Segment {
             sealed: kept.sealed,
             body,
             used: kept.used,
-            live_bytes: 0,
-            live_items: 0,
+            live_bytes: kept.live_bytes.min(kept.used),
+            live_items: kept.live_items,
             base: kept.base,
             looked,
             due: Due::new(now.0),
+            is_unchecked: true,
         }
     }
 
@@ -136,7 +140,16 @@ impl Segment {
 
     /// What a memory file is to know of it.
     pub(crate) fn kept(&self, id: u32) -> Kept {
-        Kept { id, kind: self.kind(), home: self.home, sealed: self.sealed, used: self.used, base: self.base }
+        Kept {
+            id,
+            kind: self.kind(),
+            home: self.home,
+            sealed: self.sealed,
+            used: self.used,
+            base: self.base,
+            live_items: self.live_items,
+            live_bytes: self.live_bytes,
+        }
     }
 
     fn buffer(&self) -> &Buffer {
@@ -165,8 +178,24 @@ impl Segment {
         self.live_items
     }
 
+    /// Bytes of what lives.
+    pub(crate) fn live_bytes(&self) -> u32 {
+        self.live_bytes
+    }
+
     pub(crate) fn dead_bytes(&self) -> usize {
         (self.used - self.live_bytes) as usize
+    }
+
+    /// A memory file held it, and nobody has looked through it since: its items may be damaged.
+    #[inline]
+    pub(crate) fn is_unchecked(&self) -> bool {
+        self.is_unchecked
+    }
+
+    /// It was looked through.
+    pub(crate) fn set_checked(&mut self) {
+        self.is_unchecked = false;
     }
 
     /// From this instant on it is worth looking for expired items.
@@ -268,11 +297,16 @@ impl Segment {
 
     fn grow(&mut self, bytes: usize) {
         self.used += bytes as u32;
-        if let Some((ledger, number)) = self.ledger() {
-            ledger.used(number, self.used);
-        }
         self.live_bytes += bytes as u32;
         self.live_items += 1;
+        self.keep_used();
+    }
+
+    #[inline]
+    fn keep_used(&self) {
+        if let Some((ledger, number)) = self.ledger() {
+            ledger.used(number, self.used, self.live_items, self.live_bytes);
+        }
     }
 
     /// An item of this segment has this version and expiry now.
@@ -300,6 +334,7 @@ impl Segment {
         };
         self.live_bytes -= bytes as u32;
         self.live_items -= 1;
+        self.keep_used();
         bytes
     }
 
@@ -335,7 +370,7 @@ pub(crate) struct Segments {
 }
 
 impl Segments {
-    /// Those of a memory file, by number; what is in them counts as dead.
+    /// Those of a memory file, by number.
     pub(crate) fn restored(mut found: HashMap<u32, Segment>) -> Segments {
         let end = found.keys().max().map_or(0, |id| id + 1);
         let slots: Vec<_> = (0..end).map(|id| found.remove(&id)).collect();
@@ -344,12 +379,29 @@ impl Segments {
         Segments { slots, free, dead_bytes }
     }
 
-    /// So many bytes of a segment, an item or a piece, live after all.
+    /// All that is in them counts as dead until [`Segments::revive`] says otherwise.
+    pub(crate) fn count_as_dead(&mut self) {
+        self.dead_bytes = 0;
+        for segment in self.slots.iter_mut().flatten() {
+            (segment.live_items, segment.live_bytes) = (0, 0);
+            self.dead_bytes += segment.dead_bytes();
+        }
+    }
+
+    /// So many bytes of a segment, an item or a piece, live after all. A memory file is told by [`Segments::recounted`].
     pub(crate) fn revive(&mut self, id: u32, bytes: usize) {
         let segment = self.get_mut(id);
         segment.live_bytes += bytes as u32;
         segment.live_items += 1;
         self.dead_bytes -= bytes;
+    }
+
+    /// All was looked through and counted anew.
+    pub(crate) fn recounted(&mut self) {
+        for segment in self.slots.iter_mut().flatten() {
+            segment.set_checked();
+            segment.keep_used();
+        }
     }
 
     /// An item that counts as dead is to say so.
@@ -362,9 +414,7 @@ impl Segments {
         let segment = self.get_mut(id);
         let cut = segment.used - offset;
         segment.used = offset;
-        if let Some((ledger, number)) = segment.ledger() {
-            ledger.used(number, offset);
-        }
+        segment.keep_used();
         self.dead_bytes -= cut as usize;
     }
 

@@ -113,7 +113,7 @@ pub(crate) struct Shard {
     /// Evictions are gentle until this much work is done.
     pub(crate) gentle_until: u64,
     /// The latest version of anything ever stored.
-    version_seen: Version,
+    pub(crate) version_seen: Version,
     pub(crate) stamper: Stamper,
     pub(crate) usage: Usages,
     /// Segments in hand for the operation that is at work.
@@ -130,6 +130,10 @@ pub(crate) struct Shard {
     pub(crate) seals: u64,
     pub(crate) counters: Counters,
     pub(crate) cursor: Cursor,
+    /// The first segment that the check has not come to.
+    pub(crate) check_next: u32,
+    /// How often something was found damaged.
+    pub(crate) mended: u64,
 }
 
 /// Bytes of a cache line.
@@ -182,53 +186,14 @@ impl Shard {
             counters: Counters::default(),
             usage: Usages::new(shared.namespaces.count()),
             cursor: Cursor::default(),
+            check_next: 0,
+            mended: 0,
             tombstones: Tombstones::new(layout.tombstones),
             flushes: Flushes::new(shared.namespaces.count()),
             stamper: Stamper::new(writer, index, layout.shards),
             version_seen: Version::default(),
             shared,
         }
-    }
-
-    /// The item under `key` at `now`, if there is one; an expired or flushed one is found out here. The operation has
-    /// called [`Shard::settle`] when it began, and not again: a flush comes before it or after it.
-    #[inline]
-    pub(crate) fn live(&mut self, hash: Hash, key: &[u8], now: Time) -> Option<(Location, Header)> {
-        self.live_at(hash, None, key, now)
-    }
-
-    /// As [`Shard::live`], with a hint where the item may be.
-    pub(crate) fn live_at(
-        &mut self,
-        hash: Hash,
-        hint: Option<Location>,
-        key: &[u8],
-        now: Time,
-    ) -> Option<(Location, Header)> {
-        let location = match hint.filter(|hint| self.is_live_at(*hint, key)) {
-            Some(hint) => hint,
-            None => {
-                let is_it = |place| self.key_is(Location::unpack(place), key);
-                Location::unpack(self.table.find(hash.order, is_it)?.place)
-            }
-        };
-        let header = self.header(location);
-        if header.is_expired(now) || self.is_flushed(&header, key) {
-            self.count_ended(&header, key, now);
-            self.remove(hash, location);
-            return None;
-        }
-        Some((location, header))
-    }
-
-    /// Whether a hint still holds: an item that is not dead is in the table.
-    fn is_live_at(&self, hint: Location, key: &[u8]) -> bool {
-        let Some(segment) = self.segments.try_get(hint.segment).filter(|segment| hint.offset < segment.end())
-        else {
-            return false;
-        };
-        let bytes = segment.at(hint.offset);
-        item::key_is(bytes, key) && !item::is_dead(bytes)
     }
 
     /// Takes notice of the time.
@@ -289,6 +254,7 @@ impl Shard {
     /// Puts an item into the table, which has room.
     #[inline]
     pub(crate) fn link(&mut self, hash: Hash, location: Location) {
+        debug_assert!(self.has_begun(), "a crash would leave a table that nobody should believe");
         let (segments, shared) = (&self.segments, &self.shared);
         self.table.insert(hash.order, location.pack(), |place| {
             let at = Location::unpack(place);
@@ -304,6 +270,7 @@ impl Shard {
 
     /// Gives back the place of an item that just left the table.
     fn drop_item(&mut self, location: Location) {
+        debug_assert!(self.has_begun(), "a crash would leave a table that nobody should believe");
         let segment = self.segments.get(location.segment);
         let (bytes, header) = (segment.at(location.offset), segment.header(location.offset));
         let footprint = item::footprint(bytes, &header);

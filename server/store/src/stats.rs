@@ -106,6 +106,13 @@ impl Usages {
         }
     }
 
+    /// Nobody has an item any more.
+    pub(crate) fn forget_items(&mut self) {
+        for usage in std::iter::once(&mut self.default).chain(&mut self.named) {
+            (usage.items, usage.item_bytes) = (0, 0);
+        }
+    }
+
     /// All, `default` first.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Usage> {
         std::iter::once(&self.default).chain(&self.named)

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrayvec::ArrayVec;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
 use crate::arena::{Arena, Buffer};
-use crate::file::{self, Found, Refusal, Start};
+use crate::file::{self, Checked, Found, Refusal, Start};
 use crate::namespace::Namespaces;
 use crate::room::{GENTLE_WORK_MAX, NeedRoom};
 use crate::shard::{Hash, Shard, Shared};
+use crate::slot::Slot;
 use crate::walk::{Digest, Walked};
 use crate::{
     Arithmetic, ArithmeticOutcome, Delete, DeleteOutcome, Evicted, Known, Lookup, NamespaceStats, Read,
@@ -25,9 +26,6 @@ const ROOM_ATTEMPTS_MAX: usize = 16;
 const FEW_SEGMENTS: usize = 2;
 /// Lookups of one batch that are made ahead of each other: the bits of a word.
 const AHEAD_MAX: usize = u64::BITS as usize;
-
-/// How often a thread looks for a lock to be free before it waits: about as long as waiting costs.
-const SPINS_MAX: usize = 64;
 
 /// The store. Every method takes `&self` and may be called from any thread.
 ///
@@ -45,33 +43,6 @@ pub struct Store {
     expire_next: AtomicUsize,
     /// Held by the one operation that may hold more than a few segments while it waits for others.
     large: Mutex<()>,
-}
-
-/// A shard on cache lines of its own.
-#[derive(Debug)]
-#[repr(C, align(128))]
-struct Slot {
-    shard: Mutex<Shard>,
-    /// Segments that the shard holds, as of its last change; readable without the lock.
-    held: AtomicUsize,
-}
-
-impl Slot {
-    /// Locks the shard. Whoever holds it is most often done within a microsecond, so looking again for about as long comes
-    /// before what costs as much: giving the processor away, and going to sleep.
-    fn lock(&self) -> MutexGuard<'_, Shard> {
-        for _ in 0..SPINS_MAX {
-            if let Some(shard) = self.shard.try_lock() {
-                return shard;
-            }
-            std::hint::spin_loop();
-        }
-        self.shard.lock()
-    }
-
-    fn publish(&self, shard: &Shard) {
-        self.held.store(shard.held_segments(), Ordering::Relaxed);
-    }
 }
 
 impl Store {
@@ -108,9 +79,8 @@ impl Store {
             Some(Found::Refused(refusal)) => Start::Refused(refusal),
             Some(Found::Items) => Start::Warm(file::recover(&mut shards, &shared.arena)),
         };
-        let slot =
-            |shard: Shard| Slot { held: AtomicUsize::new(shard.held_segments()), shard: Mutex::new(shard) };
-        let shards = shards.into_iter().map(slot).collect();
+        shards.iter().for_each(Shard::finish);
+        let shards = shards.into_iter().map(Slot::new).collect();
         Ok(Store { shards, shared, start, expire_next: AtomicUsize::new(0), large: Mutex::new(()) })
     }
 
@@ -164,7 +134,9 @@ impl Store {
         let slot = &self.shards[hash.shard as usize];
         let mut shard = slot.lock();
         shard.settle(now);
+        shard.begin();
         let dropped = shard.drop_version(hash, key, version, now);
+        shard.finish();
         slot.publish(&shard);
         dropped
     }
@@ -311,7 +283,9 @@ impl Store {
             let at = self.expire_next.fetch_add(1, Ordering::Relaxed) % self.shards.len();
             let slot = &self.shards[at];
             let mut shard = slot.lock();
+            shard.begin();
             let step = shard.expire(now, left);
+            shard.finish();
             slot.publish(&shard);
             dropped += step.dropped;
             left = left.saturating_sub(step.visited);
@@ -322,6 +296,27 @@ impl Store {
             }
         }
         dropped
+    }
+
+    /// One bounded step of looking through what a memory file gave; to be called by a timer until it answers that all was
+    /// looked through. Looks at about `items_max` items, to the end of a segment. Meanwhile the store serves as ever.
+    pub fn check(&self, now: Time, items_max: usize) -> Checked {
+        let (mut sum, mut left) = (Checked { all: true, mended: 0 }, items_max);
+        for slot in &self.shards {
+            let mut shard = slot.lock();
+            if left > 0 {
+                shard.begin();
+                let (looked, all) = shard.check(now, left);
+                shard.finish();
+                slot.publish(&shard);
+                left = left.saturating_sub(looked);
+                sum.all &= all;
+            } else {
+                sum.all = false;
+            }
+            sum.mended += shard.mended;
+        }
+        sum
     }
 
     /// Visits items in the order of their keys' hashes: those of one small range that begins at `from`. Answers where
@@ -441,7 +436,9 @@ impl Store {
                 shard.grant = std::mem::take(&mut grant);
             }
             shard.gentle_until = shard.work + gentle_work;
+            shard.begin();
             let result = operation(&mut shard);
+            shard.finish();
             gentle_work = shard.gentle_until.saturating_sub(shard.work);
             let mut kept = match shard.grant.is_empty() {
                 true => Vec::new(),
@@ -472,7 +469,7 @@ impl Store {
 
     /// Frees a segment: of the shard that holds most, then of the next, one lock at a time.
     fn make_room(&self, gentle_work: &mut u64, now: Time) -> Option<Buffer> {
-        let held = |at: &usize| self.shards[*at].held.load(Ordering::Relaxed);
+        let held = |at: &usize| self.shards[*at].held();
         let mut order: Vec<usize> = (0..self.shards.len()).collect();
         order.sort_by_cached_key(|at| std::cmp::Reverse(held(at)));
         order.into_iter().find_map(|at| {
@@ -480,7 +477,9 @@ impl Store {
             let mut shard = slot.lock();
             shard.settle(now);
             shard.gentle_until = shard.work + *gentle_work;
+            shard.begin();
             let buffer = shard.make_room(now);
+            shard.finish();
             *gentle_work = shard.gentle_until.saturating_sub(shard.work);
             slot.publish(&shard);
             buffer

@@ -24,6 +24,7 @@ mod directory;
 mod ghosts;
 mod page;
 mod reshape;
+mod restore;
 #[cfg(test)]
 mod tests;
 
@@ -143,7 +144,6 @@ impl<S: DerefMut<Target = [u8]>> Table<S> {
     }
 
     /// Forgets everything, ghosts too, and gives back all slabs.
-    #[cfg(test)]
     pub(crate) fn clear(&mut self) -> Vec<S> {
         self.directory = Directory::new();
         self.ghosts = Ghosts::default();

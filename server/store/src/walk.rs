@@ -57,6 +57,9 @@ impl Shard {
         let mut items: Vec<_> = located.filter(|(hash, _)| range.contains(hash)).collect();
         items.sort_by_key(|(hash, _)| *hash);
         for (hash, location) in items {
+            if self.segments.get(location.segment).is_unchecked() && !self.is_sound(location) {
+                continue;
+            }
             let header = self.header(location);
             let key = item::key(self.segments.get(location.segment).at(location.offset));
             if !header.is_expired(now) && !self.is_flushed(&header, key) {

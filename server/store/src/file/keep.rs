@@ -1,6 +1,7 @@
 //! What a shard tells its memory file, and asks it at the start. Without a file all of it is one branch each.
 
 use super::{Change, Ledger};
+use crate::arena::Buffer;
 use crate::item;
 use crate::segment::Location;
 use crate::shard::{Hash, Shard};
@@ -10,6 +11,55 @@ impl Shard {
     /// Which of the store's shards it is.
     pub(crate) fn index(&self) -> usize {
         self.stamper.share()
+    }
+
+    /// The shard is about to be changed: until [`Shard::finish`] a start would not believe its table. Answers whether that
+    /// is news.
+    #[inline]
+    pub(crate) fn begin(&self) -> bool {
+        match self.shared.arena.ledger() {
+            Some(ledger) if !ledger.is_at_work(self.index()) => {
+                ledger.works(self.index());
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether [`Shard::begin`] was called, or need not be.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.shared.arena.ledger().is_none_or(|ledger| ledger.is_at_work(self.index()))
+    }
+
+    /// The shard is whole again.
+    #[inline]
+    pub(crate) fn finish(&self) {
+        if let Some(ledger) = self.shared.arena.ledger() {
+            self.rest(ledger);
+        }
+    }
+
+    #[cold]
+    fn rest(&self, ledger: &Ledger) {
+        let usage = self.usage.all().map(|usage| (usage.items, usage.item_bytes));
+        ledger.rests(self.index(), self.version_seen, usage);
+    }
+
+    /// The table gets a slab.
+    pub(crate) fn give_slab(&mut self, slab: Buffer) {
+        if let Some(ledger) = slab.ledger() {
+            ledger.lent(slab.number(), self.index(), self.table.slabs());
+        }
+        self.table.give(slab);
+    }
+
+    /// The table gives a slab back that it does not need. Answers whether there is one.
+    pub(crate) fn spare_slab(&mut self) -> bool {
+        let Some(slab) = self.table.spare() else { return false };
+        if let Some(ledger) = slab.ledger() {
+            ledger.retired(slab.number());
+        }
+        true
     }
 
     /// An item is about to be changed where it lies: until [`Shard::finish_change`] a start would drop it.

@@ -16,8 +16,8 @@ use crate::{Time, Version};
 pub(crate) const HEADER_CELLS: usize = 512;
 /// Cells of a shard before its flushes.
 const SHARD_CELLS: usize = 8;
-/// Cells of a flush: the watermark, and when the next one is due, plus 1.
-const FLUSH_CELLS: usize = 2;
+/// Cells of a namespace: its flush's watermark; when the next one is due, plus 1; its items; their bytes.
+const NAMESPACE_CELLS: usize = 4;
 /// Cells of a tombstone: hash and version.
 const TOMBSTONE_CELLS: usize = 2;
 /// Cells of a segment: a cache line.
@@ -29,6 +29,18 @@ const CELL_BYTES: usize = size_of::<u64>();
 
 /// The header's cell that says when the store last ran.
 const RAN: usize = 48;
+/// A shard's cell with the latest version of anything it ever stored.
+const SEEN: usize = 5;
+/// A shard's cell that is not 0 while it is being changed.
+const WORKS: usize = 6;
+/// The cell of a shard or segment with the checksum of others.
+const SUM: usize = 7;
+/// State of a segment that is a slab of a table, without its shard.
+const SLAB: u64 = 3;
+/// What checksums begin with: cells of 0 are not right.
+const SUM_SEED: u64 = 0x9e37_79b9_7f4a_7c15;
+/// What checksums are multiplied by: odd, with bits all over.
+const SUM_FACTOR: u64 = 0xd6e8_feb8_6659_fd93;
 
 /// How large the ledger's parts are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +56,7 @@ pub(crate) struct Geometry {
 
 impl Geometry {
     fn shard_cells(&self) -> usize {
-        let cells = SHARD_CELLS + self.namespaces * FLUSH_CELLS + self.tombstones * TOMBSTONE_CELLS;
+        let cells = SHARD_CELLS + self.namespaces * NAMESPACE_CELLS + self.tombstones * TOMBSTONE_CELLS;
         cells.next_multiple_of(SEGMENT_CELLS)
     }
 
@@ -52,12 +64,12 @@ impl Geometry {
         HEADER_CELLS + shard * self.shard_cells()
     }
 
-    fn flush_at(&self, shard: usize, namespace: usize) -> usize {
-        self.shard_at(shard) + SHARD_CELLS + namespace * FLUSH_CELLS
+    fn namespace_at(&self, shard: usize, namespace: usize) -> usize {
+        self.shard_at(shard) + SHARD_CELLS + namespace * NAMESPACE_CELLS
     }
 
     fn tombstone_at(&self, shard: usize, index: usize) -> usize {
-        self.flush_at(shard, self.namespaces) + index * TOMBSTONE_CELLS
+        self.namespace_at(shard, self.namespaces) + index * TOMBSTONE_CELLS
     }
 
     fn segment_at(&self, number: u32) -> usize {
@@ -83,8 +95,11 @@ impl Geometry {
 ///          +----------+--------+-------+--------+-------+
 ///          | shard    |        | queue | space  | kind  |   0: the segment is free
 ///          +----------+--------+-------+--------+-------+
-/// cell 1 number in the shard; 2 bytes used; 3 when it was sealed, 0 while it is open; 4 what versions count from
+/// cell 1 number in the shard; 2 bytes used; 3 when it was sealed, 0 while it is open; 4 what versions count from;
+/// 5 live items (upper half) and their bytes; 6 is 0; 7 a checksum of the others
 /// ```
+///
+/// Of a slab of the table (kind 3) cell 1 is its position among the shard's slabs, and 2 to 6 are 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Kept {
     pub(crate) id: u32,
@@ -93,6 +108,8 @@ pub(crate) struct Kept {
     pub(crate) sealed: Option<u64>,
     pub(crate) used: u32,
     pub(crate) base: u64,
+    pub(crate) live_items: u32,
+    pub(crate) live_bytes: u32,
 }
 
 /// An item that is being changed where it lies.
@@ -153,6 +170,7 @@ impl Ledger {
         self.put(at + 2, u64::from(kept.used));
         self.put(at + 3, kept.sealed.unwrap_or(0));
         self.put(at + 4, kept.base);
+        self.put(at + 5, live(kept.live_items, kept.live_bytes));
         fence();
         let kind = match kept.kind {
             Kind::Items => 1,
@@ -160,20 +178,66 @@ impl Ledger {
         };
         let queue = u64::from(kept.home.queue == Queue::Main);
         self.put(at, kind | u64::from(kept.home.space) << 8 | queue << 16 | (shard as u64) << 32);
+        self.add_up(at);
         fence();
     }
 
-    /// So many bytes of a segment are whole.
+    /// A segment is a slab of a shard's table from now on.
     #[cold]
-    pub(crate) fn used(&self, number: u32, used: u32) {
+    pub(crate) fn lent(&self, number: u32, shard: usize, position: usize) {
+        let at = self.geometry.segment_at(number);
+        self.put(at + 1, position as u64);
+        (2..7).for_each(|cell| self.put(at + cell, 0));
         fence();
-        self.put(self.geometry.segment_at(number) + 2, u64::from(used));
+        self.put(at, SLAB | (shard as u64) << 32);
+        self.add_up(at);
         fence();
+    }
+
+    /// Shard and position of a slab; `None` if the segment is none, or if what is written there makes no sense.
+    pub(crate) fn slab(&self, number: u32) -> Option<(usize, usize)> {
+        let at = self.geometry.segment_at(number);
+        let (state, position) = (self.get(at), self.get(at + 1));
+        let shard = (state >> 32) as usize;
+        let is_sane = state & u64::from(u32::MAX) == SLAB
+            && shard < self.geometry.shards
+            && position < self.geometry.segments as u64
+            && self.adds_up(number);
+        is_sane.then_some((shard, position as usize))
+    }
+
+    /// What is written of a segment is what was to be written.
+    pub(crate) fn adds_up(&self, number: u32) -> bool {
+        let at = self.geometry.segment_at(number);
+        self.get(at + SUM) == self.sum(at, SUM)
+    }
+
+    fn add_up(&self, at: usize) {
+        self.put(at + SUM, self.sum(at, SUM));
+    }
+
+    /// A checksum of some cells: of random damage one in billions goes unseen.
+    fn sum(&self, at: usize, cells: usize) -> u64 {
+        (0..cells)
+            .fold(SUM_SEED, |sum, cell| (sum ^ self.get(at + cell)).wrapping_mul(SUM_FACTOR).rotate_left(29))
+    }
+
+    /// So many bytes of a segment are whole, and so much of them lives.
+    #[cold]
+    pub(crate) fn used(&self, number: u32, used: u32, live_items: u32, live_bytes: u32) {
+        let at = self.geometry.segment_at(number);
+        fence();
+        self.put(at + 2, u64::from(used));
+        fence();
+        self.put(at + 5, live(live_items, live_bytes));
+        self.add_up(at);
     }
 
     #[cold]
     pub(crate) fn sealed(&self, number: u32, sealed: u64) {
-        self.put(self.geometry.segment_at(number) + 3, sealed);
+        let at = self.geometry.segment_at(number);
+        self.put(at + 3, sealed);
+        self.add_up(at);
     }
 
     /// Nothing in a segment is part of the store any more.
@@ -192,7 +256,7 @@ impl Ledger {
     /// Shard and description of a segment; `None` if it is free or if what is written there makes no sense.
     pub(crate) fn segment(&self, number: u32) -> Option<(usize, Kept)> {
         let at = self.geometry.segment_at(number);
-        let [state, id, used, sealed, base] = [0, 1, 2, 3, 4].map(|cell| self.get(at + cell));
+        let [state, id, used, sealed, base, live] = [0, 1, 2, 3, 4, 5].map(|cell| self.get(at + cell));
         let kind = match state & 0xff {
             1 => Kind::Items,
             2 => Kind::Pieces,
@@ -205,7 +269,8 @@ impl Ledger {
             && used <= self.geometry.segment_bytes as u64;
         let home = Home { space: (state >> 8) as u8, queue };
         let sealed = Some(sealed).filter(|sealed| *sealed != 0);
-        is_sane.then_some((shard, Kept { id: id as u32, kind, home, sealed, used: used as u32, base }))
+        let (id, used, live_items, live_bytes) = (id as u32, used as u32, (live >> 32) as u32, live as u32);
+        is_sane.then_some((shard, Kept { id, kind, home, sealed, used, base, live_items, live_bytes }))
     }
 
     /// An item is about to be changed where it lies.
@@ -234,6 +299,51 @@ impl Ledger {
         let (location, footprint) = (Location::unpack(place), footprint as usize);
         let is_sane = place != 0 && item::BLANK_BYTES.contains(&footprint) && version <= Version::LAST.0;
         is_sane.then_some(Change { location, footprint, hash, version: Version(version) })
+    }
+
+    /// The shard is being changed: until [`Ledger::rests`] its table and what is counted may be in any state.
+    pub(crate) fn works(&self, shard: usize) {
+        self.put(self.geometry.shard_at(shard) + WORKS, 1);
+        fence();
+    }
+
+    /// Whether the shard is being changed, or was when the store ended.
+    pub(crate) fn is_at_work(&self, shard: usize) -> bool {
+        self.get(self.geometry.shard_at(shard) + WORKS) != 0
+    }
+
+    /// Nothing of the shard is being changed; its latest version, and items and bytes of each namespace.
+    pub(crate) fn rests(&self, shard: usize, seen: Version, usage: impl Iterator<Item = (u64, u64)>) {
+        let at = self.geometry.shard_at(shard);
+        self.put(at + SEEN, seen.0);
+        for (namespace, (items, bytes)) in usage.enumerate() {
+            let at = self.geometry.namespace_at(shard, namespace);
+            self.put(at + 2, items);
+            self.put(at + 3, bytes);
+        }
+        self.put(at + SUM, self.counts_sum(shard));
+        fence();
+        self.put(at + WORKS, 0);
+    }
+
+    /// What [`Ledger::rests`] was told last, unless it does not add up.
+    pub(crate) fn counts(&self, shard: usize) -> Option<(Version, Vec<(u64, u64)>)> {
+        let at = self.geometry.shard_at(shard);
+        let seen = Version(self.get(at + SEEN));
+        let usage = (0..self.geometry.namespaces).map(|namespace| {
+            let at = self.geometry.namespace_at(shard, namespace);
+            (self.get(at + 2), self.get(at + 3))
+        });
+        let usage = usage.collect();
+        (self.get(at + SUM) == self.counts_sum(shard) && seen <= Version::LAST).then_some((seen, usage))
+    }
+
+    fn counts_sum(&self, shard: usize) -> u64 {
+        let seen = self.sum(self.geometry.shard_at(shard) + SEEN, 1);
+        let namespaces = 0..self.geometry.namespaces;
+        namespaces.fold(seen, |sum, namespace| {
+            sum.rotate_left(7) ^ self.sum(self.geometry.namespace_at(shard, namespace) + 2, 2)
+        })
     }
 
     pub(crate) fn put_floor(&self, shard: usize, floor: Version) {
@@ -268,16 +378,20 @@ impl Ledger {
         watermark: Version,
         pending: Option<Time>,
     ) {
-        let at = self.geometry.flush_at(shard, namespace);
+        let at = self.geometry.namespace_at(shard, namespace);
         self.put(at, watermark.0);
         fence();
         self.put(at + 1, pending.map_or(0, |at| at.0.saturating_add(1)));
     }
 
     pub(crate) fn flush(&self, shard: usize, namespace: usize) -> (Version, Option<Time>) {
-        let at = self.geometry.flush_at(shard, namespace);
+        let at = self.geometry.namespace_at(shard, namespace);
         (Version(self.get(at)), self.get(at + 1).checked_sub(1).map(Time))
     }
+}
+
+fn live(items: u32, bytes: u32) -> u64 {
+    u64::from(items) << 32 | u64::from(bytes)
 }
 
 /// Keeps the compiler from moving stores across. What a killed process did is seen whole, so that is enough.

@@ -168,7 +168,7 @@ fn random_seed() -> u64 {
     RandomState::new().hash_one(MAGIC)
 }
 
-fn boot() -> u64 {
+pub(super) fn boot() -> u64 {
     std::fs::read(BOOT_ID).map_or(0, |id| rapidhash_v3(&id))
 }
 
@@ -186,7 +186,7 @@ impl Fixed {
     }
 
     /// The first cell last: a file without it was never finished.
-    fn write(&self, header: &[AtomicU64]) {
+    pub(super) fn write(&self, header: &[AtomicU64]) {
         for (cell, number) in header.iter().zip(self.cells()).rev() {
             cell.store(number, Ordering::SeqCst);
         }

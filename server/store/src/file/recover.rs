@@ -1,23 +1,27 @@
-//! Finding items again: everything that lies in the segments of a memory file is looked at, and the table made anew.
+//! Finding items again: in the table that lies in the memory file, where it was whole when the store ended; else everything that
+//! lies in the segments is looked at, and the table made anew.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Kept, Warm};
+use super::{Kept, Ledger, Warm};
 use crate::arena::{Arena, Buffer};
 use crate::evict::Fifo;
 use crate::item::{self, Header, Marks};
 use crate::large;
 use crate::segment::{Kind, Location, Segment, Segments};
 use crate::shard::{Hash, Shard};
-use crate::table::Room;
+use crate::table::{Room, Table};
 use crate::{Time, Version};
 
 /// Items that are put in order before they go to the table, 12 MiB of them: as many go to each page one after the other, so
 /// that its memory is read once for all.
 const BATCH: usize = 1 << 19;
+
+/// No item is shorter.
+const ITEM_BYTES_MIN: u32 = *item::BLANK_BYTES.start() as u32;
 
 /// Where pieces of large values begin, by segment: each with the hash of its key and its bytes.
 type Pieces = HashMap<u32, HashMap<u32, (u64, usize)>>;
@@ -29,6 +33,24 @@ struct Candidate {
     version: Version,
     /// Packed.
     place: u64,
+}
+
+/// What a memory file holds of a shard.
+#[derive(Default)]
+struct Found {
+    segments: Vec<(Kept, Buffer)>,
+    /// With their positions.
+    slabs: Vec<(usize, Buffer)>,
+    /// Something that is written of it does not add up.
+    is_torn: bool,
+}
+
+/// What became of a shard.
+#[derive(Default)]
+struct Outcome {
+    damaged: u64,
+    without_room: u64,
+    is_read_anew: bool,
 }
 
 /// A shard at work on its items.
@@ -43,12 +65,17 @@ struct Recovery<'a> {
 /// Gives the shards back what a memory file holds of them; as many threads take part as there are cores.
 pub(crate) fn recover(shards: &mut [Shard], arena: &Arc<Arena>) -> Warm {
     let ledger = arena.ledger().expect("who recovers has opened a file");
-    let mut warm = Warm { items: 0, item_bytes: 0, damaged: 0, without_room: 0, ran: ledger.ran() };
+    let mut warm =
+        Warm { items: 0, item_bytes: 0, shards_read: 0, damaged: 0, without_room: 0, ran: ledger.ran() };
     let numbers: Vec<u32> = (0..ledger.geometry.segments as u32).filter(|at| ledger.is_used(*at)).collect();
-    let mut found: Vec<Vec<(Kept, Buffer)>> = shards.iter().map(|_| Vec::new()).collect();
+    let mut found: Vec<Found> = shards.iter().map(|_| Found::default()).collect();
     for (number, buffer) in numbers.iter().zip(arena.claim(&numbers)) {
-        match (ledger.segment(*number), buffer) {
-            (Some((shard, kept)), Some(buffer)) => found[shard].push((kept, buffer)),
+        match (ledger.segment(*number), ledger.slab(*number), buffer) {
+            (Some((shard, kept)), _, Some(buffer)) => {
+                found[shard].is_torn |= !ledger.adds_up(*number);
+                found[shard].segments.push((kept, buffer));
+            }
+            (_, Some((shard, position)), Some(buffer)) => found[shard].slabs.push((position, buffer)),
             _ => {
                 warm.damaged += 1;
                 ledger.retired(*number);
@@ -62,11 +89,12 @@ pub(crate) fn recover(shards: &mut [Shard], arena: &Arc<Arena>) -> Warm {
         for _ in 0..threads {
             scope.spawn(|| {
                 while let Some((shard, found)) = next() {
-                    let (damaged, without_room) = shard.recover(found);
+                    let outcome = shard.recover(found);
                     let stats = shard.stats();
                     let mut sum = sum.lock();
-                    sum.damaged += damaged;
-                    sum.without_room += without_room;
+                    sum.damaged += outcome.damaged;
+                    sum.without_room += outcome.without_room;
+                    sum.shards_read += u64::from(outcome.is_read_anew);
                     sum.items += stats.items;
                     sum.item_bytes += stats.item_bytes;
                 }
@@ -77,37 +105,132 @@ pub(crate) fn recover(shards: &mut [Shard], arena: &Arc<Arena>) -> Warm {
 }
 
 impl Shard {
-    /// Takes over what was found of this shard. Answers how many places were damaged, and how many items found no room.
-    fn recover(&mut self, found: Vec<(Kept, Buffer)>) -> (u64, u64) {
+    /// Takes over what was found of this shard.
+    fn recover(&mut self, found: Found) -> Outcome {
         let ran = self.recall();
-        let mut recovery = Recovery { shard: self, ran, damaged: 0, without_room: 0, large: Vec::new() };
-        recovery.take_segments(found);
-        recovery.end_change();
-        let ids: Vec<u32> = recovery.shard.segments.iter().map(|(id, _)| id).collect();
-        recovery.admit_all(&ids);
-        recovery.admit_pieces(&ids);
-        recovery.queue(&ids);
-        (recovery.damaged, recovery.without_room)
+        let mut outcome = Outcome { damaged: self.take_segments(found.segments, ran), ..Outcome::default() };
+        let arena = Arc::clone(&self.shared.arena);
+        let ledger = arena.ledger().expect("who recovers has opened a file");
+        let is_whole = !found.is_torn && outcome.damaged == 0 && !ledger.is_at_work(self.index());
+        let numbers: Vec<u32> = found.slabs.iter().map(|(_, slab)| slab.number()).collect();
+        if is_whole && self.unfinished().is_none() && self.resume(ledger, found.slabs) {
+            return outcome;
+        }
+        self.begin();
+        numbers.into_iter().for_each(|number| ledger.retired(number));
+        let (damaged, without_room) = self.rebuild(ran);
+        self.finish();
+        outcome.damaged += damaged;
+        Outcome { without_room, is_read_anew: true, ..outcome }
     }
-}
 
-impl Recovery<'_> {
-    /// Puts the segments where they were; all that is in them counts as dead for now.
-    fn take_segments(&mut self, found: Vec<(Kept, Buffer)>) {
-        let looked = self.shard.flushes.latest();
-        let mut segments = HashMap::with_capacity(found.len());
+    /// Puts the segments where they were. Answers how many cannot be.
+    fn take_segments(&mut self, found: Vec<(Kept, Buffer)>, ran: Time) -> u64 {
+        let looked = self.flushes.latest();
+        let (mut damaged, mut segments) = (0, HashMap::with_capacity(found.len()));
         for (kept, buffer) in found {
-            let segment = Segment::restored(&kept, buffer, looked, self.ran);
-            if usize::from(kept.home.space) >= self.shard.spaces.len() || segments.contains_key(&kept.id) {
-                self.damaged += 1;
+            let segment = Segment::restored(&kept, buffer, looked, ran);
+            if usize::from(kept.home.space) >= self.spaces.len() || segments.contains_key(&kept.id) {
+                damaged += 1;
                 segment.retire();
             } else {
                 segments.insert(kept.id, segment);
             }
         }
-        self.shard.segments = Segments::restored(segments);
+        self.segments = Segments::restored(segments);
+        damaged
     }
 
+    /// Goes on with the table that is in the file. Answers whether that can be: all that it says is in step with what is
+    /// known of segments.
+    fn resume(&mut self, ledger: &Ledger, mut slabs: Vec<(usize, Buffer)>) -> bool {
+        slabs.sort_by_key(|(position, _)| *position);
+        if slabs.iter().enumerate().any(|(at, (position, _))| at != *position) {
+            return false;
+        }
+        let slabs = slabs.into_iter().map(|(_, slab)| slab).collect();
+        let segments = &self.segments;
+        let of_items = |id: u32| segments.try_get(id).filter(|segment| segment.kind() == Kind::Items);
+        // Where the last item of each segment may begin, and how many were found.
+        let ends: Vec<u32> = (0..segments.end())
+            .map(|id| of_items(id).map_or(0, |segment| (segment.end() + 1).saturating_sub(ITEM_BYTES_MIN)))
+            .collect();
+        let mut counts = vec![0; ends.len()];
+        let table = Table::restored(self.shared.layout.segment_bytes, slabs, |place| {
+            let Location { segment, offset } = Location::unpack(place);
+            let may_be = ends.get(segment as usize).is_some_and(|end| offset < *end);
+            if may_be {
+                counts[segment as usize] += 1;
+            }
+            may_be
+        });
+        let Some((table, (seen, usage))) = table.zip(ledger.counts(self.index())) else { return false };
+        let items = |id: u32| of_items(id).map_or(0, Segment::live_items);
+        let is_counted = (0..segments.end()).zip(&counts).all(|(id, count)| items(id) == *count);
+        let bytes = |id| of_items(id).map_or(0, |segment| u64::from(segment.live_bytes()));
+        let (items_sum, bytes_sum) =
+            usage.iter().fold((0, 0), |(items, bytes), (some, size)| (items + some, bytes + size));
+        let is_summed = (items_sum, bytes_sum) == (table.len() as u64, (0..segments.end()).map(bytes).sum());
+        if !is_counted || !is_summed {
+            return false;
+        }
+        self.table = table;
+        self.see(seen);
+        for (namespace, (items, item_bytes)) in usage.into_iter().enumerate() {
+            let usage = self.usage.of(namespace);
+            (usage.items, usage.item_bytes) = (items, item_bytes);
+        }
+        self.queue();
+        true
+    }
+
+    /// Reads all items, and makes the table anew; what had expired at `ran` goes. Answers how many places were damaged, and
+    /// how many items found no room.
+    pub(crate) fn rebuild(&mut self, ran: Time) -> (u64, u64) {
+        for slab in self.table.clear() {
+            if let Some(ledger) = slab.ledger() {
+                ledger.retired(slab.number());
+            }
+        }
+        self.usage.forget_items();
+        self.segments.count_as_dead();
+        let mut recovery = Recovery { shard: self, ran, damaged: 0, without_room: 0, large: Vec::new() };
+        recovery.end_change();
+        let ids: Vec<u32> = recovery.shard.segments.iter().map(|(id, _)| id).collect();
+        recovery.admit_all(&ids);
+        recovery.admit_pieces(&ids);
+        let sums = (recovery.damaged, recovery.without_room);
+        self.segments.recounted();
+        self.queue();
+        sums
+    }
+
+    /// Puts the segments into their queues, oldest first; those that were open are ended. Empty ones go.
+    fn queue(&mut self) {
+        let mut in_order: Vec<_> = self.segments.iter().map(|(id, segment)| (segment.sealed, id)).collect();
+        in_order.sort_by_key(|(sealed, id)| (sealed.unwrap_or(u64::MAX), *id));
+        self.seals = in_order.iter().filter_map(|(sealed, _)| *sealed).max().unwrap_or(0);
+        for space in &mut self.spaces {
+            (space.small, space.main) = (Fifo::default(), Fifo::default());
+        }
+        for &(sealed, id) in &in_order {
+            let home = self.segments.get(id).home;
+            let fifo: &mut Fifo = self.spaces[usize::from(home.space)].of(home.queue);
+            fifo.segments += 1;
+            match sealed {
+                Some(_) => fifo.units.push_back(id),
+                None => self.seal(home, id),
+            }
+        }
+        for (_, id) in in_order {
+            if self.segments.get(id).live_items() == 0 {
+                self.drop_empty(id);
+            }
+        }
+    }
+}
+
+impl Recovery<'_> {
     /// The item that was being changed may be half of what it was and half of what it was to be. Its version is not
     /// refused when it comes again from elsewhere, but older ones are.
     fn end_change(&mut self) {
@@ -233,8 +356,9 @@ impl Recovery<'_> {
             match self.shard.table.room(hash.order) {
                 Room::Ready => return true,
                 Room::Never => return false,
-                Room::Slab => match self.shard.shared.arena.take() {
-                    Some(slab) => self.shard.table.give(slab),
+                // Of the reserve, too: nothing is evicted meanwhile, and what the table had before was enough.
+                Room::Slab => match self.shard.shared.arena.take_reserved() {
+                    Some(slab) => self.shard.give_slab(slab),
                     None => return false,
                 },
             }
@@ -291,27 +415,5 @@ impl Recovery<'_> {
             pieces.insert(id, found);
         }
         pieces
-    }
-
-    /// Puts the segments into their queues, oldest first; those that were open are ended. Empty ones go.
-    fn queue(&mut self, ids: &[u32]) {
-        let shard = &mut *self.shard;
-        let mut in_order: Vec<_> = ids.iter().map(|id| (shard.segments.get(*id).sealed, *id)).collect();
-        in_order.sort_by_key(|(sealed, id)| (sealed.unwrap_or(u64::MAX), *id));
-        shard.seals = in_order.iter().filter_map(|(sealed, _)| *sealed).max().unwrap_or(0);
-        for &(sealed, id) in &in_order {
-            let home = shard.segments.get(id).home;
-            let fifo: &mut Fifo = shard.spaces[usize::from(home.space)].of(home.queue);
-            fifo.segments += 1;
-            match sealed {
-                Some(_) => fifo.units.push_back(id),
-                None => shard.seal(home, id),
-            }
-        }
-        for (_, id) in in_order {
-            if shard.segments.get(id).live_items() == 0 {
-                shard.drop_empty(id);
-            }
-        }
     }
 }

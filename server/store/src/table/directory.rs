@@ -17,6 +17,9 @@ const ENTRIES_ALWAYS: usize = 1 << 10;
 /// share their first bits, and then memory has to be bounded.
 const ENTRIES_PER_PAGE: usize = 8;
 
+/// A directory that lost pages may have so many times as many entries as one that grows.
+const UNEVEN: usize = 16;
+
 /// All pages and the way to them.
 pub(crate) struct Directory {
     /// `1 << bits` numbers of pages.
@@ -35,6 +38,22 @@ impl Directory {
         let mut depths = [0; DEPTH_MAX as usize + 1];
         depths[0] = 1;
         Self { entries: vec![0; 2], bits: 1, records: vec![no_records()], pages: 1, depths }
+    }
+
+    /// A directory of pages that cover all orders, in order; `None` if they are too uneven to be one's own.
+    pub(crate) fn restored(pages: &[Page]) -> Option<Self> {
+        let bits = pages.iter().map(Page::depth).max()?.max(1);
+        if 1 << bits > ENTRIES_ALWAYS.max(pages.len() * ENTRIES_PER_PAGE) * UNEVEN {
+            return None;
+        }
+        let depths = [0; DEPTH_MAX as usize + 1];
+        let mut directory = Self { entries: vec![0; 1 << bits], bits, records: Vec::new(), pages: 0, depths };
+        for page in pages {
+            directory.depths[page.depth() as usize] += 1;
+            let number = directory.push(*page);
+            directory.point(number);
+        }
+        Some(directory)
     }
 
     /// How many pages there are.

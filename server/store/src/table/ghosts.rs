@@ -58,6 +58,13 @@ fn group_mut(chunk: &mut Chunk, index: usize) -> &mut Group {
 }
 
 impl Ghosts {
+    /// Those whose chunks lie at these positions; `None` if one is missing.
+    pub(crate) fn restored(mut chunks: Vec<(u32, u32)>) -> Option<Self> {
+        chunks.sort_unstable();
+        let is_whole = chunks.iter().enumerate().all(|(at, (position, _))| at == *position as usize);
+        is_whole.then(|| Self { numbers: chunks.into_iter().map(|(_, number)| number).collect() })
+    }
+
     /// How many chunks they have.
     #[cfg(test)]
     pub(crate) fn chunks(&self) -> usize {

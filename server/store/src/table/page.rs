@@ -17,7 +17,7 @@
 //! orders; only a split that makes the depth a multiple of 8 must ask. At least 17 bits of a tag tell items
 //! of a page apart.
 
-use super::chunks::SLOTS;
+use super::chunks::{Label, SLOTS};
 
 /// Chunks a page may have: as many as make its record one cache line.
 pub(crate) const CHUNKS_MAX: usize = 14;
@@ -152,6 +152,23 @@ impl Page {
     #[inline]
     pub(crate) fn number_at(&self, slot: usize) -> u32 {
         self.numbers[slot / SLOTS]
+    }
+
+    /// Its chunks, and what their labels should say.
+    pub(crate) fn labels(&self) -> impl Iterator<Item = (u32, Label)> {
+        let (prefix, depth, is_packed) = (self.prefix, self.depth, self.shape & PACKED != 0);
+        let label = move |position| Label { prefix, depth, position: position as u8, is_packed };
+        self.numbers().iter().enumerate().map(move |(position, &number)| (number, label(position)))
+    }
+
+    /// A page without chunks that covers what such a label says; `None` if none can.
+    pub(crate) fn restored(label: &Label) -> Option<Page> {
+        let Label { prefix, depth, is_packed, .. } = *label;
+        let depth_bits = u32::from(depth);
+        let is_sane = depth_bits <= DEPTH_MAX && prefix.checked_shl(depth_bits).unwrap_or(0) == 0;
+        let mut page = Page { prefix, depth, ..Page::default() };
+        page.set_packed(is_packed);
+        is_sane.then_some(page)
     }
 
     /// Appends a chunk.

@@ -169,6 +169,7 @@ impl<S: DerefMut<Target = [u8]>> Table<S> {
     fn lay_out(&mut self, number: u32, slots: &[u64]) -> bool {
         let page = self.directory.page_mut(number);
         page.set_items(slots.len());
+        page.labels().for_each(|(chunk, label)| self.chunks.set_label(chunk, label));
         let mut rest = slots.iter().copied().peekable();
         let mut free = 0;
         for (index, &number) in page.numbers().iter().enumerate() {

@@ -45,14 +45,41 @@ fn store_finds_its_items_again() {
     let path = dir.path().join("memory");
     filled(&path);
     let store = start(in_file(&path));
-    let Warm { items, item_bytes, damaged, without_room, .. } = warm(&store);
-    assert_eq!((items, damaged, without_room), (501, 0, 0));
+    let Warm { items, item_bytes, shards_read, damaged, without_room, .. } = warm(&store);
+    assert_eq!((items, shards_read, damaged, without_room), (501, 0, 0, 0));
     assert_eq!((store.stats().items, store.stats().item_bytes), (items, item_bytes));
     for n in 0..500 {
         let value = format!("value {n}").repeat(1 + n % 40);
         assert_eq!(get(&store, &format!("key{n}")).as_deref(), Some(value.as_bytes()), "key{n}");
     }
     assert_eq!(get(&store, "large").as_deref(), Some(&[7; 90_000][..]));
+}
+
+#[test]
+fn store_that_is_full_evicts_and_checks_what_it_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("memory");
+    let value = |n: usize, round: usize| {
+        let bytes = if n.is_multiple_of(50) { 20_000 } else { n * 7 % 900 };
+        format!("{n} {round} ").repeat(bytes / 8 + 1)
+    };
+    let fill = |store: &Store, round: usize| {
+        (0..6_000).for_each(|n| set(store, &format!("key{n}"), value(n, round).as_bytes()));
+    };
+    fill(&start(in_file(&path)), 0);
+    for round in 1..6 {
+        let store = start(in_file(&path));
+        assert_eq!((warm(&store).shards_read, warm(&store).damaged), (0, 0), "round {round}");
+        assert!(warm(&store).items > 1_000);
+        let found: Vec<_> = (0..6_000).filter_map(|n| Some((n, get(&store, &format!("key{n}"))?))).collect();
+        assert_eq!(found.len() as u64, warm(&store).items);
+        assert!(found.iter().all(|(n, there)| *there == value(*n, round - 1).as_bytes()));
+        // Before, amid or after the check.
+        let checked = (0..round * 3).map(|_| store.check(NOW, 100)).last().unwrap();
+        fill(&store, round);
+        assert_eq!((store.check(NOW, usize::MAX).all, checked.mended), (true, 0));
+        assert_eq!(store.check(NOW, usize::MAX).mended, 0);
+    }
 }
 
 /// A store that was away does not know what others decided meanwhile.
@@ -69,10 +96,13 @@ fn what_was_decided_before_is_not_gone_on_with() {
     assert!(stored(decide(&store, b"1", false)));
     assert!(stored(decide(&store, b"2", true)));
     drop(store);
-    let store = start(in_file(&path));
-    assert_eq!(decide(&store, b"3", true), WriteOutcome::DecidedElsewhere);
-    assert_eq!(get(&store, "key").as_deref(), Some(&b"2"[..]));
-    assert!(stored(decide(&store, b"3", false)));
+    for is_checked in [false, true] {
+        let store = start(in_file(&path));
+        assert!(!is_checked || store.check(NOW, usize::MAX).all);
+        assert_eq!(decide(&store, b"3", true), WriteOutcome::DecidedElsewhere);
+        assert_eq!(get(&store, "key").as_deref(), Some(&b"2"[..]));
+    }
+    assert!(stored(decide(&start(in_file(&path)), b"3", false)));
 }
 
 #[test]
@@ -100,8 +130,12 @@ fn expired_items_stay_expired_though_the_clock_is_set_back() {
     store.note_ran(Time(NOW.0 + 1_000));
     drop(store);
     let store = start(in_file(&path));
-    assert_eq!((warm(&store).items, warm(&store).ran), (1, Time(NOW.0 + 1_000)));
+    assert_eq!(warm(&store).ran, Time(NOW.0 + 1_000));
     assert_eq!((get(&store, "soon"), get(&store, "late").as_deref()), (None, Some(&b"2"[..])));
+    drop(store);
+    let store = start(in_file(&path));
+    assert!(store.check(NOW, usize::MAX).all);
+    assert_eq!((get(&store, "soon"), store.stats().items), (None, 1));
 }
 
 #[test]
@@ -177,7 +211,7 @@ fn file_of_another_format_size_or_state_is_made_anew() {
         assert_eq!(warm(&start(in_file(&path))).items, 1, "it is of use from then on");
         refusal
     };
-    assert_eq!(changed(&|bytes| bytes[8] = 2), Refusal::Format(2));
+    assert_eq!(changed(&|bytes| bytes[8] = 1), Refusal::Format(1));
     for at in [16, 24, 32, 40, 48, 56, 64, 72, 80, 120] {
         let refusal = changed(&|bytes| bytes[at] ^= 0x40);
         assert_eq!(refusal, Refusal::Damaged("its header does not add up"), "{at}");
@@ -195,8 +229,8 @@ fn damage_anywhere_costs_items_and_nothing_else() {
     let path = dir.path().join("memory");
     filled(&path);
     let whole = std::fs::read(&path).unwrap();
-    let mut random = Random(5);
-    for _ in 0..300 {
+    let (mut random, mut read, mut mended) = (Random(5), 0, 0);
+    for round in 0..300 {
         let mut bytes = whole.clone();
         let at = 4096 + random.below(bytes.len() as u64 - 4096) as usize;
         bytes[at..]
@@ -206,13 +240,22 @@ fn damage_anywhere_costs_items_and_nothing_else() {
         std::fs::write(&path, bytes).unwrap();
         let store = start(in_file(&path));
         assert!(warm(&store).items <= 502, "damage at {at}");
+        read += warm(&store).shards_read;
+        match round % 3 {
+            0 => assert!(store.check(NOW, usize::MAX).all),
+            1 => set(&store, "another", &[1; 95_000]),
+            _ => {}
+        }
         for n in 0..500 {
             get(&store, &format!("key{n}"));
             set(&store, &format!("key{n}"), b"new");
             assert_eq!(get(&store, &format!("key{n}")).as_deref(), Some(&b"new"[..]), "damage at {at}");
         }
         store.expire(NOW, 10_000);
+        (0..600).for_each(|n| set(&store, &format!("more{n}"), &[2; 4_000]));
+        mended += store.check(NOW, usize::MAX).mended;
     }
+    assert!(read > 0 && mended > 0, "{read} shards were read anew, {mended} mended");
 }
 
 #[test]
