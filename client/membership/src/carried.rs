@@ -1,6 +1,6 @@
 //! What a node carries between its discoveries, and tells them of itself as time goes on.
 
-use evanesce_grpc::discovery::v1::{NodeReport, Roster};
+use evanesce_grpc::discovery::v1::{NodeReport, Place, Roster, Stage};
 use evanesce_grpc::rosters::Rosters;
 use parking_lot::Mutex;
 
@@ -24,6 +24,16 @@ impl Carried {
         let mut rosters = self.rosters.lock();
         // Not `any`: each is to be taken.
         told.into_iter().fold(false, |was_new, roster| rosters.merge(roster) || was_new)
+    }
+
+    /// Whether the group has a roster that lacks the node. A group that opens takes everybody.
+    pub(crate) fn stands_by(&self, group: &str, node: &str) -> bool {
+        let rosters = self.rosters.lock();
+        let is_among = |places: &[Place]| places.iter().any(|place| place.name == node);
+        rosters.get(group).is_some_and(|roster| {
+            let lacks = !is_among(&roster.nodes) && !is_among(&roster.others);
+            roster.stage() != Stage::Opening && (lacks || roster.stage() == Stage::Gone)
+        })
     }
 
     pub(crate) fn report(&self) -> NodeReport {

@@ -149,6 +149,13 @@ impl Registration {
         }
     }
 
+    /// Whether operators have decided who is on the rings of the node's group, and it is not among them.
+    #[must_use]
+    pub fn stands_by(&self) -> bool {
+        let facts = &self.shared.facts;
+        self.shared.carried.stands_by(&facts.group, &facts.node.name)
+    }
+
     /// How each discovery is doing, in the order given.
     #[must_use]
     pub fn status(&self) -> Vec<DiscoveryStatus> {

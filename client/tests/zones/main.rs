@@ -6,6 +6,7 @@ mod credentials;
 mod decisions;
 mod discovered;
 mod faults;
+mod grow;
 mod home;
 mod listeners;
 mod load;

@@ -54,6 +54,7 @@ mod namespaces;
 mod node;
 mod pace;
 mod reconcile;
+mod resize;
 mod role;
 mod service;
 mod settings;

@@ -61,6 +61,18 @@ const TOTALS: &[Total] = &[
         read: |c| vec![("sent", c.watch.sent), ("dropped", c.watch.skipped)],
     },
     Total {
+        name: "evanesce_node_forwards_total",
+        help: "Changes to be told to a key's other owner while the group is resized, by outcome; dropped are those beyond the queue's room.",
+        label: "outcome",
+        read: |c| vec![("sent", c.resize.forwarded), ("dropped", c.resize.forward_dropped)],
+    },
+    Total {
+        name: "evanesce_node_foreign_dropped_total",
+        help: "Items dropped because the node does not own them any more.",
+        label: "",
+        read: |c| vec![("", c.resize.dropped)],
+    },
+    Total {
         name: "evanesce_node_warm_up_items_total",
         help: "Items that siblings gave this node for its warm-up, by outcome; refused are those that were older than what it had.",
         label: "outcome",
@@ -262,6 +274,16 @@ const TOTALS: &[Total] = &[
 
 /// Gauges.
 const LEVELS: &[Level] = &[
+    Level {
+        name: "evanesce_node_rings",
+        help: "Rings in force in the node's group: 2 while it is resized.",
+        read: |c| c.resize.rings,
+    },
+    Level {
+        name: "evanesce_node_forwards_pending",
+        help: "Changes that wait to be told to a key's other owner.",
+        read: |c| c.resize.forward_pending,
+    },
     Level { name: "evanesce_node_items", help: "Items in the store.", read: |c| c.store.items },
     Level {
         name: "evanesce_node_item_bytes",

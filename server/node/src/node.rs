@@ -24,11 +24,12 @@ use crate::memory;
 use crate::metrics;
 use crate::pace::{Pace, Round, step_rest};
 use crate::reconcile::{Member, keep_reconciled};
+use crate::resize::{Place, first_place, keep, keep_reporting};
 use crate::role::NodeRole;
 use crate::service::NodeService;
 use crate::settings::{Facts, Protection};
 use crate::shared::Shared;
-use crate::warm::{Newcomer, PeerService, warm_up};
+use crate::warm::{MESSAGE_BYTES_MAX, Newcomer, PeerService, warm_up};
 
 /// Items that one step of expiry looks at, to the end of their segment: some hundred microseconds of a shard's lock.
 const EXPIRE_ITEMS_MAX: usize = 1000;
@@ -38,6 +39,9 @@ const NOTE_EVERY: Duration = Duration::from_millis(100);
 
 /// Steps of one round of expiry: some seconds' worth, after which the pace is due for another look.
 const EXPIRE_STEPS_MAX: usize = 4096;
+
+/// Between two looks at how far the handing over is.
+const HAND_OVER_LOOK: Duration = Duration::from_millis(20);
 
 /// How much of a drain's time may go into telling the discoveries.
 const DEREGISTER_MAX: Duration = Duration::from_secs(1);
@@ -123,8 +127,10 @@ impl Node {
         let peers = PeerServer::new(PeerService::new(
             Arc::clone(&shared),
             config.cluster.clone(),
+            config.group.clone(),
             config.is_guarded(),
         ));
+        let peers = peers.max_decoding_message_size(MESSAGE_BYTES_MAX);
         let admin = Arc::new(admin.start(role.clone(), Services::default().with(peers))?);
         metrics::describe();
         let mut chores = JoinSet::new();
@@ -149,6 +155,15 @@ impl Node {
             discoveries: config.discoveries,
             limit: config.warm_up_limit,
         };
+        if role.registration.is_some() {
+            chores.spawn(keep(Arc::clone(&shared), newcomer.clone()));
+            let teller = Arc::clone(&role);
+            chores.spawn(keep_reporting(Arc::clone(&shared), move |report, at_once| {
+                if let Some(registration) = &teller.registration {
+                    registration.set_report(report, at_once);
+                }
+            }));
+        }
         chores.spawn(join(shared, newcomer, reconciles.is_some(), Arc::clone(&role), Arc::clone(&admin)));
         Ok(RunningNode { front, admin, role, drain_deadline: config.drain_deadline, chores })
     }
@@ -200,6 +215,7 @@ impl RunningNode {
     /// in `deadline` at most, give or take a second for what has to be cut.
     pub async fn drain(mut self, deadline: Duration) -> Drained {
         let until = Instant::now() + deadline;
+        self.hand_over(deadline / 2).await;
         self.chores.shutdown().await;
         self.role.set_state(RoleState::Draining);
         self.admin.set_ready(false);
@@ -215,6 +231,22 @@ impl RunningNode {
             admin.stop().await;
         }
         drained
+    }
+}
+
+impl RunningNode {
+    /// A node that is being removed from its group gives its items to those who own them next before it ends, as far as the
+    /// time allows. One that keeps its place has nothing to hand over: it comes back, or is replaced under its name.
+    async fn hand_over(&self, limit: Duration) {
+        let resize = &self.role.shared.resize;
+        let until = Instant::now() + limit;
+        while resize.is_handing_over() {
+            if Instant::now() >= until {
+                tracing::warn!(?limit, "not all was handed over in time: other zones have the rest");
+                return;
+            }
+            sleep(HAND_OVER_LOOK).await;
+        }
     }
 }
 
@@ -247,19 +279,18 @@ async fn join(
 ) {
     if let Some(registration) = &role.registration {
         registration.registered().await;
-        if !newcomer.limit.is_zero() {
-            let warming = || {
-                registration.set_state(NodeState::Warming);
-                role.set_state(RoleState::Warming);
-            };
-            // What was there when the process last ran is not given anew: only what was missed since.
-            if reconciles && shared.standing.gap().is_some() {
-                warming();
-                if timeout(newcomer.limit, shared.standing.settled()).await.is_err() {
-                    warn!("what was missed while away took too long: serving with what is here");
-                }
-            } else {
-                warm_up(&shared, &newcomer, warming).await;
+        let warming = || {
+            registration.set_state(NodeState::Warming);
+            role.set_state(RoleState::Warming);
+        };
+        loop {
+            if first_place(&shared, registration, &newcomer).await != Place::Next {
+                warm(&shared, &newcomer, reconciles, warming).await;
+                break;
+            }
+            warming();
+            if shared.resize.until_filled().await {
+                break;
             }
         }
         shared.standing.settle(reconciles);
@@ -268,6 +299,21 @@ async fn join(
     }
     role.set_state(RoleState::Serving);
     admin.set_ready(true);
+}
+
+/// Makes the node warm, as far as others can.
+async fn warm(shared: &Arc<Shared>, newcomer: &Newcomer, reconciles: bool, warming: impl FnOnce()) {
+    if newcomer.limit.is_zero() {
+        return;
+    }
+    // What was there when the process last ran is not given anew: only what was missed since.
+    if !reconciles || shared.standing.gap().is_none() {
+        return warm_up(shared, newcomer, warming).await;
+    }
+    warming();
+    if timeout(newcomer.limit, shared.standing.settled()).await.is_err() {
+        warn!("what was missed while away took too long: serving with what is here");
+    }
 }
 
 /// Notes that the process runs, so that it is known afterwards when it did not.

@@ -15,6 +15,7 @@ use crate::commands::{CommandSums, Commands};
 use crate::execute::CLASS;
 use crate::namespaces::{Namespace, namespaces};
 use crate::reconcile::{Divergence, DivergenceCounts, Standing};
+use crate::resize::{Resize, ResizeCounts};
 use crate::settings::Facts;
 use crate::settling::Settling;
 use crate::warm::{Progress, WarmCounts};
@@ -45,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) standing: Standing,
     /// How far it differs from its siblings.
     pub(crate) divergence: Divergence,
+    /// The rings of its group.
+    pub(crate) resize: Resize,
     /// Asks the node to end.
     pub(crate) drain: DrainSignal,
     /// As configured.
@@ -61,6 +64,7 @@ pub(crate) struct Counts {
     pub(crate) watch: WatchCounts,
     pub(crate) warm: WarmCounts,
     pub(crate) divergence: DivergenceCounts,
+    pub(crate) resize: ResizeCounts,
 }
 
 /// What `stats` counts from.
@@ -101,6 +105,7 @@ impl Shared {
             warm: Progress::default(),
             standing,
             divergence: Divergence::default(),
+            resize: Resize::default(),
             drain: DrainSignal::new(),
             namespaces: Vec::new(),
             baseline: Mutex::default(),
@@ -125,7 +130,13 @@ impl Shared {
             watch: self.watchers.counts(),
             warm: self.warm.counts(),
             divergence: self.divergence.counts(self.clock.now()),
+            resize: self.resize.counts(),
         }
+    }
+
+    /// Whether a delete of what is not here is to be remembered: what it is to delete may be on its way from another node.
+    pub(crate) fn remembers_deletes(&self) -> bool {
+        self.resize.is_on() || !self.gives.load(Ordering::Acquire)
     }
 
     /// Notes that the process runs, and what it has evicted.
@@ -201,6 +212,7 @@ impl Shared {
         stats.push(("evanesce_version", VERSION.to_owned()));
         stats.extend(numbers(&warm_stats(&counts.warm)));
         stats.extend(numbers(&counts.divergence.told()));
+        stats.extend(numbers(&resize_stats(&counts.resize)));
         stats
     }
 
@@ -288,6 +300,16 @@ fn warm_stats(counts: &WarmCounts) -> [(&'static str, u64); 6] {
         ("evanesce_warm_up_ms", counts.millis),
         ("evanesce_given_items", counts.given),
         ("evanesce_given_bytes", counts.given_bytes),
+    ]
+}
+
+fn resize_stats(counts: &ResizeCounts) -> [(&'static str, u64); 5] {
+    [
+        ("evanesce_rings", counts.rings),
+        ("evanesce_forwarded", counts.forwarded),
+        ("evanesce_forward_pending", counts.forward_pending),
+        ("evanesce_forward_dropped", counts.forward_dropped),
+        ("evanesce_dropped_foreign", counts.dropped),
     ]
 }
 

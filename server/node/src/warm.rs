@@ -26,7 +26,7 @@ mod target;
 pub(crate) use progress::{Progress, WarmCounts};
 pub(crate) use ring::RingError;
 pub(crate) use source::{PeerService, item};
-pub(crate) use target::{Newcomer, channel, warm_up, write};
+pub(crate) use target::{Newcomer, channel, donors, take, take_from_donors, warm_up, write};
 
 /// In a registration: the node gives its items to peers.
 pub(crate) const CAPABILITY_PEER: &str = "peer";

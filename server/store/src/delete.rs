@@ -20,7 +20,8 @@ impl Shard {
         }
         let Some((location, header)) = old else {
             // A delete that carries a version is remembered even where there is nothing: what it deletes may yet come.
-            if let Some(version) = delete.version {
+            let stamped = || delete.remember.then(|| self.stamp(hash, Version::default(), now));
+            if let Some(version) = delete.version.or_else(stamped) {
                 self.remember_delete(hash.whole, version);
             }
             return Ok(DeleteOutcome::NotFound);

@@ -266,12 +266,22 @@ pub struct Delete<'a> {
     pub cas_override: Option<u64>,
     /// The deleter's version, as in [`Write::version`]. It is remembered, so that nothing older comes back.
     pub version: Option<Version>,
+    /// Remembers a delete without a version, too, where there is nothing: what it is to delete may yet be brought from
+    /// another node.
+    pub remember: bool,
 }
 
 impl<'a> Delete<'a> {
     /// A plain delete.
     pub fn key(key: &'a [u8]) -> Self {
-        Delete { key, mode: DeleteMode::Remove, compare: None, cas_override: None, version: None }
+        Delete {
+            key,
+            mode: DeleteMode::Remove,
+            compare: None,
+            cas_override: None,
+            version: None,
+            remember: false,
+        }
     }
 }
 

@@ -477,21 +477,18 @@ impl Group {
     }
 
     fn unfilled(&self, roster: &Roster) -> Option<String> {
-        for place in &roster.others {
-            let name = &place.name;
-            let Some(member) = self.members.get(name) else {
-                return Some(format!("node {name} to register"));
-            };
-            if !member.is_live() {
-                return Some(format!("node {name}, which is down: start it again, or abort"));
-            }
-            let report = &member.report;
-            if report.filled != roster.change {
-                let trouble = if report.trouble.is_empty() { "" } else { ": " };
-                return Some(format!("node {name} to be filled{trouble}{}", report.trouble));
-            }
+        let next = || roster.others.iter().map(|place| (&place.name, self.members.get(&place.name)));
+        if let Some((name, _)) = next().find(|(_, member)| member.is_none()) {
+            return Some(format!("node {name} to register"));
         }
-        None
+        let known = || next().filter_map(|(name, member)| Some((name, member?)));
+        if let Some((name, _)) = known().find(|(_, member)| !member.is_live()) {
+            return Some(format!("node {name}, which is down: start it again, or abort"));
+        }
+        let (name, member) = known().find(|(_, member)| member.report.filled != roster.change)?;
+        let trouble = &member.report.trouble;
+        let colon = if trouble.is_empty() { "" } else { ": " };
+        Some(format!("node {name} to be filled{colon}{trouble}"))
     }
 
     fn unopened(&self, roster: &Roster) -> Option<String> {

@@ -106,6 +106,7 @@ fn touch(head: BinaryHead, key: &[u8], exptime: Exptime, context: &Context<'_>, 
     context.store.read(&read, context.now, |lookup| {
         retrieval::count(&lookup, true, context);
         tell::fetched(key, &lookup, context);
+        tell::touched(key, context);
         match lookup {
             Lookup::Hit(hit) => encode::hit_header(out, head, hit.cas, hit.flags, &[], 0),
             Lookup::Miss => encode::error(out, head, BinaryStatus::NotFound),
@@ -143,7 +144,8 @@ fn store(request: &BinaryRequest<'_>, set: &BinarySet<'_>, context: &Context<'_>
 }
 
 fn remove(request: &BinaryRequest<'_>, key: &[u8], context: &Context<'_>, out: &mut Vec<u8>) {
-    let operation = Delete { compare: request.compare, ..Delete::key(key) };
+    let operation =
+        Delete { compare: request.compare, remember: context.shared.remembers_deletes(), ..Delete::key(key) };
     let outcome = context.store.delete(&operation, context.now);
     delete::count(outcome, context);
     tell::deleted(key, "delete", outcome, context);

@@ -7,7 +7,8 @@ use evanesce_wire::request::Delete;
 use super::{Context, tell, word};
 
 pub(super) fn execute(request: &Delete<'_>, context: &Context<'_>, out: &mut Vec<u8>) {
-    let operation = Operation::key(request.key);
+    let remember = context.shared.remembers_deletes();
+    let operation = Operation { remember, ..Operation::key(request.key) };
     let outcome = context.store.delete(&operation, context.now);
     count(outcome, context);
     tell::deleted(request.key, "delete", outcome, context);

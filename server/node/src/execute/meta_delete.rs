@@ -26,6 +26,7 @@ pub(super) fn execute(request: &MetaDelete<'_>, context: &Context<'_>, out: &mut
         compare: request.compare,
         cas_override: request.cas_override,
         version,
+        remember: context.shared.remembers_deletes(),
         ..Operation::key(&request.key.bytes)
     };
     let outcome = context.store.delete(&operation, context.now);

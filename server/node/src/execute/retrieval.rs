@@ -73,6 +73,9 @@ impl<'b, 'a> Retrieval<'b, 'a> {
             let (read, origin) = (&reads[index], &origins[index]);
             tally.count(&lookup, read.touch.is_some());
             tell::fetched(read.key, &lookup, context);
+            if read.touch.is_some() || read.vivify.is_some() {
+                tell::touched(read.key, context);
+            }
             in_turn.append(index, out, |out| answer(origin, read.key, &lookup, context, out));
         });
         in_turn.finish(out);

@@ -1,4 +1,5 @@
-//! What watchers are told of requests; see [`crate::watch`]. Nothing, as a rule: nobody watches.
+//! What watchers are told of requests, see [`crate::watch`], and other owners of changed keys, see [`crate::resize`]. Nothing,
+//! as a rule: nobody watches, and a key has one owner.
 
 use evanesce_store::{
     ArithmeticOutcome, DeleteOutcome, Direction, Expiry, Lookup, Write, WriteMode, WriteOutcome,
@@ -19,6 +20,9 @@ pub(super) fn fetched(key: &[u8], lookup: &Lookup<'_>, context: &Context<'_>) {
 
 #[inline]
 pub(super) fn stored(write: &Write<'_>, outcome: &WriteOutcome, context: &Context<'_>) {
+    if matches!(outcome, WriteOutcome::Stored { .. } | WriteOutcome::TooLarge | WriteOutcome::OutOfMemory) {
+        context.shared.resize.changed(write.key);
+    }
     let Some(watch) = context.watch else { return };
     let command = match write.mode {
         WriteMode::Set if write.compare.is_some() => "cas",
@@ -42,8 +46,17 @@ pub(super) fn stored(write: &Write<'_>, outcome: &WriteOutcome, context: &Contex
     watch.stored(write.key, status, command, ttl_secs(write.expiry, context), bytes);
 }
 
+/// A lookup that may change the item has found it, or made it.
+#[inline]
+pub(super) fn touched(key: &[u8], context: &Context<'_>) {
+    context.shared.resize.changed(key);
+}
+
 /// Tells of arithmetic that stored its result, as a write of it.
 pub(super) fn counted(key: &[u8], direction: Direction, outcome: &ArithmeticOutcome, context: &Context<'_>) {
+    if matches!(outcome, ArithmeticOutcome::Number { .. }) {
+        context.shared.resize.changed(key);
+    }
     if let (Some(watch), ArithmeticOutcome::Number { number, expiry, .. }) = (context.watch, outcome) {
         let command = match direction {
             Direction::Increment => "incr",
@@ -56,6 +69,9 @@ pub(super) fn counted(key: &[u8], direction: Direction, outcome: &ArithmeticOutc
 
 /// Tells of a delete by `command` that found something.
 pub(super) fn deleted(key: &[u8], command: &str, outcome: DeleteOutcome, context: &Context<'_>) {
+    if matches!(outcome, DeleteOutcome::Deleted | DeleteOutcome::NotFound) {
+        context.shared.resize.changed(key);
+    }
     if let (Some(watch), DeleteOutcome::Deleted) = (context.watch, outcome) {
         watch.deleted(key, command);
     }

@@ -12,6 +12,7 @@ pub(super) fn execute(request: &Touch<'_>, context: &Context<'_>, out: &mut Vec<
     let status = context.store.read(&read, context.now, |lookup| {
         retrieval::count(&lookup, true, context);
         tell::fetched(request.key, &lookup, context);
+        tell::touched(request.key, context);
         match lookup {
             Lookup::Hit(_) => Status::Touched,
             Lookup::Miss => Status::NotFound,

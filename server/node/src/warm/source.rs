@@ -8,7 +8,7 @@ use bytes::Bytes;
 use evanesce_grpc::peer::v1::peer_server::Peer;
 use evanesce_grpc::peer::v1::{
     CompareRequest, CompareResponse, DigestRequest, DigestResponse, Heat, Item, ListKeysRequest,
-    ListKeysResponse, StreamItemsRequest, StreamItemsResponse,
+    ListKeysResponse, StreamItemsRequest, StreamItemsResponse, TakeItemsRequest, TakeItemsResponse,
 };
 use evanesce_store::{Expiry, Hit, Lookup, Read, Time, Value, Walked};
 use tokio::sync::{Semaphore, mpsc};
@@ -20,6 +20,7 @@ use tonic::{Request, Response, Status};
 use super::MESSAGE_BYTES;
 use super::ring::Owned;
 use crate::reconcile::Answers;
+use crate::resize::receive;
 use crate::shared::Shared;
 
 /// Streams at once: several nodes may be replaced together, and each costs a thread while it walks.
@@ -48,6 +49,7 @@ const SMALL_BYTES_MAX: usize = 4 << 10;
 pub(crate) struct PeerService {
     shared: Arc<Shared>,
     cluster: String,
+    group: String,
     /// Whether the node keeps others from reading its items.
     is_guarded: bool,
     streams: Arc<Semaphore>,
@@ -55,9 +57,10 @@ pub(crate) struct PeerService {
 }
 
 impl PeerService {
-    pub(crate) fn new(shared: Arc<Shared>, cluster: String, is_guarded: bool) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, cluster: String, group: String, is_guarded: bool) -> Self {
         let answers = Answers::new(Arc::clone(&shared), cluster.clone());
-        Self { shared, cluster, is_guarded, streams: Arc::new(Semaphore::new(STREAMS_MAX)), answers }
+        let streams = Arc::new(Semaphore::new(STREAMS_MAX));
+        Self { shared, cluster, group, is_guarded, streams, answers }
     }
 
     fn check_open(&self) -> Result<(), Status> {
@@ -93,11 +96,35 @@ impl Peer for PeerService {
         Ok(Response::new(self.answers.compare(request.into_inner()).await?))
     }
 
+    async fn take_items(
+        &self,
+        request: Request<TakeItemsRequest>,
+    ) -> Result<Response<TakeItemsResponse>, Status> {
+        self.check_open()?;
+        let request = request.into_inner();
+        if request.cluster != self.cluster || request.group != self.group {
+            let (cluster, group) = (&self.cluster, &self.group);
+            return Err(Status::invalid_argument(format!(
+                "this is a node of group {group} of cluster {cluster}"
+            )));
+        }
+        Ok(Response::new(receive(&self.shared, &request)?))
+    }
+
     async fn stream_items(
         &self,
         request: Request<StreamItemsRequest>,
     ) -> Result<Response<Self::StreamItemsStream>, Status> {
         self.check_open()?;
+        if self.is_guarded {
+            return Err(Status::failed_precondition(
+                "this node asks for passwords, and gRPC has none to give",
+            ));
+        }
+        let change = request.get_ref().change;
+        if change != 0 && !self.shared.resize.is_in_force(change) {
+            return Err(Status::aborted("this node has not heard of the next ring yet"));
+        }
         if !self.shared.gives.load(Ordering::Acquire) {
             return Err(Status::failed_precondition("this node is being warmed up itself"));
         }

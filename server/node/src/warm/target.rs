@@ -59,7 +59,9 @@ pub(crate) async fn warm_up(shared: &Arc<Shared>, newcomer: &Newcomer, warming: 
     }
     warming();
     let began = Instant::now();
-    let whole = timeout(newcomer.limit, take_all(shared, &topology, newcomer, &donors)).await;
+    let Some(group) = own_group(&topology, newcomer) else { return };
+    let taking = take_from_donors(shared, &topology, group, newcomer, &donors);
+    let whole = timeout(newcomer.limit, taking).await;
     let counts = shared.warm.counts();
     let took = began.elapsed();
     shared.warm.ended(took.as_millis() as u64);
@@ -92,7 +94,7 @@ fn own_group<'a>(topology: &'a Topology, newcomer: &Newcomer) -> Option<&'a Serv
 
 /// A group that may give.
 #[derive(Debug, PartialEq, Eq)]
-struct Donor {
+pub(crate) struct Donor {
     group: String,
     /// gRPC addresses of its nodes that serve.
     nodes: Vec<String>,
@@ -101,7 +103,7 @@ struct Donor {
 }
 
 /// The other groups that are read, those with all their nodes there first; among these each newcomer begins elsewhere.
-fn donors(topology: &Topology, newcomer: &Newcomer) -> Vec<Donor> {
+pub(crate) fn donors(topology: &Topology, newcomer: &Newcomer) -> Vec<Donor> {
     let gives = |node: &&evanesce_topology::Node| {
         node.state == NodeState::Serving && node.capabilities.iter().any(|word| word == CAPABILITY_PEER)
     };
@@ -121,9 +123,15 @@ fn donors(topology: &Topology, newcomer: &Newcomer) -> Vec<Donor> {
     donors
 }
 
-/// From one group after the other, until one has given all it had. Whether one has.
-async fn take_all(shared: &Arc<Shared>, topology: &Topology, newcomer: &Newcomer, donors: &[Donor]) -> bool {
-    let Some(group) = own_group(topology, newcomer) else { return false };
+/// What the ring of `group` gives the node, from one donor after the other, until one has given all it had. Whether one
+/// has.
+pub(crate) async fn take_from_donors(
+    shared: &Arc<Shared>,
+    topology: &Topology,
+    group: &ServerGroup,
+    newcomer: &Newcomer,
+    donors: &[Donor],
+) -> bool {
     for donor in donors {
         info!(group = donor.group, nodes = donor.nodes.len(), absent = donor.absent, "warming up");
         let began = shared.clock.now();
@@ -139,6 +147,7 @@ async fn take_all(shared: &Arc<Shared>, topology: &Topology, newcomer: &Newcomer
                 bytes_per_second: 0,
                 // Accesses are kept to the second, by a clock that may differ from this one.
                 read_since_ms: began.0.saturating_sub(1000 + CLOCK_AHEAD_MAX.as_millis() as u64),
+                change: 0,
             };
             let streams = donor.nodes.iter().map(|node| take(shared, node, request.clone()));
             let taken = join_all(streams).await;
@@ -152,7 +161,7 @@ async fn take_all(shared: &Arc<Shared>, topology: &Topology, newcomer: &Newcomer
 }
 
 /// All that one node has to give; taken up again where it broke. Whether it came to its end.
-async fn take(shared: &Arc<Shared>, node: &str, mut request: StreamItemsRequest) -> bool {
+pub(crate) async fn take(shared: &Arc<Shared>, node: &str, mut request: StreamItemsRequest) -> bool {
     let mut delays = ExponentialBuilder::default().with_jitter().with_max_times(RETRIES_MAX).build();
     loop {
         let before = request.from;
@@ -167,7 +176,7 @@ async fn take(shared: &Arc<Shared>, node: &str, mut request: StreamItemsRequest)
         let is_final =
             matches!(broken.code(), Code::FailedPrecondition | Code::InvalidArgument | Code::Unimplemented);
         // One that has no place for another stream has one later: the limit of the whole warm-up bounds the wait.
-        let is_busy = broken.code() == Code::ResourceExhausted;
+        let is_busy = matches!(broken.code(), Code::ResourceExhausted | Code::Aborted);
         let delay = if is_busy { Some(BUSY_RETRY) } else { delays.next().filter(|_| !is_final) };
         let Some(delay) = delay else {
             warn!(node, status = %broken.message(), "a peer does not give its items");
@@ -190,7 +199,7 @@ async fn take_stream(
         let Some(message) = timeout(SILENCE_MAX, items.message()).await.map_err(silent)?? else {
             return Err(Status::unavailable("it ended in the middle"));
         };
-        store(shared, &message.items);
+        store(shared, &message.items, request.change == 0);
         match message.next {
             Some(next) => request.from = next,
             None => return Ok(()),
@@ -205,14 +214,21 @@ pub(crate) async fn channel(node: &str) -> Result<Channel, Status> {
     connected.map_err(|error| Status::unavailable(error.to_string()))
 }
 
-fn store(shared: &Shared, items: &[Item]) {
+/// What an owner of the same group gives is no repair: it knows what was deleted, which this node cannot say of keys that
+/// were never its own.
+fn store(shared: &Shared, items: &[Item], is_repair: bool) {
     let now = shared.clock.now();
     let (mut stored, mut bytes) = (0, 0);
     for item in items {
         bytes += (item.key.len() + item.value.len()) as u64;
         let is_sound = (1..=KEY_BYTES_MAX).contains(&item.key.len())
             && Version(item.version).ahead_of(now) <= CLOCK_AHEAD_MAX;
-        if is_sound && matches!(shared.store.write(&write(item), now), WriteOutcome::Stored { .. }) {
+        if is_sound
+            && matches!(
+                shared.store.write(&Write { repair: is_repair, ..write(item) }, now),
+                WriteOutcome::Stored { .. }
+            )
+        {
             stored += 1;
         }
     }

@@ -269,7 +269,7 @@ impl Both {
         };
         let compare = compare.map(|token| self.token(key, token));
         let version = version.map(|stamp| self.version(stamp));
-        let delete = Delete { key, mode, compare, cas_override: *cas, version };
+        let delete = Delete { key, mode, compare, cas_override: *cas, version, remember: false };
         let found = self.store.delete(&delete, self.now);
         self.agree(key, &found, |naive, now| naive.delete(&delete, now))
     }
