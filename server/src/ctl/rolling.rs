@@ -237,6 +237,10 @@ async fn drain(reach: &Reach, node: &Node) -> anyhow::Result<()> {
 /// Runs the operator's command. What it prints goes to standard error, which is the operator's too.
 async fn run(command: &str, place: &Place, until: Instant) -> anyhow::Result<()> {
     let Place { zone, group, name } = place;
+    // Names are letters, digits, dots, dashes and underscores: nothing to a shell, but a dash may begin an option.
+    for name in [zone, group, name] {
+        ensure!(!name.starts_with('-'), "{name} would be taken for an option: restart such nodes by hand");
+    }
     let line = command.replace("{node}", name).replace("{zone}", zone).replace("{group}", group);
     let mut child = Command::new("sh")
         .args(["-c", &line])

@@ -3,6 +3,7 @@
 mod compose;
 mod documents;
 mod kubernetes;
+mod metrics;
 mod process;
 mod script;
 mod systemd;
