@@ -3,9 +3,25 @@
 //! To add one: a file or folder here with a `Settings` that implements [`StoreSettings`], a feature in `Cargo.toml`, a
 //! line in [`KINDS`], and a test in `tests/stores.rs` that runs `conformance::all` against it.
 
+#[cfg(feature = "cassandra")]
+pub mod cassandra;
 #[cfg(feature = "embedded")]
 pub mod embedded;
+#[cfg(feature = "network")]
+mod link;
 pub mod memory;
+#[cfg(feature = "mysql")]
+pub mod mysql;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+#[cfg(feature = "redis")]
+pub mod redis;
+#[cfg(feature = "network")]
+pub mod secret;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+pub mod sql;
+#[cfg(feature = "network")]
+mod tls;
 
 use std::sync::Arc;
 
@@ -49,8 +65,16 @@ impl Kind {
 /// The kinds of this build.
 pub const KINDS: &[Kind] = &[
     Kind::new("memory", of::<memory::Settings>),
+    #[cfg(feature = "cassandra")]
+    Kind::new("cassandra", of::<cassandra::Settings>),
     #[cfg(feature = "embedded")]
     Kind::new("embedded", of::<embedded::Settings>),
+    #[cfg(feature = "mysql")]
+    Kind::new("mysql", of::<mysql::Settings>),
+    #[cfg(feature = "postgres")]
+    Kind::new("postgres", of::<postgres::Settings>),
+    #[cfg(feature = "redis")]
+    Kind::new("redis", of::<redis::Settings>),
 ];
 
 fn of<S: StoreSettings + DeserializeOwned + 'static>(
