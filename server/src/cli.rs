@@ -34,7 +34,7 @@ pub(crate) fn main() -> ExitCode {
     match (name, role_named(name)) {
         (_, Some(role)) => with_settings(role, matches, true, run::main),
         ("config", _) => config(matches),
-        ("ctl", _) => parsed::<Ctl>(matches).main(),
+        ("ctl", _) => Ctl::of(matches).main(),
         ("up", _) => parsed::<Up>(matches).main(),
         _ => unreachable!("clap knows the same subcommands"),
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rustix::process::Signal;
 
-use crate::support::{Cluster, eventually, pid, signal, text};
+use crate::support::{Cluster, evanesce, eventually, pid, signal, text};
 
 /// Keys that have to outlive all restarts.
 const KEYS: usize = 20;
@@ -71,8 +71,17 @@ fn command_that_fails_stops_the_restart_and_tells_how_to_go_on() {
         said.contains("exit status: 3") && said.contains("go on: evanesce ctl rolling-restart a1 b1"),
         "{said}"
     );
+    // A zone of the environment says where somebody is, as in a pod, and leaves no node out.
+    let discovery = cluster.list("discovery")[0]["grpc"].as_str().unwrap();
+    for (verb, expected) in [(&["wait-warm"][..], 0), (&["rolling-restart", "--with", "exit 3"], 1)] {
+        let mut command = evanesce();
+        command.args(["ctl", "--discovery", discovery]).args(verb).env("EVANESCE_ZONE", "z");
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(expected), "{output:?}");
+        assert!(expected == 0 || text(&output.stderr).contains("rolling-restart a1 b1"), "{output:?}");
+    }
     let unknown = cluster.ctl(&["rolling-restart", "z9"]);
     assert!(text(&unknown.stderr).contains("no node is named z9: these are a1, b1"), "{unknown:?}");
-    let elsewhere = cluster.ctl(&["rolling-restart", "--only-zone", "z"]);
+    let elsewhere = cluster.ctl(&["rolling-restart", "--zone", "z"]);
     assert!(text(&elsewhere.stderr).contains("zone z"), "{elsewhere:?}");
 }

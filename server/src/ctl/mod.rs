@@ -26,7 +26,8 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::output;
 use change::{ChangeVerb, GroupVerb, NodeVerb};
@@ -48,7 +49,7 @@ Examples:
   evanesce ctl get user:42 --json
   evanesce ctl drain a1                        finish what is in flight, deregister, end
   evanesce ctl rolling-restart                 every node, one after the other, each warm before the next
-  evanesce ctl rolling-restart --only-zone a --with 'ssh {node} systemctl restart evanesce-node@{node}'
+  evanesce ctl rolling-restart --zone a --with 'ssh {node} systemctl restart evanesce-node@{node}'
   evanesce ctl flush --all --namespace user --yes   drop every item user:... of every node
   evanesce ctl node add a a3                   the plan for a third node in group a; with --yes, do it
   evanesce ctl change status                   the changes under way, and nodes that stand by
@@ -75,10 +76,14 @@ pub(crate) struct Ctl {
     /// The cluster; may be left out where the discovery knows only one.
     #[arg(long, global = true, env = "EVANESCE_CLUSTER", hide_env_values = true, value_name = "NAME")]
     cluster: Option<String>,
-    /// The zone to read from first in get, set and delete, the first of the topology unless given; the zone to wait for in
-    /// wait-warm.
+    /// The zone to read from first in get, set and delete, the first of the topology unless given; where the command line names
+    /// it, the only one for wait-warm and rolling-restart.
     #[arg(long, global = true, env = "EVANESCE_ZONE", hide_env_values = true, value_name = "NAME")]
     zone: Option<String>,
+    /// The zone where the command line itself names it, and not the environment, which says where a process is: a command
+    /// to all nodes must not come to mean some of them by that.
+    #[arg(skip)]
+    only_zone: Option<String>,
     /// Print JSON.
     #[arg(long, global = true)]
     json: bool,
@@ -202,6 +207,14 @@ enum Done {
 }
 
 impl Ctl {
+    /// What the command line says.
+    pub(crate) fn of(matches: &ArgMatches) -> Self {
+        let mut ctl = Self::from_arg_matches(matches).unwrap_or_else(|error| error.exit());
+        let is_named = matches.value_source("zone") == Some(ValueSource::CommandLine);
+        ctl.only_zone = ctl.zone.clone().filter(|_| is_named);
+        ctl
+    }
+
     /// Does one thing and ends.
     pub(crate) fn main(self) -> ExitCode {
         if let Verb::Flush { target, namespace, yes: false, .. } = &self.verb {
@@ -232,7 +245,9 @@ impl Ctl {
             Verb::Topology => ring::topology(&reach, json).await,
             Verb::Stats { target } => process::stats(&reach, &target, json).await,
             Verb::Drain { target, deadline } => process::drain(&reach, &target, deadline, json).await,
-            Verb::RollingRestart(args) => rolling::restart(&reach, &args, json).await,
+            Verb::RollingRestart(args) => {
+                rolling::restart(&reach, &args, self.only_zone.as_deref(), json).await
+            }
             Verb::Flush { target, namespace, .. } => {
                 flush::flush(&reach, target.as_deref(), namespace.as_deref(), json).await
             }
@@ -240,7 +255,7 @@ impl Ctl {
             Verb::Group { verb } => verb.run(&reach, json).await,
             Verb::Change { verb } => verb.run(&reach, json).await,
             Verb::WaitWarm { nodes, within } => {
-                wait_warm(&reach, &Wanted { nodes, zone: self.zone, within }, json).await
+                wait_warm(&reach, &Wanted { nodes, zone: self.only_zone, within }, json).await
             }
             Verb::Where { key } => ring::find(&reach, &key, json).await,
             Verb::Get { key, nodes } => item::get(&client(&reach, self.zone, nodes).await?, &key, json).await,

@@ -37,13 +37,9 @@ const BACK_USUALLY: Duration = Duration::from_secs(30);
 /// Which nodes, and how.
 #[derive(Debug, Args)]
 pub(crate) struct RollingArgs {
-    /// The nodes by name; all of the cluster unless given.
+    /// The nodes by name; all of the cluster, or of --zone, unless given.
     #[arg(value_name = "NODE")]
     nodes: Vec<String>,
-    // Not the zone of get and set: that may stand in the environment, and would leave the others out without a word.
-    /// Only those of this zone.
-    #[arg(long, value_name = "NAME")]
-    only_zone: Option<String>,
     /// The shell command that restarts a node, with {node}, {zone} and {group} for its names. Unless given the node is
     /// asked to drain and end, and whatever supervises it must start it again.
     #[arg(long, value_name = "COMMAND")]
@@ -85,9 +81,14 @@ impl Place {
 }
 
 /// `rolling-restart`.
-pub(crate) async fn restart(reach: &Reach, args: &RollingArgs, as_json: bool) -> anyhow::Result<Done> {
+pub(crate) async fn restart(
+    reach: &Reach,
+    args: &RollingArgs,
+    zone: Option<&str>,
+    as_json: bool,
+) -> anyhow::Result<Done> {
     let topology = reach.topology().await?;
-    let places = chosen(&topology, &args.nodes, args.only_zone.as_deref())?;
+    let places = chosen(&topology, &args.nodes, zone)?;
     let faults = faults(reach, &topology).await;
     ensure!(faults.is_empty(), "nothing was restarted, for not all is well: {}", faults.join("; "));
     let tell = |line: &str| if as_json { Ok(()) } else { output::text(&format!("{line}\n")) };
