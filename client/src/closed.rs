@@ -9,8 +9,14 @@ use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
 use crate::core::{Core, HOME_WRITES_MAX, TIMEOUT_MAX};
+#[cfg(feature = "discovery")]
+use crate::repair::tell_at_the_end;
 use crate::repair::{NodeId, drain_until};
 use crate::version::Version;
+
+/// Of the time to close, what is kept for telling discovery who misses something.
+#[cfg(feature = "discovery")]
+const TELL_MAX: Duration = Duration::from_secs(1);
 
 /// What a client that was closed leaves undone. `Display` tells it for a log.
 ///
@@ -90,6 +96,14 @@ pub(crate) async fn close_within(core: &Arc<Core>, limit: Duration) -> Closed {
     // Those that do not end in time are told of.
     let _ = timeout_at(deadline, wait_for_home_writes(core)).await;
     if let Some(cluster) = &cluster {
+        #[cfg(feature = "discovery")]
+        {
+            drain_until(core, cluster, deadline - TELL_MAX.min(limit / 4)).await;
+            if !core.repairs.lock().is_empty() {
+                tell_at_the_end(core, deadline).await;
+            }
+        }
+        #[cfg(not(feature = "discovery"))]
         drain_until(core, cluster, deadline).await;
     }
     Closed::of(core)

@@ -101,6 +101,12 @@ pub(crate) struct Core {
     /// Follows the topology while the client lives.
     #[cfg(feature = "discovery")]
     pub(crate) watch: Mutex<Option<evanesce_membership::TopologyWatch>>,
+    /// Tells which nodes miss what nobody will bring them.
+    #[cfg(feature = "discovery")]
+    pub(crate) reporter: std::sync::OnceLock<Arc<evanesce_membership::Reporter>>,
+    /// Whether a task tells.
+    #[cfg(feature = "discovery")]
+    pub(crate) telling: AtomicBool,
 }
 
 impl Core {
@@ -130,6 +136,10 @@ impl Core {
             settings,
             #[cfg(feature = "discovery")]
             watch: Mutex::new(None),
+            #[cfg(feature = "discovery")]
+            reporter: std::sync::OnceLock::new(),
+            #[cfg(feature = "discovery")]
+            telling: AtomicBool::new(false),
         }
     }
 
@@ -199,8 +209,18 @@ impl Core {
     /// `node` has missed this write: it gets it once it is back.
     pub(crate) fn missed(self: &Arc<Self>, node: NodeId, repair: Repair) {
         let given_up = self.repairs.lock().put(node, repair);
-        self.metrics.repairs_dropped.increment(given_up);
+        self.gave_up(given_up);
         wake(self);
+    }
+
+    /// So many writes were given up that nodes have missed.
+    pub(crate) fn gave_up(self: &Arc<Self>, count: u64) {
+        if count == 0 {
+            return;
+        }
+        self.metrics.repairs_dropped.increment(count);
+        #[cfg(feature = "discovery")]
+        crate::repair::tell(self);
     }
 
     /// Whether `member` has missed a write of this key, and is to be asked for it only when nobody else is there.

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use evanesce_membership::{SavedTopologyError, TopologyWatch};
+use evanesce_membership::{Reporter, SavedTopologyError, TopologyWatch};
 use evanesce_topology::Topology;
 use tokio::sync::watch::Receiver;
 use tokio::task::spawn_blocking;
@@ -22,6 +22,9 @@ pub(crate) async fn follow(
 ) -> Result<(), ConnectError> {
     let cluster = &core.settings.cluster;
     let watch = TopologyWatch::start(discoveries, cluster, core.settings.membership)?;
+    let reporter = Reporter::new(discoveries, cluster, core.settings.membership)?;
+    // Set once: a client follows once.
+    let _ = core.reporter.set(Arc::new(reporter));
     let mut topologies = watch.subscribe();
     let first = timeout(patience, topologies.wait_for(Option::is_some)).await;
     let first = first.ok().and_then(|first| first.ok()?.clone());

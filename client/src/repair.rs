@@ -11,9 +11,13 @@ use crate::version::Version;
 mod drain;
 mod newcomer;
 mod peer;
+#[cfg(feature = "discovery")]
+mod tell;
 
 pub(crate) use drain::{drain_until, wake};
 pub(crate) use newcomer::hand_to_newcomers;
+#[cfg(feature = "discovery")]
+pub(crate) use tell::{tell, tell_at_the_end};
 
 /// What an entry takes besides its key and value: two tree nodes and a map entry.
 const ENTRY_BYTES: usize = 256;
@@ -58,6 +62,8 @@ pub(crate) struct RepairQueue {
     bytes: usize,
     nodes: BTreeMap<NodeId, Missed>,
     dropped: BTreeMap<NodeId, (u64, Version)>,
+    /// Of what was dropped, the lowest version that discovery was not told of.
+    untold: BTreeMap<NodeId, Version>,
 }
 
 /// What one node has missed, oldest first.
@@ -85,7 +91,13 @@ struct Flying {
 impl RepairQueue {
     /// An empty queue of so many bytes, overhead included.
     pub(crate) fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, bytes: 0, nodes: BTreeMap::new(), dropped: BTreeMap::new() }
+        Self {
+            bytes_max,
+            bytes: 0,
+            nodes: BTreeMap::new(),
+            dropped: BTreeMap::new(),
+            untold: BTreeMap::new(),
+        }
     }
 
     /// `node` has missed this write. Returns how many were given up to make room.
@@ -186,6 +198,24 @@ impl RepairQueue {
         dropped.collect()
     }
 
+    /// Discovery is to be told that a node misses this version, and nobody will bring it.
+    pub(crate) fn not_told(&mut self, id: NodeId, version: Version) {
+        let lowest = self.untold.entry(id).or_insert(version);
+        *lowest = version.min(*lowest);
+    }
+
+    /// Whether discovery is to be told of anything.
+    #[cfg(feature = "discovery")]
+    pub(crate) fn has_untold(&self) -> bool {
+        !self.untold.is_empty()
+    }
+
+    /// What discovery is to be told: of each node the lowest version that it misses.
+    #[cfg(feature = "discovery")]
+    pub(crate) fn take_untold(&mut self) -> BTreeMap<NodeId, Version> {
+        std::mem::take(&mut self.untold)
+    }
+
     /// What each node has missed and does not have: how many writes, and the lowest version among them.
     pub(crate) fn left(&self) -> Vec<(NodeId, usize, Version)> {
         let left = |(id, missed): (&NodeId, &Missed)| {
@@ -224,6 +254,7 @@ impl RepairQueue {
             self.bytes -= repair.bytes();
             let dropped = self.dropped.entry(id.clone()).or_insert((0, repair.version));
             *dropped = (dropped.0 + 1, dropped.1.min(repair.version));
+            self.not_told(id.clone(), repair.version);
             self.tidy(&id);
             given_up += 1;
         }

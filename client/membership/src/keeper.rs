@@ -40,6 +40,8 @@ pub(crate) struct LeaseKeeper {
     granted: Option<Granted>,
     /// The mark of the rosters that it holds, as it told last.
     rosters_mark: u64,
+    /// The number of the last that the node was told it missed.
+    missed_seen: u64,
     backoff: ExponentialBackoff,
 }
 
@@ -63,7 +65,17 @@ enum Failure {
 impl LeaseKeeper {
     pub(crate) fn new(shared: Arc<Shared>, slot: usize, discovery: Discovery) -> Self {
         let backoff = shared.options.backoff();
-        Self { shared, slot, discovery, client: None, late: false, granted: None, rosters_mark: 0, backoff }
+        Self {
+            shared,
+            slot,
+            discovery,
+            client: None,
+            late: false,
+            granted: None,
+            rosters_mark: 0,
+            missed_seen: 0,
+            backoff,
+        }
     }
 
     /// Runs until the node wishes to leave, and then gives the lease back.
@@ -158,11 +170,16 @@ impl LeaseKeeper {
             incarnation: facts.node.incarnation,
             state: v1::NodeState::from(state).into(),
             epoch_seen: self.shared.epoch_seen(),
+            missed_seen: self.missed_seen,
         };
         let mut client = self.client().await?;
         let response = self.call(client.renew(request)).await?;
         self.shared.saw(response.epoch);
         self.take_rosters(response.rosters, response.rosters_mark);
+        if ![0, self.missed_seen].contains(&response.missed_number) {
+            self.missed_seen = response.missed_number;
+            self.shared.missed(response.missed_since);
+        }
         let says = response.lease_ms > 0 && response.renew_every_ms > 0;
         let granted = if says { Granted::read(response.lease_ms, response.renew_every_ms) } else { granted };
         Ok(*self.granted.insert(granted))

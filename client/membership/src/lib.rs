@@ -36,6 +36,7 @@ mod follower;
 mod keeper;
 mod options;
 mod registration;
+mod reporter;
 mod saved;
 #[cfg(feature = "simulation")]
 mod simulation;
@@ -44,6 +45,7 @@ mod topology_watch;
 pub use endpoint::EndpointError;
 pub use options::MembershipOptions;
 pub use registration::{DiscoveryStatus, NodeFacts, Registration};
+pub use reporter::Reporter;
 pub use saved::{SavedTopology, SavedTopologyError};
 #[cfg(feature = "simulation")]
 pub use simulation::{Connector, Duplex, Opening};

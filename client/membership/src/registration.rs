@@ -56,6 +56,8 @@ pub(crate) struct Shared {
     wish: watch::Sender<Wish>,
     /// Grows when there is something that no discovery should wait for until its renewal is due.
     news: watch::Sender<u64>,
+    /// The lowest version of writes that the node was told it missed, until it asks.
+    missed: watch::Sender<Option<u64>>,
     /// Whether any discovery ever accepted it.
     accepted: watch::Sender<bool>,
     /// How many tasks have not yet given their lease back.
@@ -117,6 +119,7 @@ impl Registration {
             epoch_seen: AtomicU64::new(0),
             news: watch::Sender::new(0),
             wish: watch::Sender::new(Wish::Stay(facts.node.state)),
+            missed: watch::Sender::new(None),
             accepted: watch::Sender::new(false),
             remaining: watch::Sender::new(discoveries.len()),
             lines: discoveries.iter().map(|discovery| Mutex::new(Line::new(discovery))).collect(),
@@ -175,6 +178,23 @@ impl Registration {
         accepted.wait_for(|accepted| *accepted).await.expect("self holds the sender");
     }
 
+    /// Resolves when a discovery tells that this node missed writes that nobody will bring it: the lowest version among
+    /// them. Cancel-safe.
+    pub async fn missed(&self) -> u64 {
+        let mut missed = self.shared.missed.subscribe();
+        loop {
+            let _ = missed.wait_for(Option::is_some).await.expect("self holds the sender");
+            let mut taken = None;
+            self.shared.missed.send_if_modified(|missed| {
+                taken = missed.take();
+                false
+            });
+            if let Some(since) = taken {
+                return since;
+            }
+        }
+    }
+
     /// Gives all leases back, trying each discovery once and taking no longer than `deadline`; the tasks end.
     /// Returns whether every discovery took its lease back; where not, the lease lapses by itself.
     pub async fn deregister(&self, deadline: Duration) -> bool {
@@ -189,6 +209,11 @@ impl Registration {
 impl Shared {
     pub(crate) fn epoch_seen(&self) -> u64 {
         self.epoch_seen.load(Ordering::Relaxed)
+    }
+
+    /// A discovery tells that the node missed writes from this version on.
+    pub(crate) fn missed(&self, since: u64) {
+        self.missed.send_modify(|missed| *missed = Some(missed.map_or(since, |known| known.min(since))));
     }
 
     /// Remembers an epoch that a discovery answered with.

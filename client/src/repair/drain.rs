@@ -120,13 +120,13 @@ fn send(core: &Arc<Core>, cluster: &Cluster, member: &Arc<Member>, id: &NodeId) 
 
 /// Where the key has, or is to have, another owner in the group than the node that missed a write of it, that one gets it,
 /// too: it may have been given what the node had without the write.
-fn hand_also(core: &Core, cluster: &Cluster, member: &Member, repair: &Repair) {
+fn hand_also(core: &Arc<Core>, cluster: &Cluster, member: &Member, repair: &Repair) {
     let Some(group) = cluster.group(&member.group) else { return };
     let hash = cluster.placement().key_hash(repair.key.as_bytes());
     let owner = cluster.lasting_owner(group, hash).filter(|owner| owner.name != member.name);
     if let Some(owner) = owner {
         let given_up = core.repairs.lock().put(owner.id(), repair.clone());
-        core.metrics.repairs_dropped.increment(given_up);
+        core.gave_up(given_up);
     }
 }
 
@@ -141,7 +141,7 @@ fn hand_on(core: &Arc<Core>, cluster: &Cluster, id: &NodeId) {
         let hash = cluster.placement().key_hash(repair.key.as_bytes());
         if let Some(member) = cluster.lasting_owner(group, hash) {
             let given_up = core.repairs.lock().put(member.id(), repair);
-            core.metrics.repairs_dropped.increment(given_up);
+            core.gave_up(given_up);
         }
     }
 }
@@ -215,6 +215,6 @@ impl Completion for Sent {
     }
 }
 
-fn again(core: &Core, given_up: u64) {
-    core.metrics.repairs_dropped.increment(given_up);
+fn again(core: &Arc<Core>, given_up: u64) {
+    core.gave_up(given_up);
 }

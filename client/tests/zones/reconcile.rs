@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use evanesce_client::Client;
 use evanesce_discovery::RunningDiscovery;
 use evanesce_node::{Node, NodeConfig, RunningNode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::cluster::eventually;
 use crate::discovered::{any_port, discovery};
@@ -162,19 +163,19 @@ async fn what_a_full_node_evicted_does_not_come_back() {
     let small = NodeConfig { memory_bytes: 4 << 20, item_bytes_max: 1 << 18, ..NodeConfig::default() };
     let full = scene.node_with("b", "n1", small).await;
     let (roomy, full) = (roomy, full);
-    let value = "v".repeat(10_000);
-    let all: String = (0..1000).map(|n| set(&format!("key{n}"), &value, ago(60_000 - n))).collect();
+    let value = "v".repeat(25_000);
+    let all: String = (0..300).map(|n| set(&format!("key{n}"), &value, ago(60_000 - n))).collect();
     talk(full.memcached_addr(), &all).await;
     talk(roomy.memcached_addr(), &all).await;
     rounds(roomy.memcached_addr(), 2).await;
     let evictions = number(full.memcached_addr(), "evictions").await;
-    assert!(evictions > 300, "{evictions}");
-    rounds(full.memcached_addr(), 5).await;
-    rounds(roomy.memcached_addr(), 5).await;
+    assert!(evictions > 90, "{evictions}");
+    rounds(full.memcached_addr(), 2).await;
+    rounds(roomy.memcached_addr(), 2).await;
     let (full, roomy) = (full.memcached_addr(), roomy.memcached_addr());
     assert_eq!(number(full, "evanesce_divergence_taken").await, 0);
     assert_eq!(number(full, "evictions").await, evictions, "it is not filled with what it has just evicted");
-    assert_eq!(number(roomy, "curr_items").await, 1000, "nor does the other lose anything");
+    assert_eq!(number(roomy, "curr_items").await, 300, "nor does the other lose anything");
     assert_eq!(number(roomy, "evanesce_divergence_differing_per_million").await, 0);
     assert!(number(roomy, "evanesce_divergence_absent_per_million").await > 300_000);
 }
@@ -264,4 +265,67 @@ impl Keep for RunningNode {
     fn memcached_addr_kept(self) -> Kept {
         Kept(self.memcached_addr(), self)
     }
+}
+
+/// Two zones; the second is where no client reaches it, though it lives.
+async fn cut_off() -> (Scene, RunningNode, RunningNode, TcpListener) {
+    let scene = scene(NEVER);
+    let hole = TcpListener::bind(any_port()).await.expect("a port");
+    let advertise_memcached = Some(hole.local_addr().expect("an address"));
+    let near = scene.node("a", "n1").await;
+    let cut_off = NodeConfig { advertise_memcached, ..NodeConfig::default() };
+    let cut_off = scene.node_with("b", "n1", cut_off).await;
+    (scene, near, cut_off, hole)
+}
+
+async fn client(scene: &Scene, repair_bytes_max: usize) -> Client {
+    let builder = Client::builder("HOME").discovery([scene.discovery.grpc_addr().to_string()]).zone("a");
+    let builder = builder.write_timeout(Duration::from_millis(100)).repair_queue_bytes(repair_bytes_max);
+    let cache = builder.connect().await.expect("it finds the nodes");
+    eventually("both zones are known", async || {
+        let written = cache.set("known", "v").await.ok()?;
+        (written.acked == 1 && cache.repairs_pending() > 0).then_some(())
+    })
+    .await;
+    cache
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn client_that_ends_has_nodes_make_up_for_what_it_could_not_bring() {
+    let (scene, near, cut_off, _hole) = cut_off().await;
+    let (near, cut_off) = (near.memcached_addr_kept(), cut_off.memcached_addr_kept());
+    let old = ago(60_000);
+    for node in [near.0, cut_off.0] {
+        talk(node, &(set("key", "old", old) + &set("gone", "old", old))).await;
+    }
+    let cache = client(&scene, 1 << 20).await;
+    cache.set("key", "new").await.expect("one zone is well");
+    cache.set("fresh", "v").await.expect("one zone is well");
+    cache.delete("gone").await.expect("one zone is well");
+    assert_eq!(value(cut_off.0, "key").await.as_deref(), Some("old"));
+    let closed = cache.close_within(Duration::from_secs(2)).await;
+    assert!(closed.missed() >= 3, "{closed}");
+    eventually("it has asked its sibling", async || {
+        let is = async |key| value(cut_off.0, key).await;
+        (is("key").await? == "new" && is("fresh").await? == "v" && is("gone").await.is_none()).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn client_whose_queue_runs_over_has_nodes_make_up_for_what_it_drops() {
+    let (scene, near, cut_off, _hole) = cut_off().await;
+    let (_near, cut_off) = (near.memcached_addr_kept(), cut_off.memcached_addr_kept());
+    let cache = client(&scene, 4_000).await;
+    for n in 0..50 {
+        cache.set(format!("key{n}"), "v").await.expect("one zone is well");
+    }
+    eventually("it has asked its sibling", async || {
+        for n in 0..30 {
+            value(cut_off.0, &format!("key{n}")).await?;
+        }
+        Some(())
+    })
+    .await;
+    assert!(cache.repairs_dropped()[0].count >= 30);
 }

@@ -34,6 +34,7 @@
 
 mod desk;
 mod metrics;
+mod missed;
 pub mod registry;
 mod role;
 mod run;

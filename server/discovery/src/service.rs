@@ -2,6 +2,7 @@
 
 mod changes;
 
+use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,12 +11,14 @@ use evanesce_grpc::convert::{self, ConvertError};
 use evanesce_grpc::discovery::v1;
 use evanesce_grpc::discovery::v1::discovery_server::Discovery;
 use evanesce_topology::Topology;
+use parking_lot::Mutex;
 use tokio_stream::wrappers::WatchStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Code, Request, Response, Status};
 
 use crate::desk::{Desk, Watching};
 use crate::metrics::{self, count};
+use crate::missed::Missed;
 use crate::registry::{Published, Refusal, Register, Renew, Return};
 
 /// Open watch streams of one discovery: each costs some kilobytes, so this is a few hundred megabytes.
@@ -28,6 +31,8 @@ const NUMBERING_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub(crate) struct DiscoveryService {
     desk: Arc<Desk>,
+    /// Lock order: alone.
+    missed: Arc<Mutex<Missed>>,
 }
 
 /// One watch stream's view of what is published.
@@ -41,7 +46,9 @@ struct Watcher {
 
 impl DiscoveryService {
     pub(crate) fn new(desk: Arc<Desk>) -> Self {
-        Self { desk }
+        // The standard library's random hasher keys come from the system's source of randomness.
+        let first = RandomState::new().hash_one(0);
+        Self { desk, missed: Arc::new(Mutex::new(Missed::new(first))) }
     }
 
     fn check_open(&self) -> Result<(), Status> {
@@ -86,6 +93,7 @@ impl Discovery for DiscoveryService {
         let mut request = request.into_inner();
         let (told, mark) = (std::mem::take(&mut request.rosters), request.rosters_mark);
         let report = request.report.take();
+        let missed_seen = request.missed_seen;
         let request = read_renew(request).map_err(invalid)?;
         let renewed = self.desk.with(|registry, now| {
             let granted = registry.renew(&request, now)?;
@@ -98,7 +106,11 @@ impl Discovery for DiscoveryService {
         });
         let (granted, (rosters, rosters_mark)) = renewed.map_err(|r| status(&r))?;
         count(&metrics::RENEWALS, 1);
+        let Renew { cluster, group, name, .. } = request;
+        let missed = self.missed.lock().on_renewal(&(cluster, group, name), missed_seen);
         Ok(Response::new(v1::RenewResponse {
+            missed_since: missed.map_or(0, |missed| missed.since),
+            missed_number: missed.map_or(0, |missed| missed.number),
             epoch: granted.epoch.0,
             lease_ms: millis(granted.terms.lease),
             renew_every_ms: millis(granted.terms.renew_every),
@@ -164,6 +176,28 @@ impl Discovery for DiscoveryService {
         };
         let topology = published.get(&cluster).map(|topology| v1::Topology::from(topology.as_ref()));
         Ok(Response::new(v1::GetTopologyResponse { topology }))
+    }
+
+    async fn report_missed(
+        &self,
+        request: Request<v1::ReportMissedRequest>,
+    ) -> Result<Response<v1::ReportMissedResponse>, Status> {
+        self.check_open()?;
+        let v1::ReportMissedRequest { cluster, group, name, since_version } = request.into_inner();
+        let published = self.desk.subscribe().ok_or_else(ending)?;
+        let known = published.borrow().get(&cluster).map(|topology| {
+            let group = topology.group(&group);
+            group.is_some_and(|group| group.nodes.iter().any(|node| node.name == name))
+        });
+        match known {
+            None => Err(Status::unavailable("not settled yet, or no such cluster: ask again in a moment")),
+            Some(false) => Err(Status::not_found("there is no such node")),
+            Some(true) => {
+                tracing::info!(node = %format!("{cluster}/{group}/{name}"), since_version, "told to have missed writes");
+                self.missed.lock().tell((cluster, group, name), since_version);
+                Ok(Response::new(v1::ReportMissedResponse {}))
+            }
+        }
     }
 
     async fn list_clusters(

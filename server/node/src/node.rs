@@ -10,7 +10,7 @@ use evanesce_admin::{Admin, AdminConfig, RoleState, RunningAdmin, Services};
 use evanesce_front::{Drained, Front, Listen, Running};
 use evanesce_grpc::peer::v1::peer_server::PeerServer;
 use evanesce_membership::{EndpointError, MembershipOptions, Registration};
-use evanesce_store::StoreConfigError;
+use evanesce_store::{Start, StoreConfigError, Version};
 use evanesce_topology::{NodeState, TopologyError};
 use parking_lot::Mutex;
 use tokio::task::{JoinSet, spawn_blocking};
@@ -147,6 +147,7 @@ impl Node {
                 discoveries: config.discoveries.clone(),
             };
             chores.spawn(keep_reconciled(Arc::clone(&shared), member, every));
+            chores.spawn(hear_of_gaps(Arc::clone(&shared), Arc::clone(&role)));
         }
         let newcomer = Newcomer {
             cluster: config.cluster,
@@ -307,12 +308,21 @@ async fn warm(shared: &Arc<Shared>, newcomer: &Newcomer, reconciles: bool, warmi
         return;
     }
     // What was there when the process last ran is not given anew: only what was missed since.
-    if !reconciles || shared.standing.gap().is_none() {
+    if !reconciles || !matches!(shared.store.start(), Start::Warm(_)) {
         return warm_up(shared, newcomer, warming).await;
     }
     warming();
     if timeout(newcomer.limit, shared.standing.settled()).await.is_err() {
         warn!("what was missed while away took too long: serving with what is here");
+    }
+}
+
+/// Waits to be told of writes for this node that nobody will bring.
+async fn hear_of_gaps(shared: Arc<Shared>, role: Arc<NodeRole>) {
+    let Some(registration) = &role.registration else { return };
+    loop {
+        let since = registration.missed().await;
+        shared.standing.missed(Version(since), shared.clock.now());
     }
 }
 

@@ -43,6 +43,29 @@ async fn returned_lease_is_streamed_as_down_at_once() {
 }
 
 #[tokio::test]
+async fn node_hears_what_it_missed_until_it_says_that_it_heard() {
+    let discovery = start(None).unwrap();
+    let mut client = client(&discovery).await;
+    client.register(registration("n1", 1)).await.unwrap();
+    let mut stream = client.watch(watch(0)).await.unwrap().into_inner();
+    next(&mut stream).await;
+    let quiet = client.renew(renewal("n1", 1)).await.unwrap().into_inner();
+    assert_eq!((quiet.missed_since, quiet.missed_number), (0, 0));
+    let v1::RenewRequest { cluster, group, name, .. } = renewal("n1", 1);
+    let report = v1::ReportMissedRequest { cluster, group, name, since_version: 70 };
+    client.report_missed(report.clone()).await.unwrap();
+    let stranger = v1::ReportMissedRequest { name: "n9".to_owned(), ..report };
+    assert_eq!(client.report_missed(stranger).await.unwrap_err().code(), Code::NotFound);
+    let told = client.renew(renewal("n1", 1)).await.unwrap().into_inner();
+    assert_eq!(told.missed_since, 70);
+    let again = client.renew(renewal("n1", 1)).await.unwrap().into_inner();
+    assert_eq!((again.missed_since, again.missed_number), (70, told.missed_number), "the answer may be lost");
+    let heard = v1::RenewRequest { missed_seen: told.missed_number, ..renewal("n1", 1) };
+    assert_eq!(client.renew(heard.clone()).await.unwrap().into_inner().missed_number, 0);
+    assert_eq!(client.renew(heard).await.unwrap().into_inner().missed_number, 0);
+}
+
+#[tokio::test]
 async fn refusals_carry_their_codes() {
     let discovery = start(None).unwrap();
     let mut client = client(&discovery).await;

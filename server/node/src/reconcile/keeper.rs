@@ -17,6 +17,9 @@ use crate::shared::Shared;
 /// Between two tries to make up for what was missed.
 const RETRY: Duration = Duration::from_millis(200);
 
+/// Rests between comparisons at once: whoever tells of writes that were given up, again and again, is not to keep nodes busy.
+const AT_ONCE_APART: Duration = Duration::from_secs(3);
+
 /// How long siblings are waited for that have missed something themselves, or do not answer: all of them may have been away
 /// together, and then nobody knows more. A lease and its renewal: by then whoever lives is registered again.
 const ALONE_AFTER: Duration = Duration::from_secs(15);
@@ -64,6 +67,7 @@ pub(crate) async fn keep_reconciled(shared: Arc<Shared>, member: Member, every: 
         let waited = Duration::from_millis(shared.clock.now().0.saturating_sub(gap.found.0));
         if done {
             shared.standing.made_up(gap);
+            sleep(AT_ONCE_APART).await;
         } else if waited >= ALONE_AFTER {
             warn!(?waited, "no sibling group could tell what was missed: going on with what is here");
             shared.standing.made_up(gap);

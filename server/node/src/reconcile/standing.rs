@@ -93,7 +93,6 @@ impl Standing {
     }
 
     /// Writes from this version on were given up.
-    #[cfg(test)]
     pub(crate) fn missed(&self, since: Version, now: Time) {
         self.state.lock().miss(since, now);
         self.called.notify_one();
