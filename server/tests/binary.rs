@@ -4,6 +4,7 @@
 
 mod ctl;
 mod deploy;
+mod grow;
 mod nodes;
 mod roles;
 mod rolling;

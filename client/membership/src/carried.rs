@@ -23,7 +23,7 @@ impl Carried {
     pub(crate) fn take(&self, told: Vec<Roster>) -> bool {
         let mut rosters = self.rosters.lock();
         // Not `any`: each is to be taken.
-        told.into_iter().fold(false, |was_new, roster| rosters.merge(roster) || was_new)
+        told.into_iter().map(|roster| rosters.merge(roster)).filter(|was_new| *was_new).count() > 0
     }
 
     /// Whether the group has a roster that lacks the node. A group that opens takes everybody.

@@ -19,16 +19,20 @@ use crate::output;
 
 const NODE_HELP: &str = "\
 How it goes:
-  1. The plan is shown: which share of the group's keys moves, about how many bytes, about how long it takes.
-  2. With --yes (or `y` at a terminal) it begins: the nodes that get keys are filled by those that have them, while the
-     latter are read and both are written.
-  3. When all are filled and clients have had time to follow, readers go to the new owners; a lease later the old
-     owners drop what they no longer own. A node that was removed stands by from then on and may be stopped.
-  At any time before the end `evanesce ctl change abort GROUP` leads back to where it began. The command waits and shows
-  how far it is; ending it stops nothing, and `evanesce ctl change status` shows the same.
+  1. The plan is shown: the share of the group's keys that moves, about how many
+     bytes, about how long it takes.
+  2. With --yes (or `y` at a terminal) it begins. The nodes that get keys are
+     filled by those that have them; these are read, and both are written.
+  3. When all are filled and clients have had a lease to follow, the new owners
+     are read; a lease later the old ones drop what they no longer own. A node
+     that was removed stands by then and may be stopped.
+The command waits and shows how far it is. Ending it stops nothing: `evanesce ctl
+change status` shows the same, and `evanesce ctl change abort GROUP` leads back
+to where it began at any time before the end.
 
-A node that died needs none of this: start another under its --name and --group; it takes over the name, with its place on
-the ring, and is warmed by the other zones. `evanesce ctl wait-warm NAME` tells when it is.";
+A node that died needs none of this: start another under its --name and --group.
+It takes over the name with its place on the ring, and the other zones warm it;
+`evanesce ctl wait-warm NAME` tells when it is.";
 
 /// How a change is confirmed and followed.
 #[derive(Debug, Clone, Args)]
@@ -196,7 +200,7 @@ async fn change(
     } else if !as_json {
         output::text(&show::plan(&plan))?;
     }
-    if !how.yes && !(!as_json && confirmed()) {
+    if !how.yes && (as_json || !confirmed()) {
         output::complain("nothing was changed: say --yes to begin");
         return Ok(Done::Short);
     }

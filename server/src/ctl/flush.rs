@@ -1,6 +1,7 @@
 //! The verb that drops items.
 
 use evanesce_grpc::admin::v1::FlushRequest;
+use evanesce_topology::ServerGroup;
 use futures_util::future::join_all;
 use serde::Serialize;
 
@@ -48,7 +49,7 @@ pub(crate) async fn flush(
         Some(target) => vec![(target.to_owned(), Some(reach.address_of(target).await?))],
         None => {
             let topology = reach.topology().await?;
-            let nodes = topology.groups.iter().flat_map(|group| &group.nodes);
+            let nodes = topology.groups.iter().flat_map(ServerGroup::all_nodes);
             nodes.map(|node| (node.name.clone(), node.grpc.map(|grpc| grpc.to_string()))).collect()
         }
     };

@@ -51,7 +51,7 @@ Examples:
   evanesce ctl rolling-restart                 every node, one after the other, each warm before the next
   evanesce ctl rolling-restart --zone a --with 'ssh {node} systemctl restart evanesce-node@{node}'
   evanesce ctl flush --all --namespace user --yes   drop every item user:... of every node
-  evanesce ctl node add a a3                   the plan for a third node in group a; with --yes, do it
+  evanesce ctl node add HOME-a a3              the plan for a third node in group a; with --yes, do it
   evanesce ctl change status                   the changes under way, and nodes that stand by
   evanesce ctl wait-warm a1 --within 5m        until a node that was started again has its items
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use evanesce_grpc::admin::v1::{DrainRequest, GetStatsRequest, GetStatusRequest, GetStatusResponse};
-use evanesce_topology::Topology;
+use evanesce_topology::{ServerGroup, Topology};
 use futures_util::future::join_all;
 use serde::Serialize;
 use serde_json::json;
@@ -95,7 +95,7 @@ pub(crate) async fn status(
 /// Addresses with the names they should have.
 fn targets_of(reach: &Reach, topology: Option<&Topology>) -> Vec<(String, String)> {
     let discoveries = reach.discoveries().iter().map(|address| (address.clone(), String::new()));
-    let nodes = topology.into_iter().flat_map(|topology| &topology.groups).flat_map(|group| &group.nodes);
+    let nodes = topology.into_iter().flat_map(|topology| &topology.groups).flat_map(ServerGroup::all_nodes);
     let nodes = nodes.filter_map(|node| Some((node.grpc?.to_string(), node.name.clone())));
     discoveries.chain(nodes).collect()
 }

@@ -10,7 +10,7 @@ use evanesce_grpc::admin::v1::admin_client::AdminClient;
 use evanesce_grpc::convert;
 use evanesce_grpc::discovery::v1::discovery_client::DiscoveryClient;
 use evanesce_grpc::discovery::v1::{GetTopologyRequest, ListClustersRequest};
-use evanesce_topology::Topology;
+use evanesce_topology::{ServerGroup, Topology};
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
@@ -128,7 +128,7 @@ impl Reach {
             return Ok(target.to_owned());
         }
         let topology = self.topology().await?;
-        let nodes = || topology.groups.iter().flat_map(|group| &group.nodes);
+        let nodes = || topology.groups.iter().flat_map(ServerGroup::all_nodes);
         match nodes().find(|node| node.name == target) {
             Some(node) => {
                 let grpc = node.grpc.map(|grpc| grpc.to_string());

@@ -26,6 +26,17 @@ struct GroupOut<'a> {
     zone: &'a str,
     mode: String,
     nodes: Vec<NodeOut<'a>>,
+    /// While the group is resized.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    second: Option<SecondOut<'a>>,
+}
+
+/// A ring that is written and not read.
+#[derive(Serialize)]
+struct SecondOut<'a> {
+    role: String,
+    change: u64,
+    nodes: Vec<NodeOut<'a>>,
 }
 
 #[derive(Serialize)]
@@ -64,6 +75,8 @@ impl<'a> From<&'a Node> for NodeOut<'a> {
 struct Owner<'a> {
     zone: &'a str,
     group: &'a str,
+    /// Whether it is on the second ring only: written, and not read.
+    written_only: bool,
     /// The node's fields, its name as `node`.
     node: &'a str,
     ring: &'a str,
@@ -104,13 +117,19 @@ fn topology_out(topology: &Topology) -> TopologyOut<'_> {
 
 fn group_of(group: &ServerGroup) -> GroupOut<'_> {
     let nodes = group.nodes.iter().map(NodeOut::from).collect();
-    GroupOut { name: &group.name, zone: &group.zone, mode: group.mode.to_string(), nodes }
+    let second = group.second.as_ref().map(|second| SecondOut {
+        role: second.role.to_string(),
+        change: second.change,
+        nodes: second.nodes.iter().map(NodeOut::from).collect(),
+    });
+    GroupOut { name: &group.name, zone: &group.zone, mode: group.mode.to_string(), nodes, second }
 }
 
 fn topology_table(topology: &Topology) -> String {
-    let header = ["zone", "group", "mode", "node", "state", "weight", "memcached", "gRPC", "ring text"];
+    let header =
+        ["zone", "group", "mode", "node", "state", "weight", "memcached", "gRPC", "ring", "ring text"];
     let rows = topology.groups.iter().flat_map(|group| {
-        group.nodes.iter().map(|node| {
+        group.all_nodes().map(|node| {
             let grpc = node.grpc.map_or("-".to_owned(), |grpc| grpc.to_string());
             let [zone, group_name, name] = [&group.zone, &group.name, &node.name].map(String::clone);
             let (mode, state, weight) =
@@ -124,12 +143,24 @@ fn topology_table(topology: &Topology) -> String {
                 weight,
                 node.memcached.to_string(),
                 grpc,
+                rings_of(group, node),
                 node.ring_text.clone(),
             ]
         })
     });
     let nodes = table(header, rows);
     format!("cluster {}, epoch {}, ring {}\n\n{nodes}", topology.cluster, topology.epoch.0, topology.profile)
+}
+
+/// Which of a group's rings a node is on: the one that is read, the next or previous one, or both.
+fn rings_of(group: &ServerGroup, node: &Node) -> String {
+    let is_among = |nodes: &[Node]| nodes.iter().any(|other| other.name == node.name);
+    let second = group.second.as_ref().filter(|second| is_among(&second.nodes));
+    match (is_among(&group.nodes), second) {
+        (true, Some(second)) => format!("read+{}", second.role),
+        (false, Some(second)) => second.role.to_string(),
+        (_, None) => "read".to_owned(),
+    }
 }
 
 /// `where`: the node of each zone that the ring names.
@@ -140,11 +171,12 @@ pub(crate) async fn find(reach: &Reach, key: &str, as_json: bool) -> anyhow::Res
     if as_json {
         output::json(&found)?;
     } else {
-        let header = ["zone", "group", "node", "state", "memcached", "gRPC"];
+        let header = ["zone", "group", "node", "state", "used", "memcached", "gRPC"];
         let rows = found.owners.iter().map(|owner| {
             let grpc = owner.grpc.map_or("-".to_owned(), |grpc| grpc.to_string());
             let [zone, group, node] = [owner.zone, owner.group, owner.node].map(str::to_owned);
-            [zone, group, node, owner.state.clone(), owner.memcached.to_string(), grpc]
+            let used = if owner.written_only { "written" } else { "read, written" }.to_owned();
+            [zone, group, node, owner.state.clone(), used, owner.memcached.to_string(), grpc]
         });
         output::text(&table(header, rows))?;
     }
@@ -155,10 +187,15 @@ fn owners<'a>(placement: &'a Placement, key: &'a str) -> Where<'a> {
     let topology = placement.topology();
     let hash = placement.key_hash(key.as_bytes());
     let groups = topology.groups.iter().enumerate();
-    let owners = groups.filter_map(|(index, group)| {
-        let NodeOut { name, ring, state, memcached, grpc, http, .. } =
-            placement.node(placement.owner(index, hash)?).into();
-        Some(Owner { zone: &group.zone, group: &group.name, node: name, ring, state, memcached, grpc, http })
+    let owners = groups.flat_map(|(index, group)| {
+        let read = placement.owner(index, hash).map(|owner| (placement.node(owner), false));
+        let second = placement.second_owner(index, hash).zip(group.second.as_ref());
+        let second = second.map(|(node, second)| (&second.nodes[node], true));
+        read.into_iter().chain(second).map(|(node, written_only)| {
+            let NodeOut { name: node, ring, state, memcached, grpc, http, .. } = node.into();
+            let (zone, group) = (group.zone.as_str(), group.name.as_str());
+            Owner { zone, group, written_only, node, ring, state, memcached, grpc, http }
+        })
     });
     Where { key, cluster: &topology.cluster, epoch: topology.epoch.0, owners: owners.collect() }
 }

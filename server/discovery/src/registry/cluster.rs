@@ -202,6 +202,10 @@ impl Group {
         member.heard(now, now + lease);
         member.returned = false;
         let changed = member.node != node;
+        if member.node.incarnation != node.incarnation {
+            // Another process: what the one before had been filled with is not here.
+            member.report = NodeReport::default();
+        }
         member.node = node;
         changed
     }

@@ -30,6 +30,7 @@
 mod changes;
 mod cluster;
 mod judge;
+mod plan;
 mod refusal;
 mod request;
 mod roster;

@@ -22,6 +22,9 @@ const TOPOLOGY_MAX: Duration = Duration::from_secs(5);
 /// Between two reports: less than between renewals.
 const REPORT_EVERY: Duration = Duration::from_millis(500);
 
+/// How long one ring must have been in force again: a registry that has just lost its memory may not have told the second.
+const TIDY_AFTER: Duration = Duration::from_secs(1);
+
 /// When clients have long heard of the one ring: the silence after which one turns to another discovery, and then some.
 const TIDY_AGAIN: Duration = Duration::from_secs(10);
 
@@ -126,9 +129,17 @@ pub(crate) async fn keep_reporting(
 struct Keeper {
     shared: Arc<Shared>,
     me: Newcomer,
-    /// It is filled, or drops what it does not own.
-    work: Option<AbortHandle>,
+    work: Option<(Work, AbortHandle)>,
     tasks: JoinSet<()>,
+}
+
+/// What the node is busy with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Work {
+    /// It is filled for this change.
+    Fill(u64),
+    /// It drops what it does not own.
+    Tidy,
 }
 
 impl Keeper {
@@ -143,22 +154,16 @@ impl Keeper {
             Err(_) => return,
         };
         self.force(&view);
-        let resize = &self.shared.resize;
+        let was_resized = before.is_some_and(|before| before.second().is_some());
         let change = view.next_change().filter(|_| view.is_on_second());
-        if change.is_none() || change != self.busy_with() {
-            let was_resized = before.is_some_and(|before| before.second().is_some());
-            match change {
-                Some(change) if *resize.filled.borrow() != change => self.begin_fill(view, change),
-                None => {
-                    if resize.filling.swap(0, Ordering::Relaxed) != 0 {
-                        self.stop();
-                    }
-                    if was_resized && view.second().is_none() && view.is_on_first() {
-                        self.begin_tidy(view);
-                    }
-                }
-                Some(_) => {}
-            }
+        let busy = self.work.as_ref().map(|(work, _)| *work);
+        match change.filter(|change| *self.shared.resize.filled.borrow() != *change) {
+            Some(change) if busy != Some(Work::Fill(change)) => self.begin_fill(view, change),
+            Some(_) => {}
+            None if view.second().is_some() => self.stop(),
+            None if was_resized && view.is_on_first() => self.begin_tidy(view),
+            None if busy != Some(Work::Tidy) => self.stop(),
+            None => {}
         }
     }
 
@@ -174,11 +179,6 @@ impl Keeper {
         resize.is_on.store(is_on, Ordering::Release);
     }
 
-    fn busy_with(&self) -> Option<u64> {
-        let change = self.shared.resize.filling.load(Ordering::Relaxed);
-        (change != 0).then_some(change)
-    }
-
     fn begin_fill(&mut self, view: Arc<View>, change: u64) {
         self.stop();
         let resize = &self.shared.resize;
@@ -186,24 +186,29 @@ impl Keeper {
         *resize.fill_began.lock() = self.shared.warm.counts();
         info!(change, "the next ring is in force: being filled for it");
         let filling = fill(Arc::clone(&self.shared), view, self.me.clone(), change);
-        self.work = Some(self.tasks.spawn(filling));
+        self.work = Some((Work::Fill(change), self.tasks.spawn(filling)));
     }
 
     fn begin_tidy(&mut self, view: Arc<View>) {
         self.stop();
         let shared = Arc::clone(&self.shared);
-        self.work = Some(self.tasks.spawn(async move {
+        let tidying = async move {
+            sleep(TIDY_AFTER).await;
+            // Whatever it was filled with may go.
+            shared.resize.filled.send_replace(0);
             let dropped = drop_foreign(&shared, &view).await;
             info!(dropped, "one ring is in force again: dropped what is not owned");
             // Once more for what clients wrote that had not heard of it.
             sleep(TIDY_AGAIN).await;
             drop_foreign(&shared, &view).await;
-        }));
+        };
+        self.work = Some((Work::Tidy, self.tasks.spawn(tidying)));
     }
 
     fn stop(&mut self) {
-        if let Some(work) = self.work.take() {
+        if let Some((_, work)) = self.work.take() {
             work.abort();
+            self.shared.resize.filling.store(0, Ordering::Relaxed);
         }
     }
 }
