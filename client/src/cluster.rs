@@ -51,8 +51,12 @@ impl Cluster {
             let link = link(&group.zone, node.memcached);
             let (zone, group) = (group.zone.clone(), group.name.clone());
             let warming = matches!(node.state, NodeState::Joining | NodeState::Warming);
+            let down = node.state == NodeState::Down;
             let (name, incarnation) = (node.name.clone(), node.incarnation);
-            Arc::new(Member { zone, group, name, incarnation, warming, link })
+            let id = NodeId { group: group.clone(), node: name.clone() };
+            let known = before.and_then(|before| before.member(&id));
+            let replaced = known.is_some_and(|known| known.replaced || known.incarnation != incarnation);
+            Arc::new(Member { zone, group, name, incarnation, warming, down, replaced, link })
         };
         let groups = &placement.topology().groups;
         let members: Vec<Vec<_>> =

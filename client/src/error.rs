@@ -178,6 +178,10 @@ pub enum NodeError {
     /// Other zones did not say in time whether they have something newer of the key: it was not asked.
     #[error("other zones did not say what they have of the key: try again")]
     Behind,
+    /// Too few zones agreed that it decides: they do not answer, have just started, or let another zone decide. It was not
+    /// asked.
+    #[error("too few zones agreed that it decides: try again once more than half of them are in reach")]
+    Outvoted,
     /// What it decided was overtaken by what another zone decided, which may not have known of it.
     #[error("another zone decided at the same time: read the key before trying again")]
     Overtaken,
@@ -252,7 +256,7 @@ impl NodeError {
             Self::Transport(error) => error.maybe_applied(),
             // "out of memory" and the like come after the old item was dropped.
             Self::Failed(_) | Self::Unexpected | Self::Overtaken => true,
-            Self::Refused(_) | Self::ClockRefused | Self::Settling | Self::Behind => false,
+            Self::Refused(_) | Self::ClockRefused | Self::Settling | Self::Behind | Self::Outvoted => false,
             Self::Overloaded | Self::NoNode => false,
         }
     }
@@ -265,7 +269,7 @@ impl NodeError {
             Self::Refused(_) => Fault::Caller,
             Self::ClockRefused => Fault::Us,
             Self::Failed(_) | Self::Unexpected | Self::Overloaded | Self::NoNode => Fault::Peer,
-            Self::Settling | Self::Behind | Self::Overtaken => Fault::Peer,
+            Self::Settling | Self::Behind | Self::Outvoted | Self::Overtaken => Fault::Peer,
         }
     }
 }

@@ -274,12 +274,12 @@
 //! - Of two writes of a key the one with the larger version stays, in every zone that gets both, in whatever order they come.
 //!   A delete is a write: nothing older undoes it while a node remembers it, and what is older than all a node
 //!   remembers is not taken as a repair.
-//! - A counter, `add`, `append` or `compare_and_set` is decided by one zone, and never sent twice. What is acknowledged is not
-//!   lost while one zone at a time is dead, frozen or cut off, from all clients or some; what may be lost ends as
-//!   `MaybeApplied`. While some clients are cut off from one zone and others from another, two zones may decide at once, and
-//!   what one of them acknowledged may be lost. So an outcome waits for every zone that is well, whatever the latch, unless
-//!   that is `None`: while one has just frozen, until its breaker opens or its connection is given up, a second later, that
-//!   may end as `NotAcknowledged`.
+//! - A counter, `add`, `append` or `compare_and_set` is decided by one zone, and never sent twice. It is acknowledged once more
+//!   than half of all zones have agreed to it, and is not lost then, whoever is cut off from whichever zones; what
+//!   may be lost ends as `MaybeApplied`. Where more than half of the zones are out of reach nothing is decided: that is a
+//!   `NotAcknowledged` of which `maybe_applied()` is false. An outcome waits for every zone that is well, whatever the latch,
+//!   unless that is `None`: while one has just frozen, until its breaker opens or its connection is given up, a second
+//!   later, that may end as `NotAcknowledged`.
 //! - Memory is bounded: queues, repairs, loads under way, replies.
 //!
 //! Not guaranteed:
@@ -291,7 +291,8 @@
 //!   machine's clock is set right by the nodes' from half a second on; a write more than 5 s ahead is refused.
 //! - That a zone which missed a write gets it if this process ends first, or its queue overflows: what is lost so
 //!   stays until the next write, a read of a miss, or the TTL.
-//! - That counters and `add` are exact while two zones are ill at once, or, of two zones in all, while clients see one each.
+//! - That counters and `add` are exact where a zone comes back empty while another is out of reach, or, of two zones in all,
+//!   while clients see one each: one of two goes on alone.
 //!
 //! # Tuning
 //!

@@ -12,46 +12,49 @@
 //!
 //! # Why nothing that is acknowledged is lost
 //!
-//! Nodes do not talk to each other, and clients do not agree on who is well: while a zone dies, comes back or is cut off,
-//! two zones may decide at the same moment, each on what it has. Then one of the two outcomes must stay everywhere, and the
-//! caller of the other must not be told that it is done. Five rules see to that. Say zone 0 is the first in the key's order,
-//! and zone *r* one that stands in because the client believes all before it away or settling.
+//! Nodes do not talk to each other about decisions, and clients do not agree on who is well: while a zone dies, comes back or is
+//! cut off, two zones may decide at the same moment, each on what it has. Then one of the two outcomes must stay everywhere,
+//! and the caller of the other must not be told that it is done. Any two majorities of zones have one in common, and that
+//! one sees to it, after Lamport's Paxos, by one key: the version is the ballot.
 //!
-//! 1. **Continuation.** A zone decides without asking anybody only if it is zone 0 and itself decided what it has of the key
-//!    (a mark in the item, gone with any other write). Otherwise the client first asks all zones for their version and
-//!    brings the decider the newest: [`catch_up`]. An `add` always asks: that a key is not here says nothing.
-//! 2. **Versions.** Zone 0 gives its outcome the version next to what it changed, whatever the clock says; zone *r* one that
-//!    is at least 1,024 *r* counts, about *r* ms, later than what it changed, and not before the clock. So of two outcomes
-//!    made of the same item the one by the later zone in the order is newer, and stays. A zone 0 that is cut off and goes on
-//!    deciding does not get past it: it would take 1,024 decisions. (Of two that stand in the later one is newer; that there
-//!    are two takes two faults.) A key that no zone has gets a version of 250 ms before the clock from zone 0, and of the clock
-//!    from others, for the same reason. The four lowest bits of a version say that it was
-//!    decided, and by which place in the order.
-//! 3. **Consent.** An outcome is acknowledged once every other zone that is well has it, and more than half of those that
-//!    live: [`Agreement`](crate::policy::Agreement). A zone counts as well until its breaker opens or its connection is gone.
-//! 4. **Being overtaken.** A zone that answers "superseded" by a decision which does not go on from ours ends it as
-//!    [`WriteError::MaybeApplied`]. It goes on from ours if the same place in the order made it, and it is fewer counts
-//!    later than anybody who stood in would have taken. If the newer write is no decision, it is as if it had come right
-//!    after.
-//! 5. **Settling.** A node that started, or did not run, within the last five seconds is not asked while another can be.
+//! 1. **Promises.** A zone decides without asking anybody only if it itself decided what it has of the key (a mark in the
+//!    item, gone with any other write), and has not promised another zone to leave it alone. Otherwise the client
+//!    first has a majority promise to agree to nothing older than a version that is larger than all they know of, asks in the
+//!    same breath what they have, and brings the decider the newest: [`catch_up()`]. An `add` always asks: that
+//!    a key is not here says nothing.
+//! 2. **Versions.** A decision is no older than what was promised, and else the next count after what it changed. Who
+//!    takes over from another zone is promised 1,024 counts, about a millisecond, more than that was, so that the other does
+//!    not get past it by going on: it would take 1,024 decisions that nobody agrees to, and each makes it ask anew. After a
+//!    plain write it is one count, and where no zone has the key 250 ms before the clock for the key's first zone and the
+//!    clock for others, so that a plain write made at the same time wins. The four lowest bits of a version say that it
+//!    was decided, and by which place in the order.
+//! 3. **Consent.** An outcome is acknowledged once a majority has it and has not promised anything newer, and every other zone
+//!    that is well has it, too: [`Agreement`](crate::policy::Agreement). A zone stores first and then looks at its promises, or
+//!    promises first and then looks at what it has, so of an outcome and a promise one sees the other.
+//! 4. **Being overtaken.** A zone that answers "superseded" by a decision, or a promise, which does not go on from ours ends it
+//!    as [`WriteError::MaybeApplied`]. It goes on from ours if the same place in the order made it fewer counts later than
+//!    anybody who took over would have. If the newer write is no decision, it is as if it had come right after.
+//! 5. **Settling.** A node that started, or did not run, within the last five seconds is not asked to decide while another can
+//!    be. One that has lost its memory has lost its promises: while it settles it counts for no majority, unless all agree.
 //!
-//! Let *d* be acknowledged, decided by zone *x* on item *u*, and *e* decided by zone *y* on an item without *d*.
+//! Let *d* be acknowledged, decided by zone *x*, and *e* decided later or at the same time by zone *y*, with a larger
+//! version. *d* is in a majority, *e* was promised by a majority, and some zone *z* is in both. If *z* promised *e* before it
+//! stored *d*, it did not agree to *d*. If it stored *d* first, whoever asked for *e* was told of *d*, or of something newer that
+//! was made of *d*, and *e* is made of that. A decision that goes on from the last one of its zone needs no new promise:
+//! until another is made to somebody else the one it has stands, and then *z* does not agree. What is not agreed to may stay
+//! all the same: its caller is told that nobody knows.
 //!
-//! - *y* is *x*: it had *d*, so it has lost it: it started anew, settled, and decides what it has not decided itself only after
-//!   it was brought the newest (1); one of the zones that agreed to *d* has it (3). Or *e* was decided on an item that came
-//!   from another zone and replaced *d*: then that one did not have *d*, and is the case below.
-//! - *y* is another zone and well: it had *d* before it was acknowledged (3). If it decided *e* before *d* arrived, it said
-//!   so, and *d* was not acknowledged: *e* is the newer if *y* comes later in the order (2), so *d* is superseded there (4). If
-//!   *y* comes earlier, *x* stood in because *y* was believed away, and *d* is the newer (2): *e* is superseded at *x*, which is
-//!   well, and it is *e* that is not acknowledged.
-//! - *y* was ill when *d* was decided, and decides now: it caught up with a majority (1), of which one has *d*; unless *d* and
-//!   *e* were under way at the same time, which takes a second fault: *x* ill for the client of *e*, *y* ill for that of *d*.
+//! So it holds however many zones are cut off, from whomever and in whatever direction, and while processes stand still.
+//! Without a majority nothing is decided: that is [`NodeError::Outvoted`], or `MaybeApplied` when the zones went
+//! away in the middle. What can still be lost takes two faults at once, one of which destroys memory: a zone that comes back
+//! empty, while another that has the outcome is out of reach for all who could bring it there in those five seconds and
+//! afterwards. With two zones there is no majority without the other, and one is to go on: what two clients decide that see one
+//! zone each is not kept. Nodes remember some 30,000 promises each for sure: one that was passed over by so many, and of which
+//! nothing came, may be forgotten. An item that all zones evict, or lose, is lost.
 //!
-//! So it holds while one zone at a time is dead, frozen, slow or cut off, from all clients or some. What it costs: an outcome
-//! waits for the slowest zone that is well, not for the local one; the first change after a plain write, and each
-//! one while another zone stands in, asks all zones once more. With [`LatchPolicy::None`] the caller does not wait, and is
-//! promised nothing. With two zones there is no majority without the other: what two clients decide that see one zone each
-//! is not kept. An item that all zones evict, or lose, is lost.
+//! What it costs: an outcome waits for the slowest zone that is well, not for the local one; the first change after a
+//! plain write, or of another zone than the last, asks all zones before, mostly once. With [`LatchPolicy::None`] the caller
+//! does not wait, and is promised nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,7 +82,7 @@ mod read;
 pub(crate) use read::{flags_at_home, read_at_home};
 
 use asking::{Verdict, decide};
-use catch_up::catch_up;
+use catch_up::{Electorate, refresh};
 
 /// How long what was decided elsewhere may take to come to a zone that was overtaken: the caller waits for it.
 const AFTERWARDS_MAX: Duration = Duration::from_millis(100);
@@ -149,7 +152,8 @@ async fn decide_and_spread(
         // Until it has what others decided, all that it decides is overtaken.
         let hash = cluster.placement().key_hash(key.as_bytes());
         if let Some(member) = cluster.owner(home, hash) {
-            let _ = catch_up(core, cluster, &key, member, Instant::now() + AFTERWARDS_MAX).await;
+            let electorate = Electorate::of(cluster, &key);
+            let _ = refresh(core, &electorate, &key, member, Instant::now() + AFTERWARDS_MAX).await;
         }
     }
     Ok(Decided { done, number, written: spread?.written })

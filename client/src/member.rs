@@ -1,5 +1,6 @@
 //! A node as the client sees it: its connection, its health, and what it answers.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -26,6 +27,10 @@ pub(crate) struct Member {
     pub(crate) incarnation: u64,
     /// It is being given what it is to hold, or about to be.
     pub(crate) warming: bool,
+    /// Its lease has lapsed, so discovery says.
+    pub(crate) down: bool,
+    /// Another process stood there before, as far as this client knows.
+    pub(crate) replaced: bool,
     pub(crate) link: Arc<Link>,
 }
 
@@ -56,6 +61,20 @@ impl Member {
     /// Which node it is, whatever its address.
     pub(crate) fn id(&self) -> NodeId {
         NodeId { group: self.group.clone(), node: self.name.clone() }
+    }
+
+    /// Whether it may have forgotten what it agreed to: it has just started, and this client knew it before. In a cluster that
+    /// has just been made nobody has anything to forget.
+    pub(crate) fn has_forgotten(&self, now: Instant) -> bool {
+        let connection = &self.link.connection;
+        connection.settles(now) && (self.replaced || connection.has_been_lost())
+    }
+
+    /// Whether it has ended, as far as anybody can tell: discovery says so, and nobody listens there. What this client sees
+    /// alone is not enough, for others may see something else.
+    pub(crate) fn is_gone(&self) -> bool {
+        let ConnectionState::Down { cause, .. } = self.link.connection.state() else { return false };
+        self.down && cause.kind() == io::ErrorKind::ConnectionRefused
     }
 
     /// An attempt at this node that failed.

@@ -12,7 +12,7 @@ mod refresh;
 mod round_trips;
 mod zone_order;
 
-pub(crate) use agreement::Agreement;
+pub(crate) use agreement::{Agreement, Majority};
 pub(crate) use breaker::Breaker;
 pub(crate) use concurrency::{ConcurrencyLimit, Ended, Pace};
 pub(crate) use hedge::{Hedge, Spare};

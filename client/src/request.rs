@@ -60,7 +60,7 @@ const VERSION: u8 = b'V';
 /// The flag of a write that comes late, or from another node; of a decision, that it is asked even of a node that settles.
 const REPAIR: u8 = b'r';
 
-/// The flag of a decision that one node makes for all.
+/// The flag of a decision that one node makes for all, and of the question for a promise to it.
 const DECIDES: u8 = b'H';
 
 /// What a replica did.
@@ -126,6 +126,7 @@ pub(crate) fn get_request<'a>(key: &'a Key, flags: MetaFlags<'a>, touch: Option<
         compare: None,
         cas_override: None,
         counts_as_access: true,
+        promise: None,
     })
 }
 
@@ -156,6 +157,23 @@ pub(crate) fn with_version_question<R>(key: &Key, opaque: u64, send: impl FnOnce
     let mut request = get_request(key, flags.as_flags(), None);
     if let Request::MetaGet(get) = &mut request {
         get.value = false;
+    }
+    send(&request)
+}
+
+/// Hands the request to `send` that asks for the version of a key's item, and for a promise to agree to no older decision
+/// than this.
+pub(crate) fn with_promise_question<R>(
+    key: &Key,
+    least: Version,
+    opaque: u64,
+    send: impl FnOnce(&Request<'_>) -> R,
+) -> R {
+    let flags = MetaFlagsBuf::for_key(&key.meta()).flag(VERSION).number(DECIDES, least.0);
+    let flags = flags.number(b'O', opaque);
+    let mut request = get_request(key, flags.as_flags(), None);
+    if let Request::MetaGet(get) = &mut request {
+        (get.value, get.promise) = (false, Some(least.0));
     }
     send(&request)
 }

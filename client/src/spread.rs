@@ -94,9 +94,10 @@ pub(crate) async fn spread(
     outcome.map(|spread| Spread { found: spread.found || found, ..spread })
 }
 
-/// The legs to zones that may decide.
+/// The legs to zones that may decide: those of servers that keep versions.
 fn deciders(legs: &[Leg]) -> Vec<(usize, Arc<Member>)> {
-    let legs = legs.iter().enumerate().filter(|(_, leg)| leg.side.is_some());
+    let may_decide = |leg: &Leg| leg.side.is_some() && leg.member.link.keeps_versions();
+    let legs = legs.iter().enumerate().filter(|(_, leg)| may_decide(leg));
     legs.map(|(token, leg)| (token, Arc::clone(&leg.member))).collect()
 }
 
@@ -165,20 +166,21 @@ impl Race {
             let is_local = member.zone == core.settings.zone && !member.link.is_suspect();
             let side = if is_local { Side::Local } else { Side::Remote };
             if plan.done_in == Some(group) {
-                home = Some(side);
+                home = Some((side, Arc::clone(member)));
             } else {
                 let side = cluster.mode(group).is_read().then_some(side);
                 legs.push(Leg { member: Arc::clone(member), side });
             }
         }
-        let sides = legs.iter().filter_map(|leg| leg.side).chain(home);
+        let sides = legs.iter().filter_map(|leg| leg.side).chain(home.iter().map(|(side, _)| *side));
         let mut latch = Latch::new(plan.latch, sides);
-        if let Some(side) = home {
-            latch.acked(side);
+        if let Some((side, _)) = &home {
+            latch.acked(*side);
         }
+        let home = home.filter(|_| plan.needs_consent());
         let state = State {
             latch,
-            consent: plan.needs_consent().then(|| Consent::new(deciders(&legs))),
+            consent: home.map(|(_, home)| Consent::new(&home, deciders(&legs))),
             found: false,
             chunked: false,
             versioned: plan.version.is_some(),
@@ -367,7 +369,7 @@ impl Race {
         }
         state.owed |= owed;
         if let Some(consent) = &mut state.consent {
-            consent.failed(token, &cause);
+            consent.failed(token);
         }
         state.attempts.push(leg.member.attempt(cause));
         if let Some(side) = leg.side {

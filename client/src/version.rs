@@ -22,12 +22,13 @@ const RANK_MAX: usize = 7;
 /// What says who decided.
 const DECIDER_MASK: u64 = ((RANK_MAX as u64) << RANK_SHIFT) | DECIDED;
 
-/// Of two decisions of a key's first zone, which gives out one version after the other, the later was made of what the
-/// earlier left if it is fewer counts after it: one that stood in meanwhile would have taken 1,024 more.
+/// Of two decisions of one zone, which gives out one version after the other, the later was made of what the earlier left
+/// if it is fewer counts after it: had another decided meanwhile, it would be 1,024 more.
 const CONTINUED_COUNTS_MAX: u64 = 512;
 
-/// The same of a zone that stands in: its versions go by the clock. Nobody waits longer for what a write came to.
-const STOOD_IN_COUNTS_MAX: u64 = 1_000 << COUNTER_BITS;
+/// By so many counts who takes over exceeds what another zone decided, or was promised: so many decisions that nobody
+/// agrees to it may make, and does not get past. Nodes promise no less.
+const TAKE_OVER_COUNTS: u64 = 1 << COUNTER_BITS;
 
 /// A key that no zone has is given a version so much older than the time by the first of its zones, so that one that stands
 /// in at the same moment makes the newer one: more than two clocks that are well kept differ by.
@@ -94,12 +95,21 @@ impl Version {
 
     /// Whether `later` came of a decision of what this one left, or of later ones of the same zone.
     pub(crate) fn is_continued_by(self, later: Self) -> bool {
-        let most = match self.0 & DECIDER_MASK == Self::continuing(0).0 {
-            true => CONTINUED_COUNTS_MAX,
-            false => STOOD_IN_COUNTS_MAX,
-        };
         let counts = (later.0 >> WRITER_BITS).checked_sub(self.0 >> WRITER_BITS);
-        later.0 & DECIDER_MASK == self.0 & DECIDER_MASK && counts.is_some_and(|counts| counts < most)
+        self.is_by_place_of(later) && counts.is_some_and(|counts| counts < CONTINUED_COUNTS_MAX)
+    }
+
+    /// Whether both came of decisions of the same place in the key's order, or were promised to it.
+    pub(crate) fn is_by_place_of(self, other: Self) -> bool {
+        self.is_decided() && self.0 & DECIDER_MASK == other.0 & DECIDER_MASK
+    }
+
+    /// What the zone in this place asks promises for where others know of `floor`.
+    pub(crate) fn taking_over(self, floor: Self, rank: usize) -> Self {
+        let step = if floor.is_decided() { TAKE_OVER_COUNTS } else { 1 };
+        let counts = (self.0 >> WRITER_BITS).max((floor.0 >> WRITER_BITS) + step);
+        let writer = self.0 & ((1 << WRITER_BITS) - 1) & !DECIDER_MASK;
+        Self(counts << WRITER_BITS | writer | Self::continuing(rank).0)
     }
 
     /// The version that the same writer would have stamped so much earlier.

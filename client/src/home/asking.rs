@@ -2,10 +2,10 @@
 //!
 //! ```text
 //!  first zone: go on with what you decided last ── done ──────────────────────────────> decided
-//!                │ it did not decide what it has, or has nothing
-//!                └─> the newest that any zone has is brought there ── decide on that ──> decided
-//!                                                                      │ it settles, or is away
-//!  second zone: the newest is brought there ── decide on that, one step newer ─────────> decided
+//!                │ it did not decide what it has, has nothing, or leaves it to another
+//!                └─> most zones promise it, the newest is brought there ── decide ────> decided
+//!                                                                           │ it settles, or is away
+//!  second zone: the same ─────────────────────────────────────────────────────────────> decided
 //! ```
 
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use evanesce_transport::{ConnectionState, TransportError};
 use evanesce_wire::request::SetMode;
 use tokio::time::{Instant, sleep};
 
-use super::catch_up::catch_up;
+use super::catch_up::{Electorate, catch_up};
 use super::{HomeWrite, not_applied};
 use crate::cluster::Cluster;
 use crate::core::Core;
@@ -31,6 +31,9 @@ const NON_NUMERIC: &str = "cannot increment or decrement non-numeric value";
 /// A home zone that settles for no longer than this is waited for: others ask it again at once, and two who decide at the
 /// same time are of no use to each other.
 const HAND_OVER_MAX: Duration = Duration::from_millis(100);
+
+/// So often it is caught up with others for one change: somebody may write or decide in between.
+const CATCH_UPS_MAX: usize = 3;
 
 /// What a node answered to a change.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +52,9 @@ pub(super) async fn decide(
     write: &HomeWrite,
     deadline: Instant,
 ) -> Result<(usize, Verdict), WriteError> {
-    let mut asking = Asking { core, cluster, write, deadline, attempts: Vec::new(), aligned: false };
+    let electorate = Electorate::of(cluster, &write.key);
+    let (attempts, aligned) = (Vec::new(), false);
+    let mut asking = Asking { core, cluster, electorate, write, deadline, attempts, aligned };
     let decided = match asking.round(false).await {
         Ok(None) if asking.settles() => {
             asking.attempts.clear();
@@ -68,6 +73,7 @@ pub(super) async fn decide(
 struct Asking<'a> {
     core: &'a Core,
     cluster: &'a Arc<Cluster>,
+    electorate: Electorate<'a>,
     write: &'a HomeWrite,
     deadline: Instant,
     attempts: Vec<Attempt>,
@@ -103,7 +109,14 @@ impl Asking<'_> {
                     return Err(WriteError::MaybeApplied { attempt: member.attempt(cause) });
                 }
                 Err(NodeError::Transport(TransportError::QueueFull { .. })) => return Err(WriteError::Busy),
-                Err(cause) => self.attempts.push(member.attempt(cause)),
+                Err(cause) => {
+                    let is_outvoted = cause == NodeError::Outvoted;
+                    self.attempts.push(member.attempt(cause));
+                    // Others would be asked by no other zones.
+                    if is_outvoted {
+                        break;
+                    }
+                }
             }
             // Nobody would wait for the next one's answer.
             if Instant::now() >= self.deadline {
@@ -118,7 +131,10 @@ impl Asking<'_> {
         if !keeps_versions(decider.member)? {
             return self.ask_without_versions(decider).await;
         }
-        let mut verdict = self.ask_once(decider).await?;
+        let mut verdict = match self.ask_once(decider).await {
+            Err(NodeError::ClockRefused) if !self.aligned => self.align_and_ask(decider).await?,
+            verdict => verdict?,
+        };
         if let Done::Settling { left } = verdict.done
             && left <= HAND_OVER_MAX
             && Instant::now() + left < self.deadline
@@ -127,14 +143,12 @@ impl Asking<'_> {
             verdict = self.ask_once(decider).await?;
         }
         if verdict.done == Done::ClockAhead && !self.aligned {
-            self.aligned = true;
-            align_clock(self.core, self.cluster, self.deadline).await;
-            verdict = self.ask_once(decider).await?;
+            verdict = self.align_and_ask(decider).await?;
         }
         match verdict.done {
             Done::ClockAhead => Err(NodeError::ClockRefused),
             Done::Settling { .. } => Err(NodeError::Settling),
-            Done::DecidedElsewhere => Err(NodeError::Unexpected),
+            Done::DecidedElsewhere => Err(NodeError::Outvoted),
             _ => {
                 // What this client writes after that is newer, whatever the home zone's clock says.
                 verdict.version.iter().for_each(|version| self.core.clock.observe(*version, self.core.now()));
@@ -143,27 +157,45 @@ impl Asking<'_> {
         }
     }
 
+    async fn align_and_ask(&mut self, decider: Decider<'_>) -> Result<Verdict, NodeError> {
+        self.aligned = true;
+        align_clock(self.core, self.cluster, self.deadline).await;
+        self.ask_once(decider).await
+    }
+
     async fn ask_once(&self, decider: Decider<'_>) -> Result<Verdict, NodeError> {
-        let Decider { member, rank, even_settling } = decider;
+        let Decider { member, rank, .. } = decider;
         if self.may_continue(decider) {
-            let at_least = Version::continuing(rank);
-            let verdict = self.send(member, &self.write.change, Stamp::Decides { at_least, even_settling });
-            let verdict = verdict.await?;
+            let verdict = self.decide(decider, Version::continuing(rank)).await?;
             if verdict.done != Done::DecidedElsewhere {
                 return Ok(verdict);
             }
         }
-        catch_up(self.core, self.cluster, &self.write.key, member, self.deadline).await?;
-        let at_least = self.core.clock.stamp(self.core.now()).decided_by(rank);
+        let mut verdict = None;
+        for _ in 0..CATCH_UPS_MAX {
+            let key = &self.write.key;
+            let at_least = catch_up(self.core, &self.electorate, key, (member, rank), self.deadline).await?;
+            let decided = self.decide(decider, at_least).await?;
+            if decided.done != Done::DecidedElsewhere {
+                return Ok(decided);
+            }
+            verdict = Some(decided);
+        }
+        verdict.ok_or(NodeError::Behind)
+    }
+
+    async fn decide(&self, decider: Decider<'_>, at_least: Version) -> Result<Verdict, NodeError> {
+        let Decider { member, even_settling, .. } = decider;
         self.send(member, &self.write.change, Stamp::Decides { at_least, even_settling }).await
     }
 
-    /// Whether the node may be right that it has the newest: of those that stand in nobody knows, an `add` asks for what is
-    /// not there, and who has missed a write of ours does not.
+    /// Whether the node may be right that it has the newest: an `add` asks for what is not there, who has missed a write of
+    /// ours does not, and where too few zones are well nobody agrees.
     fn may_continue(&self, decider: Decider<'_>) -> bool {
         let adds = matches!(self.write.change, Change::Store { mode: SetMode::Add, .. });
-        let Decider { member, rank, even_settling } = decider;
-        rank == 0 && !even_settling && !adds && !self.core.owes(member, &self.write.key)
+        let Decider { member, even_settling, .. } = decider;
+        let may_be_newest = !even_settling && !adds && !self.core.owes(member, &self.write.key);
+        may_be_newest && self.electorate.is_well()
     }
 
     /// Of a server that keeps no versions others' items cannot be brought to it.

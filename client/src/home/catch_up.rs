@@ -1,10 +1,13 @@
-//! Brings a node that is to decide what other zones have of a key, if that is newer.
+//! Before a node decides what it does not go on with: it is promised that nothing older is agreed to, and brought what other
+//! zones have of the key, if that is newer.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use evanesce_transport::ConnectionState;
+use evanesce_wire::reply::MetaStatus;
 use futures_util::future::join_all;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::as_it_is;
 use crate::cluster::Cluster;
@@ -13,58 +16,169 @@ use crate::error::NodeError;
 use crate::item::Item;
 use crate::key::Key;
 use crate::member::Member;
+use crate::policy::Majority;
 use crate::read::ReadPlan;
 use crate::repair::Repair;
-use crate::request::{Done, Want, with_repair, with_version_question};
+use crate::request::{Done, Want, with_promise_question, with_repair, with_version_question};
 use crate::version::Version;
 
 /// How long other zones are waited for: they answer in a round trip, and one that is ill is left out soon after.
 const ANSWERS_MAX: Duration = Duration::from_millis(250);
 
-/// Asks all zones which version of the key they have, and gives `member` the newest. It may lack it: it has been evicted,
-/// was lost in a restart, or a write missed it.
+/// So often promises are asked for: the first time may be too low, the second time somebody else may have been quicker.
+const ROUNDS_MAX: u32 = 4;
+
+/// Who stands in lets those before it in the order go first when both ask for promises at once.
+const BACK_OFF: Duration = Duration::from_millis(2);
+
+/// The zones that decide and agree, by the owners of one key.
+pub(super) struct Electorate<'a> {
+    /// In the key's order.
+    pub(super) members: Vec<&'a Arc<Member>>,
+}
+
+/// What a node said of a key.
+struct Told {
+    version: Option<Version>,
+    /// Below which it agrees to no decision.
+    floor: Option<Version>,
+}
+
+/// A node and its answer.
+type Answer<'a> = (&'a Arc<Member>, Result<Told, NodeError>);
+
+impl<'a> Electorate<'a> {
+    /// Servers that keep no versions can tell nothing, and are not counted.
+    pub(super) fn of(cluster: &'a Cluster, key: &Key) -> Self {
+        let hash = cluster.placement().key_hash(key.as_bytes());
+        let groups = cluster.placement().home_order(hash);
+        let members = groups.into_iter().filter_map(|group| cluster.owner(group, hash));
+        Self { members: members.filter(|member| member.link.keeps_versions()).collect() }
+    }
+
+    fn majority(&self) -> Majority {
+        let gone = self.members.iter().filter(|member| member.is_gone()).count();
+        Majority::of(self.members.len(), gone)
+    }
+
+    /// Whether more than half of the zones are well, as far as is known.
+    pub(super) fn is_well(&self) -> bool {
+        let well = self.members.iter().filter(|member| !member.link.is_suspect()).count();
+        self.majority().is_reached_with(well)
+    }
+
+    /// Whom to ask: those that are well, and if that are too few all that are connected, for only who is asked is found out
+    /// to be well again.
+    fn asked(&self, decider: &Arc<Member>) -> Vec<&'a Arc<Member>> {
+        let is_well = self.is_well();
+        let is_asked = |member: &&&Arc<Member>| {
+            let is_up = !matches!(member.link.connection.state(), ConnectionState::Down { .. });
+            Arc::ptr_eq(member, decider) || if is_well { !member.link.is_suspect() } else { is_up }
+        };
+        self.members.iter().filter(is_asked).copied().collect()
+    }
+}
+
+/// Has more than half of the zones promise to agree to nothing older than what `member`, the zone of this place in the
+/// key's order, is going to decide, and gives it the newest that any of them has. It may lack it: it has been evicted, was
+/// lost in a restart, or a write missed it. Returns the least version of the decision.
 ///
 /// # Errors
 ///
-/// [`NodeError::Behind`] when too few zones answered to know what is the newest, or it could not be brought. Nothing has
-/// been decided then.
+/// [`NodeError::Outvoted`] when too few zones promised, [`NodeError::Behind`] when it did not answer, or could not be brought
+/// the newest. Nothing has been decided then.
 pub(super) async fn catch_up(
     core: &Core,
-    cluster: &Cluster,
+    electorate: &Electorate<'_>,
+    key: &Key,
+    (member, rank): (&Arc<Member>, usize),
+    deadline: Instant,
+) -> Result<Version, NodeError> {
+    let deadline = deadline.min(Instant::now() + ANSWERS_MAX);
+    let asked = electorate.asked(member);
+    let mut least = core.clock.stamp(core.now()).decided_by(rank);
+    for round in 0..ROUNDS_MAX {
+        let question =
+            join_all(asked.iter().map(async |other| (*other, ask(other, key, Some(least), deadline).await)));
+        let answers = question.await;
+        if answers.iter().any(|(_, answer)| matches!(answer, Err(NodeError::ClockRefused))) {
+            return Err(NodeError::ClockRefused);
+        }
+        let told = || answers.iter().filter_map(|(other, answer)| Some((*other, answer.as_ref().ok()?)));
+        if !told().any(|(other, _)| Arc::ptr_eq(other, member)) {
+            return Err(NodeError::Behind);
+        }
+        let (now, mut majority) = (Instant::now(), electorate.majority());
+        let promised = |told: &Told| told.floor.filter(|floor| floor.is_by_place_of(least));
+        for (other, _) in told().filter(|(_, told)| promised(told).is_some()) {
+            majority.agreed(other.has_forgotten(now));
+        }
+        let floor = told().filter_map(|(_, told)| told.floor).max();
+        // Of two zones one is enough only where the other says nothing.
+        let is_refused = electorate.members.len() <= 2 && told().any(|(_, told)| promised(told).is_none());
+        if majority.is_reached() && !is_refused {
+            bring_newest(core, key, &answers, member, deadline).await?;
+            return Ok(told().filter_map(|(_, told)| promised(told)).max().unwrap_or(least));
+        }
+        match floor.filter(|floor| !floor.is_by_place_of(least) || *floor > least) {
+            // Somebody else decides there: once more, as one who takes over.
+            Some(floor) => least = least.taking_over(floor, rank),
+            None => return Err(NodeError::Outvoted),
+        }
+        sleep(BACK_OFF * round * u32::try_from(rank).unwrap_or(u32::MAX)).await;
+    }
+    Err(NodeError::Outvoted)
+}
+
+/// Gives `member` the newest that any zone has, and asks nobody for anything else: what it decided was overtaken, and so
+/// would be all that it decides until it has that.
+pub(super) async fn refresh(
+    core: &Core,
+    electorate: &Electorate<'_>,
     key: &Key,
     member: &Arc<Member>,
     deadline: Instant,
 ) -> Result<(), NodeError> {
-    let deadline = deadline.min(Instant::now() + ANSWERS_MAX);
-    let hash = cluster.placement().key_hash(key.as_bytes());
-    let groups = cluster.placement().home_order(hash);
-    let zones: Vec<_> = groups.into_iter().filter_map(|group| cluster.owner(group, hash)).collect();
-    let others = zones.iter().copied().filter(|other| !Arc::ptr_eq(other, member));
-    // Who does not answer anyway is left out. A server that keeps no versions has nothing to tell.
-    let others = others.filter(|other| !other.link.is_suspect() && other.link.connection.speaks_versions());
-    let others = others.map(async |other| (other, version_at(other, key, deadline).await));
-    let (own, others) = tokio::join!(version_at(member, key, deadline), join_all(others));
-    let own = own.map_err(|_| NodeError::Behind)?;
-    let answered = 1 + others.iter().filter(|(_, answer)| answer.is_ok()).count();
-    if answered <= others.len() && answered <= zones.len() / 2 {
-        return Err(NodeError::Behind);
+    let asked = electorate.asked(member);
+    let question = join_all(asked.iter().map(async |other| (*other, ask(other, key, None, deadline).await)));
+    bring_newest(core, key, &question.await, member, deadline).await
+}
+
+/// Asks for the version of the item that a node has, and for a promise.
+async fn ask(
+    member: &Member,
+    key: &Key,
+    promise: Option<Version>,
+    deadline: Instant,
+) -> Result<Told, NodeError> {
+    let link = &member.link;
+    let send = |request: &evanesce_wire::request::Request<'_>| link.connection.start_call(request, deadline);
+    let outcome = match promise {
+        Some(least) => with_promise_question(key, least, link.next_opaque(), send).await,
+        None => with_version_question(key, link.next_opaque(), send).await,
+    };
+    let reply = link.judge(outcome)?;
+    if reply.status == MetaStatus::NotStored {
+        return Err(NodeError::ClockRefused);
     }
-    let known = others.iter().filter_map(|(other, answer)| Some((answer.as_ref().ok()?.as_ref()?, other)));
-    match known.max_by_key(|(version, _)| **version) {
-        Some((newest, other)) if own.is_none_or(|own| own < *newest) => {
+    Ok(Told { version: reply.version().map(Version), floor: reply.promised().map(Version) })
+}
+
+async fn bring_newest(
+    core: &Core,
+    key: &Key,
+    answers: &[Answer<'_>],
+    member: &Arc<Member>,
+    deadline: Instant,
+) -> Result<(), NodeError> {
+    let known = answers.iter().filter_map(|(other, answer)| Some((answer.as_ref().ok()?.version?, *other)));
+    let own = known.clone().find(|(_, other)| Arc::ptr_eq(other, member)).map(|(version, _)| version);
+    match known.max_by_key(|(version, _)| *version) {
+        Some((newest, other)) if own.is_none_or(|own| own < newest) => {
             bring(core, key, other, member, deadline).await
         }
         _ => Ok(()),
     }
-}
-
-/// The version of the item that a node has; `None` when it has none.
-async fn version_at(member: &Member, key: &Key, deadline: Instant) -> Result<Option<Version>, NodeError> {
-    let link = &member.link;
-    let outcome = with_version_question(key, link.next_opaque(), |request| {
-        link.connection.start_call(request, deadline)
-    });
-    Ok(link.judge(outcome.await)?.version().map(Version))
 }
 
 async fn bring(

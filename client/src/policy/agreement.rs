@@ -2,98 +2,92 @@
 
 use super::latch::Decision;
 
-/// Counts what the other zones say to the outcome of a decision. Pure: events in, decision out.
+/// More than half of the zones that there are, whoever believes which of them to be well: of two majorities some zone is in
+/// both. Pure: events in, answer out.
 ///
-/// Who decides next may be any zone that is well. So each of those has to have the outcome before anyone is told of it, and
-/// more than half of all zones that live do. One that had something else decided says so; one that is known to be ill is
-/// not waited for: it does not decide before it has caught up with the others.
+/// A zone whose process is new has forgotten what it agreed to, and counts only where all agree. Of two zones each is
+/// enough: there is no majority without the other, and a cluster of two is to go on with one.
+#[derive(Debug, Clone)]
+pub(crate) struct Majority {
+    zones: usize,
+    needed: usize,
+    agreed: usize,
+    /// Of those that agreed, who has forgotten nothing.
+    seasoned: usize,
+}
+
+/// What the other zones say to the outcome of a decision. Pure: events in, decision out.
+///
+/// An outcome stays once a majority has it and has promised nobody to agree to nothing so old: whoever decides next asks a
+/// majority before it does, and one of those has it. Zones that are well are waited for beyond that, so that they do not
+/// fall behind.
 #[derive(Debug, Clone)]
 pub(crate) struct Agreement {
-    zones: usize,
-    /// Zones that have it, the one that decided among them.
-    agreed: usize,
-    /// Zones whose process has ended: what they had is gone, and they ask the others before they decide.
-    ended: usize,
-    /// What another zone decided was met.
+    majority: Majority,
+    /// What another zone decided, or is to decide, was met.
     overtaken: bool,
 }
 
+impl Majority {
+    /// Of so many zones, of which so many are not there any more: the topology says so, and nobody listens there.
+    pub(crate) fn of(zones: usize, gone: usize) -> Self {
+        let needed = if zones <= 2 { 1 } else { zones.saturating_sub(gone) / 2 + 1 };
+        Self { zones, needed, agreed: 0, seasoned: 0 }
+    }
+
+    /// One of the zones agrees, which may have forgotten what it agreed to before.
+    pub(crate) fn agreed(&mut self, has_forgotten: bool) {
+        self.agreed += 1;
+        self.seasoned += usize::from(!has_forgotten);
+    }
+
+    pub(crate) fn is_reached(&self) -> bool {
+        self.is_reached_with(0)
+    }
+
+    /// Whether it would be if so many more agreed.
+    pub(crate) fn is_reached_with(&self, more: usize) -> bool {
+        let least = if self.zones <= 2 { self.agreed } else { self.seasoned };
+        least + more >= self.needed || self.agreed + more >= self.zones
+    }
+}
+
 impl Agreement {
-    /// Of so many zones one has decided.
-    pub(crate) fn new(zones: usize) -> Self {
-        Self { zones, agreed: 1, ended: 0, overtaken: false }
+    /// Nobody has said anything yet.
+    pub(crate) fn new(majority: Majority) -> Self {
+        Self { majority, overtaken: false }
     }
 
     /// A zone has the outcome, or something that was made of it, or a plain write that came after.
-    pub(crate) fn agreed(&mut self) {
-        self.agreed += 1;
+    pub(crate) fn agreed(&mut self, has_forgotten: bool) {
+        self.majority.agreed(has_forgotten);
     }
 
-    /// A zone has what another zone decided.
+    /// A zone has what another zone decided, or has promised to agree to nothing older than what that is going to decide.
     pub(crate) fn overtaken(&mut self) {
         self.overtaken = true;
-    }
-
-    /// A zone refuses connections: nobody is there.
-    pub(crate) fn ended(&mut self) {
-        self.ended += 1;
     }
 
     pub(crate) fn is_overtaken(&self) -> bool {
         self.overtaken
     }
 
-    /// Whether to go on waiting, while so many zones that are well are silent.
-    pub(crate) fn decide(&self, silent: usize) -> Decision {
+    /// Whether to go on waiting, while so many zones are silent, and so many of those are well. One that is ill is waited
+    /// for only as long as it takes it to make a majority.
+    pub(crate) fn decide(&self, silent: usize, well: usize) -> Decision {
         if self.overtaken {
             Decision::Impossible
-        } else if silent > 0 {
+        } else if well > 0 {
             Decision::Waiting
-        } else if self.agreed >= self.needed() {
+        } else if self.majority.is_reached() {
             Decision::Met
+        } else if self.majority.is_reached_with(silent) {
+            Decision::Waiting
         } else {
             Decision::Impossible
-        }
-    }
-
-    /// Of two zones one has to do: there is no majority without the other.
-    fn needed(&self) -> usize {
-        match self.zones {
-            0..=2 => 1,
-            zones => zones.saturating_sub(self.ended) / 2 + 1,
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_zone_that_is_well_is_waited_for() {
-        let mut agreement = Agreement::new(3);
-        agreement.agreed();
-        assert_eq!(agreement.decide(1), Decision::Waiting);
-        assert_eq!(agreement.decide(0), Decision::Met, "the third is ill");
-    }
-
-    #[test]
-    fn one_of_three_is_not_enough_unless_the_others_have_ended() {
-        let mut agreement = Agreement::new(3);
-        assert_eq!(agreement.decide(0), Decision::Impossible);
-        agreement.ended();
-        assert_eq!(agreement.decide(0), Decision::Impossible);
-        agreement.ended();
-        assert_eq!(agreement.decide(0), Decision::Met);
-        assert_eq!(Agreement::new(2).decide(0), Decision::Met);
-    }
-
-    #[test]
-    fn decision_of_another_zone_ends_the_waiting() {
-        let mut agreement = Agreement::new(3);
-        agreement.agreed();
-        agreement.overtaken();
-        assert_eq!(agreement.decide(1), Decision::Impossible);
-        assert!(agreement.is_overtaken());
-    }
-}
+mod tests;

@@ -197,6 +197,27 @@ impl Connection {
         self.handle.shared.versions.load(Ordering::Acquire)
     }
 
+    /// Whether the node settles, as it told when the connection began. One load of an atomic where it does not.
+    #[must_use]
+    pub fn settles(&self, now: Instant) -> bool {
+        let shared = &self.handle.shared;
+        if !shared.settles.load(Ordering::Acquire) {
+            return false;
+        }
+        let inner = shared.inner.lock();
+        let settles =
+            inner.greeting.and_then(|greeting| greeting.settles_until).is_some_and(|until| now < until);
+        // Under the lock, so that what the next connection tells stays.
+        shared.settles.store(settles, Ordering::Release);
+        settles
+    }
+
+    /// Whether there was a connection to this address that has ended: what is there now may be another process.
+    #[must_use]
+    pub fn has_been_lost(&self) -> bool {
+        self.handle.shared.is_again.load(Ordering::Acquire)
+    }
+
     /// Why there is no connection, in more words than [`state`](Self::state) has. `None` while there is one, and during
     /// the first attempt.
     #[must_use]

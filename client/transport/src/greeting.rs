@@ -1,9 +1,12 @@
 //! What a connection says and hears before its first request.
 
+use std::time::Duration;
+
 use bytes::BytesMut;
 use evanesce_wire::reply::{ErrorReply, MetaStatus, Reply, Status};
 use evanesce_wire::request::Request;
 use evanesce_wire::{Expect, ReplyDecoder};
+use tokio::time::Instant;
 
 use crate::cause::{Cause, Failure, Stage};
 use crate::credentials::Credentials;
@@ -19,6 +22,9 @@ const TLS_ONLY: &[u8] = b"this port speaks TLS only";
 /// The answers before the first request are lines of some words.
 const READ_BYTES: usize = 256;
 
+/// No node settles for longer, whatever it says.
+const SETTLING_MAX: Duration = Duration::from_secs(60);
+
 /// What a node told of itself when the connection began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Greeting {
@@ -26,6 +32,8 @@ pub struct Greeting {
     pub versions: bool,
     /// Its clock then, in milliseconds since 1970. Of nodes that keep versions.
     pub clock_ms: Option<u64>,
+    /// Until when it settles, if it does: it has just started, or did not run for a while.
+    pub settles_until: Option<Instant>,
 }
 
 /// Tells a node who we are.
@@ -91,14 +99,16 @@ fn greeting(reply: &Reply) -> Result<Greeting, Failure> {
     match reply {
         Reply::Meta(meta) if meta.status == MetaStatus::Noop => {
             let versions = meta.flags().any(|flag| flag.letter == b'V');
-            Ok(Greeting { versions, clock_ms: meta.clock_ms().filter(|_| versions) })
+            let left = meta.settling_ms().map(|left| Duration::from_millis(left).min(SETTLING_MAX));
+            let settles_until = left.filter(|_| versions).map(|left| Instant::now() + left);
+            Ok(Greeting { versions, clock_ms: meta.clock_ms().filter(|_| versions), settles_until })
         }
         Reply::Error(ErrorReply::Client(text)) if text == UNAUTHENTICATED => {
             Err(said(Cause::PasswordMissing, text))
         }
         Reply::Error(ErrorReply::Client(text)) if text == TLS_ONLY => Err(said(Cause::TlsMissing, text)),
         Reply::Error(ErrorReply::Server(text)) => Err(said(Cause::Refused, text)),
-        Reply::Error(_) => Ok(Greeting { versions: false, clock_ms: None }),
+        Reply::Error(_) => Ok(Greeting { versions: false, clock_ms: None, settles_until: None }),
         other => Err(unreadable(&format!("{other:?}"))),
     }
 }

@@ -96,6 +96,10 @@ pub(crate) struct Shared {
     pub(crate) settle: Notify,
     /// Whether the present connection's node keeps versions.
     pub(crate) versions: AtomicBool,
+    /// Whether the present connection's node told that it settles, and may do so still.
+    pub(crate) settles: AtomicBool,
+    /// Whether there was a connection before the present one.
+    pub(crate) is_again: AtomicBool,
     /// The only lock of a connection. Completions are called after its release.
     pub(crate) inner: Mutex<Inner>,
 }
@@ -153,6 +157,8 @@ impl Shared {
             retire: Notify::new(),
             settle: Notify::new(),
             versions: AtomicBool::new(false),
+            settles: AtomicBool::new(false),
+            is_again: AtomicBool::new(false),
             inner: Mutex::new(inner),
         }
     }
@@ -228,6 +234,7 @@ impl Shared {
         inner.write_blocked = false;
         inner.unwatched = false;
         self.versions.store(greeting.versions, Ordering::Release);
+        self.settles.store(greeting.settles_until.is_some(), Ordering::Release);
         drop(inner);
         self.settle.notify_waiters();
     }
@@ -241,6 +248,9 @@ impl Shared {
             ConnectionState::Down { since, .. } => since,
             _ => since,
         };
+        if inner.state == ConnectionState::Up {
+            self.is_again.store(true, Ordering::Release);
+        }
         inner.state = ConnectionState::Down { since, cause: failure.cause };
         inner.greeting = None;
         inner.failure = Some(failure);
@@ -248,6 +258,7 @@ impl Shared {
         inner.session = None;
         inner.outstanding = 0;
         self.versions.store(false, Ordering::Release);
+        self.settles.store(false, Ordering::Release);
         let abandoned = inner.abandon();
         drop(inner);
         self.settle.notify_waiters();

@@ -237,6 +237,7 @@ impl Operation {
             compare: None,
             cas_override: None,
             counts_as_access: true,
+            promise: None,
         };
         Request::MetaGet(get).encode(out);
     }

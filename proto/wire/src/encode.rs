@@ -247,10 +247,27 @@ pub fn meta_versioned(
     out.append(b"\r\n");
 }
 
-/// `MN V K<clock>`, the answer to `mn V` of a server that keeps versions; the clock is in milliseconds since 1970.
-pub fn meta_noop_versions(out: &mut impl Append, clock_ms: u64) {
+/// The answer to `mg` with `H`: the item's version where `V` stood, if there is an item, and the version below which no
+/// decision is agreed to (`H`).
+pub fn meta_promised(out: &mut impl Append, get: &MetaGet<'_>, version: Option<u64>, floor: u64) {
+    out.append(MetaStatus::Done.letters().as_bytes());
+    for flag in get.flags.iter() {
+        match (flag.letter, version) {
+            (b'V', Some(version)) => tagged(out, b'V', version),
+            (b'V', None) => {}
+            (b'H', _) => tagged(out, b'H', floor),
+            (letter, _) => reflect(out, letter, flag.token, &get.key),
+        }
+    }
+    out.append(b"\r\n");
+}
+
+/// `MN V K<clock>`, the answer to `mn V` of a server that keeps versions; the clock is in milliseconds since 1970. While
+/// it settles there is `H<milliseconds>` behind it, for how much longer.
+pub fn meta_noop_versions(out: &mut impl Append, clock_ms: u64, settling_ms: Option<u64>) {
     out.append(b"MN V");
     tagged(out, b'K', clock_ms);
+    settling_ms.into_iter().for_each(|left| tagged(out, b'H', left));
     out.append(b"\r\n");
 }
 

@@ -47,6 +47,7 @@ impl<'a> MetaGet<'a> {
             compare: meaning.compare,
             cas_override: meaning.cas_override,
             counts_as_access: !meaning.not_an_access,
+            promise: meaning.decides,
         }
     }
 }
@@ -213,6 +214,7 @@ pub(crate) fn plain_get(text: &[u8]) -> Option<MetaGet<'_>> {
         compare: None,
         cas_override: None,
         counts_as_access: true,
+        promise: None,
     })
 }
 

@@ -252,6 +252,11 @@ impl MetaReply {
         self.number(b'H')
     }
 
+    /// Below which version no decision is agreed to (`H`): the answer to `mg` with `H`.
+    pub fn promised(&self) -> Option<u64> {
+        self.number(b'H')
+    }
+
     /// The opaque (`O`) of the request.
     pub fn opaque(&self) -> Option<&[u8]> {
         self.token(b'O')

@@ -219,6 +219,8 @@ pub struct MetaGet<'a> {
     pub cas_override: Option<u64>,
     /// `u` makes it false: the access is not to be remembered.
     pub counts_as_access: bool,
+    /// `H`: nothing is read but the version, and no decision older than this is agreed to from now on.
+    pub promise: Option<u64>,
 }
 
 /// `ms`.

@@ -16,6 +16,7 @@ mod meta_debug;
 mod meta_delete;
 mod meta_get;
 mod meta_set;
+mod promise;
 mod retrieval;
 mod set;
 mod stats;
@@ -70,6 +71,7 @@ pub(crate) fn execute(request: &Request<'_>, context: &Context<'_>, out: &mut Re
             let mut retrieval = retrieval(std::slice::from_ref(request));
             while retrieval.step(context, out) {}
         }
+        Request::MetaGet(get) if get.promise.is_some() => promise::execute(get, context, out.buf()),
         // A retrieval of nothing: `gat 0`.
         Request::Get(_) | Request::MetaGet(_) => encode::end(out.buf()),
         Request::Set(set) => set::execute(set, context, out.buf()),
@@ -90,7 +92,10 @@ pub(crate) fn execute(request: &Request<'_>, context: &Context<'_>, out: &mut Re
         Request::MetaDelete(delete) => meta_delete::execute(delete, context, out.buf()),
         Request::MetaArithmetic(arithmetic) => meta_arithmetic::execute(arithmetic, context, out.buf()),
         Request::MetaNoop => encode::meta_noop(out.buf()),
-        Request::MetaNoopVersions => encode::meta_noop_versions(out.buf(), context.now.0),
+        Request::MetaNoopVersions => {
+            let settling_ms = context.shared.settling.left_ms(context.now);
+            encode::meta_noop_versions(out.buf(), context.now.0, settling_ms);
+        }
         Request::MetaDebug(debug) => meta_debug::execute(debug, context, out.buf()),
         Request::TooLarge(refused) => too_large::execute(refused, context, out.buf()),
         Request::Binary(request) => return binary::execute(request, context, out.buf()),

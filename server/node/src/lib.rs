@@ -53,6 +53,7 @@ mod metrics;
 mod namespaces;
 mod node;
 mod pace;
+mod promises;
 mod reconcile;
 mod resize;
 mod role;

@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::commands::{CommandSums, Commands};
 use crate::execute::CLASS;
 use crate::namespaces::{Namespace, namespaces};
+use crate::promises::Promises;
 use crate::reconcile::{Divergence, DivergenceCounts, Standing};
 use crate::resize::{Resize, ResizeCounts};
 use crate::settings::Facts;
@@ -38,6 +39,7 @@ pub(crate) struct Shared {
     pub(crate) facts: Facts,
     pub(crate) watchers: Arc<Watchers>,
     pub(crate) settling: Settling,
+    pub(crate) promises: Promises,
     /// Whether it has what it is to hold, and may give it to peers.
     pub(crate) gives: AtomicBool,
     /// What was given to peers, and taken from them.
@@ -101,6 +103,7 @@ impl Shared {
             facts,
             watchers,
             settling: Settling::default(),
+            promises: Promises::default(),
             gives: AtomicBool::new(true),
             warm: Progress::default(),
             standing,

@@ -1,6 +1,6 @@
 //! Arithmetic on decimal numbers, with memcached's ways of reading and writing them.
 
-use crate::decide::{is_first, may_decide};
+use crate::decide::may_decide;
 use crate::item::{self, Marks};
 use crate::room::NeedRoom;
 use crate::shard::{Hash, NewItem, Shard};
@@ -34,7 +34,7 @@ impl Shard {
         // A shorter number is padded, as memcached does to keep it in place; a longer one is a new item.
         let mut text = number.to_string().into_bytes();
         let mut marks = if text.len() <= old_bytes { header.marks } else { Marks::default() };
-        marks.set(Marks::DECIDED, is_first(op.decides));
+        marks.set(Marks::DECIDED, op.decides.is_some());
         text.resize(text.len().max(old_bytes), b' ');
         let expires_ms = op.touch.map_or(header.expires_ms, item::expires_ms);
         let new = NewItem {
@@ -61,7 +61,7 @@ impl Shard {
         let Some((number, expiry)) = op.initial else { return Ok(ArithmeticOutcome::NotFound) };
         let text = number.to_string();
         let mut marks = Marks::default();
-        marks.set(Marks::DECIDED, is_first(op.decides));
+        marks.set(Marks::DECIDED, op.decides.is_some());
         let new = NewItem {
             key: op.key,
             value: text.as_bytes(),

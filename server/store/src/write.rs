@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use crate::decide::{is_first, may_decide};
+use crate::decide::may_decide;
 use crate::item::{self, Header, Marks};
 use crate::room::NeedRoom;
 use crate::segment::Location;
@@ -49,7 +49,7 @@ impl Shard {
         };
         match (rule(write, old.map(|(_, header)| header)), old) {
             (Ruling::Stored { mut marks, expires_ms }, _) => {
-                marks.set(Marks::DECIDED, is_first(write.decides));
+                marks.set(Marks::DECIDED, write.decides.is_some());
                 self.store(hash, NewItem { marks, expires_ms, ..new }, now)
             }
             (Ruling::Joined, Some((location, header))) => self.join(hash, write, location, &header, now),
@@ -104,7 +104,7 @@ impl Shard {
             _ => [&old, write.value].concat(),
         };
         let mut marks = Marks::default();
-        marks.set(Marks::DECIDED, is_first(write.decides));
+        marks.set(Marks::DECIDED, write.decides.is_some());
         let new = NewItem {
             key: write.key,
             value: &value,

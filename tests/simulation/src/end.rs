@@ -55,7 +55,10 @@ pub(crate) fn conclude(world: &World, now_ms: u64) -> Conclusion {
         let last = held.into_iter().max_by_key(|(_, version)| *version);
         let fault = match key.as_bytes()[0] {
             b'n' | b's' => fault_of_sum(world, writes, last, &mut conclusion),
-            _ => fault_of_last(world, writes, last).or_else(|| fault_of_order(writes)),
+            _ => fault_of_last(world, writes, last).or_else(|| {
+                let is_promised = world.plan.promises_order();
+                is_promised.then(|| fault_of_order(writes)).flatten()
+            }),
         };
         if let Some(fault) = fault {
             let last = last.map(|(value, version)| (brief(value), *version));
@@ -163,8 +166,7 @@ fn fault_of_sum(
         return Some(format!("only {done} were added, and {maybe} perhaps"));
     }
     let lost = done.saturating_sub(there);
-    let is_promised = world.plan.shows_all_clients_the_same() && world.plan.spares_a_zone();
-    if lost > 0 && is_promised {
+    if lost > 0 && world.plan.promises_sums() {
         return Some(format!("{done} were added, and {maybe} perhaps"));
     }
     conclusion.additions_lost += lost;

@@ -33,7 +33,10 @@ const FAULT_MS_MAX: u64 = 3_500;
 /// When all faults are over.
 pub const HEALED_MS: u64 = FAULTS_FROM_MS + FAULTS_FOR_MS + FAULT_MS_MAX;
 
-/// Most faults of one run.
+/// Clocks differ from the right time by so much, but for those that are wrong.
+const SKEW_MS_MAX: i64 = 20;
+
+/// Most faults that come one by one in a run; all clients may be cut off besides.
 const FAULTS_MAX: usize = 6;
 
 /// How long a step of the simulation lasts: faults begin and end between two.
@@ -115,24 +118,19 @@ impl Plan {
         let latency_ms_max = random.random_range(1..=3);
         let count = random.random_range(1..=FAULTS_MAX);
         let mut faults: Vec<Timed> = (0..count).map(|_| timed(&mut random)).collect();
+        if random.random_bool(0.4) {
+            faults.extend(cut_apart(&mut random));
+        }
         faults.sort_by_key(|timed| timed.from_ms);
         let repair_bytes_max = 64 << 20;
         Self { seed, client_skews_ms, node_skews_ms, faults, latency_ms_max, repair_bytes_max }
     }
 
-    /// Whether all clients reach the same nodes at any time: then what is counted adds up. Where clients see different
-    /// zones it may be decided in two of them.
+    /// Whether all that is acknowledged of what one place decides adds up in the end: whoever is cut off from whatever, unless
+    /// a zone has forgotten what it had while another was in trouble, too.
     #[must_use]
-    pub fn shows_all_clients_the_same(&self) -> bool {
-        let is_partial = |timed: &Timed| match &timed.fault {
-            Fault::Crash(_) | Fault::Freeze(_) | Fault::Ways(_, _, Way::Slow(_)) => false,
-            Fault::Ways(ones, others, _) => {
-                let is_client = |one: &&Host| matches!(one, Host::Client(_));
-                let is_of_nodes = others.iter().any(|other| matches!(other, Host::Node(..)));
-                is_of_nodes && ones.iter().filter(is_client).count() < CLIENT_ZONES.len()
-            }
-        };
-        !self.faults.iter().any(is_partial)
+    pub fn promises_sums(&self) -> bool {
+        !self.forgets() || self.spares_a_zone()
     }
 
     /// Whether one zone runs and is reached all the time. With trouble in all of them, one after the other, what only
@@ -145,6 +143,27 @@ impl Plan {
         });
         let zone = |host: &Host| if let Host::Node(zone, _) = host { Some(*zone) } else { None };
         hit.filter_map(zone).collect::<BTreeSet<_>>().len() < ZONES.len()
+    }
+
+    /// Whether writes that lie far apart are in the order in which they were made. A client takes over the time of most nodes
+    /// that it reaches: of one that is cut off from the others these may be the ones that are wrong.
+    #[must_use]
+    pub fn promises_order(&self) -> bool {
+        let is_wrong = |skew_ms: &i64| skew_ms.abs() > SKEW_MS_MAX;
+        !self.cuts_some_off() || !self.node_skews_ms.iter().flatten().any(is_wrong)
+    }
+
+    /// Whether some clients are cut off from a zone that others reach.
+    fn cuts_some_off(&self) -> bool {
+        let is_partial = |timed: &&Timed| match &timed.fault {
+            Fault::Crash(_) | Fault::Freeze(_) | Fault::Ways(_, _, Way::Slow(_)) => false,
+            Fault::Ways(ones, others, _) => {
+                let is_client = |one: &&Host| matches!(one, Host::Client(_));
+                let is_of_nodes = others.iter().any(|other| matches!(other, Host::Node(..)));
+                is_of_nodes && ones.iter().filter(is_client).count() < CLIENT_ZONES.len()
+            }
+        };
+        self.faults.iter().any(|timed| is_partial(&timed))
     }
 
     /// Whether some node forgets what it has.
@@ -160,7 +179,7 @@ impl Plan {
 
 /// Clocks that differ a little, but for one in some runs.
 fn skews(random: &mut StdRng, count: usize, wrong_ms: &[i64]) -> Vec<i64> {
-    let mut skews: Vec<i64> = (0..count).map(|_| random.random_range(-20..=20)).collect();
+    let mut skews: Vec<i64> = (0..count).map(|_| random.random_range(-SKEW_MS_MAX..=SKEW_MS_MAX)).collect();
     if random.random_bool(0.5) {
         let at = random.random_range(0..count);
         skews[at] = wrong_ms[random.random_range(0..wrong_ms.len())];
@@ -173,6 +192,19 @@ fn timed(random: &mut StdRng) -> Timed {
     let from_ms = between_steps(FAULTS_FROM_MS + random.random_range(0..FAULTS_FOR_MS));
     let until_ms = from_ms + between_steps(random.random_range(100..=FAULT_MS_MAX));
     Timed { from_ms, until_ms, fault: fault(random) }
+}
+
+/// Each client loses a zone at the same time, or one direction of it, and not all the same: what one believes away another
+/// takes for well.
+fn cut_apart(random: &mut StdRng) -> Vec<Timed> {
+    let Timed { from_ms, until_ms, .. } = timed(random);
+    let cut = |client| {
+        let way = [Way::LostTo, Way::LostFrom, Way::Lost][random.random_range(0..3)];
+        let zone = random.random_range(0..ZONES.len());
+        let fault = Fault::Ways(vec![Host::Client(client)], nodes_of(zone), way);
+        Timed { from_ms, until_ms, fault }
+    };
+    (0..CLIENT_ZONES.len()).map(cut).collect()
 }
 
 fn fault(random: &mut StdRng) -> Fault {

@@ -53,7 +53,7 @@ async fn request_written_inline_is_abandoned_as_written() {
     let (ours, theirs) = sockets().await;
     let shared = Shared::new(theirs.local_addr().expect("bound"), ConnectionOptions::default());
     let (_reader, writer) = ours.into_split();
-    shared.set_up(Some(Arc::new(writer)), Greeting { versions: true, clock_ms: None });
+    shared.set_up(Some(Arc::new(writer)), Greeting { versions: true, clock_ms: None, settles_until: None });
     assert!(shared.versions.load(Ordering::Acquire));
     submit(&shared, 7);
     submit(&shared, 8);
@@ -69,7 +69,7 @@ async fn batch_on_an_idle_connection_goes_out_in_one_write() {
     let (ours, mut theirs) = sockets().await;
     let shared = Shared::new(theirs.local_addr().expect("bound"), ConnectionOptions::default());
     let (_reader, writer) = ours.into_split();
-    shared.set_up(Some(Arc::new(writer)), Greeting { versions: true, clock_ms: None });
+    shared.set_up(Some(Arc::new(writer)), Greeting { versions: true, clock_ms: None, settles_until: None });
     let flags = MetaFlagsBuf::new().number(b'O', 1);
     let batch = [(); 3].map(|()| delete(flags.as_flags()));
     let refused = shared.submit_batch(&batch, || Target::Owned(Arc::new(Nobody)));
@@ -89,7 +89,7 @@ async fn request_after_replies_that_came_together_waits_for_others() {
     let (ours, theirs) = sockets().await;
     let shared = Shared::new(theirs.local_addr().expect("bound"), ConnectionOptions::default());
     let (_reader, writer) = ours.into_split();
-    shared.set_up(Some(Arc::new(writer)), Greeting { versions: true, clock_ms: None });
+    shared.set_up(Some(Arc::new(writer)), Greeting { versions: true, clock_ms: None, settles_until: None });
     shared.inner.lock().crowded = true;
     submit(&shared, 7);
     assert_eq!(&shared.inner.lock().out[..], b"md k O1\r\n");

@@ -55,7 +55,11 @@ async fn greeting_tells_whether_versions_are_kept() {
     ] {
         let (connection, state) = greeted_with(answer).await;
         assert_eq!(state, ConnectionState::Up, "{answer:?}");
-        assert_eq!(connection.greeting(), Some(Greeting { versions, clock_ms }), "{answer:?}");
+        assert_eq!(
+            connection.greeting(),
+            Some(Greeting { versions, clock_ms, settles_until: None }),
+            "{answer:?}"
+        );
         assert_eq!(connection.speaks_versions(), versions, "{answer:?}");
         assert_eq!(connection.failure(), None);
     }
@@ -103,7 +107,10 @@ async fn greeting_may_come_in_pieces() {
         stream
     };
     let (_stream, ()) = tokio::join!(script, connection.settled());
-    assert_eq!(connection.greeting(), Some(Greeting { versions: true, clock_ms: Some(12) }));
+    assert_eq!(
+        connection.greeting(),
+        Some(Greeting { versions: true, clock_ms: Some(12), settles_until: None })
+    );
 }
 
 #[tokio::test]
@@ -189,7 +196,10 @@ async fn next_connection_may_be_to_another_kind_of_server() {
     let _stream = welcome_with(&listener, "MN\r\n").await;
     eventually("it is up again", || connection.is_up()).await;
     assert!(!connection.speaks_versions());
-    assert_eq!(connection.greeting(), Some(Greeting { versions: false, clock_ms: None }));
+    assert_eq!(
+        connection.greeting(),
+        Some(Greeting { versions: false, clock_ms: None, settles_until: None })
+    );
 }
 
 #[tokio::test]

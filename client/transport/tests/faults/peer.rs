@@ -110,6 +110,7 @@ pub(crate) fn mg<'a>(key: &'a str, flags: &'a MetaFlagsBuf) -> Request<'a> {
         compare: None,
         cas_override: None,
         counts_as_access: true,
+        promise: None,
     })
 }
 

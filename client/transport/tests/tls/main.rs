@@ -123,6 +123,7 @@ async fn get(connection: &Connection, key: &str, opaque: u64) -> MetaReply {
         compare: None,
         cas_override: None,
         counts_as_access: true,
+        promise: None,
     };
     call(connection, &Request::MetaGet(get)).await
 }

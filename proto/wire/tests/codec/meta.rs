@@ -324,7 +324,7 @@ fn versions_are_told_and_read_back() {
     assert_eq!(read(&ahead), (MetaStatus::NotStored, None, Some(1234)));
     assert_eq!(told("ms k 1 V7 ME\r\nx\r\n", MetaStatus::NotStored, VersionTold::Nothing), "NS\r\n");
     assert_eq!(told("ms k 1 V7 q\r\nx\r\n", MetaStatus::Done, VersionTold::Version(7)), "");
-    let noop = written(|out| encode::meta_noop_versions(out, 99));
+    let noop = written(|out| encode::meta_noop_versions(out, 99, None));
     assert_eq!(noop, "MN V K99\r\n");
     assert_eq!(read(&noop), (MetaStatus::Noop, None, Some(99)));
     let mut versioned = facts();

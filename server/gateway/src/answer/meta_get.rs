@@ -34,7 +34,7 @@ pub(super) async fn answer(context: Context<'_>, get: &MetaGet<'_>) -> Answer {
 
 /// Whether the request asks for what only one node knows, or demands it: a version, a token of the caller's.
 fn needs_one_node(get: &MetaGet<'_>) -> bool {
-    get.cas_override.is_some() || get.flags.has(b'V')
+    get.cas_override.is_some() || get.promise.is_some() || get.flags.has(b'V')
 }
 
 /// Whether it asks for what the home zone alone tells: tokens where nodes keep no versions (`c`, `C`), accesses (`h`,

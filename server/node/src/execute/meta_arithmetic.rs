@@ -17,6 +17,13 @@ pub(super) fn execute(request: &MetaArithmetic<'_>, context: &Context<'_>, out: 
         Ok(decides) => decides,
         Err(told) => return refuse(told, out),
     };
+    let key = &*request.key.bytes;
+    let promise = decides.map(|_| context.shared.promises.of(key));
+    let decides =
+        match promise.as_ref().map_or(Ok(None), |promise| version::agreed(decides, promise, key, context)) {
+            Ok(decides) => decides,
+            Err(told) => return refuse(told, out),
+        };
     let resolve = |exptime| expiry::resolve(exptime, context.now);
     let made_until = |exptime| expiry::made_until(exptime, request.touch, &request.flags);
     let operation = Operation {
@@ -30,6 +37,7 @@ pub(super) fn execute(request: &MetaArithmetic<'_>, context: &Context<'_>, out: 
         decides,
     };
     let outcome = context.store.arithmetic(&operation, context.now);
+    drop(promise);
     arithmetic::count(&outcome, request.direction, context);
     tell::counted(&request.key.bytes, operation.direction, &outcome, context);
     let status = match outcome {

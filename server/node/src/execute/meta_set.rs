@@ -23,17 +23,29 @@ pub(super) fn execute(request: &MetaSet<'_>, context: &Context<'_>, out: &mut Ve
         Ok(decides) => decides,
         Err(told) => return answer(MetaStatus::NotStored, &refused, told),
     };
+    let key = &*request.key.bytes;
+    let promise = decides.map(|_| context.shared.promises.of(key));
+    let decides =
+        match promise.as_ref().map_or(Ok(None), |promise| version::agreed(decides, promise, key, context)) {
+            Ok(decides) => decides,
+            Err(told) => return answer(MetaStatus::NotStored, &refused, told),
+        };
     let write = Write { decides, ..write(request, version, context) };
     let outcome = context.store.write(&write, context.now);
+    drop(promise);
     set::count(&outcome, request.compare.is_some(), context);
     tell::stored(&write, &outcome, context);
     match outcome {
-        WriteOutcome::Stored { cas, version, value_bytes } => {
+        WriteOutcome::Stored { cas, version: stored, value_bytes } => {
             let facts = ItemFacts { cas, value_bytes, ..ItemFacts::default() };
-            answer(MetaStatus::Done, &facts, VersionTold::Version(version.0));
+            match version::objection(version, None, key, context) {
+                Some(floor) => answer(MetaStatus::NotStored, &facts, VersionTold::Version(floor.0)),
+                None => answer(MetaStatus::Done, &facts, VersionTold::Version(stored.0)),
+            }
         }
-        WriteOutcome::Superseded { version } => {
-            answer(MetaStatus::NotStored, &refused, VersionTold::Version(version.0));
+        WriteOutcome::Superseded { version: newer } => {
+            let newer = version::objection(version, Some(newer), key, context).unwrap_or(newer);
+            answer(MetaStatus::NotStored, &refused, VersionTold::Version(newer.0));
         }
         WriteOutcome::DecidedElsewhere => {
             answer(MetaStatus::NotStored, &refused, version::DECIDED_ELSEWHERE);

@@ -43,7 +43,7 @@ struct Tally {
 pub(crate) fn is_retrieval(request: &Request<'_>) -> bool {
     match request {
         Request::Get(get) => !get.keys.as_bytes().is_empty(),
-        Request::MetaGet(_) => true,
+        Request::MetaGet(get) => get.promise.is_none(),
         Request::Binary(request) => binary::is_retrieval(request),
         _ => false,
     }

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use evanesce_store::{Decides, Version};
+use evanesce_store::{Decides, Lookup, Read, Version};
 use evanesce_wire::encode::VersionTold;
 
 use super::Context;
+use crate::promises::Promise;
 
 /// How far a version may lie ahead of this node's clock: more than well-kept clocks ever differ by, and as long as a
 /// wrong one may win over writes made after it.
@@ -18,12 +19,11 @@ const WRITER_BITS: u32 = 12;
 const DECIDED: u64 = 1;
 
 /// The three above it are the place of who decided in the key's order of zones.
-const RANK_SHIFT: u32 = 1;
-const RANK_MAX: u64 = 7;
+const DECIDER_MASK: u64 = 0b1111;
 
-/// By how many counts, about a millisecond, the versions of a zone that stands in exceed what they change, for each place
-/// in the order.
-const STAND_IN_STEP: u64 = 1 << 10;
+/// By how many counts, about a millisecond, a promise exceeds what another place has decided, or was promised: so many
+/// decisions it may make that nobody agrees to, and does not get past it.
+const TAKE_OVER_STEP: u64 = 1 << 10;
 
 /// The version of a request. One too far ahead is refused with this node's clock, so that the writer can stamp anew.
 pub(super) fn believed(version: Option<u64>, context: &Context<'_>) -> Result<Option<Version>, VersionTold> {
@@ -44,15 +44,62 @@ pub(super) fn decides(
     let Some(at_least) = believed(at_least, context)? else { return Ok(None) };
     match context.shared.settling.left_ms(context.now) {
         Some(left) if !even_settling => Err(VersionTold::Settling(left)),
-        _ => Ok(Some(as_told(at_least))),
+        _ => Ok(Some(Decides { at_least, continues: at_least.0 >> WRITER_BITS == 0 })),
     }
 }
 
-/// What the version of a decision says: see the contract, `proto/PROTOCOL.md`.
-fn as_told(at_least: Version) -> Decides {
-    let rank = if at_least.0 & DECIDED == 0 { 0 } else { at_least.0 >> RANK_SHIFT & RANK_MAX };
-    let step = if rank == 0 { 1 } else { rank * STAND_IN_STEP };
-    Decides { at_least, step, continues: at_least.0 >> WRITER_BITS == 0 }
+/// The same, as far as the key's promise has nothing against it. While that is held nobody is promised anything else.
+pub(super) fn agreed(
+    decides: Option<Decides>,
+    promise: &Promise<'_>,
+    key: &[u8],
+    context: &Context<'_>,
+) -> Result<Option<Decides>, VersionTold> {
+    let (Some(decides), Some(floor)) = (decides, promise.floor()) else { return Ok(decides) };
+    let goes_on = || decides.continues && there(key, context).is_some_and(|there| there >= floor);
+    if decides.at_least >= floor || goes_on() {
+        Ok(Some(decides))
+    } else if is_of_one_place(decides.at_least, floor) {
+        // Next to what it decided last, and not below what the others have promised it.
+        Ok(Some(Decides { at_least: floor, ..decides }))
+    } else {
+        Err(DECIDED_ELSEWHERE)
+    }
+}
+
+/// The version of what is there.
+pub(super) fn there(key: &[u8], context: &Context<'_>) -> Option<Version> {
+    let read = Read { counts_as_access: false, ..Read::key(key) };
+    context.store.read(&read, context.now, |lookup| match lookup {
+        Lookup::Hit(hit) => Some(hit.version),
+        Lookup::Miss => None,
+    })
+}
+
+/// Whether nothing older than `asked` may be promised where this is known of the key, or was promised. The place that it
+/// was promised to, or that decided it, needs no other promise.
+pub(super) fn may_promise(asked: Version, known: Version) -> bool {
+    let is_decided = known.0 & DECIDED != 0;
+    let step = if is_decided { TAKE_OVER_STEP } else { 1 };
+    !(is_decided && is_of_one_place(asked, known))
+        && asked.0 >> WRITER_BITS >= (known.0 >> WRITER_BITS) + step
+}
+
+/// Whether the same place in the key's order decided, or is to.
+fn is_of_one_place(one: Version, other: Version) -> bool {
+    one.0 & DECIDER_MASK == other.0 & DECIDER_MASK
+}
+
+/// What keeps the node from agreeing to the outcome of a decision that it has stored, or that has lost there to `newer`: what
+/// it knows, or has promised, that is later.
+pub(super) fn objection(
+    outcome: Option<Version>,
+    newer: Option<Version>,
+    key: &[u8],
+    context: &Context<'_>,
+) -> Option<Version> {
+    let outcome = outcome.filter(|outcome| outcome.0 & DECIDED != 0)?;
+    context.shared.promises.of(key).floor().filter(|floor| *floor > outcome).max(newer)
 }
 
 /// What a node says that is to continue what it decided last, and does not know it: it settles for no time at all.

@@ -91,9 +91,8 @@ pub(crate) fn keys_between(span: Range<u64>) -> Vec<String> {
     seconds.flat_map(|second| (0..NUMBERS).map(move |number| key(second, number))).collect()
 }
 
-/// Nothing is counted twice. Nothing is lost where all clients reached the zone that decides; where some did not, two
-/// zones may have decided at once, and the one's additions are lost: that is told. So are numbers that differ between
-/// zones after an addition whose outcome is not known: the zone that decided has it, and nobody told the others.
+/// Nothing is counted twice, and nothing is lost, whoever reached the zone that decides. Numbers may differ between zones
+/// after an addition whose outcome is not known: the zone that decided has it, and nobody told the others.
 pub(crate) fn judge(
     verdict: &mut Verdict,
     counts: &[Count],
@@ -117,10 +116,10 @@ pub(crate) fn judge(
         }
     }
     verdict.figure(format!("counts with a home that all reached: {together}"));
-    verdict
-        .figure(format!("with a home that some did not reach, where two zones may decide at once: {apart}"));
+    verdict.figure(format!("with a home that some did not reach: {apart}"));
     verdict.must(together.counted > 0, "nothing was counted with a home that all reached");
-    verdict.none("numbers lack additions though all clients reached their home zone", &together.lacking);
+    verdict.must(apart.counted > 0, "nothing was counted with a home that some did not reach");
+    verdict.none("numbers lack additions", &[&together.lacking[..], &apart.lacking[..]].concat());
     verdict.none("numbers have additions that nobody made", &too_many);
     verdict.none("numbers differ between zones, and all outcomes are known", &differing);
 }

@@ -139,30 +139,70 @@ fn decided(ms: u64, rank: u64) -> u64 {
 }
 
 #[test]
-fn decision_of_the_first_zone_is_next_to_what_it_changes_whatever_the_time() {
+fn decision_is_next_to_what_it_changes_whatever_the_time() {
     let bench = bench();
-    let (first, second) = (decided(1, 0), decided(2, 0));
+    let (first, early) = (decided(2, 0), decided(1, 0));
     assert_eq!(bench.text(&format!("ms a 1 ME V H{first} O1\n5\n")), format!("HD V{first} O1\n"));
-    let counted = bench.text(&format!("ma a v V H{second}\n"));
+    let counted = bench.text(&format!("ma a v V H{early}\n"));
     let next = Version(first + (1 << 12)).0;
-    assert_eq!(counted, format!("VA 1 V{next}\n6\n"), "later than what it changed, and no more");
-    let joined = bench.text(&format!("ms a 1 MA V H{second}\n1\nmg a v\n"));
+    assert_eq!(counted, format!("VA 1 V{next}\n6\n"), "later than what was decided here last, and no more");
+    let joined = bench.text(&format!("ms a 1 MA V H{early}\n1\nmg a v\n"));
     assert_eq!(joined, format!("HD V{}\nVA 2\n61\n", next + (1 << 12)));
+    let late = decided(3, 0);
+    assert_eq!(bench.text(&format!("ma a v V H{late}\n")), format!("VA 2 V{late}\n62\n"));
     assert_eq!(bench.text(&format!("ma a V H{}\n", decided(5_001, 0))), format!("NS K{}\n", START.0));
 }
 
+/// What was promised is older than this: somebody may have decided in between.
 #[test]
-fn decision_of_a_zone_that_stands_in_is_newer_than_any_of_the_first_one() {
+fn what_is_newer_than_a_decision_and_came_from_elsewhere_is_not_changed_by_it() {
     let bench = bench();
     bench.text(&format!("ms a 1 V{}\n5\n", version(3)));
-    let (early, late) = (decided(1, 1), decided(9, 2));
-    let least = decided(3, 1) + (1024 << 12);
-    assert_eq!(bench.text(&format!("ma a v V H{early}\n")), format!("VA 1 V{least}\n6\n"));
-    assert_eq!(bench.text(&format!("ma a v V H{late}\n")), format!("VA 1 V{late}\n7\n"));
-    // One that was given out far ahead of the time is not taken further.
-    bench.text(&format!("ms a 1 V{}\n5\n", version(4_000)));
-    let next = decided(4_000, 1) + (1 << 12);
-    assert_eq!(bench.text(&format!("ma a v V H{early}\n")), format!("VA 1 V{next}\n6\n"));
+    let (early, late) = (decided(2, 1), decided(4, 1));
+    assert_eq!(bench.text(&format!("ma a v V H{early}\n")), "NS H0\n");
+    assert_eq!(bench.text(&format!("ms a 1 MA V H{early}\n1\n")), "NS H0\n");
+    assert_eq!(bench.text(&format!("ma a v V H{late}\n")), format!("VA 1 V{late}\n6\n"));
+}
+
+#[test]
+fn promise_tells_what_is_there_and_is_given_to_one_place_alone() {
+    let bench = bench();
+    let (zeroth, first) = (decided(5, 0), decided(9, 1));
+    let ask = |least: u64| bench.text(&format!("mg a V H{least} O7\n"));
+    assert_eq!(ask(zeroth), format!("HD H{zeroth} O7\n"));
+    assert_eq!(ask(decided(7, 0)), format!("HD H{zeroth} O7\n"), "it has one");
+    assert_eq!(ask(decided(5, 1)), format!("HD H{zeroth} O7\n"), "too low for another");
+    assert_eq!(ask(first), format!("HD H{first} O7\n"));
+    assert_eq!(ask(decided(5_001, 0)), format!("NS K{} O7\n", START.0));
+    // What another place is to decide is not decided here, but by going on from what it was promised.
+    assert_eq!(bench.text(&format!("ma a N0 J1 v V H{zeroth}\n")), "NS H0\n");
+    assert_eq!(bench.text(&format!("ma a N0 J1 v V H{}\n", decided(8, 1))), format!("VA 1 V{first}\n1\n"));
+    let next = first + (1 << 12);
+    assert_eq!(bench.text("ma a v V H3\n"), format!("VA 1 V{}\n2\n", next));
+    // A plain write that came after all that was promised.
+    let plain = version(20) & !1;
+    bench.text(&format!("ms a 1 V{plain}\n7\n"));
+    assert_eq!(ask(plain & !0xfff | 1), format!("HD V{plain} H{plain} O7\n"));
+    let after = (plain & !0xfff) + (1 << 12) + 1;
+    assert_eq!(ask(after), format!("HD V{plain} H{after} O7\n"));
+}
+
+#[test]
+fn outcome_older_than_a_promise_is_stored_and_not_agreed_to() {
+    let bench = bench();
+    let (early, floor, late) = (decided(5, 0), decided(9, 1), decided(10, 0));
+    bench.text(&format!("mg a V H{floor}\n"));
+    let store = |version: u64, value: &str| bench.text(&format!("ms a 1 V{version}\n{value}\n"));
+    assert_eq!(store(early, "5"), format!("NS V{floor}\n"));
+    assert_eq!(bench.text("mg a v\n"), "VA 1\n5\n");
+    assert_eq!(
+        store(decided(4, 0), "4"),
+        format!("NS V{floor}\n"),
+        "superseded, and by more than what is there"
+    );
+    let plain = version(6) & !1;
+    assert_eq!(store(plain, "6"), format!("HD V{plain}\n"), "a plain write is nobody's decision");
+    assert_eq!(store(late, "7"), format!("HD V{late}\n"));
 }
 
 /// What was seen: a zone that came back with something old, or with nothing, went on from there.
@@ -175,7 +215,7 @@ fn only_what_was_decided_here_last_is_gone_on_with() {
     bench.text(&format!("ms a 1 V{}\n5\n", version(1)));
     assert_eq!(count(), "NS H0 O1\n", "it was written by somebody");
     let first = decided(2, 0);
-    let next = |counts: u64| decided(1, 0) + (counts << 12);
+    let next = |counts: u64| first + ((counts - 1) << 12);
     assert_eq!(bench.text(&format!("ma a v V H{first}\n")), format!("VA 1 V{}\n6\n", next(1)));
     assert_eq!(count(), format!("VA 1 V{} O1\n7\n", next(2)));
     let joined = bench.text(&format!("ms a 1 MA V H{continuing}\n1\n"));
@@ -188,8 +228,10 @@ fn only_what_was_decided_here_last_is_gone_on_with() {
     bench.text(&format!("ma a v V H{}\n", decided(3, 0)));
     bench.text(&format!("ms a 1 V{}\n9\n", decided(4, 1)));
     assert_eq!(count(), "NS H0 O1\n");
-    bench.text(&format!("ma a v V H{}\n", decided(5, 1)));
-    assert_eq!(count(), "NS H0 O1\n", "whoever stands in always asks first");
+    let second = decided(5, 1);
+    bench.text(&format!("ma a v V H{second}\n"));
+    let next = (second >> 12 << 12) + (1 << 12) + 1;
+    assert_eq!(count(), format!("VA 2 V{next} O1\n11\n"), "so may whoever stands in");
 }
 
 #[test]
@@ -199,8 +241,9 @@ fn node_that_settles_leaves_decisions_to_others_unless_nobody_else_is_there() {
     let first = version(1);
     assert_eq!(bench.text(&format!("ms a 1 ME V H{first} O1\n5\n")), "NS H5000 O1\n");
     assert_eq!(bench.text(&format!("ma a V H{first} O2\n")), "NS H5000 O2\n");
+    assert_eq!(bench.text("mn V\n"), format!("MN V K{} H5000\n", START.0));
     assert_eq!(bench.text(&format!("ms a 1 ME V H{first} r\n5\n")), format!("HD V{first}\n"));
-    let next = (first >> 12 << 12 | version(2) & 0xfff) + (1 << 12);
-    assert_eq!(bench.text(&format!("ma a V H{} r\n", version(2) & !1)), format!("HD V{}\n", next & !1));
+    let second = decided(2, 0);
+    assert_eq!(bench.text(&format!("ma a V H{second} r\n")), format!("HD V{second}\n"));
     assert_eq!(bench.text("ms a 1 MA\n1\nma a v\nincr a 1\n"), "HD\nVA 2\n62\n63\n", "others notice nothing");
 }
