@@ -15,13 +15,29 @@ use evanesce_grpc::discovery::v1::{
 use evanesce_node::{Node, NodeConfig, RunningNode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
 use tonic::transport::Channel;
 
-use crate::cluster::{PATIENCE, eventually};
+use crate::cluster::PATIENCE;
 use crate::discovered::{any_port, discovery};
 
 /// Keys of a test.
 const KEYS: usize = 3000;
+
+/// How long a change may take on a machine under load: leases, and twice what nodes wait before they look again.
+const CHANGE_MAX: Duration = Duration::from_secs(90);
+
+/// Tries until `attempt` gives something; a change takes its time.
+async fn eventually<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + CHANGE_MAX;
+    loop {
+        if let Some(found) = attempt().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "never happened: {what}");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
 
 /// A zone of two nodes, and what an operator sees of it.
 struct Zone {
@@ -32,7 +48,13 @@ struct Zone {
 }
 
 async fn node(name: &str, discovery: &RunningDiscovery) -> RunningNode {
+    node_in("a", name, discovery).await
+}
+
+async fn node_in(zone: &str, name: &str, discovery: &RunningDiscovery) -> RunningNode {
     let config = NodeConfig {
+        zone: zone.to_owned(),
+        group: zone.to_owned(),
         name: name.to_owned(),
         grpc: Some(any_port()),
         discoveries: vec![discovery.grpc_addr().to_string()],
@@ -139,7 +161,6 @@ impl Zone {
                         .get(key(at).as_bytes())
                         .map(|value| String::from_utf8_lossy(value).into_owned());
                     if found.as_ref() != expected {
-                        eprintln!("{} at {name}: {found:?}, not {expected:?}", key(at));
                         return None;
                     }
                     count += usize::from(found.is_some());
@@ -310,4 +331,25 @@ async fn node_that_takes_the_place_of_another_gets_exactly_its_keys() {
     }
     let values = (0..KEYS).map(|at| (at, "0".to_owned())).collect();
     zone.check(&["n1", "n3"], &values).await;
+}
+
+/// What only a dead node of the group had comes from a sibling group.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_of_a_dead_node_that_is_removed_come_from_another_zone() {
+    let mut zone = Zone::start().await;
+    zone.nodes.insert("other", node_in("b", "n1", &zone.discovery).await);
+    let keys: Vec<String> = (0..KEYS).map(key).collect();
+    let other = zone.inside("other").await;
+    eventually("the other zone is warm", async || {
+        let got = other.get_many(&keys).await.ok()?;
+        (got.hits.len() == KEYS).then_some(())
+    })
+    .await;
+    drop(zone.nodes.remove("n2"));
+    let (_, change) = zone.change(ChangeKind::RemoveNodes, &["n2"], true).await.expect("it can be begun");
+    zone.over(change).await;
+    eventually("clients have one ring", async || zone.cache.diagnostics().resized.is_empty().then_some(()))
+        .await;
+    let values = (0..KEYS).map(|at| (at, "0".to_owned())).collect();
+    zone.check(&["n1"], &values).await;
 }
