@@ -88,7 +88,7 @@ async fn run(settings: Settings) -> anyhow::Result<()> {
 async fn reload_at(hangup: &mut Hangup, running: &Running) -> Infallible {
     loop {
         hangup.next().await;
-        tracing::info!("SIGHUP: looking at the files of certificates and users");
+        tracing::info!("SIGHUP: looking at the files of certificates, users and namespaces' stores");
         match running {
             Running::Node(node) => node.reload(),
             Running::Gateway(gateway) => gateway.reload(),

@@ -6,6 +6,7 @@ mod ctl;
 mod deploy;
 mod grow;
 mod nodes;
+mod persister;
 mod roles;
 mod rolling;
 mod support;

@@ -58,9 +58,12 @@ mod metrics;
 mod role;
 mod serve;
 mod service;
+mod stores;
 
 pub use drain::DrainSignal;
+pub use evanesce_grpc::admin::v1 as messages;
 pub use evanesce_grpc::discovery::v1::Topology;
 pub use metrics::{RecorderError, metrics_recorder};
 pub use role::{FlushRefusal, Role, RoleState, RoleStatus, TopologyRefusal};
 pub use serve::{Admin, AdminConfig, BindError, Bound, RunningAdmin, Services, StartError};
+pub use stores::{Answer, Stores, StoresRefusal};

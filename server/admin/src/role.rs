@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use evanesce_grpc::discovery::v1::Topology;
 
+use crate::stores::Stores;
+
 /// What a role's assembly implements to be administered.
 ///
 /// All methods are called on the admin runtime, must not block, and may be called at any time until
@@ -37,6 +39,11 @@ pub trait Role: Send + Sync + 'static {
     fn flush(&self, namespace: &str) -> Result<u64, FlushRefusal> {
         let _ = namespace;
         Err(FlushRefusal::NoItems)
+    }
+
+    /// The backing stores behind this process. The default has none.
+    fn stores(&self) -> Option<&dyn Stores> {
+        None
     }
 
     /// Sets the gauges and counters of the `metrics` facade that are not counted as things happen. Called before

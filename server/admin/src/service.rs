@@ -9,6 +9,7 @@ use tonic::{Request, Response, Status};
 
 use crate::role::{FlushRefusal, TopologyRefusal};
 use crate::serve::Shared;
+use crate::stores::{Stores, StoresRefusal};
 
 /// Answers for the role.
 pub(crate) struct AdminService {
@@ -55,6 +56,56 @@ impl v1::admin_server::Admin for AdminService {
         // Only a request: the process ends in its own time, and the answer to this call is among what it finishes.
         self.shared.role.request_drain(deadline);
         Ok(Response::new(v1::DrainResponse {}))
+    }
+
+    async fn get_stored(
+        &self,
+        request: Request<v1::GetStoredRequest>,
+    ) -> Result<Response<v1::GetStoredResponse>, Status> {
+        answered(self.stores()?.get(request.into_inner()).await)
+    }
+
+    async fn change_stored(
+        &self,
+        request: Request<v1::ChangeStoredRequest>,
+    ) -> Result<Response<v1::ChangeStoredResponse>, Status> {
+        let request = request.into_inner();
+        tracing::warn!(store = request.store, key = %request.key.escape_ascii(), "a store is changed over gRPC");
+        answered(self.stores()?.change(request).await)
+    }
+
+    async fn list_dead_letters(
+        &self,
+        request: Request<v1::ListDeadLettersRequest>,
+    ) -> Result<Response<v1::ListDeadLettersResponse>, Status> {
+        answered(self.stores()?.dead_letters(request.get_ref()))
+    }
+
+    async fn settle_dead_letters(
+        &self,
+        request: Request<v1::SettleDeadLettersRequest>,
+    ) -> Result<Response<v1::SettleDeadLettersResponse>, Status> {
+        let request = request.get_ref();
+        let settled = self.stores()?.settle(request);
+        tracing::warn!(namespace = request.namespace, how = ?request.how(), ?settled, "dead letters settled over gRPC");
+        answered(settled)
+    }
+}
+
+impl AdminService {
+    fn stores(&self) -> Result<&dyn Stores, Status> {
+        let none =
+            || Status::failed_precondition("this process has no backing stores: ask a gateway that has some");
+        self.shared.role.stores().ok_or_else(none)
+    }
+}
+
+fn answered<T>(outcome: Result<T, StoresRefusal>) -> Result<Response<T>, Status> {
+    match outcome {
+        Ok(answer) => Ok(Response::new(answer)),
+        Err(StoresRefusal::Unknown(message)) => Err(Status::not_found(message)),
+        Err(StoresRefusal::Invalid(message)) => Err(Status::invalid_argument(message)),
+        Err(StoresRefusal::Failed(message)) => Err(Status::unavailable(message)),
     }
 }
 

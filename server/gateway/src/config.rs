@@ -40,6 +40,8 @@ pub struct GatewayConfig {
     pub gateways: Vec<SocketAddr>,
     /// Whether a client's `flush_all` empties the whole cluster. Not by default.
     pub flush_command: bool,
+    /// The file that says which namespaces have a backing store; none by default. See [`evanesce_persister::Config`].
+    pub persister: Option<PathBuf>,
     /// Where to serve gRPC; not at all by default.
     pub grpc: Option<SocketAddr>,
     /// Where to serve metrics and health over HTTP; not at all by default.
@@ -70,6 +72,7 @@ impl Default for GatewayConfig {
             auth_file: None,
             gateways: Vec::new(),
             flush_command: false,
+            persister: None,
             grpc: None,
             http: None,
             threads: NonZeroUsize::MIN,

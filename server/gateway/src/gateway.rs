@@ -2,17 +2,21 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use evanesce_admin::{Admin, AdminConfig, DrainSignal, RoleState, RunningAdmin, Services};
 use evanesce_client::{Client, ConnectError};
 use evanesce_front::{Drained, Front, Listen, Running};
+use evanesce_persister::Persister;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
 use crate::config::GatewayConfig;
 use crate::metrics;
 use crate::nodes::NodeAccessErrors;
+use crate::persister::{self, PersisterFileError};
 use crate::role::GatewayRole;
 use crate::service::{GatewayService, Shared};
 
@@ -26,6 +30,9 @@ pub enum StartError {
     /// The way to nodes cannot be had.
     #[error(transparent)]
     Nodes(#[from] NodeAccessErrors),
+    /// A backing store, a log, or what is said of them.
+    #[error(transparent)]
+    Persister(#[from] PersisterFileError),
     /// A memcached address cannot be had.
     #[error(transparent)]
     Front(#[from] evanesce_front::BindError),
@@ -50,6 +57,8 @@ pub struct RunningGateway {
     admin: RunningAdmin,
     role: Arc<GatewayRole>,
     drain_deadline: Duration,
+    /// Where it is said which namespaces have a backing store.
+    persister: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for RunningGateway {
@@ -87,13 +96,15 @@ impl Gateway {
         let configuration = config.configuration(role.memcached, started.as_secs());
         let mut shared = Shared::new(client, config.threads.get(), front.stats_handle(), configuration);
         shared.flush_command = config.flush_command;
+        shared.persister = start_persister(&config, &shared).await?;
         let shared = Arc::new(shared);
         let shared = role.shared.get_or_init(|| shared);
         let for_workers = Arc::clone(shared);
         let front = front.start(move |worker| GatewayService { shared: Arc::clone(&for_workers), worker })?;
         *role.state.lock() = RoleState::Serving;
         admin.set_ready(true);
-        Ok(RunningGateway { front, admin, role, drain_deadline: config.drain_deadline })
+        let GatewayConfig { drain_deadline, persister, .. } = config;
+        Ok(RunningGateway { front, admin, role, drain_deadline, persister })
     }
 }
 
@@ -101,6 +112,14 @@ async fn connect(config: &GatewayConfig) -> Result<Client, StartError> {
     let client = Client::builder(&config.cluster).discovery(&config.discoveries).zone(&config.zone);
     let client = config.nodes.give(client)?;
     Ok(client.connect_timeout(config.connect_timeout).connect().await?)
+}
+
+async fn start_persister(config: &GatewayConfig, shared: &Shared) -> Result<Option<Persister>, StartError> {
+    let Some(path) = &config.persister else { return Ok(None) };
+    Persister::describe_metrics();
+    let read = persister::read(path).await?;
+    let started = Persister::start(shared.client.clone(), read).await;
+    Ok(Some(started.map_err(|error| PersisterFileError::start(path, error))?))
 }
 
 impl RunningGateway {
@@ -117,9 +136,18 @@ impl RunningGateway {
         self.front.listening()
     }
 
-    /// Takes over what changed in the listeners' files of certificates and users now, and not within seconds.
+    /// Takes over what changed in the listeners' files of certificates and users now, and not within seconds; and what changed
+    /// in the file of the namespaces' stores, in the background. What is wrong with that is logged, and changes nothing.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
     pub fn reload(&self) {
         self.front.reload();
+        let shared = self.role.shared.get().cloned();
+        if let Some((path, shared)) = self.persister.clone().zip(shared) {
+            tokio::spawn(async move { persister::reload(&path, &shared).await });
+        }
     }
 
     /// Where it speaks gRPC, if it does.
@@ -144,8 +172,18 @@ impl RunningGateway {
     pub async fn drain(self, deadline: Duration) -> Drained {
         *self.role.state.lock() = RoleState::Draining;
         self.admin.set_ready(false);
+        let end = Instant::now() + deadline;
         let drained = self.front.drain(deadline).await;
         if let Some(shared) = self.role.shared.get() {
+            if let Some(persister) = &shared.persister {
+                let waiting = persister.close(end).await;
+                if waiting > 0 {
+                    tracing::info!(
+                        waiting,
+                        "writes wait in the log for the backing store: the next start goes on"
+                    );
+                }
+            }
             shared.client.close().await;
         }
         self.admin.stop().await;

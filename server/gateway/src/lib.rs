@@ -9,13 +9,14 @@
 //! # Non-goals
 //!
 //! - What one node would have to keep for all (`me`, `I` and `x` of `md`, tokens of the caller's): a clear `SERVER_ERROR`.
-//! - A backing store: that tier comes between this front and the client.
 //!
 //! ```text
 //!   front: sessions, decoding          order: which may run together
 //!        |  batch                           |
 //!        v                                  v
 //!   service ----------> answer::{get, store, touch, delete, meta} ---> client ---> every zone
+//!                                  | where the namespace has a store      ^
+//!                                  └──> answer::through ---> persister ---┴---> backing store
 //! ```
 //!
 //! ```no_run
@@ -37,9 +38,12 @@ mod gateway;
 mod metrics;
 mod nodes;
 mod order;
+mod persister;
 mod role;
 mod service;
+mod stores;
 
 pub use config::{CONNECT_TIMEOUT_DEFAULT, DRAIN_DEADLINE_DEFAULT, GatewayConfig, ITEM_BYTES_MAX_DEFAULT};
 pub use gateway::{Gateway, RunningGateway, StartError};
 pub use nodes::{NodeAccess, NodeAccessError, NodeAccessErrors, NodeIdentity, NodeTls, NodeUser};
+pub use persister::{PersisterFileError, faults as persister_file_faults, read as read_persister_file};

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use evanesce_admin::{DrainSignal, Role, RoleState, RoleStatus, Topology, TopologyRefusal};
+use evanesce_admin::{DrainSignal, Role, RoleState, RoleStatus, Stores, Topology, TopologyRefusal};
 use parking_lot::Mutex;
 
 use crate::metrics;
@@ -32,7 +32,10 @@ impl Role for GatewayRole {
     }
 
     fn stats(&self) -> Vec<(String, String)> {
-        self.shared.get().map(|shared| shared.stats()).unwrap_or_default()
+        let Some(shared) = self.shared.get() else { return Vec::new() };
+        let mut stats = shared.stats();
+        stats.extend(shared.persister.iter().flat_map(|persister| persister.stats()));
+        stats
     }
 
     fn topology(&self, cluster: &str) -> Result<Topology, TopologyRefusal> {
@@ -44,9 +47,17 @@ impl Role for GatewayRole {
         Ok(Topology::from(&*topology))
     }
 
+    fn stores(&self) -> Option<&dyn Stores> {
+        let shared = self.shared.get().filter(|shared| shared.persister.is_some())?;
+        Some(&**shared)
+    }
+
     fn publish_metrics(&self) {
         if let Some(shared) = self.shared.get() {
             metrics::publish(shared);
+            if let Some(persister) = &shared.persister {
+                persister.publish_metrics();
+            }
         }
     }
 

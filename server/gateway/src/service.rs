@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use evanesce_client::{Client, Namespace};
 use evanesce_front::{Flow, FrontStats, Output, Service, StatsHandle};
+use evanesce_persister::{Persister, Tier};
 use evanesce_wire::request::{Get, Request};
 use futures_util::future::join_all;
 use tokio::sync::Semaphore;
@@ -32,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) configuration: Option<String>,
     /// Whether `flush_all` empties the cluster.
     pub(crate) flush_command: bool,
+    /// Namespaces that have a backing store, if any may.
+    pub(crate) persister: Option<Persister>,
     under_way: Semaphore,
     started: Instant,
 }
@@ -50,6 +53,7 @@ impl Shared {
             front,
             configuration,
             flush_command: false,
+            persister: None,
             under_way: Semaphore::new(KEYS_UNDER_WAY_MAX),
             started: Instant::now(),
         }
@@ -97,6 +101,13 @@ pub(crate) struct GatewayService {
 pub(crate) struct Context<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) counts: &'a Counts,
+}
+
+impl Context<'_> {
+    /// The store's side of a key; `None` where the cluster is all there is.
+    pub(crate) fn tier(&self, key: &[u8]) -> Option<Arc<Tier>> {
+        self.shared.persister.as_ref()?.tier_of(key)
+    }
 }
 
 impl Service for GatewayService {

@@ -43,6 +43,7 @@ mod config;
 pub mod conformance;
 mod gate;
 mod log;
+mod metrics;
 mod persister;
 mod store;
 pub mod stores;

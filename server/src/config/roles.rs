@@ -47,7 +47,9 @@ impl RoleSettings {
         match self {
             Self::Node(node) => node.tls.is_some() || node.auth_file.is_some(),
             Self::Discovery(_) => false,
-            Self::Gateway(gateway) => gateway.tls.is_some() || gateway.auth_file.is_some(),
+            Self::Gateway(gateway) => {
+                gateway.tls.is_some() || gateway.auth_file.is_some() || gateway.persister.is_some()
+            }
         }
     }
 
@@ -273,8 +275,11 @@ fn check_gateway(check: &mut Checker, drain_deadline: Option<Duration>) -> Optio
     let gateways = check.other("gateways", None, parse_gateways);
     let flush_command = check.switch("flush_command");
     let nodes = check_nodes(check);
+    let persister = check.file("persister");
+    check.look(|| persister.as_deref().map(evanesce_gateway::persister_file_faults).unwrap_or_default());
     let face = face?;
     Some(GatewayConfig {
+        persister,
         cluster: cluster?,
         zone: zone?,
         discoveries: discoveries?,

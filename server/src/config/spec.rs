@@ -365,6 +365,13 @@ const OPTIONS: &[Spec] = &[
         doc: "Whether any client may empty the whole cluster, in every zone, with memcached's `flush_all`.",
     },
     Spec {
+        name: "persister",
+        form: Form::WatchedFile,
+        roles: &[(Gateway, Unset::Nothing)],
+        doc: "The TOML file that says which namespaces have a backing store, and how they are read and written: \
+              [stores.NAME] and [namespaces.NAME]. Read again at SIGHUP.",
+    },
+    Spec {
         name: "config_get_cluster",
         form: Form::Switch,
         roles: &[(Node, Unset::Text("false"))],

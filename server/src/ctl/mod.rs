@@ -6,6 +6,7 @@
 //!   rolling-restart       ── reach ──> every node in its turn
 //!   flush                 ── reach ──> one node, or every node of the topology
 //!   node group change     ── reach ──> a discovery: plan, begin, progress, abort
+//!   store dead-letters    ── reach ──> a gateway
 //!   wait-warm             ── reach ──> a discovery: topology ──> each node: Admin
 //!   get set delete        ── item  ──> the smart client
 //! ```
@@ -18,6 +19,7 @@ mod process;
 mod reach;
 mod ring;
 mod rolling;
+mod store;
 mod wait_warm;
 
 use std::process::ExitCode;
@@ -35,6 +37,7 @@ use item::client;
 use nodes::NodeArgs;
 use reach::Reach;
 use rolling::RollingArgs;
+use store::{LettersVerb, StoreVerb};
 use wait_warm::{Wanted, wait_warm};
 
 /// A miss is no error, but scripts want to know: as grep does.
@@ -53,6 +56,8 @@ Examples:
   evanesce ctl flush --all --namespace user --yes   drop every item user:... of every node
   evanesce ctl node add HOME-a a3              the plan for a third node in group a; with --yes, do it
   evanesce ctl change status                   the changes under way, and nodes that stand by
+  evanesce ctl store get demo user:42          what the gateway's store has, whatever the cluster has
+  evanesce ctl dead-letters list session       writes that a store does not take
   evanesce ctl wait-warm a1 --within 5m        until a node that was started again has its items
 
 Exit codes: 0 done; 1 failed, not all answered, or get and delete found nothing; 2 bad usage.";
@@ -155,6 +160,16 @@ enum Verb {
         #[command(subcommand)]
         verb: ChangeVerb,
     },
+    /// Look at a gateway's backing stores, whatever the cluster has.
+    Store {
+        #[command(subcommand)]
+        verb: StoreVerb,
+    },
+    /// Writes of write-behind namespaces that their store does not take.
+    DeadLetters {
+        #[command(subcommand)]
+        verb: LettersVerb,
+    },
     /// Wait until nodes are warm and serve; for use between two restarts. Exit code 1 when they are not in time.
     WaitWarm {
         /// The nodes' names; all nodes, or all of --zone, unless given.
@@ -254,6 +269,8 @@ impl Ctl {
             Verb::Node { verb } => verb.run(&reach, json).await,
             Verb::Group { verb } => verb.run(&reach, json).await,
             Verb::Change { verb } => verb.run(&reach, json).await,
+            Verb::Store { verb } => verb.run(&reach, json).await,
+            Verb::DeadLetters { verb } => verb.run(&reach, json).await,
             Verb::WaitWarm { nodes, within } => {
                 wait_warm(&reach, &Wanted { nodes, zone: self.only_zone, within }, json).await
             }

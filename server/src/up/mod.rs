@@ -11,6 +11,7 @@
 //!                       watch: a dead child is reported (--restart: started again) until told to end
 //! ```
 
+mod demo;
 mod fleet;
 mod json_file;
 mod places;
@@ -50,6 +51,7 @@ const EXAMPLES: &str = "\
 Examples:
   evanesce up                                    3 zones of 2 nodes, 64MiB each
   evanesce up --zones 1 --nodes 1                the smallest cluster
+  evanesce up --demo-store                       namespaces over a backing store, to try
   evanesce up --namespace user,guarantee=16MiB   keys user:... keep a quarter of each node
   evanesce up --ring evcache --cluster EVCACHE   as Netflix's Java client expects it
   evanesce up --json cluster.json                for scripts: who is where, how to start each
@@ -83,6 +85,10 @@ pub(crate) struct Up {
     /// How keys find their node: `evanesce`, or `evcache` as Netflix's Java client computes it.
     #[arg(long, value_name = "PROFILE", default_value_t = RingProfile::EVANESCE)]
     ring: RingProfile,
+    /// Give the gateway a backing store on this machine's disk: keys user:... are written through to it, keys session:... behind,
+    /// keys page:... are read from it.
+    #[arg(long)]
+    demo_store: bool,
     /// When all is ready, write who is where to this file (whole, by rename).
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -174,6 +180,9 @@ impl Up {
         let data_dir = DataDir::open(self.data_dir.clone())?;
         let places = places::find(usize::from(self.zones), usize::from(self.nodes))?;
         let plan = Plan::new(&self.shape()?, data_dir.path(), &places);
+        if self.demo_store {
+            demo::write(data_dir.path())?;
+        }
         let mut fleet = Fleet::start(plan, data_dir.path())?;
         let lived = tokio::select! {
             lived = self.live(&mut fleet, json.as_ref()) => lived,
@@ -213,6 +222,7 @@ impl Up {
             memory: self.memory.clone(),
             threads: self.threads,
             namespaces: self.namespaces.clone(),
+            demo_store: self.demo_store,
         })
     }
 

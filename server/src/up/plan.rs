@@ -5,6 +5,7 @@ use std::path::Path;
 
 use evanesce_topology::{RingHash, RingProfile, evcache_ring_text};
 
+use crate::up::demo;
 use crate::up::places::{Place, Places};
 
 /// How long children may take to drain: `up` has 10 s for everything.
@@ -21,6 +22,8 @@ pub(crate) struct Shape {
     pub(crate) threads: u16,
     /// As the nodes' flag has them.
     pub(crate) namespaces: Vec<String>,
+    /// Whether the gateway has a backing store to try.
+    pub(crate) demo_store: bool,
 }
 
 /// What a process is.
@@ -66,7 +69,9 @@ impl Plan {
             let nodes = places.nodes[index].iter().enumerate();
             processes.extend(nodes.map(|(number, place)| node(shape, zone, number + 1, *place, &known)));
         }
-        processes.push(gateway(shape, &zones[0], places.gateway, &discovery_list(&places.discoveries, 0)));
+        let demo_store = shape.demo_store.then(|| demo::file(data_dir).display().to_string());
+        let known = discovery_list(&places.discoveries, 0);
+        processes.push(gateway(shape, &zones[0], places.gateway, &known, demo_store.as_deref()));
         Self { cluster: shape.cluster.clone(), processes }
     }
 
@@ -144,17 +149,20 @@ fn node(shape: &Shape, zone: &str, number: usize, place: Place, discoveries: &st
     Process { kind: Kind::Node { group, ring_text }, name, zone: zone.to_owned(), place, argv }
 }
 
-fn gateway(shape: &Shape, zone: &str, place: Place, discoveries: &str) -> Process {
-    let options = [
+fn gateway(shape: &Shape, zone: &str, place: Place, discoveries: &str, persister: Option<&str>) -> Process {
+    let (listen, grpc, http) = (listen_of(place).to_string(), place.grpc.to_string(), place.http.to_string());
+    let threads = shape.threads.to_string();
+    let mut options = vec![
         ("cluster", shape.cluster.as_str()),
         ("zone", zone),
         ("discovery", discoveries),
-        ("listen", &listen_of(place).to_string()),
-        ("grpc", &place.grpc.to_string()),
-        ("http", &place.http.to_string()),
-        ("threads", &shape.threads.to_string()),
+        ("listen", &listen),
+        ("grpc", &grpc),
+        ("http", &http),
+        ("threads", &threads),
         ("drain-deadline", DRAIN_DEADLINE),
     ];
+    options.extend(persister.map(|file| ("persister", file)));
     let argv = argv(shape, "gateway", &options);
     Process { kind: Kind::Gateway, name: "gateway".to_owned(), zone: zone.to_owned(), place, argv }
 }

@@ -85,13 +85,13 @@ pub(crate) fn welcome(fleet: &Fleet) -> String {
     out
 }
 
-fn to_try(fleet: &Fleet) -> [String; 3] {
+fn to_try(fleet: &Fleet) -> Vec<String> {
     let (gateway, _) = fleet.processes().last().expect("every plan has a gateway");
     let memcached = gateway.place.memcached.expect("a gateway speaks memcached");
     let discovery = fleet.plan().discoveries().next().expect("every plan has a discovery");
     let (cluster, grpc) = (&fleet.plan().cluster, discovery.place.grpc);
     let program = std::env::args().next().unwrap_or_else(|| "evanesce".to_owned());
-    [
+    let mut lines = vec![
         format!(
             r"printf 'set k 0 60 2\r\nhi\r\nget k\r\nquit\r\n' | nc {} {}",
             memcached.ip(),
@@ -102,7 +102,15 @@ fn to_try(fleet: &Fleet) -> [String; 3] {
             "let cache = Client::builder({cluster:?}).discovery([\"http://{grpc}\"]).zone({:?}).connect().await?;",
             discovery.zone
         ),
-    ]
+    ];
+    if gateway.argv.iter().any(|word| word == "--persister") {
+        let (ip, port, grpc) = (memcached.ip(), memcached.port(), gateway.place.grpc);
+        let store = format!("{} ctl store --gateway {grpc}", quoted(&program));
+        lines.push(format!("{store} put demo page:1 hello    # into the backing store alone"));
+        lines.push(format!(r"printf 'get page:1\r\nset session:1 0 0 2\r\nhi\r\nquit\r\n' | nc {ip} {port}"));
+        lines.push(format!("{store} get demo session:1       # written behind"));
+    }
+    lines
 }
 
 /// What the state remembers and this run does not start.

@@ -1,13 +1,14 @@
 //! `incr`, `decr`, `ma`: the key's home zone counts.
 
-use evanesce_client::{ArithmeticOutcome, WriteError};
+use evanesce_client::ArithmeticOutcome;
+use evanesce_persister::TierError;
 use evanesce_wire::encode::{self, ItemFacts};
 use evanesce_wire::error_lines::NON_NUMERIC;
 use evanesce_wire::reply::{MetaStatus, Status};
 use evanesce_wire::request::{Arithmetic, Direction, Exptime, MetaArithmetic};
 
 use super::store::token;
-use super::{Answer, refusal, ttl};
+use super::{Answer, refusal, through, ttl};
 use crate::service::Context;
 
 /// Answers `incr` and `decr`.
@@ -55,17 +56,20 @@ pub(super) async fn count(
     direction: Direction,
     delta: u64,
     initial: Option<(u64, Exptime)>,
-) -> Result<ArithmeticOutcome, WriteError> {
+) -> Result<ArithmeticOutcome, TierError> {
     context.counts.cmd_arithmetic.add(1);
+    if let Some(tier) = context.tier(key) {
+        return Box::pin(through::count(&tier, key, direction, delta, initial)).await;
+    }
     let keys = &context.shared.keys;
     let operation = match direction {
         Direction::Increment => keys.incr(key, delta),
         Direction::Decrement => keys.decr(key, delta),
     };
-    match initial {
-        Some((number, exptime)) => operation.initial(number).ttl(ttl::ttl(exptime)).run().await,
-        None => operation.run().await,
-    }
+    Ok(match initial {
+        Some((number, exptime)) => operation.initial(number).ttl(ttl::ttl(exptime)).run().await?,
+        None => operation.run().await?,
+    })
 }
 
 /// Whether the request demands a token, or asks for a version or the remaining time, which arithmetic does not bring.

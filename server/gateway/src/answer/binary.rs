@@ -1,13 +1,14 @@
 //! Requests of the binary protocol: what the text protocols are offered here, in the other form.
 
-use evanesce_client::{ArithmeticOutcome, WriteError};
+use evanesce_client::ArithmeticOutcome;
+use evanesce_persister::TierError;
 use evanesce_wire::binary::encode;
 use evanesce_wire::reply::Status;
 use evanesce_wire::request::SetMode;
 use evanesce_wire::{BinaryCommand, BinaryHead, BinaryRequest, BinarySet, BinaryStatus, Exptime};
 
 use super::store::Store;
-use super::{Answer, arithmetic, refusal, store, ttl};
+use super::{Answer, arithmetic, refusal, store};
 use crate::service::Context;
 
 /// How many keys a request asks the cluster about.
@@ -77,9 +78,8 @@ async fn get(
 
 /// Tells neither flags nor token: a touch does not bring them.
 async fn touch(context: Context<'_>, head: BinaryHead, key: &[u8], exptime: Exptime) -> Answer {
-    context.counts.cmd_touch.add(1);
-    match context.shared.keys.touch(key, ttl::ttl(exptime)).run().await {
-        Ok(touched) if touched.found => done(head, 0),
+    match super::touch::touch(context, key, exptime).await {
+        Ok(true) => done(head, 0),
         Ok(_) => error(head, BinaryStatus::NotFound),
         Err(error) => refusal::binary_write(context, head, &error),
     }
@@ -118,7 +118,7 @@ fn refused(mode: SetMode) -> BinaryStatus {
     }
 }
 
-fn counted(context: Context<'_>, head: BinaryHead, counted: Result<ArithmeticOutcome, WriteError>) -> Answer {
+fn counted(context: Context<'_>, head: BinaryHead, counted: Result<ArithmeticOutcome, TierError>) -> Answer {
     match counted {
         Ok(ArithmeticOutcome::Counted { .. }) if head.is_quiet() => Answer::default(),
         Ok(ArithmeticOutcome::Counted { number, written }) => {
@@ -133,9 +133,8 @@ fn counted(context: Context<'_>, head: BinaryHead, counted: Result<ArithmeticOut
 }
 
 async fn delete(context: Context<'_>, head: BinaryHead, key: &[u8]) -> Answer {
-    context.counts.cmd_delete.add(1);
-    match context.shared.keys.delete(key).run().await {
-        Ok(deleted) if deleted.found => done(head, 0),
+    match super::delete::delete(context, key).await {
+        Ok(true) => done(head, 0),
         Ok(_) => error(head, BinaryStatus::NotFound),
         Err(error) => refusal::binary_write(context, head, &error),
     }

@@ -1,5 +1,6 @@
 //! `delete`, and the delete hidden in a value that is too large.
 
+use evanesce_persister::TierError;
 use evanesce_wire::encode;
 use evanesce_wire::reply::Status;
 use evanesce_wire::request::{Delete, TooLarge};
@@ -8,22 +9,34 @@ use super::{Answer, refusal};
 use crate::service::Context;
 
 pub(super) async fn answer(context: Context<'_>, delete: &Delete<'_>) -> Answer {
-    context.counts.cmd_delete.add(1);
-    let deleted = match context.shared.keys.delete(delete.key).run().await {
-        Ok(deleted) => deleted,
+    let found = match self::delete(context, delete.key).await {
+        Ok(found) => found,
         Err(error) => return refusal::write(context, &error, delete.noreply),
     };
     let mut answer = Answer::default();
     if !delete.noreply {
-        encode::status(answer.buf(), if deleted.found { Status::Deleted } else { Status::NotFound });
+        encode::status(answer.buf(), if found { Status::Deleted } else { Status::NotFound });
     }
     answer
+}
+
+/// Deletes a key, and tells whether it was there.
+pub(super) async fn delete(context: Context<'_>, key: &[u8]) -> Result<bool, TierError> {
+    context.counts.cmd_delete.add(1);
+    drop_item(context, key).await
+}
+
+async fn drop_item(context: Context<'_>, key: &[u8]) -> Result<bool, TierError> {
+    match context.tier(key) {
+        Some(tier) => Box::pin(async move { tier.delete(key).await }).await,
+        None => Ok(context.shared.keys.delete(key).run().await?.found),
+    }
 }
 
 /// A set that cannot be stored drops what was there, as on a node: the writer meant to replace it.
 pub(super) async fn too_large(context: Context<'_>, refused: &TooLarge<'_>) -> Answer {
     if refused.drop_item
-        && let Err(error) = context.shared.keys.delete(&*refused.key.bytes).run().await
+        && let Err(error) = drop_item(context, &refused.key.bytes).await
     {
         return match refused.refusal.binary {
             Some((head, _)) => refusal::binary_write(context, head, &error),

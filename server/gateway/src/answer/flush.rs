@@ -1,6 +1,6 @@
 //! `flush_all`, where it is allowed: every node of every zone.
 
-use evanesce_client::WriteError;
+use evanesce_persister::TierError;
 use evanesce_wire::encode;
 use evanesce_wire::reply::Status;
 use evanesce_wire::request::{Exptime, FlushAll, Request};
@@ -24,10 +24,10 @@ pub(super) async fn answer(context: Context<'_>, request: FlushAll) -> Answer {
 }
 
 /// Flushes now or later; all nodes have to say that they did.
-pub(super) async fn flush(context: Context<'_>, delay: Option<Exptime>) -> Result<(), WriteError> {
+pub(super) async fn flush(context: Context<'_>, delay: Option<Exptime>) -> Result<(), TierError> {
     context.counts.cmd_flush.add(1);
     let flush = context.shared.keys.flush_all();
     // A date, so that all nodes mean the same instant.
     let flush = delay.into_iter().fold(flush, |flush, exptime| flush.at(ttl::ttl(exptime)));
-    flush.run().await.map(|_| ())
+    Ok(flush.run().await.map(|_| ())?)
 }

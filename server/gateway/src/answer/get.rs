@@ -1,11 +1,12 @@
 //! `get`, `gets`, `gat`, `gats`.
 
-use evanesce_client::{Item, ReadError};
+use evanesce_client::Item;
+use evanesce_persister::TierError;
 use evanesce_wire::encode;
 use evanesce_wire::request::{Exptime, Get};
 use futures_util::future::join_all;
 
-use super::{Answer, refusal, ttl};
+use super::{Answer, refusal, through, ttl};
 use crate::service::Context;
 
 /// Answers a retrieval of at most [`crate::service::RUN_KEYS_MAX`] keys.
@@ -40,18 +41,22 @@ pub(super) async fn read(
     key: &[u8],
     touch: Option<Exptime>,
     with_cas: bool,
-) -> Result<Option<Item>, ReadError> {
-    let keys = &context.shared.keys;
+) -> Result<Option<Item>, TierError> {
     context.counts.cmd_get.add(1);
     context.counts.cmd_touch.add(usize::from(touch.is_some()));
+    if let Some(tier) = context.tier(key) {
+        // Boxed, so that namespaces without a store carry no room for it.
+        return Box::pin(through::read(&tier, key, touch, with_cas)).await;
+    }
+    let keys = &context.shared.keys;
     let touched = match touch {
         Some(exptime) => Some(keys.get_item_and_touch(key, ttl::ttl(exptime)).run().await?),
         None => None,
     };
     match touched {
         Some(touched) if !with_cas || touched.is_none() => Ok(touched),
-        _ if with_cas => keys.get_for_cas(key).run().await,
-        _ => keys.get_item(key).run().await,
+        _ if with_cas => Ok(keys.get_for_cas(key).run().await?),
+        _ => Ok(keys.get_item(key).run().await?),
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use evanesce_client::Item;
 use evanesce_client::op::HomeItem;
-use evanesce_client::{Item, ReadError};
+use evanesce_persister::TierError;
 use evanesce_wire::encode::{self, ItemFacts};
 use evanesce_wire::request::MetaGet;
 
@@ -11,7 +12,10 @@ use super::{Answer, refusal, ttl};
 use crate::service::Context;
 
 pub(super) async fn answer(context: Context<'_>, get: &MetaGet<'_>) -> Answer {
-    if needs_one_node(get) {
+    let tier = context.tier(&get.key.bytes);
+    let wins = get.vivify.is_some() || get.recache_below.is_some();
+    if needs_one_node(get) || (wins && tier.is_some()) {
+        // Who has a store needs no wins: the tier has one of all who miss load.
         return refusal::unsupported_flag(context);
     }
     let read = if needs_home(get) { read_at_home(context, get).await } else { read(context, get).await };
@@ -46,7 +50,7 @@ fn needs_home(get: &MetaGet<'_>) -> bool {
         || get.flags.iter().any(|flag| matches!(flag.letter, b'c' | b'h' | b'l'))
 }
 
-type Found = Result<Option<(Item, ItemFacts)>, ReadError>;
+type Found = Result<Option<(Item, ItemFacts)>, TierError>;
 
 async fn read(context: Context<'_>, get: &MetaGet<'_>) -> Found {
     let found = super::get::read(context, &get.key.bytes, get.touch, false).await?;
@@ -59,8 +63,12 @@ async fn read(context: Context<'_>, get: &MetaGet<'_>) -> Found {
 /// Every zone gets the expiry; the home zone tells the rest.
 async fn read_at_home(context: Context<'_>, get: &MetaGet<'_>) -> Found {
     let keys = &context.shared.keys;
-    context.counts.cmd_get.add(1);
-    if let Some(exptime) = get.touch {
+    if context.tier(&get.key.bytes).is_some() {
+        // What is not there is loaded before the home zone is asked.
+        if super::get::read(context, &get.key.bytes, get.touch, true).await?.is_none() {
+            return Ok(None);
+        }
+    } else if let Some(exptime) = get.touch {
         context.counts.cmd_touch.add(1);
         keys.get_item_and_touch(&*get.key.bytes, ttl::ttl(exptime)).run().await?;
     }
@@ -71,6 +79,7 @@ async fn read_at_home(context: Context<'_>, get: &MetaGet<'_>) -> Found {
     if let Some(secs) = get.recache_below.and_then(|secs| u64::try_from(secs).ok()) {
         read = read.recache_below(Duration::from_secs(secs));
     }
+    context.counts.cmd_get.add(1);
     Ok(read.run().await?.map(|found| {
         let facts = home_facts(&found);
         (found.item, facts)

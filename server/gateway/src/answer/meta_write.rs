@@ -44,13 +44,12 @@ pub(super) async fn delete(context: Context<'_>, delete: &MetaDelete<'_>) -> Ans
     if delete.flags.has(b'V') || with_token || delete.invalidate || delete.drop_value {
         return refusal::unsupported_flag(context);
     }
-    context.counts.cmd_delete.add(1);
-    let deleted = match context.shared.keys.delete(&*delete.key.bytes).run().await {
-        Ok(deleted) => deleted,
+    let found = match super::delete::delete(context, &delete.key.bytes).await {
+        Ok(found) => found,
         Err(error) => return refusal::write(context, &error, false),
     };
     let mut answer = Answer::default();
-    let status = if deleted.found { MetaStatus::Done } else { MetaStatus::NotFound };
+    let status = if found { MetaStatus::Done } else { MetaStatus::NotFound };
     encode::meta_deleted(answer.buf(), status, delete);
     answer
 }

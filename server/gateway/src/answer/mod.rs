@@ -10,6 +10,7 @@ mod meta_get;
 mod meta_write;
 mod refusal;
 mod store;
+mod through;
 mod touch;
 mod ttl;
 
@@ -126,10 +127,12 @@ fn local(context: Context<'_>, request: &Request<'_>) -> Answer {
 
 fn stats(context: Context<'_>, argument: &[u8]) -> Answer {
     let mut answer = Answer::default();
-    if !argument.is_empty() {
-        return Answer::error(error_lines::BAD_COMMAND_LINE, false);
-    }
-    for (name, value) in context.shared.stats() {
+    let stats = match (argument, &context.shared.persister) {
+        (b"", _) => context.shared.stats(),
+        (b"persister", Some(persister)) => persister.stats(),
+        _ => return Answer::error(error_lines::BAD_COMMAND_LINE, false),
+    };
+    for (name, value) in stats {
         encode::stat(&mut answer.buf, &name, &value);
     }
     encode::end(&mut answer.buf);

@@ -1,6 +1,6 @@
 //! What the gateway cannot do, and what the cluster could not.
 
-use evanesce_client::{ReadError, WriteError};
+use evanesce_persister::TierError;
 use evanesce_wire::binary::encode;
 use evanesce_wire::request::Request;
 use evanesce_wire::{BinaryHead, BinaryStatus};
@@ -49,16 +49,16 @@ pub(super) fn unsupported_flag(context: Context<'_>) -> Answer {
     Answer::error(UNSUPPORTED_FLAG, false)
 }
 
-/// The line for a read that no zone answered.
-pub(super) fn read_line(context: Context<'_>, error: &ReadError) -> String {
+/// The line for a read that neither cluster nor backing store answered.
+pub(super) fn read_line(context: Context<'_>, error: &TierError) -> String {
     context.counts.read_errors.add(1);
-    line(matches!(error, ReadError::Key(_)), error)
+    line(error.is_callers(), error)
 }
 
 /// The answer to a write that did not meet its latch policy.
-pub(super) fn write(context: Context<'_>, error: &WriteError, silent: bool) -> Answer {
+pub(super) fn write(context: Context<'_>, error: &TierError, silent: bool) -> Answer {
     context.counts.write_errors.add(1);
-    Answer::error(&line(matches!(error, WriteError::Key(_)), error), silent)
+    Answer::error(&line(error.is_callers(), error), silent)
 }
 
 /// Refuses a command of the binary protocol that the gateway does not offer.
@@ -68,15 +68,15 @@ pub(super) fn binary_unsupported(context: Context<'_>, head: BinaryHead) -> Answ
 }
 
 /// The answer to a read that no zone answered.
-pub(super) fn binary_read(context: Context<'_>, head: BinaryHead, error: &ReadError) -> Answer {
+pub(super) fn binary_read(context: Context<'_>, head: BinaryHead, error: &TierError) -> Answer {
     let line = read_line(context, error);
-    binary(head, binary_status(matches!(error, ReadError::Key(_))), &line)
+    binary(head, binary_status(error.is_callers()), &line)
 }
 
 /// The answer to a write that did not meet its latch policy.
-pub(super) fn binary_write(context: Context<'_>, head: BinaryHead, error: &WriteError) -> Answer {
+pub(super) fn binary_write(context: Context<'_>, head: BinaryHead, error: &TierError) -> Answer {
     context.counts.write_errors.add(1);
-    let is_callers = matches!(error, WriteError::Key(_));
+    let is_callers = error.is_callers();
     binary(head, binary_status(is_callers), &line(is_callers, error))
 }
 

@@ -1,12 +1,13 @@
 //! `set`, `add`, `replace`, `append`, `prepend`, `cas`. All but the first are decided by the key's home zone.
 
 use bytes::Bytes;
-use evanesce_client::{CompareAndSetOutcome, StoreOutcome, Version, WriteError, Written};
+use evanesce_client::{CompareAndSetOutcome, StoreOutcome, Version, Written};
+use evanesce_persister::TierError;
 use evanesce_wire::encode;
 use evanesce_wire::reply::Status;
 use evanesce_wire::request::{Exptime, Set, SetMode};
 
-use super::{Answer, refusal, ttl};
+use super::{Answer, refusal, through, ttl};
 use crate::service::Context;
 
 /// What a store command is to do.
@@ -30,7 +31,7 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    fn refused(status: Status) -> Self {
+    pub(super) fn refused(status: Status) -> Self {
         Self { status, token: 0 }
     }
 }
@@ -60,8 +61,11 @@ pub(super) async fn answer(context: Context<'_>, set: &Set<'_>) -> Answer {
 }
 
 /// Stores in every zone.
-pub(super) async fn store(context: Context<'_>, store: Store<'_>) -> Result<Stored, WriteError> {
+pub(super) async fn store(context: Context<'_>, store: Store<'_>) -> Result<Stored, TierError> {
     context.counts.cmd_set.add(1);
+    if let Some(tier) = context.tier(store.key) {
+        return Box::pin(through::store(&tier, store)).await;
+    }
     let Store { key, mode, compare, value, flags, exptime } = store;
     let (keys, ttl) = (&context.shared.keys, ttl::ttl(exptime));
     let value = Bytes::copy_from_slice(value);

@@ -1,21 +1,30 @@
 //! `touch`.
 
+use evanesce_persister::TierError;
 use evanesce_wire::encode;
 use evanesce_wire::reply::Status;
-use evanesce_wire::request::Touch;
+use evanesce_wire::request::{Exptime, Touch};
 
-use super::{Answer, refusal, ttl};
+use super::{Answer, refusal, through, ttl};
 use crate::service::Context;
 
 pub(super) async fn answer(context: Context<'_>, touch: &Touch<'_>) -> Answer {
-    context.counts.cmd_touch.add(1);
-    let touched = match context.shared.keys.touch(touch.key, ttl::ttl(touch.exptime)).run().await {
-        Ok(touched) => touched,
+    let found = match self::touch(context, touch.key, touch.exptime).await {
+        Ok(found) => found,
         Err(error) => return refusal::write(context, &error, touch.noreply),
     };
     let mut answer = Answer::default();
     if !touch.noreply {
-        encode::status(answer.buf(), if touched.found { Status::Touched } else { Status::NotFound });
+        encode::status(answer.buf(), if found { Status::Touched } else { Status::NotFound });
     }
     answer
+}
+
+/// Gives a key another expiry, and tells whether it was there.
+pub(super) async fn touch(context: Context<'_>, key: &[u8], exptime: Exptime) -> Result<bool, TierError> {
+    context.counts.cmd_touch.add(1);
+    match context.tier(key) {
+        Some(tier) => Ok(Box::pin(through::touch(&tier, key, exptime)).await?.is_some()),
+        None => Ok(context.shared.keys.touch(key, ttl::ttl(exptime)).run().await?.found),
+    }
 }

@@ -1,0 +1,137 @@
+//! What the protocol's commands do to a key whose namespace has a backing store.
+
+use bytes::{Bytes, BytesMut};
+use evanesce_client::{ArithmeticOutcome, Item, Ttl, Version, Written};
+use evanesce_persister::{Decided, Step, Tier, TierError};
+use evanesce_wire::reply::Status;
+use evanesce_wire::request::{Direction, Exptime, SetMode};
+use std::sync::Arc;
+
+use super::store::{Store, Stored};
+use super::ttl;
+
+/// Reads a key, with a new expiry where one is given, and with its token where that is wanted.
+pub(super) async fn read(
+    tier: &Arc<Tier>,
+    key: &[u8],
+    touch: Option<Exptime>,
+    with_cas: bool,
+) -> Result<Option<Item>, TierError> {
+    match touch {
+        Some(exptime) => {
+            let touched = self::touch(tier, key, exptime).await?;
+            if with_cas && touched.is_some() { tier.get_for_cas(key).await } else { Ok(touched) }
+        }
+        None if with_cas => tier.get_for_cas(key).await,
+        None => tier.get(key).await,
+    }
+}
+
+/// Gives a key another expiry; the item, if there is one.
+pub(super) async fn touch(tier: &Arc<Tier>, key: &[u8], exptime: Exptime) -> Result<Option<Item>, TierError> {
+    let (ttl, mut touched) = (ttl::ttl(exptime), None);
+    let decided = tier.decide(key, |item| {
+        touched = item.cloned();
+        match item {
+            None => Step::Leave(()),
+            Some(item) => Step::Store { value: item.value.clone(), flags: item.flags, ttl },
+        }
+    });
+    match decided.await? {
+        Decided::Left(()) => Ok(None),
+        Decided::Stored(_) => Ok(touched),
+    }
+}
+
+/// Stores a key, as its mode and token want.
+pub(super) async fn store(tier: &Arc<Tier>, store: Store<'_>) -> Result<Stored, TierError> {
+    let Store { key, mode, compare, value, flags, exptime } = store;
+    let (value, ttl) = (Bytes::copy_from_slice(value), ttl::ttl(exptime));
+    if compare.is_none() && matches!(mode, SetMode::Set) {
+        return Ok(stored(tier.set(key, value, flags, ttl).await?));
+    }
+    let all = || Step::Store { value: value.clone(), flags, ttl };
+    let decided = tier.decide(key, |item| match (item, compare, mode) {
+        (None, Some(_), _) => Step::Leave(Status::NotFound),
+        (Some(item), Some(token), _) if item.cas != token => Step::Leave(Status::Exists),
+        (_, Some(_), _) => all(),
+        (None, None, SetMode::Add) | (Some(_), None, SetMode::Replace) => all(),
+        (Some(item), None, SetMode::Append) => joined(item, &item.value, &value),
+        (Some(item), None, SetMode::Prepend) => joined(item, &value, &item.value),
+        (_, None, _) => Step::Leave(Status::NotStored),
+    });
+    Ok(match decided.await? {
+        Decided::Stored(done) => stored(done),
+        Decided::Left(status) => Stored::refused(status),
+    })
+}
+
+fn stored(done: evanesce_persister::Stored) -> Stored {
+    Stored { status: Status::Stored, token: done.version.map_or(0, Version::as_u64) }
+}
+
+/// The item with another value of two parts.
+fn joined<R>(item: &Item, first: &[u8], second: &[u8]) -> Step<R> {
+    let mut value = BytesMut::with_capacity(first.len() + second.len());
+    value.extend_from_slice(first);
+    value.extend_from_slice(second);
+    Step::Store { value: value.freeze(), flags: item.flags, ttl: left(item) }
+}
+
+/// What is left of an item's life.
+fn left(item: &Item) -> Ttl {
+    item.ttl.map_or(Ttl::Never, Ttl::After)
+}
+
+/// Counts up or down; makes the number where there is none, if told how.
+pub(super) async fn count(
+    tier: &Arc<Tier>,
+    key: &[u8],
+    direction: Direction,
+    delta: u64,
+    initial: Option<(u64, Exptime)>,
+) -> Result<ArithmeticOutcome, TierError> {
+    let mut number = 0;
+    let decided = tier.decide(key, |item| {
+        let (counted, flags, ttl) = match (item, initial) {
+            (None, None) => return Step::Leave(ArithmeticOutcome::NotFound),
+            (None, Some((initial, exptime))) => (initial, 0, ttl::ttl(exptime)),
+            (Some(item), _) => match (parse(&item.value), direction) {
+                (None, _) => return Step::Leave(ArithmeticOutcome::NotANumber),
+                (Some(there), Direction::Increment) => (there.wrapping_add(delta), item.flags, left(item)),
+                (Some(there), Direction::Decrement) => (there.saturating_sub(delta), item.flags, left(item)),
+            },
+        };
+        number = counted;
+        Step::Store { value: counted.to_string().into(), flags, ttl }
+    });
+    Ok(match decided.await? {
+        Decided::Left(why) => why,
+        Decided::Stored(done) => {
+            let mut written = Written::default();
+            written.version = done.version;
+            ArithmeticOutcome::Counted { number, written }
+        }
+    })
+}
+
+/// Decimal digits, behind which memcached leaves spaces where a number has lost a digit.
+fn parse(value: &[u8]) -> Option<u64> {
+    let digits = value.trim_ascii_end();
+    let all = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    str::from_utf8(digits).ok().filter(|_| all)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn number_is_digits_of_64_bits_and_spaces_behind() {
+        assert_eq!(parse(b"18446744073709551615"), Some(u64::MAX));
+        assert_eq!(parse(b"9 "), Some(9));
+        for odd in ["", "+1", "-1", " 1", "1x", "18446744073709551616"] {
+            assert_eq!(parse(odd.as_bytes()), None, "{odd}");
+        }
+    }
+}
