@@ -47,7 +47,7 @@ impl Reporter {
                     tracing::debug!(discovery = %discovery.address, %status, "a report was not taken");
                 }
                 Err(_) => {
-                    tracing::debug!(discovery = %discovery.address, "a report was not answered in time")
+                    tracing::debug!(discovery = %discovery.address, "a report was not answered in time");
                 }
             }
         }
