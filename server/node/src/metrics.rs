@@ -341,7 +341,7 @@ pub(crate) fn describe() {
     describe_gauge!("evanesce_node_uptime_seconds", "Seconds since the node started.");
     describe_gauge!(
         "evanesce_divergence_oldest_seconds",
-        "How long ago the oldest difference of the last comparison came to be; 0 without one."
+        "Age of the oldest difference that the last comparison found; 0 without one."
     );
     describe_gauge!("evanesce_node_leases", "Discoveries that hold a lease of this node.");
 }

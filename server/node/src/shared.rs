@@ -132,7 +132,7 @@ impl Shared {
             store: self.store.stats(),
             watch: self.watchers.counts(),
             warm: self.warm.counts(),
-            divergence: self.divergence.counts(self.clock.now()),
+            divergence: self.divergence.counts(),
             resize: self.resize.counts(),
         }
     }

@@ -71,8 +71,8 @@ impl Exchange<'_> {
             return Ok(theirs.settled);
         }
         let named = Arc::new(Wanted::new(mine, &wanted));
-        self.ask_about_own(&scope, &named, theirs.settled).await?;
-        // What is there may have been deleted without its knowing: only what it has for sure is brought.
+        // What is there may have been deleted without its knowing: only what it has for sure is brought. Before anything is
+        // deleted here: many deletes raise the floor below which nothing is brought.
         if theirs.settled && wanted.iter().any(|at| theirs.items[*at as usize] > 0) {
             let request = ListKeysRequest {
                 pair: Some(pair),
@@ -83,6 +83,7 @@ impl Exchange<'_> {
             };
             self.bring_absent(request).await?;
         }
+        self.ask_about_own(&scope, &named, theirs.settled).await?;
         Ok(theirs.settled)
     }
 

@@ -38,11 +38,18 @@ pub(crate) async fn keep_reconciled(shared: Arc<Shared>, member: Member, every: 
     let options = MembershipOptions::default();
     let Ok(watch) = TopologyWatch::start(&member.discoveries, &member.cluster, options) else { return };
     let mut read_by_none = shared.standing.gap().is_some();
+    // After a gap that left differences behind another comparison shows that they are gone.
+    let mut again = false;
     loop {
         if shared.standing.gap().is_none() {
             read_by_none = false;
             // Apart from each other: nodes that were started together are not to ask together.
-            let rest = every.mul_f64(0.75 + 0.5 * share(&member.name));
+            let rest = if again {
+                AT_ONCE_APART.min(every)
+            } else {
+                every.mul_f64(0.75 + 0.5 * share(&member.name))
+            };
+            again = false;
             tokio::select! {
                 () = sleep(rest) => {}
                 () = shared.standing.called() => {}
@@ -67,6 +74,7 @@ pub(crate) async fn keep_reconciled(shared: Arc<Shared>, member: Member, every: 
         let waited = Duration::from_millis(shared.clock.now().0.saturating_sub(gap.found.0));
         if done {
             shared.standing.made_up(gap);
+            again = true;
             sleep(AT_ONCE_APART).await;
         } else if waited >= ALONE_AFTER {
             warn!(?waited, "no sibling group could tell what was missed: going on with what is here");
@@ -87,7 +95,7 @@ async fn once(
 ) -> bool {
     let mode = Mode { haste, gap: gap.map(|gap| gap.since), keeps_since: shared.standing.keeps_since() };
     let outcome = round(shared, member, others, mode).await;
-    shared.divergence.round(&outcome.tally, outcome.is_whole());
+    shared.divergence.round(&outcome.tally, outcome.is_whole(), shared.clock.now());
     tell(&outcome, gap);
     outcome.makes_up()
 }

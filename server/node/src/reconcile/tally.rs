@@ -61,6 +61,8 @@ pub(crate) struct Divergence {
 struct Sums {
     all: Tally,
     last: Tally,
+    /// When the last one was over.
+    at: Time,
 }
 
 /// The counts at one moment.
@@ -76,7 +78,7 @@ pub(crate) struct DivergenceCounts {
     pub(crate) differing_per_million: u64,
     /// Of the last round: keys that a sibling lacks, of a million compared.
     pub(crate) absent_per_million: u64,
-    /// Of the last round: how long ago the oldest difference came to be, in milliseconds.
+    /// Of the last round: how long before its end the oldest difference had come to be, in milliseconds.
     pub(crate) oldest_ms: u64,
 }
 
@@ -103,15 +105,16 @@ impl DivergenceCounts {
 
 impl Divergence {
     /// A round is over.
-    pub(super) fn round(&self, tally: &Tally, whole: bool) {
+    pub(super) fn round(&self, tally: &Tally, whole: bool, now: Time) {
         let rounds = if whole { &self.rounds } else { &self.broken };
         let mut sums = self.sum.lock();
         rounds.fetch_add(1, Ordering::Relaxed);
         sums.all.add(tally);
         sums.last = *tally;
+        sums.at = now;
     }
 
-    pub(crate) fn counts(&self, now: Time) -> DivergenceCounts {
+    pub(crate) fn counts(&self) -> DivergenceCounts {
         let sums = self.sum.lock();
         let per_million = |keys: u64| {
             let compared = u128::from(sums.last.compared.max(sums.last.differing).max(1));
@@ -123,7 +126,7 @@ impl Divergence {
             all: sums.all,
             differing_per_million: per_million(sums.last.differing),
             absent_per_million: per_million(sums.last.absent),
-            oldest_ms: sums.last.oldest.map_or(0, |oldest| now.0.saturating_sub(oldest.0).max(1)),
+            oldest_ms: sums.last.oldest.map_or(0, |oldest| sums.at.0.saturating_sub(oldest.0).max(1)),
         }
     }
 }
