@@ -32,7 +32,8 @@ pub(super) fn take(
         What::Absent(forgotten) if is_here => {
             tally.absent += u64::from(!is_under_way(here, now));
             let forgotten = Version(*forgotten);
-            return gap.is_some_and(|gap| here < gap && gap <= forgotten);
+            // What was written just before it was away may have been deleted meanwhile as well.
+            return gap.is_some_and(|gap| here.max(gap) <= forgotten) && !is_under_way(here, now);
         }
         What::Deleted(_) | What::Older(_) | What::Absent(_) => {}
     }
