@@ -14,7 +14,7 @@
 //! ```
 //!
 //! The suites, each with a script `run` that builds what it needs (`--short` for CI): `tests/conformance`,
-//! `tests/hostile`, `tests/cluster`, `tests/chaos`. `tests/tests/tidy` holds the style of the tree and `tests/tests/golden` the node to what the
+//! `tests/hostile`, `tests/cluster`, `tests/chaos`, `tests/warmth`. `tests/tests/tidy` holds the style of the tree and `tests/tests/golden` the node to what the
 //! newest memcached was recorded to answer; both run under `cargo test`.
 //!
 //! ```
@@ -36,6 +36,7 @@ mod programs;
 mod raw;
 mod servers;
 mod up;
+mod verdict;
 mod wait;
 
 pub use bytes::{bytes_of, shown};
@@ -44,6 +45,7 @@ pub use programs::Programs;
 pub use raw::{Raw, Received};
 pub use servers::{free_port, start_memcached, start_node, wait_for_memcached};
 pub use up::{DiscoveryReport, GatewayReport, NodeReport, Up, UpReport};
+pub use verdict::Verdict;
 pub use wait::{Deadline, WaitError, eventually, pause};
 
 /// The README's code, compiled.

@@ -1,0 +1,186 @@
+//! A cluster of real processes whose nodes end and come back.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use evanesce_client::{Client, LatchPolicy};
+use evanesce_tests::{Deadline, NodeReport, Process, Up, eventually, signal_reported};
+use evanesce_topology::{NodeState, Topology};
+use rustix::process::Signal;
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
+
+use crate::Bench;
+use crate::talk::{key, value};
+
+/// What the reported pids must run.
+const PROGRAM: &str = "evanesce";
+/// A node that has not ended by then will not: it has ten seconds to drain.
+const END_LIMIT: Duration = Duration::from_secs(20);
+/// A lease, a comparison with all siblings, and patience with a busy machine.
+const SERVING_LIMIT: Duration = Duration::from_secs(120);
+/// Writes under way at once.
+const CALLERS: u64 = 32;
+
+/// `up`, its nodes by zone, and those that were started again.
+pub(crate) struct Cluster<'a> {
+    pub(crate) up: Up,
+    pub(crate) runtime: Runtime,
+    bench: &'a Bench,
+    again: Vec<(String, Process)>,
+    starts: u32,
+}
+
+/// What becomes of a key.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Change {
+    Set { round: u64, bytes: usize },
+    Delete,
+}
+
+impl<'a> Cluster<'a> {
+    /// Three zones of one node.
+    ///
+    /// # Errors
+    /// When they do not start.
+    pub(crate) fn start(bench: &'a Bench, name: &str, options: &[&str]) -> anyhow::Result<Self> {
+        let all = ["--zones", "3", "--nodes", "1"].iter().chain(options).copied().collect::<Vec<_>>();
+        let up = Up::start(&bench.programs, &bench.directory, name, &all)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        Ok(Self { up, runtime, bench, again: Vec::new(), starts: 0 })
+    }
+
+    /// The node of a zone.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) fn node(&self, zone: &str) -> anyhow::Result<NodeReport> {
+        self.up.report.nodes_of(zone).next().cloned().with_context(|| format!("no node in zone {zone}"))
+    }
+
+    /// A client of a zone, whose writes are through where the zone has them.
+    ///
+    /// # Errors
+    /// When it does not connect.
+    pub(crate) fn client(&self, zone: &str) -> anyhow::Result<Client> {
+        self.client_with(zone, LatchPolicy::Local)
+    }
+
+    /// A client of a zone, whose writes are through where all zones have them.
+    ///
+    /// # Errors
+    /// When it does not connect.
+    pub(crate) fn careful_client(&self, zone: &str) -> anyhow::Result<Client> {
+        self.client_with(zone, LatchPolicy::All)
+    }
+
+    fn client_with(&self, zone: &str, latch: LatchPolicy) -> anyhow::Result<Client> {
+        let report = &self.up.report;
+        let discoveries = report.discovery.iter().map(|discovery| discovery.grpc.to_string());
+        let builder = Client::builder(report.cluster.clone()).discovery(discoveries).zone(zone).latch(latch);
+        Ok(self.runtime.block_on(builder.connect())?)
+    }
+
+    /// Sends a node a signal.
+    ///
+    /// # Errors
+    /// When it runs no more.
+    pub(crate) fn signal(&self, node: &NodeReport, signal: Signal) -> anyhow::Result<()> {
+        let again = self.again.iter().find(|(name, _)| *name == node.name);
+        signal_reported(again.map_or(node.pid, |(_, process)| process.pid()), PROGRAM, signal)
+    }
+
+    /// Sends a node a signal that ends it, and waits for its end.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub(crate) fn end(&mut self, node: &NodeReport, signal: Signal) -> anyhow::Result<()> {
+        self.signal(node, signal)?;
+        if let Some(at) = self.again.iter().position(|(name, _)| *name == node.name) {
+            self.again.swap_remove(at).1.wait(END_LIMIT)?;
+            return Ok(());
+        }
+        let pid = node.pid;
+        // One that `up` has not waited for yet has no command line any more.
+        let is_gone = || std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty());
+        Ok(eventually("the end of a node", Deadline::within(END_LIMIT), || (!is_gone()).then_some(()))?)
+    }
+
+    /// Starts a node again as it was started, with some options more.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub(crate) fn start_again(&mut self, node: &NodeReport, options: &[&str]) -> anyhow::Result<()> {
+        self.starts += 1;
+        let (program, arguments) = node.argv.split_first().context("an empty argv")?;
+        let arguments = arguments.iter().map(String::as_str).chain(options.iter().copied());
+        let name = format!("{}-{}-again-{}", self.up.report.cluster, node.name, self.starts);
+        let process = Process::start(&name, Path::new(program), arguments, &self.bench.directory)?;
+        self.again.push((node.name.clone(), process));
+        Ok(())
+    }
+
+    /// Waits until another process than that of this incarnation has the node's name and serves. Answers its incarnation.
+    ///
+    /// # Errors
+    /// When none does in time.
+    pub(crate) fn serves(&self, client: &Client, node: &NodeReport, but: Option<u64>) -> anyhow::Result<u64> {
+        let looks = || self.standing(client, node).filter(|incarnation| Some(*incarnation) != but);
+        Ok(eventually("a node that serves again", Deadline::within(SERVING_LIMIT), looks)?)
+    }
+
+    /// The incarnation of a node that serves.
+    pub(crate) fn standing(&self, client: &Client, node: &NodeReport) -> Option<u64> {
+        let (incarnation, state) = standing(&*client.topology()?, &node.zone, &node.name)?;
+        (state == NodeState::Serving).then_some(incarnation)
+    }
+
+    /// Changes keys through a client; how many changes failed.
+    pub(crate) fn change(
+        &self,
+        client: &Client,
+        numbers: impl Iterator<Item = u64> + Send + 'static,
+        change: impl Fn(u64) -> Option<Change> + Send + Sync + 'static,
+    ) -> u64 {
+        let (numbers, change) = (Arc::new(parking_lot::Mutex::new(numbers)), Arc::new(change));
+        let mut callers = JoinSet::new();
+        for _ in 0..CALLERS {
+            let (client, numbers, change) = (client.clone(), Arc::clone(&numbers), Arc::clone(&change));
+            let call = async move {
+                let mut failed = 0;
+                loop {
+                    let Some(number) = numbers.lock().next() else { return failed };
+                    let is_written = match change(number) {
+                        Some(Change::Set { round, bytes }) => {
+                            client.set(key(number), value(number, round, bytes)).await.is_ok()
+                        }
+                        Some(Change::Delete) => client.delete(key(number)).await.is_ok(),
+                        None => true,
+                    };
+                    failed += u64::from(!is_written);
+                }
+            };
+            callers.spawn_on(call, self.runtime.handle());
+        }
+        self.runtime.block_on(callers.join_all()).into_iter().sum()
+    }
+}
+
+/// Incarnation and state of a node.
+fn standing(topology: &Topology, zone: &str, name: &str) -> Option<(u64, NodeState)> {
+    let group = topology.groups.iter().find(|group| group.zone == zone)?;
+    let node = group.nodes.iter().find(|node| node.name == name)?;
+    Some((node.incarnation, node.state))
+}
+
+/// Of so many keys spread over `items` that a node should have, how many it has, in percent.
+pub(crate) fn held_percent(address: SocketAddr, items: u64, asked: u64) -> anyhow::Result<f64> {
+    let step = (items / asked).max(1) as usize;
+    let numbers = (0..items).step_by(step);
+    let count = numbers.clone().count();
+    let found = crate::talk::get(address, numbers)?;
+    Ok(100.0 * found.len() as f64 / count as f64)
+}
