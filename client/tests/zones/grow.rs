@@ -87,7 +87,7 @@ impl Zone {
             .expect("it finds the nodes");
         let mut zone = Self { discovery, operator, nodes, cache };
         for at in 0..KEYS {
-            zone.cache.set(&key(at), "0").latch(LatchPolicy::All).await.expect("all nodes are well");
+            zone.cache.set(key(at), "0").latch(LatchPolicy::All).await.expect("all nodes are well");
         }
         eventually("it is closed", async || {
             let changes = zone.changes().await;
@@ -155,7 +155,7 @@ impl Zone {
                 let there: HashMap<_, _> = got.hits.into_iter().collect();
                 let mut count = 0;
                 for at in 0..KEYS {
-                    let is_owner = self.cache.owners(&key(at)).ok()?.first()?.node == *name;
+                    let is_owner = self.cache.owners(key(at)).ok()?.first()?.node == *name;
                     let expected = values.get(&at).filter(|_| is_owner);
                     let found = there
                         .get(key(at).as_bytes())
@@ -197,14 +197,14 @@ impl Live {
                 let at = random.usize(..KEYS);
                 let round = counted.fetch_add(1, Ordering::AcqRel) + 1;
                 if round.is_multiple_of(5) {
-                    cache.delete(&key(at)).await.expect("a delete is no error");
+                    cache.delete(key(at)).await.expect("a delete is no error");
                     values.remove(&at);
                 } else {
-                    cache.set(&key(at), round.to_string()).await.expect("a write is no error");
+                    cache.set(key(at), round.to_string()).await.expect("a write is no error");
                     values.insert(at, round.to_string());
                 }
                 for at in [at, random.usize(..KEYS)] {
-                    let got = cache.get(&key(at)).await.expect("a read is no error");
+                    let got = cache.get(key(at)).await.expect("a read is no error");
                     let got = got.map(|value| String::from_utf8_lossy(&value).into_owned());
                     assert_eq!(got.as_ref(), values.get(&at), "{} after {round} rounds", key(at));
                 }
@@ -242,7 +242,7 @@ async fn group_grows_and_shrinks_under_live_writes_and_each_item_ends_on_its_own
     let values = live.stop().await;
     zone.check(&["n1", "n2", "n3"], &values).await;
     for at in 0..KEYS {
-        zone.cache.set(&key(at), "0").latch(LatchPolicy::All).await.expect("all nodes are well");
+        zone.cache.set(key(at), "0").latch(LatchPolicy::All).await.expect("all nodes are well");
     }
     let live = Live::start(zone.cache.clone());
     let (_, change) = zone.change(ChangeKind::RemoveNodes, &["n3"], true).await.expect("it can be begun");
