@@ -165,7 +165,7 @@ impl Cluster {
 }
 
 /// Walks the nodes that may answer a read: those that are well, nearest first, then those that are ill, are being warmed
-/// up, or have missed a write of the key.
+/// up, have missed a write of the key, or settle and may have missed one of somebody else's.
 #[derive(Clone)]
 pub(crate) struct Walk<'a> {
     core: &'a Core,
@@ -174,38 +174,60 @@ pub(crate) struct Walk<'a> {
     hash: KeyHash,
     position: usize,
     ill: Vec<&'a Arc<Member>>,
+    settling: Vec<&'a Arc<Member>>,
+    /// A node that does not settle has been given out.
+    has_settled: bool,
 }
 
 impl<'a> Walk<'a> {
     pub(crate) fn new(core: &'a Core, cluster: &'a Cluster, key: &'a Key) -> Self {
         let hash = cluster.placement().key_hash(key.as_bytes());
-        Self { core, cluster, key, hash, position: 0, ill: Vec::new() }
+        Self {
+            core,
+            cluster,
+            key,
+            hash,
+            position: 0,
+            ill: Vec::new(),
+            settling: Vec::new(),
+            has_settled: false,
+        }
     }
 
-    /// The next node that is well, or is due for a probe.
+    /// The next node that is well, or is due for a probe. One that settles only where no other is: it may have missed what
+    /// others wrote.
     pub(crate) fn next_well(&mut self, now: Instant) -> Option<&'a Arc<Member>> {
         while let Some(&group) = self.cluster.read_order.get(self.position) {
             self.position += 1;
-            match self.cluster.owner(group, self.hash) {
-                Some(member)
-                    if !member.warming && !self.core.owes(member, self.key) && member.link.admit(now) =>
-                {
-                    return Some(member);
-                }
-                Some(member) => self.ill.push(member),
-                None => {}
+            let Some(member) = self.cluster.owner(group, self.hash) else { continue };
+            if member.warming || self.core.owes(member, self.key) {
+                self.ill.push(member);
+            } else if member.link.connection.settles(now) {
+                self.settling.push(member);
+            } else if member.link.admit(now) {
+                self.has_settled = true;
+                return Some(member);
+            } else {
+                self.ill.push(member);
             }
         }
-        None
+        if self.has_settled {
+            self.ill.append(&mut self.settling);
+        }
+        let at = self.settling.iter().position(|member| member.link.admit(now))?;
+        Some(self.settling.remove(at))
     }
 
     /// The next node at all: better to ask an ill one than nobody.
     pub(crate) fn next(&mut self, now: Instant) -> Option<&'a Arc<Member>> {
-        self.next_well(now).or_else(|| if self.ill.is_empty() { None } else { Some(self.ill.remove(0)) })
+        self.next_well(now).or_else(|| {
+            self.ill.append(&mut self.settling);
+            if self.ill.is_empty() { None } else { Some(self.ill.remove(0)) }
+        })
     }
 
     /// Whether any server group has not been looked at.
     pub(crate) fn has_more(&self) -> bool {
-        self.position < self.cluster.read_order.len()
+        self.position < self.cluster.read_order.len() || !(self.has_settled || self.settling.is_empty())
     }
 }

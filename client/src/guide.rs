@@ -286,6 +286,9 @@
 //!
 //! - That any item is still there: this is a cache. Nodes evict, die and are flushed.
 //! - That two zones are equal at any moment, or that a read sees a write made in another zone.
+//! - That a zone is up to date as soon as it is reached again: whoever wrote meanwhile finds it within a second or two, and
+//!   gives it what it missed then. A node that says that it has just started, or did not run, when it is connected to
+//!   is read last for five seconds; one that was cut off does not know of it.
 //! - Order by cause across keys, transactions, or atomic writes of several keys.
 //! - That clocks do not matter: of two writes in different processes within their clocks' difference, either may win. This
 //!   machine's clock is set right by the nodes' from half a second on; a write more than 5 s ahead is refused.

@@ -20,7 +20,7 @@ use crate::large::touch_chunks;
 use crate::member::Member;
 use crate::observe::replica_answered;
 use crate::outcome::Written;
-use crate::policy::{Decision, Latch, LatchPolicy, Side};
+use crate::policy::{Decision, Latch, LatchPolicy, Side, held_up};
 use crate::repair::Repair;
 use crate::request::{Change, Done, Stamp, with_change};
 use crate::skew::{align_clock, doubt_clock};
@@ -37,6 +37,9 @@ const MEASURED_MASK: u64 = 15;
 /// Between two looks at the health of zones that an outcome is still to come to: that one is ill is found out by other
 /// requests.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// A process that did not run waits for so much longer at most: answers that are there are read in a few milliseconds.
+const HELD_UP_MAX: Duration = Duration::from_millis(100);
 
 /// A change, to whom it goes and how long the caller waits.
 pub(crate) struct SpreadPlan {
@@ -230,14 +233,24 @@ impl Race {
         }
     }
 
-    async fn decision(&self, deadline: Instant) -> Decision {
+    async fn decision(&self, mut deadline: Instant) -> Decision {
         let looks = self.state.lock().consent.is_some();
+        let mut was_held_up = false;
         loop {
             let look = if looks { deadline.min(Instant::now() + LOOK_EVERY) } else { deadline };
-            match timeout_at(look, poll_fn(|cx| self.poll(cx))).await {
+            let timed_out = match timeout_at(look, poll_fn(|cx| self.poll(cx))).await {
                 Ok(decision) => return decision,
-                Err(_) if Instant::now() >= deadline => return self.state.lock().give_up(),
-                Err(_) => {}
+                Err(_) => Instant::now(),
+            };
+            if timed_out < deadline {
+                continue;
+            }
+            // Time in which this process did not run is not the zones' time: their answers lie in the sockets, unread.
+            match held_up(deadline, timed_out) {
+                Some(late) if !was_held_up => {
+                    (deadline, was_held_up) = (timed_out + late.min(HELD_UP_MAX), true);
+                }
+                _ => return self.state.lock().give_up(),
             }
         }
     }
