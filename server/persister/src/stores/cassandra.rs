@@ -170,30 +170,9 @@ impl StoreSettings for Settings {
     }
 }
 
-/// A table of a Cassandra or ScyllaDB cluster. It is connected to when it is first needed; the driver sees to lost
-/// connections.
-pub struct Cassandra {
-    settings: Settings,
-    link: Link<Arc<Prepared>>,
-}
-
-/// A session with its statements.
-struct Prepared {
-    session: Session,
-    load: PreparedStatement,
-    put: PreparedStatement,
-    delete: PreparedStatement,
-}
-
-impl std::fmt::Debug for Cassandra {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Cassandra").field("settings", &self.settings).finish_non_exhaustive()
-    }
-}
-
-impl Cassandra {
-    async fn connect(&self) -> Result<Arc<Prepared>, StoreError> {
-        let Settings { nodes, user, password, datacenter, keyspace, .. } = &self.settings;
+impl Settings {
+    async fn connect(self) -> Result<Arc<Prepared>, StoreError> {
+        let Settings { nodes, user, password, datacenter, keyspace, .. } = &self;
         let mut policy = DefaultPolicy::builder();
         if let Some(datacenter) = datacenter {
             policy = policy.prefer_datacenter(datacenter.clone());
@@ -212,7 +191,7 @@ impl Cassandra {
             builder = builder.user(user, password.reveal().await?);
         }
         let session = builder.build().await.map_err(|error| self.session_error(&error))?;
-        if self.settings.create {
+        if self.create {
             for statement in self.schema() {
                 session.query_unpaged(statement, ()).await.map_err(|error| self.error(&error))?;
             }
@@ -224,7 +203,7 @@ impl Cassandra {
     }
 
     fn schema(&self) -> [String; 2] {
-        let Settings { keyspace, table, datacenter, replicas, .. } = &self.settings;
+        let Settings { keyspace, table, datacenter, replicas, .. } = self;
         let replicas = replicas.unwrap_or(3);
         let replication = match datacenter {
             Some(datacenter) => format!("{{'class': 'NetworkTopologyStrategy', '{datacenter}': {replicas}}}"),
@@ -240,7 +219,7 @@ impl Cassandra {
     }
 
     async fn prepare(&self, session: Session) -> Result<Arc<Prepared>, PrepareError> {
-        let Settings { keyspace, table, read_consistency, write_consistency, .. } = &self.settings;
+        let Settings { keyspace, table, read_consistency, write_consistency, .. } = self;
         let table = format!("{keyspace}.{table}");
         let load = format!("SELECT value, flags, expires_at, WRITETIME(value) FROM {table} WHERE key = ?");
         let put = format!(
@@ -261,7 +240,7 @@ impl Cassandra {
 
     fn unreachable(&self, error: &dyn std::error::Error) -> StoreError {
         let told = error.to_string().replace(['\r', '\n'], " ");
-        let nodes = self.settings.nodes.join(", ");
+        let nodes = self.nodes.join(", ");
         StoreError::transient(format!("cassandra at {nodes} cannot be reached: {told}; is it running?"))
     }
 
@@ -299,7 +278,7 @@ impl Cassandra {
     }
 
     fn db_error(&self, error: &DbError, told: &str) -> StoreError {
-        let Settings { nodes, keyspace, table, user, .. } = &self.settings;
+        let Settings { nodes, keyspace, table, user, .. } = self;
         let (told, nodes) = (told.replace(['\r', '\n'], " "), nodes.join(", "));
         let [_, create] = self.schema();
         match error {
@@ -336,13 +315,36 @@ impl Cassandra {
             _ => StoreError::permanent(format!("cassandra at {nodes} refuses it: {told}")),
         }
     }
+}
 
+/// A table of a Cassandra or ScyllaDB cluster. It is connected to when it is first needed; the driver sees to lost
+/// connections.
+pub struct Cassandra {
+    settings: Settings,
+    link: Link<Arc<Prepared>>,
+}
+
+/// A session with its statements.
+struct Prepared {
+    session: Session,
+    load: PreparedStatement,
+    put: PreparedStatement,
+    delete: PreparedStatement,
+}
+
+impl std::fmt::Debug for Cassandra {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cassandra").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Cassandra {
     async fn load_one(&self, prepared: &Prepared, key: &Bytes, deadline: Instant) -> Loaded {
         let asked = prepared.session.execute_unpaged(&prepared.load, (&key[..],));
         let rows = timeout_at(deadline, asked).await.map_err(|_| StoreError::timeout())?;
-        let rows = rows.map_err(|error| self.error(&error))?;
+        let rows = rows.map_err(|error| self.settings.error(&error))?;
         let other = |error: &dyn std::error::Error| {
-            let [_, create] = self.schema();
+            let [_, create] = self.settings.schema();
             StoreError::permanent(format!(
                 "{} is another table: {error}; it must be as: {create}",
                 self.settings.table
@@ -383,7 +385,7 @@ impl Cassandra {
             }
         };
         let written = written.map_err(|_| StoreError::timeout())?;
-        written.map(|_| Applied::Yes).map_err(|error| self.error(&error))
+        written.map(|_| Applied::Yes).map_err(|error| self.settings.error(&error))
     }
 }
 
@@ -413,7 +415,7 @@ impl BackingStore for Cassandra {
 
     fn load<'a>(&'a self, keys: &'a [Bytes], deadline: Instant) -> BoxFuture<'a, Vec<Loaded>> {
         Box::pin(async move {
-            match self.link.get(deadline, || self.connect()).await {
+            match self.link.get(deadline, || self.settings.clone().connect()).await {
                 Err(error) => failed_all(keys.len(), &error),
                 Ok((_, prepared)) => {
                     let loads = keys.iter().map(|key| self.load_one(&prepared, key, deadline));
@@ -427,7 +429,7 @@ impl BackingStore for Cassandra {
 
     fn write<'a>(&'a self, changes: &'a [KeyChange], deadline: Instant) -> BoxFuture<'a, Vec<Outcome>> {
         Box::pin(async move {
-            match self.link.get(deadline, || self.connect()).await {
+            match self.link.get(deadline, || self.settings.clone().connect()).await {
                 Err(error) => failed_all(changes.len(), &error),
                 Ok((_, prepared)) => {
                     let writes = changes.iter().map(|change| self.write_one(&prepared, change, deadline));
@@ -440,7 +442,7 @@ impl BackingStore for Cassandra {
 
     fn check(&self, deadline: Instant) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
-            let (_, prepared) = self.link.get(deadline, || self.connect()).await?;
+            let (_, prepared) = self.link.get(deadline, || self.settings.clone().connect()).await?;
             self.load_one(&prepared, &Bytes::from_static(b"\0"), deadline).await.map(|_| ())
         })
     }

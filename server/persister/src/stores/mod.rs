@@ -7,8 +7,12 @@
 pub mod cassandra;
 #[cfg(feature = "embedded")]
 pub mod embedded;
+#[cfg(feature = "http")]
+pub mod http;
 #[cfg(feature = "network")]
 mod link;
+#[cfg(feature = "memcached")]
+pub mod memcached;
 pub mod memory;
 #[cfg(feature = "mysql")]
 pub mod mysql;
@@ -16,6 +20,8 @@ pub mod mysql;
 pub mod postgres;
 #[cfg(feature = "redis")]
 pub mod redis;
+#[cfg(feature = "s3")]
+pub mod s3;
 #[cfg(feature = "network")]
 pub mod secret;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
@@ -69,12 +75,18 @@ pub const KINDS: &[Kind] = &[
     Kind::new("cassandra", of::<cassandra::Settings>),
     #[cfg(feature = "embedded")]
     Kind::new("embedded", of::<embedded::Settings>),
+    #[cfg(feature = "http")]
+    Kind::new("http", of::<http::Settings>),
+    #[cfg(feature = "memcached")]
+    Kind::new("memcached", of::<memcached::Settings>),
     #[cfg(feature = "mysql")]
     Kind::new("mysql", of::<mysql::Settings>),
     #[cfg(feature = "postgres")]
     Kind::new("postgres", of::<postgres::Settings>),
     #[cfg(feature = "redis")]
     Kind::new("redis", of::<redis::Settings>),
+    #[cfg(feature = "s3")]
+    Kind::new("s3", of::<s3::Settings>),
 ];
 
 fn of<S: StoreSettings + DeserializeOwned + 'static>(

@@ -46,44 +46,35 @@ impl StoreSettings for Settings {
 
     fn open(&self) -> BoxFuture<'_, Result<Arc<dyn BackingStore>, StoreError>> {
         super::tls::install_provider();
-        let store = MySql { table: self.0.clone(), pool: Link::default(), sweep: Sweep::default() };
+        let store = MySql { settings: self.clone(), pool: Link::default(), sweep: Sweep::default() };
         Box::pin(async { Ok(Arc::new(store) as Arc<dyn BackingStore>) })
     }
 }
 
-/// A table of a MySQL or MariaDB server. Connections are made when they are first needed, and again when they are lost.
-#[derive(Debug)]
-pub struct MySql {
-    table: Table,
-    /// Made at the first use, where there is a runtime, and where the table is made.
-    pool: Link<Pool>,
-    sweep: Sweep,
-}
-
-impl MySql {
-    async fn connect(&self) -> Result<Pool, StoreError> {
-        let opts = Opts::from_url(&self.table.url).map_err(|error| self.error(&error.into()))?;
-        let password = match &self.table.password {
+impl Settings {
+    async fn connect(self) -> Result<Pool, StoreError> {
+        let opts = Opts::from_url(&self.0.url).map_err(|error| self.error(&error.into()))?;
+        let password = match &self.0.password {
             Some(password) => Some(password.reveal().await?),
             None => None,
         };
-        let bounds = PoolConstraints::new(0, self.table.connections).unwrap_or_default();
+        let bounds = PoolConstraints::new(0, self.0.connections).unwrap_or_default();
         let opts = OptsBuilder::from_opts(opts)
-            .user(Some(&self.table.user))
+            .user(Some(&self.0.user))
             .pass(password)
             .prefer_socket(false)
             .tcp_keepalive(Some(SILENCE))
             .pool_opts(PoolOpts::new().with_constraints(bounds).with_reset_connection(false));
         let pool = Pool::new(opts);
         let mut first = pool.get_conn().await.map_err(|error| self.error(&error))?;
-        if self.table.create {
+        if self.0.create {
             first.query_drop(self.schema()).await.map_err(|error| self.error(&error))?;
         }
         Ok(pool)
     }
 
     fn name(&self) -> String {
-        self.table.table.split('.').map(|part| format!("`{part}`")).collect::<Vec<_>>().join(".")
+        self.0.table.split('.').map(|part| format!("`{part}`")).collect::<Vec<_>>().join(".")
     }
 
     fn schema(&self) -> String {
@@ -95,7 +86,7 @@ impl MySql {
     }
 
     fn error(&self, error: &Error) -> StoreError {
-        let (place, table, user) = (self.table.place(), &self.table.table, &self.table.user);
+        let (place, table, user) = (self.0.place(), &self.0.table, &self.0.user);
         let Error::Server(server) = error else {
             let told = error.to_string().replace(['\r', '\n'], " ");
             return StoreError::transient(format!("{place} cannot be reached: {told}; is it running?"));
@@ -134,12 +125,23 @@ impl MySql {
             _ => StoreError::permanent(format!("{place} refuses it: {told}")),
         }
     }
+}
 
+/// A table of a MySQL or MariaDB server. Connections are made when they are first needed, and again when they are lost.
+#[derive(Debug)]
+pub struct MySql {
+    settings: Settings,
+    /// Made at the first use, where there is a runtime, and where the table is made.
+    pool: Link<Pool>,
+    sweep: Sweep,
+}
+
+impl MySql {
     /// A connection of the pool, for one call.
     async fn conn(&self) -> Result<Conn, StoreError> {
         let far = Instant::now() + SILENCE;
-        let (_, pool) = self.pool.get(far, || self.connect()).await?;
-        pool.get_conn().await.map_err(|error| self.error(&error))
+        let (_, pool) = self.pool.get(far, || self.settings.clone().connect()).await?;
+        pool.get_conn().await.map_err(|error| self.settings.error(&error))
     }
 
     async fn find(&self, keys: &[Bytes], columns: &str) -> Result<HashMap<Vec<u8>, Found>, StoreError> {
@@ -147,9 +149,10 @@ impl MySql {
         let mut found = HashMap::with_capacity(keys.len());
         for keys in pieces(keys) {
             let marks = marks("?", keys.len());
-            let select = format!("SELECT {columns} FROM {} WHERE `key` IN ({marks})", self.name());
+            let select = format!("SELECT {columns} FROM {} WHERE `key` IN ({marks})", self.settings.name());
             let keys = Params::Positional(keys.iter().map(|key| Value::Bytes(key.to_vec())).collect());
-            let rows: Vec<Found> = conn.exec(select, keys).await.map_err(|error| self.error(&error))?;
+            let rows: Vec<Found> =
+                conn.exec(select, keys).await.map_err(|error| self.settings.error(&error))?;
             found.extend(rows.into_iter().map(|row| (row.0.clone(), row)));
         }
         Ok(found)
@@ -166,7 +169,7 @@ impl MySql {
             let insert = format!(
                 "INSERT INTO {} (`key`, value, flags, expires_at, version) VALUES {marks} ON DUPLICATE KEY UPDATE {}, {}, {}, \
                  version = GREATEST(version, VALUES(version))",
-                self.name(),
+                self.settings.name(),
                 newer("value"),
                 newer("flags"),
                 newer("expires_at"),
@@ -178,7 +181,7 @@ impl MySql {
                 [Value::Bytes(row.key.to_vec()), value, flags, at, version]
             });
             let values = Params::Positional(values.collect());
-            conn.exec_drop(insert, values).await.map_err(|error| self.error(&error))?;
+            conn.exec_drop(insert, values).await.map_err(|error| self.settings.error(&error))?;
         }
         Ok(())
     }
@@ -208,9 +211,10 @@ impl MySql {
 
     /// Now and then, sweeps rows that nobody needs any more, beside what is asked.
     async fn sweep(&self) {
-        let Some(before) = self.sweep.due(unix_now(), self.table.remember_secs) else { return };
+        let Some(before) = self.sweep.due(unix_now(), self.settings.0.remember_secs) else { return };
         let Ok(mut conn) = self.conn().await else { return };
-        let sweep = format!("DELETE FROM {} WHERE expires_at < ? LIMIT {SWEEP_ROWS_MAX}", self.name());
+        let sweep =
+            format!("DELETE FROM {} WHERE expires_at < ? LIMIT {SWEEP_ROWS_MAX}", self.settings.name());
         tokio::spawn(async move {
             if let Err(error) = conn.exec_drop(sweep, (before,)).await {
                 tracing::warn!(%error, "expired rows were not swept; they are the next time");
@@ -300,11 +304,9 @@ impl BackingStore for MySql {
 
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
-            let soon = Instant::now() + SILENCE;
-            let closed = async || Err(StoreError::transient("never opened"));
-            if let Ok((_, pool)) = self.pool.get(soon, closed).await {
+            if let Some(pool) = self.pool.there() {
                 // Fails where the connections were lost, which ends them as well.
-                let _ = timeout_at(soon, pool.disconnect()).await;
+                let _ = timeout_at(Instant::now() + SILENCE, pool.disconnect()).await;
             }
         })
     }

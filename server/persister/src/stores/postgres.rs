@@ -55,52 +55,30 @@ impl StoreSettings for Settings {
     fn open(&self) -> BoxFuture<'_, Result<Arc<dyn BackingStore>, StoreError>> {
         let links = (0..self.0.connections).map(|_| Link::default()).collect();
         let store =
-            Postgres { table: self.0.clone(), links, turn: AtomicUsize::new(0), sweep: Sweep::default() };
+            Postgres { settings: self.clone(), links, turn: AtomicUsize::new(0), sweep: Sweep::default() };
         Box::pin(async { Ok(Arc::new(store) as Arc<dyn BackingStore>) })
     }
 }
 
-/// A table of a PostgreSQL server. Connections are made when they are first needed, and again when they are lost.
-pub struct Postgres {
-    table: Table,
-    links: Vec<Link<Arc<Session>>>,
-    turn: AtomicUsize,
-    sweep: Sweep,
-}
-
-/// A connection with what it has prepared.
-struct Session {
-    client: Client,
-    load: Statement,
-    write: Statement,
-    sweep: Statement,
-}
-
-impl std::fmt::Debug for Postgres {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Postgres").field("table", &self.table).finish_non_exhaustive()
-    }
-}
-
-impl Postgres {
-    async fn connect(&self) -> Result<Arc<Session>, StoreError> {
-        let mut config: Config = self.table.url.parse().map_err(|error| self.error(&error))?;
-        config.user(&self.table.user).application_name("evanesce");
+impl Settings {
+    async fn connect(self) -> Result<Arc<Session>, StoreError> {
+        let mut config: Config = self.0.url.parse().map_err(|error| self.error(&error))?;
+        config.user(&self.0.user).application_name("evanesce");
         config.connect_timeout(SILENCE).tcp_user_timeout(SILENCE).keepalives_idle(SILENCE);
-        if let Some(password) = &self.table.password {
+        if let Some(password) = &self.0.password {
             config.password(password.reveal().await?);
         }
         let (client, connection) = config.connect(NoTls).await.map_err(|error| self.error(&error))?;
         // Ends with the client; what it ends with, its requests are told.
         tokio::spawn(connection);
-        if self.table.create {
+        if self.0.create {
             self.create(&client).await.map_err(|error| self.error(&error))?;
         }
         self.prepare(client).await.map_err(|error| self.error(&error))
     }
 
     fn schema(&self) -> [String; 2] {
-        let (table, index) = (&self.table.table, self.table.table.replace('.', "_"));
+        let (table, index) = (&self.0.table, self.0.table.replace('.', "_"));
         [
             format!(
                 "CREATE TABLE IF NOT EXISTS {table} (key bytea PRIMARY KEY, value bytea, flags bigint NOT NULL DEFAULT 0, \
@@ -122,7 +100,7 @@ impl Postgres {
     }
 
     async fn prepare(&self, client: Client) -> Result<Arc<Session>, Error> {
-        let table = &self.table.table;
+        let table = &self.0.table;
         let load = format!("SELECT key, value, flags, expires_at, version FROM {table} WHERE key = ANY($1)");
         // In the order of keys, so that two writers of the same ones wait for each other and do not lock each other out.
         let write = format!(
@@ -141,19 +119,8 @@ impl Postgres {
         Ok(Arc::new(Session { client, load, write, sweep }))
     }
 
-    async fn session(&self, deadline: Instant) -> Result<Arc<Session>, StoreError> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.links.len();
-        let link = &self.links[turn];
-        let (number, session) = link.get(deadline, || self.connect()).await?;
-        if !session.client.is_closed() {
-            return Ok(session);
-        }
-        link.lost(number).await;
-        Ok(link.get(deadline, || self.connect()).await?.1)
-    }
-
     fn error(&self, error: &Error) -> StoreError {
-        let (place, table, user) = (self.table.place(), &self.table.table, &self.table.user);
+        let (place, table, user) = (self.0.place(), &self.0.table, &self.0.user);
         let Some(db) = error.as_db_error() else {
             let cause =
                 std::error::Error::source(error).map_or_else(String::new, |cause| format!(": {cause}"));
@@ -192,6 +159,41 @@ impl Postgres {
             _ => StoreError::permanent(format!("{place} refuses it: {told}")),
         }
     }
+}
+
+/// A table of a PostgreSQL server. Connections are made when they are first needed, and again when they are lost.
+pub struct Postgres {
+    settings: Settings,
+    links: Vec<Link<Arc<Session>>>,
+    turn: AtomicUsize,
+    sweep: Sweep,
+}
+
+/// A connection with what it has prepared.
+struct Session {
+    client: Client,
+    load: Statement,
+    write: Statement,
+    sweep: Statement,
+}
+
+impl std::fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Postgres").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Postgres {
+    async fn session(&self, deadline: Instant) -> Result<Arc<Session>, StoreError> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.links.len();
+        let link = &self.links[turn];
+        let (number, session) = link.get(deadline, || self.settings.clone().connect()).await?;
+        if !session.client.is_closed() {
+            return Ok(session);
+        }
+        link.lost(number);
+        Ok(link.get(deadline, || self.settings.clone().connect()).await?.1)
+    }
 
     /// Writes rows by one statement; answers which keys took.
     async fn upsert(&self, rows: &[Row], deadline: Instant) -> Result<Vec<Vec<u8>>, StoreError> {
@@ -205,7 +207,7 @@ impl Postgres {
             session.client.query(&session.write, &[&keys, &values, &flags, &expiries, &versions]).await
         };
         let taken = timeout_at(deadline, query).await.map_err(|_| StoreError::timeout())?;
-        let taken = taken.map_err(|error| self.error(&error))?;
+        let taken = taken.map_err(|error| self.settings.error(&error))?;
         Ok(taken.iter().map(|row| row.get(0)).collect())
     }
 
@@ -238,7 +240,7 @@ impl Postgres {
         let asked: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
         let query = async { session.client.query(&session.load, &[&asked]).await };
         let rows = timeout_at(deadline, query).await.map_err(|_| StoreError::timeout())?;
-        let rows = rows.map_err(|error| self.error(&error))?;
+        let rows = rows.map_err(|error| self.settings.error(&error))?;
         let mut found = std::collections::HashMap::with_capacity(rows.len());
         for row in rows {
             let parts = || -> Result<_, Error> {
@@ -248,10 +250,10 @@ impl Postgres {
                 ))
             };
             let (key, item) = parts().map_err(|error| {
-                let [create, _] = self.schema();
+                let [create, _] = self.settings.schema();
                 StoreError::permanent(format!(
                     "{} has other types: {error}; it must be as: {create}",
-                    self.table.table
+                    self.settings.0.table
                 ))
             })?;
             found.insert(key, item);
@@ -261,7 +263,7 @@ impl Postgres {
 
     /// Now and then, sweeps rows that nobody needs any more, beside what is asked.
     async fn sweep(&self, deadline: Instant) {
-        let Some(before) = self.sweep.due(unix_now(), self.table.remember_secs) else { return };
+        let Some(before) = self.sweep.due(unix_now(), self.settings.0.remember_secs) else { return };
         let Ok(session) = self.session(deadline).await else { return };
         tokio::spawn(async move {
             if let Err(error) = session.client.execute(&session.sweep, &[&before]).await {

@@ -128,21 +128,14 @@ impl StoreSettings for Settings {
     }
 }
 
-/// A Redis server. It is connected to when it is first needed, and again when the connection is lost.
-#[derive(Debug)]
-pub struct Redis {
-    settings: Settings,
-    link: Link<MultiplexedConnection>,
-}
-
-impl Redis {
-    async fn connect(&self) -> Result<MultiplexedConnection, StoreError> {
-        let info = self.settings.url.as_str().into_connection_info().map_err(|error| self.error(&error))?;
+impl Settings {
+    async fn connect(self) -> Result<MultiplexedConnection, StoreError> {
+        let info = self.url.as_str().into_connection_info().map_err(|error| self.error(&error))?;
         let mut login: RedisConnectionInfo = info.redis_settings().clone().set_skip_set_lib_name();
-        if let Some(user) = &self.settings.user {
+        if let Some(user) = &self.user {
             login = login.set_username(user);
         }
-        if let Some(password) = &self.settings.password {
+        if let Some(password) = &self.password {
             login = login.set_password(password.reveal().await?);
         }
         let tcp = TcpSettings::default().set_nodelay(true).set_user_timeout(SILENCE);
@@ -160,17 +153,13 @@ impl Redis {
         open.await.map_err(|error| self.error(&error))
     }
 
-    fn item_key(&self, key: &Bytes) -> Vec<u8> {
-        [self.settings.prefix.as_bytes(), key].concat()
-    }
-
     fn error(&self, error: &RedisError) -> StoreError {
         let told = match error.detail() {
             Some(detail) if error.code().is_some() => detail.to_owned(),
             _ => error.to_string(),
         };
         let told = told.replace(['\r', '\n'], " ");
-        let url = &self.settings.url;
+        let url = &self.url;
         match (error.kind(), error.code()) {
             (RedisKind::AuthenticationFailed, _) | (_, Some("WRONGPASS" | "NOAUTH" | "NOPERM")) => {
                 StoreError::new(
@@ -204,6 +193,19 @@ impl Redis {
             _ => StoreError::transient(format!("redis at {url} cannot be reached: {told}; is it running?")),
         }
     }
+}
+
+/// A Redis server. It is connected to when it is first needed, and again when the connection is lost.
+#[derive(Debug)]
+pub struct Redis {
+    settings: Settings,
+    link: Link<MultiplexedConnection>,
+}
+
+impl Redis {
+    fn item_key(&self, key: &Bytes) -> Vec<u8> {
+        [self.settings.prefix.as_bytes(), key].concat()
+    }
 
     /// Sends all, and reads an answer for each; what breaks the connection breaks all that were on it.
     async fn send(
@@ -211,13 +213,13 @@ impl Redis {
         pipeline: &Pipeline,
         deadline: Instant,
     ) -> Result<Vec<Result<Value, StoreError>>, StoreError> {
-        let (number, mut connection) = self.link.get(deadline, || self.connect()).await?;
+        let (number, mut connection) = self.link.get(deadline, || self.settings.clone().connect()).await?;
         let sent = pipeline.query_async::<Vec<Result<Value, RedisError>>>(&mut connection);
         match timeout_at(deadline, sent).await {
             Err(_) => Err(StoreError::timeout()),
             Ok(Err(error)) => {
-                self.link.lost(number).await;
-                Err(self.error(&error))
+                self.link.lost(number);
+                Err(self.settings.error(&error))
             }
             Ok(Ok(answers)) => {
                 let forgot = |answer: &Result<Value, RedisError>| {
@@ -226,9 +228,12 @@ impl Redis {
                         .is_err_and(|error| error.kind() == RedisKind::Server(ServerErrorKind::NoScript))
                 };
                 if answers.iter().any(forgot) {
-                    self.link.lost(number).await;
+                    self.link.lost(number);
                 }
-                Ok(answers.into_iter().map(|answer| answer.map_err(|error| self.error(&error))).collect())
+                Ok(answers
+                    .into_iter()
+                    .map(|answer| answer.map_err(|error| self.settings.error(&error)))
+                    .collect())
             }
         }
     }

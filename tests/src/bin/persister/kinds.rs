@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use evanesce_tests::free_port;
 use rustix::process::Signal;
 
+use crate::emulators;
 use crate::java;
 use crate::server::Server;
 
@@ -21,9 +22,12 @@ pub(crate) const PASSWORD: &str = "right-s3cret";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Cassandra,
+    Http,
+    Memcached,
     MySql,
     Postgres,
     Redis,
+    S3,
 }
 
 /// How a store is opened.
@@ -40,30 +44,34 @@ impl Default for Want {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 4] = [Kind::Redis, Kind::Postgres, Kind::MySql, Kind::Cassandra];
+    pub(crate) const ALL: [Kind; 7] =
+        [Kind::Redis, Kind::Memcached, Kind::Http, Kind::Postgres, Kind::MySql, Kind::S3, Kind::Cassandra];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Kind::Cassandra => "cassandra",
+            Kind::Http => "http",
+            Kind::Memcached => "memcached",
             Kind::MySql => "mysql",
             Kind::Postgres => "postgres",
             Kind::Redis => "redis",
+            Kind::S3 => "s3",
         }
     }
 
     /// Whether there is a table or the like, which may be missing.
     pub(crate) fn has_schema(self) -> bool {
-        !matches!(self, Kind::Redis)
+        matches!(self, Kind::Cassandra | Kind::MySql | Kind::Postgres)
     }
 
     /// Whether it asks who we are.
     pub(crate) fn has_credentials(self) -> bool {
-        true
+        self != Kind::Http
     }
 
     /// Whether it has after a restart what it had before.
     pub(crate) fn is_durable(self) -> bool {
-        true
+        !matches!(self, Kind::Memcached | Kind::Http | Kind::S3)
     }
 
     /// The settings of a store at this address.
@@ -78,6 +86,18 @@ impl Kind {
                     format!("user = 'cassandra'\npassword = '{password}'\ncreate = {create}\nreplicas = 1\n");
                 format!("kind = 'cassandra'\nnodes = ['{address}']\n{login}")
             }
+            Kind::Http => format!("kind = 'http'\nurl = 'http://{address}/{{key}}'\n"),
+            Kind::Memcached => {
+                format!(
+                    "kind = 'memcached'\nnodes = ['one/{address}']\nuser = '{USER}'\npassword = '{password}'\n"
+                )
+            }
+            Kind::S3 => format!(
+                "kind = 's3'\nbucket = '{}'\nendpoint = 'http://{address}'\nprefix = 'items'\n\
+                 access_key_id = '{}'\nsecret_access_key = '{password}'\n",
+                emulators::S3_PLACE,
+                emulators::ACCESS_KEY
+            ),
             Kind::MySql => format!("kind = 'mysql'\nurl = 'mysql://{address}/evanesce'\n{login}"),
             Kind::Postgres => format!("kind = 'postgres'\nurl = 'postgresql://{address}/evanesce'\n{login}"),
             Kind::Redis => format!("kind = 'redis'\nurl = 'redis://{address}/0'\npassword = '{password}'\n"),
@@ -89,14 +109,17 @@ impl Kind {
         let address = free_port()?;
         match self {
             Kind::Cassandra => java::cassandra(address, directory, installed),
+            Kind::Http => emulators::http(address, directory),
+            Kind::Memcached => memcached(address, directory),
             Kind::MySql => mysql(address, directory),
             Kind::Postgres => postgres(address, directory),
             Kind::Redis => Ok(redis(address, directory)),
+            Kind::S3 => Ok(emulators::s3(address, directory, installed)),
         }
     }
 }
 
-fn texts<const N: usize>(words: [&str; N]) -> Vec<String> {
+pub(crate) fn texts<const N: usize>(words: [&str; N]) -> Vec<String> {
     words.map(str::to_owned).to_vec()
 }
 
@@ -130,6 +153,18 @@ fn redis(address: SocketAddr, directory: &Path) -> Server {
         "256mb",
     ]));
     Server::new(address, directory, command, None)
+}
+
+fn memcached(address: SocketAddr, directory: &Path) -> anyhow::Result<Server> {
+    let users = directory.join("users");
+    std::fs::write(&users, format!("{USER}:{PASSWORD}\n"))?;
+    let (port, users) = (address.port().to_string(), users.display().to_string());
+    let mut command =
+        texts(["memcached", "-l", "127.0.0.1", "-p", &port, "-U", "0", "-m", "64", "-Y", &users]);
+    if is_root() {
+        command.extend(texts(["-u", "root"]));
+    }
+    Ok(Server::new(address, directory, command, None))
 }
 
 /// The newest PostgreSQL that is installed, which Debian keeps off the path.

@@ -7,6 +7,7 @@
 //! ```
 
 mod checks;
+mod emulators;
 mod java;
 mod kinds;
 mod relay;
