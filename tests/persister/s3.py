@@ -1,6 +1,6 @@
-"""An S3 service for the suite of backing stores: moto's, with one bucket, one user and their key, who must sign.
+"""An S3 service for the suite of backing stores: moto's, with one container, one user and their key, who must sign.
 
-    python s3.py PORT BUCKET ACCESS_KEY SECRET
+    python s3.py PORT CONTAINER ACCESS_KEY SECRET
 
 One request at a time, so that its conditional writes are what they promise.
 """
@@ -19,13 +19,13 @@ ALLOW_ALL = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action
 
 
 def main():
-    port, bucket, access_key, secret = sys.argv[1:]
+    port, container, access_key, secret = sys.argv[1:]
     iam = iam_backends[ACCOUNT]["aws"]
     iam.create_user("us-east-1", "evanesce")
     iam.put_user_policy("evanesce", "all", ALLOW_ALL)
     key = iam.create_access_key("evanesce")
     key.access_key_id, key.secret_access_key = access_key, secret
-    s3_backends[ACCOUNT]["aws"].create_bucket(bucket, "us-east-1")
+    s3_backends[ACCOUNT]["aws"].create_bucket(container, "us-east-1")
     # From now on every request must be signed by somebody who may.
     moto.settings.INITIAL_NO_AUTH_ACTION_COUNT = 0
     application = DomainDispatcherApplication(create_backend_app)

@@ -58,12 +58,12 @@ const fn named(name: &'static str) -> Attribute {
     Attribute::Metadata(std::borrow::Cow::Borrowed(name))
 }
 
-/// Where the bucket is and who we are.
+/// Where the container is and who we are.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// The bucket. It must be there.
-    pub bucket: String,
+    /// The container. It must be there.
+    pub container: String,
     /// The service, as `https://HOST`; Amazon's own by default. With `http://` nothing is encrypted.
     pub endpoint: Option<String>,
     /// The region. `us-east-1` by default.
@@ -85,8 +85,8 @@ fn region() -> String {
 impl StoreSettings for Settings {
     fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
-        if self.bucket.is_empty() || self.bucket.contains('/') {
-            faults.push(format!("bucket {:?} is no name of a bucket", self.bucket));
+        if self.container.is_empty() || self.container.contains('/') {
+            faults.push(format!("container {:?} is no name of a container", self.container));
         }
         if let Some(endpoint) = &self.endpoint
             && !endpoint.starts_with("https://")
@@ -115,7 +115,7 @@ impl StoreSettings for Settings {
 
 impl Settings {
     async fn connect(self) -> Result<Arc<AmazonS3>, StoreError> {
-        let Settings { bucket, endpoint, region, access_key_id, secret_access_key, .. } = &self;
+        let Settings { container, endpoint, region, access_key_id, secret_access_key, .. } = &self;
         // Deadlines and retries are ours.
         let options = ClientOptions::new().with_timeout_disabled().with_connect_timeout(SILENCE);
         let retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
@@ -124,7 +124,7 @@ impl Settings {
             None => AmazonS3Builder::from_env(),
         };
         builder = builder
-            .with_bucket_name(bucket)
+            .with_bucket_name(container)
             .with_region(region)
             .with_client_options(options)
             .with_retry(retry);
@@ -141,7 +141,7 @@ impl Settings {
     }
 }
 
-/// A bucket, or a part of one.
+/// A container, or a part of one.
 #[derive(Debug)]
 pub struct S3 {
     settings: Settings,
@@ -165,7 +165,7 @@ impl S3 {
     }
 
     fn error(&self, error: &Error) -> StoreError {
-        let Settings { bucket, endpoint, access_key_id, .. } = &self.settings;
+        let Settings { container, endpoint, access_key_id, .. } = &self.settings;
         let place = endpoint.as_deref().unwrap_or("amazon");
         let told = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
         let told: String = told.replace(['\r', '\n'], " ").chars().take(400).collect();
@@ -173,12 +173,12 @@ impl S3 {
             Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
                 let who = access_key_id.as_deref().unwrap_or("of the environment");
                 let message = format!(
-                    "s3 at {place} refuses access key {who}: {told}; check it, or allow it bucket {bucket}"
+                    "s3 at {place} refuses access key {who}: {told}; check it, or allow it container {container}"
                 );
                 StoreError::new(ErrorKind::Credentials, message)
             }
             Error::NotFound { .. } => StoreError::permanent(format!(
-                "s3 at {place} has no bucket {bucket}; create it in its region: {told}"
+                "s3 at {place} has no container {container}; create it in its region: {told}"
             )),
             Error::NotImplemented { .. } | Error::NotSupported { .. } => StoreError::permanent(format!(
                 "s3 at {place} knows no conditional writes: {told}; use one that does"
@@ -251,7 +251,7 @@ impl S3 {
             match client.put_opts(&path, body.clone().into(), options).await {
                 Ok(_) => return Ok(Applied::Yes),
                 Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => {}
-                // Somebody took the object away; that is no missing bucket unless it says so.
+                // Somebody took the object away; that is no missing container unless it says so.
                 Err(Error::NotFound { source, .. }) if source.to_string().contains("NoSuchKey") => {}
                 Err(error) => return Err(self.error(&error)),
             }
@@ -347,7 +347,7 @@ impl BackingStore for S3 {
     fn check(&self, deadline: Instant) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
             let (_, client) = self.client.get(deadline, || self.settings.clone().connect()).await?;
-            // An object that cannot be there: the answer tells a missing bucket from a missing object.
+            // An object that cannot be there: the answer tells a missing container from a missing object.
             let probe = Bytes::from_static(b"\0");
             let load = timeout_at(deadline, self.load_one(&client, &probe));
             load.await.unwrap_or_else(|_| Err(StoreError::timeout())).map(|_| ())

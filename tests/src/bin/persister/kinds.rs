@@ -93,7 +93,7 @@ impl Kind {
                 )
             }
             Kind::S3 => format!(
-                "kind = 's3'\nbucket = '{}'\nendpoint = 'http://{address}'\nprefix = 'items'\n\
+                "kind = 's3'\ncontainer = '{}'\nendpoint = 'http://{address}'\nprefix = 'items'\n\
                  access_key_id = '{}'\nsecret_access_key = '{password}'\n",
                 emulators::S3_PLACE,
                 emulators::ACCESS_KEY
