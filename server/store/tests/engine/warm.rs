@@ -87,10 +87,12 @@ fn store_that_is_full_evicts_and_checks_what_it_found() {
 fn what_was_decided_before_is_not_gone_on_with() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("memory");
-    let decide = |store: &Store, value: &[u8], continues: bool| {
-        let decides = Some(Decides { continues, ..Decides::at_least(Version(1 << 30 | 1)) });
+    let decide_at = |store: &Store, value: &[u8], continues: bool, at_least: Version| {
+        let decides = Some(Decides { continues, at_least });
         store.write(&Write { decides, ..Write::set(b"key", value) }, NOW)
     };
+    let first = Version(1 << 30 | 1);
+    let decide = |store: &Store, value: &[u8], continues| decide_at(store, value, continues, first);
     let store = start(in_file(&path));
     assert_eq!(decide(&store, b"0", true), WriteOutcome::DecidedElsewhere);
     assert!(stored(decide(&store, b"1", false)));
@@ -102,7 +104,9 @@ fn what_was_decided_before_is_not_gone_on_with() {
         assert_eq!(decide(&store, b"3", true), WriteOutcome::DecidedElsewhere);
         assert_eq!(get(&store, "key").as_deref(), Some(&b"2"[..]));
     }
-    assert!(stored(decide(&start(in_file(&path)), b"3", false)));
+    let store = start(in_file(&path));
+    assert_eq!(decide(&store, b"3", false), WriteOutcome::DecidedElsewhere, "what is there is newer");
+    assert!(stored(decide_at(&store, b"3", false, Version(1 << 31))));
 }
 
 #[test]
