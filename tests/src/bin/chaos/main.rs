@@ -17,6 +17,7 @@ mod soak;
 mod stage;
 mod stampede;
 mod stock;
+mod strike;
 mod verdict;
 mod witness;
 mod worker;
@@ -36,6 +37,8 @@ struct Bench {
     directory: PathBuf,
     short: bool,
     seed: u64,
+    /// This process is at a host of its own network already, so it may cut what goes to the servers it starts.
+    at_host: bool,
 }
 
 /// A part and its name on the command line. It adds to its verdict as it goes.
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
 /// Returns how many parts failed.
 fn run() -> anyhow::Result<u8> {
     let (mut short, mut seed, mut directory, mut only) = (false, None, std::env::temp_dir(), Vec::new());
+    let mut at_host = false;
     let mut arguments = std::env::args().skip(1).peekable();
     match arguments.peek().map(String::as_str) {
         Some("worker") => return worker::work(arguments.skip(1)).map(|()| 0),
@@ -75,6 +79,7 @@ fn run() -> anyhow::Result<u8> {
         let mut value = || arguments.next().with_context(|| format!("{argument} needs a value"));
         match argument.as_str() {
             "--short" => short = true,
+            "--at-host" => at_host = true,
             "--seed" => seed = Some(value()?.parse()?),
             "--directory" => directory = value()?.into(),
             "--only" => only.push(value()?),
@@ -86,7 +91,7 @@ fn run() -> anyhow::Result<u8> {
     }
     let seed = seed.unwrap_or_else(|| rand::random::<u64>() >> 32);
     println!("chaos: seed {seed}");
-    let bench = Bench { programs: Programs::find()?, directory, short, seed };
+    let bench = Bench { programs: Programs::find()?, directory, short, seed, at_host };
     let chosen = PARTS.iter().filter(|(name, _)| only.is_empty() || only.iter().any(|only| only == name));
     Ok(chosen.map(|part| u8::from(!passes(&bench, part))).sum())
 }

@@ -8,7 +8,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 
 use anyhow::{Context, bail};
 use evanesce_tests::Process;
@@ -90,6 +90,16 @@ impl Network {
         Process::start(name, Path::new("ip"), all, directory)
     }
 
+    /// Runs a program at a host to its end. It prints where we print.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(crate) fn run(&self, host: Host, program: &Path, arguments: &[String]) -> anyhow::Result<ExitStatus> {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.names[host.0]]).arg(program).args(arguments);
+        command.status().context("ip is missing: see tests/chaos/run")
+    }
+
     /// What `from` sends does not reach `to`, and nobody is told.
     ///
     /// # Errors
@@ -142,6 +152,43 @@ impl Drop for Network {
             let _ = ip(&["netns", "del", name]);
         }
     }
+}
+
+/// What of a conversation with a server does not arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lost {
+    Requests,
+    Replies,
+    Both,
+}
+
+/// What goes to servers of the host that this process is at, or comes from them, is lost, and nobody is told.
+///
+/// # Errors
+/// When the filter refuses.
+pub(crate) fn cut_here(servers: &[SocketAddr], lost: Lost) -> anyhow::Result<()> {
+    for server in servers {
+        let (address, port) = (server.ip(), server.port());
+        if lost != Lost::Replies {
+            filter_here(&format!("add rule ip chaos in ip daddr {address} tcp dport {port} drop"))?;
+        }
+        if lost != Lost::Requests {
+            filter_here(&format!("add rule ip chaos in ip saddr {address} tcp sport {port} drop"))?;
+        }
+    }
+    Ok(())
+}
+
+/// All that was cut at the host that this process is at is whole again.
+///
+/// # Errors
+/// When the filter refuses.
+pub(crate) fn heal_here() -> anyhow::Result<()> {
+    filter_here("flush chain ip chaos in")
+}
+
+fn filter_here(command: &str) -> anyhow::Result<()> {
+    run("nft", &[command])
 }
 
 /// Takes away what a run that was killed has left.

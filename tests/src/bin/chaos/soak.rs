@@ -1,10 +1,10 @@
-//! Random operations of several clients while nodes die, freeze and come back, checked against all that was done.
+//! Random operations of several clients while nodes die, freeze, are cut off and come back, checked against all that was
+//! done.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::Context;
 use evanesce_client::Client;
 use evanesce_tests::{Deadline, pause};
 use parking_lot::Mutex;
@@ -20,7 +20,9 @@ use crate::fault::failures;
 use crate::history::{History, Seen};
 use crate::ledger::{Balance, KEYS, Ledger};
 use crate::load::{Taken, Traffic};
+use crate::netns::Network;
 use crate::stage::{Stage, all_connected, repairs_through, runtime};
+use crate::strike::Strike;
 use crate::verdict::Verdict;
 use crate::witness::{Starved, Witness};
 
@@ -61,11 +63,27 @@ struct Soak {
 /// When a fault came, and when it was gone.
 type Spans = Vec<(u64, u64)>;
 
-/// Runs it.
+/// Runs it, all of it at one host of a network of its own, where traffic can be cut.
 ///
 /// # Errors
-/// When the cluster does not start or come back.
+/// When the cluster does not start or come back, or the network cannot be made.
 pub(crate) fn run(bench: &Bench, verdict: &mut Verdict) -> anyhow::Result<()> {
+    if bench.at_host {
+        return soak(bench, verdict);
+    }
+    let network = Network::new(1)?;
+    let (seed, directory) = (bench.seed.to_string(), bench.directory.display().to_string());
+    let mut arguments = vec!["--at-host", "--only", "soak", "--seed", &seed, "--directory", &directory];
+    if bench.short {
+        arguments.push("--short");
+    }
+    let arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
+    let ended = network.run(network.host(0), &std::env::current_exe()?, &arguments)?;
+    verdict.must(ended.success(), format!("it failed with {ended}: see above"));
+    Ok(())
+}
+
+fn soak(bench: &Bench, verdict: &mut Verdict) -> anyhow::Result<()> {
     let mut stage = Stage::start(&bench.programs, &bench.directory, "up-soak")?;
     let runtime = runtime()?;
     let zones = stage.up.report.zones();
@@ -132,6 +150,7 @@ fn is_disturbed(spans: &Spans, at: u64) -> bool {
 fn faults(bench: &Bench, stage: &mut Stage, zones: &[String], until: Deadline) -> anyhow::Result<Spans> {
     let mut random = SmallRng::seed_from_u64(bench.seed);
     let mut spans = Vec::new();
+    let mut due = Vec::new();
     pause(HEALTHY);
     while !until.is_over() {
         let zone = &zones[random.random_range(0..zones.len())];
@@ -140,20 +159,11 @@ fn faults(bench: &Bench, stage: &mut Stage, zones: &[String], until: Deadline) -
             nodes.truncate(1);
         }
         let length = Duration::from_millis(random.random_range(300..4_000));
-        let freeze = random.random_range(0..2) == 0;
+        let strike = Strike::next(&mut due, &mut random);
         let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
-        let what = if freeze { "freeze" } else { "kill" };
         let begun = now_ns();
-        println!("  soak: {what} {zone} {names:?} for {length:?} at {:.0} ms", ms(begun));
-        if freeze {
-            let frozen = stage.freeze(&nodes)?;
-            pause(length);
-            drop(frozen);
-        } else {
-            nodes.iter().try_for_each(|node| stage.kill(node))?;
-            pause(length);
-            nodes.iter().try_for_each(|node| stage.restart(node)).context("a node did not come back")?;
-        }
+        println!("  soak: {strike:?} {zone} {names:?} for {length:?} at {:.0} ms", ms(begun));
+        strike.hit(stage, &nodes, length)?;
         let healed = now_ns();
         println!("  soak: healed at {:.0} ms", ms(healed));
         spans.push((begun, healed));
