@@ -15,6 +15,7 @@ use tracing::{debug, info, warn};
 
 use crate::ambient::Ambient;
 use crate::cluster::{Cluster, Walk};
+use crate::home::AFTERMATHS_MAX;
 use crate::key::Key;
 use crate::large::CHUNK_WRITES_MAX;
 use crate::listener::{Event, Events};
@@ -66,6 +67,8 @@ pub(crate) struct Core {
     pub(crate) settings: Settings,
     pub(crate) metrics: Metrics,
     pub(crate) home_writes: Arc<Semaphore>,
+    /// Keys that are looked after, since nobody knows what became of a change.
+    pub(crate) aftermaths: Arc<Semaphore>,
     /// Chunks of large values on their way.
     pub(crate) chunk_writes: Semaphore,
     /// `None` once closed.
@@ -114,6 +117,7 @@ impl Core {
         Self {
             metrics: Metrics::register(&settings.cluster),
             home_writes: Arc::new(Semaphore::new(HOME_WRITES_MAX)),
+            aftermaths: Arc::new(Semaphore::new(AFTERMATHS_MAX)),
             chunk_writes: Semaphore::new(CHUNK_WRITES_MAX),
             cluster: ArcSwapOption::empty(),
             clock: VersionClock::new(settings.ambient.random()),

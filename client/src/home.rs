@@ -75,12 +75,15 @@ use crate::spread::{SpreadPlan, spread};
 use crate::ttl::Ttl;
 use crate::version::Version;
 
+mod aftermath;
 mod asking;
 mod catch_up;
 mod read;
 
+pub(crate) use aftermath::AFTERMATHS_MAX;
 pub(crate) use read::{flags_at_home, read_at_home};
 
+use aftermath::look_after;
 use asking::{Verdict, decide};
 use catch_up::{Electorate, refresh};
 
@@ -122,7 +125,11 @@ pub(crate) async fn change_at_home(core: &Arc<Core>, write: HomeWrite) -> Result
         let _permit = permit;
         let key = write.key.clone();
         let _writing = core.near.writing(&key);
-        decide_and_spread(&core, &cluster, write).await
+        let decided = decide_and_spread(&core, &cluster, write).await;
+        if matches!(decided, Err(WriteError::MaybeApplied { .. })) {
+            look_after(&core, key.clone());
+        }
+        decided
     });
     // The task neither panics nor is aborted, unless its runtime ends: nobody is left then.
     task.await.unwrap_or(Err(WriteError::Closed))

@@ -38,8 +38,8 @@ pub(super) struct Electorate<'a> {
 }
 
 /// What a node said of a key.
-struct Told {
-    version: Option<Version>,
+pub(super) struct Told {
+    pub(super) version: Option<Version>,
     /// Below which it agrees to no decision.
     floor: Option<Version>,
 }
@@ -145,7 +145,7 @@ pub(super) async fn refresh(
 }
 
 /// Asks for the version of the item that a node has, and for a promise.
-async fn ask(
+pub(super) async fn ask(
     member: &Member,
     key: &Key,
     promise: Option<Version>,
@@ -181,7 +181,8 @@ async fn bring_newest(
     }
 }
 
-async fn bring(
+/// Gives `to` the item of `from`, as a repair.
+pub(super) async fn bring(
     core: &Core,
     key: &Key,
     from: &Member,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use evanesce_client::{Client, LatchPolicy, StoreOutcome, WriteError};
 use tokio::task::JoinSet;
 
-use crate::cluster::{Cluster, eventually};
+use crate::cluster::{Cluster, PATIENCE, eventually};
 
 const ZONES: [&str; 3] = ["a", "b", "c"];
 
@@ -153,6 +153,50 @@ async fn back(cache: &Client) {
         let others = (0..20).map(|key| (format!("other{key}"), "v"));
         let outcome = cache.set_many(others).latch(LatchPolicy::All).await.expect("keys are good");
         outcome.is_complete().then_some(())
+    })
+    .await;
+}
+
+/// What was seen in chaos: the answer of the zone that decided was lost, and what it had decided stayed there alone.
+#[tokio::test]
+async fn zones_agree_again_after_an_outcome_that_nobody_knows() {
+    let mut cluster = Cluster::start(&["a", "b", "c"]).await;
+    let brakes = [cluster.with_brake("c", "n1").await, cluster.with_brake("c", "n2").await];
+    let timeout = Duration::from_millis(200);
+    let cache =
+        cluster.builder("a").write_timeout(timeout).connect().await.expect("a list needs no discovery");
+    let keys: Vec<String> = (0..24).map(|key| format!("number-{key}")).collect();
+    for key in &keys {
+        cache.incr(key, 1).initial(1).timeout(PATIENCE).await.expect("all zones are well");
+    }
+    for brake in &brakes {
+        brake.send_replace(true);
+    }
+    // All at once: nobody knows yet that zone c is ill.
+    let mut counts = JoinSet::new();
+    for key in keys.clone() {
+        let cache = cache.clone();
+        counts.spawn(async move { cache.incr(key, 1).await.is_err_and(|error| error.maybe_applied()) });
+    }
+    let unknown = counts.join_all().await.into_iter().filter(|is_unknown| *is_unknown).count();
+    assert_ne!(unknown, 0, "of so many keys zone c decides some");
+    for brake in &brakes {
+        brake.send_replace(false);
+    }
+    let inside = [cluster.inside("a").await, cluster.inside("b").await, cluster.inside("c").await];
+    // As a request does that arrives when nobody waits for its answer any more.
+    for key in &keys {
+        inside[0].set(key, "7").await.expect("it is well");
+    }
+    eventually("all zones have the same", async || {
+        for key in &keys {
+            let first = inside[0].get(key).await.ok()?;
+            for other in &inside[1..] {
+                (other.get(key).await.ok()? == first).then_some(())?;
+            }
+            assert_eq!(first, Some("7".into()));
+        }
+        Some(())
     })
     .await;
 }
