@@ -23,21 +23,19 @@ pub(super) async fn answer(context: Context<'_>, delete: &Delete<'_>) -> Answer 
 /// Deletes a key, and tells whether it was there.
 pub(super) async fn delete(context: Context<'_>, key: &[u8]) -> Result<bool, TierError> {
     context.counts.cmd_delete.add(1);
-    drop_item(context, key).await
-}
-
-async fn drop_item(context: Context<'_>, key: &[u8]) -> Result<bool, TierError> {
     match context.tier(key) {
         Some(tier) => Box::pin(async move { tier.delete(key).await }).await,
         None => Ok(context.shared.keys.delete(key).run().await?.found),
     }
 }
 
-/// A set that cannot be stored drops what was there, as on a node: the writer meant to replace it.
+/// A set that cannot be stored drops what was there, as on a node: the writer meant to replace it. What a backing store has
+/// stays: a cache may lose an item, a database may not.
 pub(super) async fn too_large(context: Context<'_>, refused: &TooLarge<'_>) -> Answer {
     if refused.drop_item
-        && let Err(error) = drop_item(context, &refused.key.bytes).await
+        && let Err(error) = context.shared.keys.delete(&*refused.key.bytes).run().await
     {
+        let error = TierError::from(error);
         return match refused.refusal.binary {
             Some((head, _)) => refusal::binary_write(context, head, &error),
             None => refusal::write(context, &error, refused.refusal.silent),

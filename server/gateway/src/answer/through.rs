@@ -1,7 +1,7 @@
 //! What the protocol's commands do to a key whose namespace has a backing store.
 
 use bytes::{Bytes, BytesMut};
-use evanesce_client::{ArithmeticOutcome, Item, Ttl, Version, Written};
+use evanesce_client::{ArithmeticOutcome, Item, Version, Written};
 use evanesce_persister::{Decided, Step, Tier, TierError};
 use evanesce_wire::reply::Status;
 use evanesce_wire::request::{Direction, Exptime, SetMode};
@@ -75,12 +75,7 @@ fn joined<R>(item: &Item, first: &[u8], second: &[u8]) -> Step<R> {
     let mut value = BytesMut::with_capacity(first.len() + second.len());
     value.extend_from_slice(first);
     value.extend_from_slice(second);
-    Step::Store { value: value.freeze(), flags: item.flags, ttl: left(item) }
-}
-
-/// What is left of an item's life.
-fn left(item: &Item) -> Ttl {
-    item.ttl.map_or(Ttl::Never, Ttl::After)
+    Step::Change { value: value.freeze(), flags: item.flags }
 }
 
 /// Counts up or down; makes the number where there is none, if told how.
@@ -93,17 +88,17 @@ pub(super) async fn count(
 ) -> Result<ArithmeticOutcome, TierError> {
     let mut number = 0;
     let decided = tier.decide(key, |item| {
-        let (counted, flags, ttl) = match (item, initial) {
-            (None, None) => return Step::Leave(ArithmeticOutcome::NotFound),
-            (None, Some((initial, exptime))) => (initial, 0, ttl::ttl(exptime)),
-            (Some(item), _) => match (parse(&item.value), direction) {
-                (None, _) => return Step::Leave(ArithmeticOutcome::NotANumber),
-                (Some(there), Direction::Increment) => (there.wrapping_add(delta), item.flags, left(item)),
-                (Some(there), Direction::Decrement) => (there.saturating_sub(delta), item.flags, left(item)),
-            },
+        let Some(item) = item else {
+            let Some((initial, exptime)) = initial else { return Step::Leave(ArithmeticOutcome::NotFound) };
+            number = initial;
+            return Step::Store { value: initial.to_string().into(), flags: 0, ttl: ttl::ttl(exptime) };
         };
-        number = counted;
-        Step::Store { value: counted.to_string().into(), flags, ttl }
+        number = match (parse(&item.value), direction) {
+            (None, _) => return Step::Leave(ArithmeticOutcome::NotANumber),
+            (Some(there), Direction::Increment) => there.wrapping_add(delta),
+            (Some(there), Direction::Decrement) => there.saturating_sub(delta),
+        };
+        Step::Change { value: number.to_string().into(), flags: item.flags }
     });
     Ok(match decided.await? {
         Decided::Left(why) => why,

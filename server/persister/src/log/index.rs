@@ -223,8 +223,12 @@ impl Index {
     /// Takes the oldest segment off when nothing waits in it and it is not the one written to. Always the oldest first: a
     /// newer one may say that what an older one holds is done.
     pub(super) fn pop_settled(&mut self) -> Option<u64> {
-        let settled = self.segments.len() > 1 && self.segments.front().is_some_and(|first| first.live == 0);
-        settled.then(|| self.segments.pop_front().map(|first| first.number)).flatten()
+        self.is_settled().then(|| self.segments.pop_front().map(|first| first.number)).flatten()
+    }
+
+    /// Whether there is such a segment.
+    pub(super) fn is_settled(&self) -> bool {
+        self.segments.len() > 1 && self.segments.front().is_some_and(|first| first.live == 0)
     }
 }
 

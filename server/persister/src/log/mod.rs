@@ -64,6 +64,9 @@ pub enum LogError {
     /// The log is closed, or its thread cannot keep up.
     #[error("the write-behind log takes no writes now: try again later")]
     Unavailable,
+    /// It did not answer in time.
+    #[error("the write-behind log did not answer in time, and may have taken the write; look at its disk")]
+    Slow,
 }
 
 /// A log.

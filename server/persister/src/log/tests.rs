@@ -1,3 +1,5 @@
+mod flushes;
+
 use std::fs::{File, OpenOptions};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

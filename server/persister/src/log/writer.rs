@@ -208,7 +208,15 @@ impl Writer {
         {
             tracing::warn!(%error, "what waits in the oldest part of the log cannot be moved; the log grows meanwhile");
         }
+        if !self.shared.index.lock().is_settled() {
+            return;
+        }
+        // What took the place of the last that waited there may not be on the disk yet.
+        self.flush();
         loop {
+            if self.shared.failed.lock().is_some() {
+                return;
+            }
             let Some(settled) = self.shared.index.lock().pop_settled() else { return };
             if let Err(error) = self.shared.files.delete(settled) {
                 tracing::warn!(%error, settled, "a part of the log that is done with cannot be deleted");
@@ -232,9 +240,10 @@ impl Writer {
                 Place { segment: self.number, offset: self.offset, bytes: place.bytes },
             ));
             self.offset += bytes.len() as u64;
+            // At once: the next may go on to another segment, which flushes this one only if there is something to flush.
+            self.dirty_since.get_or_insert_with(Instant::now);
             self.shared.index.lock().grew(bytes.len() as u64);
         }
-        self.dirty_since.get_or_insert_with(Instant::now);
         self.flush();
         if self.shared.failed.lock().is_none() {
             let mut index = self.shared.index.lock();

@@ -5,16 +5,23 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use evanesce_client::{ABSENT_FLAGS, CompareAndSetOutcome, Item, StoreOutcome, Ttl, Version};
 use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Stored, Tier, TierError, expires_at};
-use crate::store::{Change, StoreItem};
+use super::{Stored, Tier, TierError, WRITE_MAX, expires_at};
+use crate::clock::unix_now;
+use crate::config::Mode;
+use crate::store::{Applied, Change, StoreItem};
 
 /// Tries of one decision: each that fails means that another's succeeded.
 const TRIES_MAX: usize = 32;
+
+/// Between two looks whether the store has what another gateway took: a write and a lot of a log that is not behind.
+const UNSETTLED_PAUSE: Duration = Duration::from_millis(20);
 
 /// Locks of the keys that are decided on: those of one gateway take turns instead of failing each other.
 const TURNS: usize = 256;
@@ -30,6 +37,13 @@ pub enum Step<R> {
         flags: u32,
         /// How long it lives.
         ttl: Ttl,
+    },
+    /// What is there gets this value, and expires when it would have.
+    Change {
+        /// The value.
+        value: Bytes,
+        /// The flags.
+        flags: u32,
     },
     /// It stays as it is, and this is why.
     Leave(R),
@@ -79,27 +93,83 @@ impl Tier {
         key: &[u8],
         mut step: impl FnMut(Option<&Item>) -> Step<R>,
     ) -> Result<Decided<R>, TierError> {
-        let _turn = self.turns.of(key).lock().await;
+        let deadline = Instant::now() + self.config.load_timeout + self.config.write_timeout.min(WRITE_MAX);
+        let turn = timeout_at(deadline, self.turns.of(key).lock()).await;
+        let _turn = turn.map_err(|_| TierError::Late)?;
+        let mut contended = TierError::Contended;
         for _ in 0..TRIES_MAX {
+            if Instant::now() >= deadline {
+                return Err(TierError::Late);
+            }
             let Present { item, token } = self.present(key).await?;
             let (value, flags, ttl) = match step(item.as_ref()) {
                 Step::Leave(why) => return Ok(Decided::Left(why)),
                 Step::Store { value, flags, ttl } => (value, flags, ttl),
+                Step::Change { value, flags } => match self.life(key, item.as_ref()).await? {
+                    Some(ttl) => (value, flags, ttl),
+                    None => {
+                        contended = TierError::Unsettled;
+                        self.wait_for_store(key).await?;
+                        continue;
+                    }
+                },
             };
             let in_cluster = if self.config.mode.writes() { self.in_cluster(ttl) } else { ttl };
             let Some(version) = self.place(key, token, &value, flags, in_cluster).await? else { continue };
             if self.config.mode.writes() {
-                let item = StoreItem { value, flags, expires_at: expires_at(ttl), version: None };
-                let down = version.unwrap_or_else(|| self.client.stamp());
-                if let Err(error) = self.descend(key, Change::Put(item), down).await {
-                    // The cluster must not show what the store will never have.
-                    let _ = self.keys.delete(key).run().await;
-                    return Err(error);
+                let change = match ttl {
+                    Ttl::After(Duration::ZERO) => Change::Delete,
+                    _ => Change::Put(StoreItem { value, flags, expires_at: expires_at(ttl), version: None }),
+                };
+                if self.follow(key, change, version).await? == Applied::Superseded {
+                    continue;
                 }
             }
             return Ok(Decided::Stored(Stored { version }));
         }
-        Err(TierError::Contended)
+        Err(contended)
+    }
+
+    /// Sends down what the cluster has. Where the store does not take it, the cluster must not show it.
+    async fn follow(
+        &self,
+        key: &[u8],
+        change: Change,
+        version: Option<Version>,
+    ) -> Result<Applied, TierError> {
+        let down = version.unwrap_or_else(|| self.client.stamp());
+        let applied = self.descend(key, change, down).await;
+        match &applied {
+            Ok(Applied::Yes) => {}
+            // The next try is to see what the store has.
+            Ok(Applied::Superseded) => _ = self.keys.delete(key).run().await?,
+            // What fails here ends with the TTL of what the cluster has.
+            Err(_) => _ = self.keys.delete(key).run().await,
+        }
+        applied
+    }
+
+    /// What is left of the life of what a key has. The cluster's TTL is cut where writes go down, so log or store are asked then;
+    /// `None` when they have nothing that lives.
+    async fn life(&self, key: &[u8], item: Option<&Item>) -> Result<Option<Ttl>, TierError> {
+        if !self.config.mode.writes() {
+            return Ok(Some(item.and_then(|item| item.ttl).map_or(Ttl::Never, Ttl::After)));
+        }
+        let below = self.below(Bytes::copy_from_slice(key)).await?;
+        Ok(below.and_then(|item| match item.expires_at {
+            None => Some(Ttl::Never),
+            Some(at) => (at > unix_now()).then_some(Ttl::At(at)),
+        }))
+    }
+
+    /// The cluster shows what log and store do not have. Behind a log it waits in that of another gateway, most likely, and what
+    /// the cluster has stays; else the store is right.
+    async fn wait_for_store(&self, key: &[u8]) -> Result<(), TierError> {
+        match self.config.mode {
+            Mode::WriteBehind => sleep(UNSETTLED_PAUSE).await,
+            _ => _ = self.keys.delete(key).run().await?,
+        }
+        Ok(())
     }
 
     /// Has the home zone store it, if the key is still as it was. `None` when it is not.

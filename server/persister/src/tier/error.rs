@@ -37,6 +37,14 @@ pub enum TierError {
     /// Others changed the key again and again.
     #[error("others change this key all the time: try again")]
     Contended,
+    /// Decisions on keys like this one took all of its time.
+    #[error(
+        "its turn did not come in time: others decide on this key, and the backing store is slow; try again"
+    )]
+    Late,
+    /// The cluster has the key, and neither the backing store nor this process' log.
+    #[error("the backing store does not have what this key is made of yet: try again")]
+    Unsettled,
 }
 
 impl TierError {

@@ -22,12 +22,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use evanesce_client::{ABSENT_FLAGS, Client, Item, LoadedItem, Namespace, Origin, Ttl, Version};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::clock::unix_now;
 use crate::config::{Mode, NamespaceConfig};
 use crate::gate::{Budget, Gate};
-use crate::log::{Log, LogState};
+use crate::log::{Log, LogError, LogState};
 use crate::store::{Applied, Change, KeyChange, StoreError, StoreItem};
 
 pub(crate) use counts::TierCounts;
@@ -147,12 +147,17 @@ impl Tier {
 
     /// Loads a key from the log, if a write of it waits there, or else from the store.
     async fn load(&self, key: Bytes) -> Result<Option<LoadedItem>, TierError> {
+        Ok(self.below(key).await?.and_then(loaded_item))
+    }
+
+    /// What log or store have of a key, expired or not.
+    async fn below(&self, key: Bytes) -> Result<Option<StoreItem>, TierError> {
         if let Some(log) = self.log.as_ref().filter(|log| log.has(&key)) {
             let waiting = log.find(&key).map_err(|error| TierError::LogRead(Arc::new(error)))?;
             if let Some(KeyChange { change, .. }) = waiting {
                 self.counts.from_log.add(1);
                 return Ok(match change {
-                    Change::Put(item) => loaded_item(item),
+                    Change::Put(item) => Some(item),
                     Change::Delete => None,
                 });
             }
@@ -163,8 +168,8 @@ impl Tier {
             self.counts.load_failures.add(1);
             TierError::Store { error, maybe_applied: false }
         })?;
-        let loaded = loaded.and_then(loaded_item);
-        self.counts.loads_absent.add(usize::from(loaded.is_none()));
+        let is_there = loaded.as_ref().is_some_and(|item| item.expires_at.is_none_or(|at| at > unix_now()));
+        self.counts.loads_absent.add(usize::from(!is_there));
         Ok(loaded)
     }
 
@@ -178,6 +183,11 @@ impl Tier {
         if !self.config.mode.writes() {
             let written = keys.set(key, value).flags(flags).ttl(ttl).run().await?;
             return Ok(Stored { version: written.version });
+        }
+        if ttl == Ttl::After(Duration::ZERO) {
+            // A set of what has expired already: a store without expiry would keep it.
+            self.delete(key).await?;
+            return Ok(Stored { version: None });
         }
         let version = self.client.stamp();
         let item = StoreItem { value: value.clone(), flags, expires_at: expires_at(ttl), version: None };
@@ -219,7 +229,10 @@ impl Tier {
             }
             Err(error) => {
                 self.counts.write_failures.add(1);
-                if matches!(error, TierError::Store { maybe_applied: true, .. }) {
+                if matches!(
+                    error,
+                    TierError::Store { maybe_applied: true, .. } | TierError::Log(LogError::Slow)
+                ) {
                     // The next reader is to see what the store has. A cluster that does not answer keeps its copy.
                     let _ = self.keys.delete(&key).run().await;
                 }
@@ -234,7 +247,8 @@ impl Tier {
             let error = StoreError::permanent(format!("it takes values up to {most} bytes"));
             return Err(TierError::Store { error, maybe_applied: false });
         }
-        log.append(change).await?;
+        let appended = timeout(self.config.write_timeout.min(WRITE_MAX), log.append(change)).await;
+        appended.unwrap_or(Err(LogError::Slow))?;
         Ok(Applied::Yes)
     }
 
