@@ -56,7 +56,8 @@ impl Registry {
     pub fn learn(&mut self, cluster: &str, rosters: Vec<Roster>, now: Moment) {
         let Some(cluster) = self.clusters.get_mut(cluster) else { return };
         for roster in rosters {
-            if roster::check(&roster).is_ok() && cluster.take(roster, now.elapsed) {
+            let is_sane = roster::check(&roster).is_ok() && !roster::is_ahead(&roster, now.wall_ms);
+            if is_sane && cluster.take(roster, now.elapsed) {
                 self.revision += 1;
             }
         }
@@ -193,16 +194,15 @@ fn is_on(roster: Option<&Roster>, name: &str) -> bool {
 }
 
 impl Cluster {
-    /// Takes a roster over that is newer than what is held.
+    /// Takes a roster over that is newer than what is held. Its time begins anew, even in the same stage: rings that changed
+    /// places again are to be seen by clients for as long as others.
     fn take(&mut self, roster: Roster, now: Duration) -> bool {
         let name = roster.group.clone();
-        let stage = self.rosters.get(&name).map(Roster::stage);
-        let has_changed = stage != Some(roster.stage());
         if !self.rosters.merge(roster) {
             return false;
         }
         self.dirty = true;
-        if let Some(group) = self.groups.get_mut(&name).filter(|_| has_changed) {
+        if let Some(group) = self.groups.get_mut(&name) {
             group.since = now;
         }
         true

@@ -39,7 +39,7 @@ pub(super) struct Group {
     pub(super) zone: String,
     /// On its rings or standing by.
     pub(super) members: BTreeMap<String, Member>,
-    /// Since when its roster has been in its stage, as far as is known here; while there is none, when the last newcomer came.
+    /// Since when its roster has been as it is, as far as is known here; while it is open, when the last newcomer came.
     pub(super) since: Duration,
 }
 
@@ -196,7 +196,6 @@ impl Group {
     pub(super) fn admit(&mut self, node: Node, now: Duration, lease: Duration) -> bool {
         let Some(member) = self.members.get_mut(&node.name) else {
             self.members.insert(node.name.clone(), Member::new(node, now, lease));
-            self.since = now;
             return true;
         };
         member.heard(now, now + lease);

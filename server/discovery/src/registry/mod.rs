@@ -39,6 +39,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use evanesce_grpc::discovery::v1::Stage;
 use evanesce_topology::{Epoch, NodeState, Topology};
 
 use cluster::{Cluster, Group, Member};
@@ -199,8 +200,15 @@ impl Registry {
         }
         let cluster = self.clusters.entry(request.cluster).or_insert_with(|| Cluster::new(request.profile));
         cluster.show(epoch_seen);
+        let is_open =
+            cluster.rosters.get(&request.group).is_none_or(|roster| roster.stage() == Stage::Opening);
         let group = cluster.groups.entry(request.group).or_insert_with(|| Group::new(request.zone));
+        let is_new = !group.members.contains_key(&request.node.name);
         let changed = group.admit(request.node, now.elapsed, self.terms.lease);
+        if is_new && is_open {
+            // Whoever stands by holds no change up.
+            group.since = now.elapsed;
+        }
         cluster.dirty |= changed;
         self.revision += u64::from(changed);
         Ok(Granted { epoch: Epoch(cluster.epoch), terms: self.terms })

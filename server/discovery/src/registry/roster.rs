@@ -28,6 +28,10 @@ const REVISIONS_APART: u64 = 1 << 10;
 /// Above this no clock's revision lies: one that is told by mistake must not use up the numbers.
 const REVISION_LIMIT: u64 = 1 << 62;
 
+/// So far ahead of the clock here an operator's revision may be: a day. One that is further came of no registry whose clock is
+/// of use, and every decision from then on would have to count from there.
+const AHEAD_MS: u64 = 24 * 60 * 60 * 1000;
+
 /// What is told of a change is one line.
 const WHAT_BYTES_MAX: usize = 1024;
 
@@ -35,6 +39,11 @@ const WHAT_BYTES_MAX: usize = 1024;
 pub(super) fn fresh_revision(wall_ms: u64, newest: u64) -> u64 {
     let by_clock = wall_ms.saturating_mul(REVISIONS_APART).min(REVISION_LIMIT / 2);
     by_clock.max(newest.saturating_add(REVISIONS_APART))
+}
+
+/// Whether a roster that was told is of a time that has yet to come.
+pub(super) fn is_ahead(roster: &Roster, wall_ms: u64) -> bool {
+    roster.revision > fresh_revision(wall_ms.saturating_add(AHEAD_MS), 0)
 }
 
 /// Whether a roster keeps the rules.
@@ -207,6 +216,15 @@ mod tests {
             roster = step(&roster, Vec::new());
         }
         assert!(decided > roster.revision);
+    }
+
+    #[test]
+    fn revision_of_the_day_after_tomorrow_is_ahead_and_one_of_this_evening_is_not() {
+        let (now, hour) = (1_800_000_000_000, 3_600_000);
+        let told_at = |wall_ms| Roster { revision: fresh_revision(wall_ms, 0), ..filling() };
+        assert!(!is_ahead(&filling(), now) && !is_ahead(&told_at(now + 23 * hour), now));
+        assert!(is_ahead(&told_at(now + 25 * hour), now));
+        assert!(is_ahead(&Roster { revision: REVISION_LIMIT - 1, ..filling() }, now));
     }
 
     #[test]

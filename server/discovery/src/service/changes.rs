@@ -13,7 +13,7 @@ use crate::registry::{Change, PlannedChange};
 /// Keys by which the share of a group that moves is judged: to a quarter of a percent.
 const SAMPLE_KEYS: u32 = 1 << 17;
 
-/// What one node takes in while it serves, on a small machine: measured by warm-ups over loopback at half load.
+/// What one node takes in while it serves, on a small machine: assumed, for a plan's estimate alone.
 const FILL_BYTES_PER_SECOND: u64 = 50 << 20;
 
 /// The same in items.

@@ -154,6 +154,46 @@ fn rings_are_not_switched_before_clients_had_a_lease_to_follow() {
 }
 
 #[test]
+fn rings_that_change_places_again_are_both_written_for_another_lease() {
+    let mut scene = closed();
+    scene.register("a3", 4).unwrap();
+    let (_, number) = scene.begin(&add(&["a3"])).unwrap();
+    scene.filled(&["a1", "a2", "a3"], number);
+    scene.pass_renewing(LEASE + Duration::from_secs(1), &WITH_A3);
+    assert_eq!(scene.stage(), Stage::Switched);
+    scene.pass_renewing(LEASE - Duration::from_secs(3), &WITH_A3);
+    scene.registry.abort(CLUSTER, "a", scene.now).unwrap();
+    scene.pass_renewing(LEASE - Duration::from_secs(1), &WITH_A3);
+    let previous = (RingRole::Previous, names(&["a1", "a2", "a3"]));
+    assert_eq!(scene.rings(), (names(&["a1", "a2"]), Some(previous)), "clients have a lease to follow");
+    scene.pass_renewing(Duration::from_secs(2), &WITH_A3);
+    assert_eq!(scene.rings(), (names(&["a1", "a2"]), None));
+}
+
+#[test]
+fn newcomer_that_stands_by_holds_no_change_up() {
+    let mut scene = closed();
+    scene.register("a3", 4).unwrap();
+    let (_, number) = scene.begin(&add(&["a3"])).unwrap();
+    scene.filled(&["a1", "a2", "a3"], number);
+    scene.pass_renewing(LEASE - Duration::from_secs(1), &WITH_A3);
+    scene.register("a4", 5).unwrap();
+    scene.pass_renewing(Duration::from_secs(2), &WITH_A3);
+    assert_eq!(scene.stage(), Stage::Switched);
+}
+
+#[test]
+fn roster_of_a_far_future_is_not_learned_and_later_changes_count() {
+    let mut scene = closed();
+    let held = scene.roster("a").unwrap();
+    let poison = Roster { revision: (1 << 62) - 1, what: "poison".to_owned(), ..held.clone() };
+    scene.registry.learn(CLUSTER, vec![poison], scene.now);
+    assert_eq!(scene.roster("a"), Some(held));
+    scene.begin(&add(&["a3"])).unwrap();
+    assert_eq!(scene.stage(), Stage::Filling);
+}
+
+#[test]
 fn changes_that_make_no_sense_are_refused_with_what_to_do() {
     let mut scene = closed();
     let refused =
