@@ -19,6 +19,8 @@ use crate::namespace::Namespaces;
 const MAGIC: u64 = u64::from_le_bytes(*b"EVANMEM\n");
 /// Cells of [`Fixed`], the last one their checksum.
 const FIXED_CELLS: usize = 16;
+/// The first of these cells that says nothing.
+const UNUSED_FROM: usize = 10;
 /// Bytes of the header.
 const HEADER_BYTES: usize = HEADER_CELLS * size_of::<u64>();
 /// Bytes that a file's metadata counts in.
@@ -130,8 +132,7 @@ fn look(file: &mut File, wanted: &Fixed, seed_counts: bool) -> io::Result<Result
     }
     let mut header = vec![0; HEADER_BYTES.min(usize::try_from(metadata.len()).unwrap_or(HEADER_BYTES))];
     file.read_exact(&mut header)?;
-    // A header is written last: this file was being made.
-    if header.len() == HEADER_BYTES && header.iter().all(|byte| *byte == 0) {
+    if is_unfinished(&header) {
         return Ok(Ok(None));
     }
     let there = match Fixed::read(&header) {
@@ -145,6 +146,17 @@ fn look(file: &mut File, wanted: &Fixed, seed_counts: bool) -> io::Result<Result
         }
         None => Ok(Some(there)),
     })
+}
+
+/// Whether this file was being made: a header is written last, and its first cell after all others. What has anything where a
+/// header has nothing is somebody else's.
+fn is_unfinished(header: &[u8]) -> bool {
+    let (cells, _) = header.as_chunks::<8>();
+    let is_number = |at: usize| matches!(at, 1..UNUSED_FROM) || at == FIXED_CELLS - 1;
+    let is_format = |format: u64| format == 0 || format == FORMAT;
+    header.len() == HEADER_BYTES
+        && cells.iter().enumerate().all(|(at, cell)| is_number(at) || *cell == [0; 8])
+        && is_format(u64::from_ne_bytes(cells[1]))
 }
 
 /// Makes the file so long, and has the file system give all of it: what is missing then would end the process.
@@ -232,4 +244,32 @@ impl Fixed {
 fn checksum(cells: &[u64; FIXED_CELLS]) -> u64 {
     let bytes: Vec<u8> = cells[..FIXED_CELLS - 1].iter().flat_map(|cell| cell.to_le_bytes()).collect();
     rapidhash_v3(&bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_is_unfinished_until_its_first_cell_is_written_and_nothing_else_is_taken_for_one() {
+        let geometry = Geometry { segment_bytes: 4096, segments: 3, shards: 1, namespaces: 1, tombstones: 8 };
+        let cells = Fixed { geometry, namespaces: 5, seed: 6, boot: 7 }.cells();
+        let header = |written: usize| {
+            let mut all = [0; HEADER_CELLS];
+            all[FIXED_CELLS - written..FIXED_CELLS].copy_from_slice(&cells[FIXED_CELLS - written..]);
+            all
+        };
+        let is_unfinished = |cells: &[u64]| {
+            let bytes: Vec<u8> = cells.iter().flat_map(|cell| cell.to_ne_bytes()).collect();
+            super::is_unfinished(&bytes)
+        };
+        assert!((0..FIXED_CELLS).all(|written| is_unfinished(&header(written))));
+        assert!(!is_unfinished(&header(FIXED_CELLS)), "it is finished");
+        for (at, number) in [(1, FORMAT + 1), (12, 1), (FIXED_CELLS, 1), (48, 1), (HEADER_CELLS - 1, 9)] {
+            let mut foreign = header(3);
+            foreign[at] = number;
+            assert!(!is_unfinished(&foreign), "cell {at}");
+        }
+        assert!(!is_unfinished(&[0; FIXED_CELLS]), "it is too short");
+    }
 }
