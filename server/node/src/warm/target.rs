@@ -27,6 +27,10 @@ const TOPOLOGY_MAX: Duration = Duration::from_secs(5);
 /// How long a peer may take to be connected to.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
 
+/// How often a peer is asked whether it lives, and how long it may take to say so: one that is frozen answers no ping, and a
+/// comparison with it is not to wait for the whole time that a walk may take.
+const ALIVE_EVERY: Duration = Duration::from_secs(2);
+
 /// How long a stream may bring nothing: far longer than a step and its rest.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
@@ -210,6 +214,10 @@ async fn take_stream(
 pub(crate) async fn channel(node: &str) -> Result<Channel, Status> {
     let endpoint = Endpoint::from_shared(format!("http://{node}"));
     let endpoint = endpoint.map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let endpoint = endpoint
+        .http2_keep_alive_interval(ALIVE_EVERY)
+        .keep_alive_timeout(ALIVE_EVERY)
+        .keep_alive_while_idle(true);
     let connected = endpoint.connect_timeout(CONNECT_MAX).tcp_nodelay(true).connect().await;
     connected.map_err(|error| Status::unavailable(error.to_string()))
 }
