@@ -13,7 +13,7 @@ use super::others::{Group, Other, Others};
 use super::scan::{Haste, Pace, Scan};
 use super::scope::{Scope, Wanted};
 use super::source::ENTRIES_MAX;
-use super::take::take;
+use super::take::{is_key, take};
 use super::tally::Tally;
 use crate::shared::Shared;
 
@@ -144,7 +144,7 @@ impl Exchange<'_> {
                 let store = &self.shared.store;
                 store.examine(key, now, |known| known.hit.is_none() && known.deleted == Version::default())
             };
-            let absent = message.keys.into_iter().filter(is_absent);
+            let absent = message.keys.into_iter().filter(|key| is_key(key)).filter(is_absent);
             let entries = absent.map(|key| Entry { key, ..Entry::default() }).collect();
             self.ask(entries, None).await?;
         }

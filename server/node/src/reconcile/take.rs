@@ -5,6 +5,7 @@ use std::time::Duration;
 use evanesce_grpc::peer::v1::finding::What;
 use evanesce_grpc::peer::v1::{Entry, Item};
 use evanesce_store::{Delete, DeleteOutcome, Store, Time, Version, WriteOutcome};
+use evanesce_wire::limits::KEY_BYTES_MAX;
 
 use super::tally::Tally;
 use crate::execute::CLOCK_AHEAD_MAX;
@@ -42,7 +43,9 @@ pub(super) fn take(
 
 fn take_item(store: &Store, entry: &Entry, item: &Item, now: Time, tally: &mut Tally) {
     let version = Version(item.version);
-    if item.key != entry.key || version < Version(entry.version) || !is_sane(version, now) {
+    // The store takes no other keys, and what a sibling lists is not to be trusted.
+    let has_key = item.key == entry.key && is_key(&item.key);
+    if !has_key || version < Version(entry.version) || !is_sane(version, now) {
         tally.refused += 1;
         return;
     }
@@ -54,6 +57,11 @@ fn take_item(store: &Store, entry: &Entry, item: &Item, now: Time, tally: &mut T
         WriteOutcome::Stored { .. } => tally.taken += 1,
         _ => tally.refused += 1,
     }
+}
+
+/// Whether it is as long as a key may be.
+pub(super) fn is_key(key: &[u8]) -> bool {
+    (1..=KEY_BYTES_MAX).contains(&key.len())
 }
 
 fn take_delete(store: &Store, entry: &Entry, version: Version, now: Time, tally: &mut Tally) {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use evanesce_grpc::peer::v1::Entry;
+use evanesce_grpc::peer::v1::finding::What;
+use evanesce_grpc::peer::v1::{Entry, Item};
 use evanesce_store::{Delete, Store, StoreConfig, Time, Version, Write, fingerprint};
 
 use super::judge::judge;
@@ -183,6 +184,19 @@ fn item_in_doubt_is_one_that_may_have_been_deleted_in_the_gap() {
     let found = doubtful(Some(at(1_000)));
     assert_eq!(found, [Bytes::from("forgotten")]);
     assert_eq!(held(&away).into_keys().collect::<Vec<_>>(), ["forgotten", "shared", "since"]);
+}
+
+#[test]
+fn item_under_a_key_that_no_store_takes_is_refused() {
+    let here = store(64 << 20);
+    for bytes in [0, 251, 70_000] {
+        let key = Bytes::from(vec![b'k'; bytes]);
+        let what = What::Item(Item { key: key.clone(), version: at(5).0, ..Item::default() });
+        let mut tally = Tally::default();
+        take(&here, &Entry { key, ..Entry::default() }, &what, None, NOW, &mut tally);
+        assert_eq!(tally, Tally { refused: 1, ..Tally::default() });
+    }
+    assert_eq!(here.stats().items, 0);
 }
 
 #[test]
