@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evanesce_membership::{MembershipOptions, TopologyWatch};
+use evanesce_store::Time;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
@@ -24,6 +25,9 @@ const AT_ONCE_APART: Duration = Duration::from_secs(3);
 /// together, and then nobody knows more. A lease and its renewal: by then whoever lives is registered again.
 const ALONE_AFTER: Duration = Duration::from_secs(15);
 
+/// How long a node waits to be read at most while siblings that know more answer, but none of their groups is whole.
+const PROMISED_MAX: Duration = Duration::from_secs(60);
+
 /// Who this node is.
 #[derive(Debug, Clone)]
 pub(crate) struct Member {
@@ -40,8 +44,9 @@ pub(crate) async fn keep_reconciled(shared: Arc<Shared>, member: Member, every: 
     let mut read_by_none = shared.standing.gap().is_some();
     // After a gap that left differences behind another comparison shows that they are gone.
     let mut again = false;
+    let mut patience = Patience::default();
     loop {
-        if shared.standing.gap().is_none() {
+        if shared.standing.gap().is_none_or(|gap| patience.is_over(gap)) {
             read_by_none = false;
             // Apart from each other: nodes that were started together are not to ask together.
             let rest = if again {
@@ -59,6 +64,7 @@ pub(crate) async fn keep_reconciled(shared: Arc<Shared>, member: Member, every: 
         let gap = shared.standing.gap();
         let haste = match gap {
             None => Haste::None,
+            Some(gap) if patience.is_over(gap) => Haste::None,
             Some(_) if read_by_none => Haste::Full,
             Some(_) => Haste::Some,
         };
@@ -66,38 +72,79 @@ pub(crate) async fn keep_reconciled(shared: Arc<Shared>, member: Member, every: 
             Some(topology) => Others::reach(&topology, &member).await,
             None => None,
         };
-        let done = match &reached {
+        let outcome = match &reached {
             Some(others) => once(&shared, &member, others, haste, gap).await,
-            None => false,
+            // Not in a topology: it is not known who else is there.
+            None => Outcome::unknown(),
         };
         let Some(gap) = gap else { continue };
-        let waited = Duration::from_millis(shared.clock.now().0.saturating_sub(gap.found.0));
-        if done {
+        let now = shared.clock.now();
+        if outcome.makes_up() {
             shared.standing.made_up(gap);
             again = true;
             sleep(AT_ONCE_APART).await;
-        } else if waited >= ALONE_AFTER {
-            warn!(?waited, "no sibling group could tell what was missed: going on with what is here");
-            shared.standing.made_up(gap);
+        } else if patience.ends(gap, outcome.is_promising(), now) {
+            go_on(&shared, gap, &outcome, now);
         } else {
             sleep(RETRY).await;
         }
     }
 }
 
-/// One round. Whether it made up for what was missed.
+/// Has the node be read without what it missed.
+fn go_on(shared: &Shared, gap: Gap, outcome: &Outcome, now: Time) {
+    let waited = Duration::from_millis(now.0.saturating_sub(gap.found.0));
+    if outcome.is_hopeless() {
+        warn!(?waited, "nobody knows what was missed: going on with what is here");
+        shared.standing.give_up(gap, Time(now.0 + ALONE_AFTER.as_millis() as u64));
+    } else {
+        warn!(?waited, "no sibling group could tell what was missed: serving, and asking on");
+        shared.standing.go_on(gap);
+    }
+}
+
+/// How long a gap is waited with.
+#[derive(Debug, Default)]
+struct Patience {
+    /// The gap, and since when no sibling has answered that knows more.
+    waits: Option<(Gap, Time)>,
+    /// The gap that was waited with long enough.
+    over: Option<Gap>,
+}
+
+impl Patience {
+    fn is_over(&self, gap: Gap) -> bool {
+        self.over == Some(gap)
+    }
+
+    /// Whether the node is to be read from now on, though the gap is open.
+    fn ends(&mut self, gap: Gap, is_promising: bool, now: Time) -> bool {
+        let known = self.waits.filter(|(known, _)| *known == gap);
+        let since = known.map_or(gap.found, |(_, since)| since);
+        let since = if is_promising { now } else { since };
+        self.waits = Some((gap, since));
+        let passed = |since: Time| Duration::from_millis(now.0.saturating_sub(since.0));
+        let ends = passed(since) >= ALONE_AFTER || passed(gap.found) >= PROMISED_MAX;
+        if ends {
+            self.over = Some(gap);
+        }
+        ends
+    }
+}
+
+/// One round.
 async fn once(
     shared: &Arc<Shared>,
     member: &Member,
     others: &Others,
     haste: Haste,
     gap: Option<Gap>,
-) -> bool {
+) -> Outcome {
     let mode = Mode { haste, gap: gap.map(|gap| gap.since), keeps_since: shared.standing.keeps_since() };
     let outcome = round(shared, member, others, mode).await;
     shared.divergence.round(&outcome.tally, outcome.is_whole(), shared.clock.now());
     tell(&outcome, gap);
-    outcome.makes_up()
+    outcome
 }
 
 fn tell(outcome: &Outcome, gap: Option<Gap>) {
@@ -116,4 +163,32 @@ fn tell(outcome: &Outcome, gap: Option<Gap>) {
 fn share(name: &str) -> f64 {
     let mix = |sum: u32, byte: u8| (sum ^ u32::from(byte)).wrapping_mul(0x0100_0193);
     f64::from(name.bytes().fold(0x811c_9dc5, mix) >> 8) / f64::from(1 << 24)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::standing::Standing;
+    use super::*;
+
+    const NOW: Time = Time(1_800_000_000_000);
+
+    fn later(ms: u64) -> Time {
+        Time(NOW.0 + ms)
+    }
+
+    fn gap() -> Gap {
+        Standing::new(NOW, Some(Time(NOW.0 - 5_000))).gap().expect("it ended")
+    }
+
+    #[test]
+    fn wait_begins_anew_while_a_sibling_answers_that_knows_more_up_to_a_limit() {
+        let (gap, mut patience) = (gap(), Patience::default());
+        assert!(!patience.ends(gap, false, later(14_999)));
+        assert!(!patience.ends(gap, true, later(15_000)));
+        assert!(!patience.ends(gap, false, later(29_999)) && !patience.is_over(gap));
+        assert!(patience.ends(gap, false, later(30_000)) && patience.is_over(gap));
+        let mut patience = Patience::default();
+        assert!((0..60).all(|second| !patience.ends(gap, true, later(second * 1_000))));
+        assert!(patience.ends(gap, true, later(60_000)), "its groups are never whole");
+    }
 }

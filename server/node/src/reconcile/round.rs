@@ -21,12 +21,29 @@ pub(super) struct Outcome {
     whole: usize,
     /// Groups of which every node answered and has what it is to hold.
     settled: usize,
+    /// Nodes that know more, or may: they have what they are to hold, or have no place at the moment.
+    knowing: usize,
 }
 
 impl Outcome {
-    /// Whether what was missed was made up for: nobody else is there, or a sibling group told all.
+    /// Whether what was missed was made up for: a sibling group told all.
     pub(super) fn makes_up(&self) -> bool {
-        self.groups == 0 || self.settled > 0
+        self.settled > 0
+    }
+
+    /// Whether a sibling answered that knows more, or may.
+    pub(super) fn is_promising(&self) -> bool {
+        self.knowing > 0
+    }
+
+    /// Whether nobody is there who knows more: every sibling answered, and all of them missed something themselves.
+    pub(super) fn is_hopeless(&self) -> bool {
+        self.is_whole() && !self.is_promising()
+    }
+
+    /// Of a round that was not made: somebody may be there.
+    pub(super) fn unknown() -> Self {
+        Self { groups: 1, ..Self::default() }
     }
 
     /// Whether every sibling answered.
@@ -42,6 +59,7 @@ pub(super) async fn round(shared: &Arc<Shared>, member: &Member, others: &Others
         let (mut whole, mut settled) = (group.absent == 0, group.absent == 0);
         for other in &group.nodes {
             let compared = compare(shared, member, others, (group, other), mode, &mut outcome.tally).await;
+            outcome.knowing += usize::from(knows(&compared));
             whole &= compared.is_ok();
             settled &= compared.is_ok_and(|settled| settled);
         }
@@ -49,6 +67,13 @@ pub(super) async fn round(shared: &Arc<Shared>, member: &Member, others: &Others
         outcome.settled += usize::from(settled);
     }
     outcome
+}
+
+fn knows(compared: &Result<bool, Status>) -> bool {
+    match compared {
+        Ok(settled) => *settled,
+        Err(status) => status.code() == Code::ResourceExhausted,
+    }
 }
 
 async fn compare(

@@ -23,6 +23,9 @@ use crate::warm::MESSAGE_BYTES;
 /// Walks for others at once: each costs a part of a core, and whoever finds no place asks again in his next round.
 const WALKS_MAX: usize = 4;
 
+/// Walks among them for such as nobody waits for: the other places are kept for nodes that missed something.
+const IDLE_WALKS_MAX: usize = 2;
+
 /// Keys that one question may be about: their answer is bounded by its bytes.
 pub(super) const ENTRIES_MAX: usize = 4096;
 
@@ -37,18 +40,23 @@ pub(crate) struct Answers {
     shared: Arc<Shared>,
     cluster: String,
     walks: Arc<Semaphore>,
+    idle_walks: Arc<Semaphore>,
 }
+
+/// A place to walk, and one among those that nobody waits for.
+type Places = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
 
 impl Answers {
     pub(crate) fn new(shared: Arc<Shared>, cluster: String) -> Self {
-        Self { shared, cluster, walks: Arc::new(Semaphore::new(WALKS_MAX)) }
+        let [walks, idle_walks] = [WALKS_MAX, IDLE_WALKS_MAX].map(|places| Arc::new(Semaphore::new(places)));
+        Self { shared, cluster, walks, idle_walks }
     }
 
     /// The digests of what both nodes are to hold.
     pub(crate) async fn digest(&self, request: DigestRequest) -> Result<DigestResponse, Status> {
         let haste = haste(request.at_once);
         let sums = sums(request.slices)?;
-        let _permit = self.permit()?;
+        let _places = self.places(request.at_once)?;
         let scope = self.scope(request.pair).await?;
         let mut scan = Scan::new(&self.shared, haste);
         let mut found = sums;
@@ -65,7 +73,7 @@ impl Answers {
         Ok(DigestResponse {
             items: digests.iter().map(|digest| u32::try_from(digest.items).unwrap_or(u32::MAX)).collect(),
             sums: digests.iter().map(|digest| digest.sum).collect(),
-            settled: self.is_settled(),
+            settled: self.vouches(),
         })
     }
 
@@ -75,11 +83,11 @@ impl Answers {
         request: ListKeysRequest,
     ) -> Result<ReceiverStream<Result<ListKeysResponse, Status>>, Status> {
         let wanted = Arc::new(Wanted::new(sums(request.slices)?, &request.wanted));
-        let permit = self.permit()?;
+        let places = self.places(request.at_once)?;
         let scope = self.scope(request.pair).await?;
         let (sender, receiver) = mpsc::channel(MESSAGES_AHEAD);
         let after = Version(request.after_version);
-        let listing = Listing { scope, wanted, after, sender, _permit: permit };
+        let listing = Listing { scope, wanted, after, sender, _places: places };
         let scan = Scan::new(&self.shared, haste(request.at_once));
         // Whoever asked knows by the end of the stream.
         tokio::spawn(async move { drop(listing.list(scan).await) });
@@ -92,13 +100,13 @@ impl Answers {
         if request.entries.len() > ENTRIES_MAX {
             return Err(Status::invalid_argument(format!("ask about at most {ENTRIES_MAX} keys")));
         }
-        let settled = self.is_settled();
+        let settled = self.vouches();
         let (shared, hears_since) = (Arc::clone(&self.shared), self.shared.standing.hears_since());
         let judged =
             spawn_blocking(move || judge(&shared.store, &request.entries, hears_since, shared.clock.now()));
         let answer = judged.await.map_err(|_| ending())?;
         // It may have been away while it looked.
-        Ok(CompareResponse { settled: settled && self.is_settled(), ..answer })
+        Ok(CompareResponse { settled: settled && self.vouches(), ..answer })
     }
 
     async fn scope(&self, pair: Option<evanesce_grpc::peer::v1::Pair>) -> Result<Arc<Scope>, Status> {
@@ -116,15 +124,19 @@ impl Answers {
         Err(Status::invalid_argument(format!("this is a node of cluster {}", self.cluster)))
     }
 
-    fn permit(&self) -> Result<OwnedSemaphorePermit, Status> {
-        let permit = Arc::clone(&self.walks).try_acquire_owned();
-        permit.map_err(|_| Status::resource_exhausted("as many walks as this node bears are under way"))
+    fn places(&self, at_once: bool) -> Result<Places, Status> {
+        let place = |places: &Arc<Semaphore>| {
+            let place = Arc::clone(places).try_acquire_owned();
+            place.map_err(|_| Status::resource_exhausted("as many walks as this node bears are under way"))
+        };
+        let idle = if at_once { None } else { Some(place(&self.idle_walks)?) };
+        Ok((place(&self.walks)?, idle))
     }
 
     /// Looked at anew: this may be the first thing that the process does after it was frozen.
-    fn is_settled(&self) -> bool {
+    fn vouches(&self) -> bool {
         self.shared.note_running();
-        self.shared.standing.is_settled()
+        self.shared.standing.vouches(self.shared.clock.now())
     }
 }
 
@@ -142,7 +154,7 @@ struct Listing {
     wanted: Arc<Wanted>,
     after: Version,
     sender: mpsc::Sender<Result<ListKeysResponse, Status>>,
-    _permit: OwnedSemaphorePermit,
+    _places: Places,
 }
 
 /// Keys of one step, and their bytes.

@@ -21,8 +21,11 @@ const AFTER_EVICTION_MS: u64 = 1_000;
 ///            starts, or did not run for 2 s
 ///  settled ─────────────────────────────────> away
 ///     ^                                        │
-///     └── compared with siblings that settled ─┘      (or there is none)
+///     └── compared with siblings that settled ─┘      (or all of them were away as well)
 /// ```
+///
+/// Settled means to be read. Whether it vouches for what is not here is another thing: a node that is read because nobody
+/// could tell it what it missed lacks that still, and its siblings are not to drop anything by its word.
 ///
 /// Being told that writes were given up asks for a comparison, too, and leaves the node settled.
 #[derive(Debug)]
@@ -43,6 +46,8 @@ struct State {
     kept_since: Time,
     gap: Option<Gap>,
     gaps: u64,
+    /// From when on the node vouches for what is not here, while it is settled; none while it knows that it lacks something.
+    vouches_from: Option<Time>,
 }
 
 /// What may have been missed.
@@ -67,11 +72,14 @@ impl Standing {
             kept_since: ran.unwrap_or_default(),
             gap: None,
             gaps: 0,
+            vouches_from: Some(Time::default()),
         };
         let standing =
             Self { state: Mutex::new(state), settled: watch::Sender::new(false), called: Notify::new() };
         if let Some(ran) = ran {
-            standing.state.lock().miss(before(ran), now);
+            let mut state = standing.state.lock();
+            state.miss(before(ran), now);
+            state.vouches_from = None;
         }
         standing
     }
@@ -87,6 +95,7 @@ impl Standing {
         let Some(ran) = ran.filter(|ran| now.0 > ran.0 + AWAY_MS) else { return };
         state.hears_since = Version::at(now, 0);
         state.miss(before(ran), now);
+        state.vouches_from = None;
         drop(state);
         self.settled.send_replace(false);
         self.called.notify_one();
@@ -103,14 +112,41 @@ impl Standing {
         self.state.lock().gap
     }
 
-    /// Everything of this gap was made up for, or there is nobody to ask.
+    /// Everything of this gap was made up for.
     pub(crate) fn made_up(&self, gap: Gap) {
+        self.close(gap, Time::default());
+    }
+
+    /// Nobody knows more than this node. It vouches for what is not here from then on only: siblings that were away with it,
+    /// and have not given up yet, would drop by its word what it lacks.
+    pub(crate) fn give_up(&self, gap: Gap, vouches_from: Time) {
+        self.close(gap, vouches_from);
+    }
+
+    fn close(&self, gap: Gap, vouches_from: Time) {
         let mut state = self.state.lock();
         if state.gap.is_some_and(|newer| newer.number != gap.number) {
             return;
         }
         state.gap = None;
+        if state.vouches_from.is_none() {
+            state.vouches_from = Some(vouches_from);
+        }
         self.settled.send_replace(true);
+    }
+
+    /// The node is to be read, though what it missed in this gap is still to be made up for.
+    pub(crate) fn go_on(&self, gap: Gap) {
+        let state = self.state.lock();
+        if state.gap.is_some_and(|newer| newer.number == gap.number) {
+            self.settled.send_replace(true);
+        }
+    }
+
+    /// Whether what is not here is not to be anywhere.
+    pub(crate) fn vouches(&self, now: Time) -> bool {
+        let from = self.state.lock().vouches_from;
+        self.is_settled() && from.is_some_and(|from| now >= from)
     }
 
     /// The node has what it is to hold, as far as it will be given anything. A gap that is open stays so, unless nobody
@@ -119,6 +155,7 @@ impl Standing {
         let mut state = self.state.lock();
         state.gap = state.gap.filter(|_| reconciles);
         if state.gap.is_none() {
+            state.vouches_from = state.vouches_from.or(Some(Time::default()));
             self.settled.send_replace(true);
         }
     }
@@ -190,6 +227,31 @@ mod tests {
         assert_eq!(gap.since, before(later(AWAY_MS)));
         standing.made_up(gap);
         assert!(standing.is_settled() && standing.gap().is_none());
+    }
+
+    #[test]
+    fn node_that_goes_on_without_what_it_missed_is_read_and_vouches_for_nothing() {
+        let standing = Standing::new(NOW, None);
+        standing.settle(true);
+        standing.note(NOW, 0);
+        assert!(standing.vouches(NOW));
+        standing.note(later(10_000), 0);
+        let gap = standing.gap().expect("it was away");
+        standing.go_on(gap);
+        assert_eq!((standing.is_settled(), standing.vouches(later(900_000))), (true, false));
+        assert_eq!(standing.gap(), Some(gap), "the next comparison drops still");
+        standing.made_up(gap);
+        assert!(standing.vouches(later(10_000)) && standing.gap().is_none());
+    }
+
+    #[test]
+    fn node_that_nobody_could_tell_more_vouches_after_its_siblings_have_given_up_too() {
+        let standing = Standing::new(later(10_000), Some(NOW));
+        standing.settle(true);
+        let gap = standing.gap().expect("it ended");
+        standing.give_up(gap, later(40_000));
+        assert!(standing.is_settled() && standing.gap().is_none());
+        assert_eq!([39_999, 40_000].map(|ms| standing.vouches(later(ms))), [false, true]);
     }
 
     #[test]
