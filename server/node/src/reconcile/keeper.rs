@@ -42,6 +42,9 @@ pub(crate) async fn keep_reconciled(shared: Arc<Shared>, member: Member, every: 
     let options = MembershipOptions::default();
     let Ok(watch) = TopologyWatch::start(&member.discoveries, &member.cluster, options) else { return };
     let mut read_by_none = shared.standing.gap().is_some();
+    if let Some(gap) = shared.standing.gap() {
+        sleep(gap.until_all_is_judged(shared.clock.now())).await;
+    }
     // After a gap that left differences behind another comparison shows that they are gone.
     let mut again = false;
     let mut patience = Patience::default();

@@ -1,5 +1,7 @@
 //! What a node knows of its own gaps: since when it hears of everything, and what it may have missed.
 
+use std::time::Duration;
+
 use evanesce_store::{Time, Version};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -11,6 +13,10 @@ const AWAY_MS: u64 = 2_000;
 /// What was written so long before a node was away may not have come to it any more: a write's whole time, and the clocks'
 /// difference that is borne.
 const BEFORE_AWAY_MS: u64 = 6_000;
+
+/// A comparison spares what is so young, for it may still be on its way, with what its writer's clock may be ahead: after a
+/// quick restart it would spare what was written before, and deleted since.
+const SPARED_MS: u64 = 3_000;
 
 /// A key written so long after the last eviction was not evicted, though its writer's clock may have been ahead.
 const AFTER_EVICTION_MS: u64 = 1_000;
@@ -59,6 +65,15 @@ pub(crate) struct Gap {
     pub(crate) found: Time,
     /// The how many-th.
     number: u64,
+}
+
+impl Gap {
+    /// How long it is until a comparison spares nothing that was written before a process ended that has been followed by
+    /// this one.
+    pub(crate) fn until_all_is_judged(&self, now: Time) -> Duration {
+        let judged = self.since.time().0 + BEFORE_AWAY_MS + SPARED_MS;
+        Duration::from_millis(judged.saturating_sub(now.0).min(SPARED_MS))
+    }
 }
 
 impl Standing {
@@ -283,5 +298,15 @@ mod tests {
         standing.note(later(100), 3);
         standing.note(later(200), 3);
         assert_eq!(standing.keeps_since().time(), later(100 + AFTER_EVICTION_MS));
+    }
+
+    #[test]
+    fn quick_restart_waits_until_nothing_from_before_is_spared() {
+        let left = |ms: u64| {
+            let gap = Standing::new(later(ms), Some(NOW)).gap().expect("it ended");
+            gap.until_all_is_judged(later(ms))
+        };
+        assert_eq!(left(200), Duration::from_millis(2_800));
+        assert_eq!(left(60_000), Duration::ZERO);
     }
 }

@@ -132,6 +132,15 @@ impl<'a> Cluster<'a> {
         Ok(eventually("a node that serves again", Deadline::within(SERVING_LIMIT), looks)?)
     }
 
+    /// Waits until a write of a careful client has come to all zones.
+    ///
+    /// # Errors
+    /// When that does not happen in time.
+    pub(crate) fn reaches_all(&self, client: &Client) -> anyhow::Result<()> {
+        let written = || self.runtime.block_on(async { client.set("reached", "all").await.ok().map(drop) });
+        Ok(eventually("a write that comes to all zones", Deadline::within(SERVING_LIMIT), written)?)
+    }
+
     /// The incarnation of a node that serves.
     pub(crate) fn standing(&self, client: &Client, node: &NodeReport) -> Option<u64> {
         let (incarnation, state) = standing(&*client.topology()?, &node.zone, &node.name)?;

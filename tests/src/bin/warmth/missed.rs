@@ -33,6 +33,7 @@ pub(crate) fn run(bench: &Bench, verdict: &mut Verdict) -> anyhow::Result<()> {
     cluster.end(&node, Signal::KILL)?;
     cluster.start_again(&node, &options)?;
     last = cluster.serves(&client, &node, Some(last))?;
+    cluster.reaches_all(&client)?;
     let failed = cluster.change(&client, 0..items, |_| Some(Change::Set { round: 0, bytes: VALUE_BYTES }));
     verdict.must(failed == 0, format!("{failed} writes failed while all was well"));
     for (round, signal) in [(1, Signal::TERM), (2, Signal::KILL)] {
@@ -58,6 +59,7 @@ pub(crate) fn run(bench: &Bench, verdict: &mut Verdict) -> anyhow::Result<()> {
         // All is as before for the next round.
         let restored =
             move |number| (number % OF == 1).then_some(Change::Set { round: 0, bytes: VALUE_BYTES });
+        cluster.reaches_all(&client)?;
         cluster.change(&client, 0..items, restored);
     }
     Ok(())
