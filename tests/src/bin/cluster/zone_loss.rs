@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use evanesce_tests::{Process, Raw, Up, UpReport, kill_reported, wait_for_memcached};
+use evanesce_tests::{Deadline, NodeReport, Process, Raw, Up, UpReport, kill_reported, wait_for_memcached};
 
 use crate::recovery::recovery;
 use crate::replay::Replay;
@@ -13,6 +13,9 @@ use crate::{Bench, unix_ms};
 
 /// How long the zone's processes may take to be in the topology again: a lease and some.
 const REGISTER_LIMIT: Duration = Duration::from_secs(30);
+
+/// Nodes that have just started settle for five seconds; clients that connect afterwards read them first again.
+const IN_USE_LIMIT: Duration = Duration::from_secs(20);
 
 /// Runs it.
 ///
@@ -147,25 +150,22 @@ pub(crate) fn start_again(bench: &Bench, name: &str, argv: &[String]) -> anyhow:
     Process::start(name, Path::new(program), arguments, &bench.directory)
 }
 
-/// A replay in the zone; its nodes must have been warmed up by their siblings, and be read from. They are written to where
-/// that left a key out.
+/// Replays in the zone until its nodes are read from: as long as they settle, others are asked first. They must have been
+/// warmed up by their siblings, and are written to where that left a key out.
 fn in_use_again(bench: &Bench, report: &UpReport, zone: &str) -> anyhow::Result<()> {
     let discoveries = report.discoveries();
     let limit = (bench.limit / 4).max(1).to_string();
     let options =
         ["--discovery", &discoveries, "--cluster", &report.cluster, "--zone", zone, "--limit", &limit];
-    Replay::start(&bench.programs, &bench.directory, "zone-back", &bench.trace, &options)?.finish()?;
-    for node in report.nodes_of(zone) {
-        let mut raw = Raw::connect(node.memcached)?;
-        raw.send(b"stats\r\n")?;
-        let text = String::from_utf8_lossy(&raw.read_to(b"END\r\n").bytes).into_owned();
-        let value = |name: &str| {
-            let line = text
-                .lines()
-                .find_map(|line| line.strip_prefix("STAT ")?.strip_prefix(name)?.strip_prefix(' '));
-            line.and_then(|value| value.parse::<u64>().ok()).unwrap_or(0)
-        };
-        let (given, sets, hits) = (value("evanesce_warm_up_items"), value("cmd_set"), value("get_hits"));
+    let deadline = Deadline::within(IN_USE_LIMIT);
+    let counts = loop {
+        Replay::start(&bench.programs, &bench.directory, "zone-back", &bench.trace, &options)?.finish()?;
+        let counts = report.nodes_of(zone).map(Counts::of).collect::<anyhow::Result<Vec<_>>>()?;
+        if deadline.is_over() || counts.iter().all(|count| count.hits > 0) {
+            break counts;
+        }
+    };
+    for (node, Counts { given, sets, hits }) in report.nodes_of(zone).zip(counts) {
         println!(
             "  node {} since its start: {given} items given, {sets} written, {hits} hits read",
             node.name
@@ -178,4 +178,26 @@ fn in_use_again(bench: &Bench, report: &UpReport, zone: &str) -> anyhow::Result<
         }
     }
     Ok(())
+}
+
+/// What a node has counted since its start.
+struct Counts {
+    given: u64,
+    sets: u64,
+    hits: u64,
+}
+
+impl Counts {
+    fn of(node: &NodeReport) -> anyhow::Result<Self> {
+        let mut raw = Raw::connect(node.memcached)?;
+        raw.send(b"stats\r\n")?;
+        let text = String::from_utf8_lossy(&raw.read_to(b"END\r\n").bytes).into_owned();
+        let value = |name: &str| {
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix("STAT ")?.strip_prefix(name)?.strip_prefix(' '));
+            line.and_then(|value| value.parse::<u64>().ok()).unwrap_or(0)
+        };
+        Ok(Self { given: value("evanesce_warm_up_items"), sets: value("cmd_set"), hits: value("get_hits") })
+    }
 }
