@@ -280,10 +280,15 @@ async fn plain_clients_changes_at_one_owner_reach_the_other() {
     .await;
     let [set, deleted, counted, appended] = &moving[..] else { panic!("{moving:?}") };
     let at = |old: &String| &zone.nodes[old.as_str()];
-    talk(at(&set.1), &format!("set {} 3 0 5\r\nplain\r\n", set.0)).await;
-    talk(at(&deleted.1), &format!("delete {}\r\n", deleted.0)).await;
-    talk(at(&counted.1), &format!("incr {} 41\r\n", counted.0)).await;
-    talk(at(&appended.1), &format!("append {} 0 0 1\r\n!\r\n", appended.0)).await;
+    let changes = [
+        (set, format!("set {} 3 0 5\r\nplain\r\n", set.0), "STORED\r\n"),
+        (deleted, format!("delete {}\r\n", deleted.0), "DELETED\r\n"),
+        (counted, format!("incr {} 41\r\n", counted.0), "41\r\n"),
+        (appended, format!("append {} 0 0 1\r\n!\r\n", appended.0), "STORED\r\n"),
+    ];
+    for ((_, old), request, reply) in changes {
+        assert_eq!(talk(at(old), &request).await, reply, "{request}");
+    }
     let expected = [(set, "VALUE"), (deleted, ""), (counted, "41"), (appended, "0!")];
     for ((key, _), value) in expected {
         eventually(&format!("the other owner has {value:?} for {key}"), async || {

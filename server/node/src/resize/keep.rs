@@ -175,6 +175,10 @@ impl Keeper {
         for target in fresh {
             self.tasks.spawn(target.forward(Arc::clone(&self.shared), self.me.clone()));
         }
+        // Whoever is given items by this view hears of all changes after it.
+        if is_on {
+            resize.is_on.store(true, Ordering::Release);
+        }
         resize.view.send_replace(Some(Arc::clone(view)));
         resize.is_on.store(is_on, Ordering::Release);
     }
