@@ -164,8 +164,8 @@ impl Cluster {
     }
 }
 
-/// Walks the nodes that may answer a read: those that are well, nearest first, then those that are ill, are being warmed
-/// up, have missed a write of the key, or settle and may have missed one of somebody else's.
+/// Walks the nodes that may answer a read: those that are well, nearest first, then those that settle and may have missed
+/// somebody else's write, then those that are ill, are being warmed up, or have missed a write of the key.
 #[derive(Clone)]
 pub(crate) struct Walk<'a> {
     core: &'a Core,
@@ -212,7 +212,9 @@ impl<'a> Walk<'a> {
             }
         }
         if self.has_settled {
-            self.ill.append(&mut self.settling);
+            // What settles answers at once, and what is ill perhaps not at all.
+            self.settling.append(&mut self.ill);
+            std::mem::swap(&mut self.settling, &mut self.ill);
         }
         let at = self.settling.iter().position(|member| member.link.admit(now))?;
         Some(self.settling.remove(at))

@@ -29,11 +29,14 @@
 //!    clock for others, so that a plain write made at the same time wins. The four lowest bits of a version say that it
 //!    was decided, and by which place in the order.
 //! 3. **Consent.** An outcome is acknowledged once a majority has it and has not promised anything newer, and every other zone
-//!    that is well has it, too: [`Agreement`](crate::policy::Agreement). A zone stores first and then looks at its promises, or
+//!    that is well has it, too, or is silent until time is up: [`Agreement`](crate::policy::Agreement).
+//!    A zone stores first and then looks at its promises, or
 //!    promises first and then looks at what it has, so of an outcome and a promise one sees the other.
 //! 4. **Being overtaken.** A zone that answers "superseded" by a decision, or a promise, which does not go on from ours ends it
 //!    as [`WriteError::MaybeApplied`]. It goes on from ours if the same place in the order made it fewer counts later than
 //!    anybody who took over would have. If the newer write is no decision, it is as if it had come right after.
+//!    A promise of which nothing came overtakes one decision only: the zone that lost to it goes on no more, asks anew the
+//!    next time, and gets past it. What it read back and no longer has, or has older, ends in the same way.
 //! 5. **Settling.** A node that started, or did not run, within the last five seconds is not asked to decide while another can
 //!    be. One that has lost its memory has lost its promises: while it settles it counts for no majority, unless all agree.
 //!
@@ -146,11 +149,7 @@ async fn decide_and_spread(
     if done != Done::Yes {
         return Ok(Decided { done, number, written: Written::default() });
     }
-    let Some(outcome) = result(core, cluster, home, &write, version, deadline).await? else {
-        // It is gone again: whoever deleted it told the others.
-        let written = Written { acked: 1, version, ..Written::default() };
-        return Ok(Decided { done, number, written });
-    };
+    let outcome = result(core, cluster, home, &write, version, deadline).await?;
     let Outcome { change, version } = outcome;
     let HomeWrite { key, latch, .. } = write;
     let plan = SpreadPlan { key: key.clone(), change, version, latch, deadline, done_in: Some(home) };
@@ -160,14 +159,16 @@ async fn decide_and_spread(
         let hash = cluster.placement().key_hash(key.as_bytes());
         if let Some(member) = cluster.owner(home, hash) {
             let electorate = Electorate::of(cluster, &key);
-            let _ = refresh(core, &electorate, &key, member, Instant::now() + AFTERWARDS_MAX).await;
+            let rank = cluster.placement().home_order(hash).into_iter().position(|group| group == home);
+            let decider = (member, rank.unwrap_or_default());
+            let _ = refresh(core, &electorate, &key, decider, Instant::now() + AFTERWARDS_MAX).await;
         }
     }
     Ok(Decided { done, number, written: spread?.written })
 }
 
-/// What the other server groups get after the home zone has carried the change out; `None` when it has no item any
-/// more.
+/// What the other server groups get after the home zone has carried the change out. When that has no item any more, or an
+/// older one, nobody knows what becomes of the change.
 async fn result(
     core: &Core,
     cluster: &Cluster,
@@ -175,21 +176,19 @@ async fn result(
     write: &HomeWrite,
     version: Option<Version>,
     deadline: Instant,
-) -> Result<Option<Outcome>, WriteError> {
+) -> Result<Outcome, WriteError> {
     if let Change::Store { mode: SetMode::Set | SetMode::Add | SetMode::Replace, .. } = &write.change {
-        return Ok(Some(Outcome { change: as_set(write.change.clone()), version }));
+        return Ok(Outcome { change: as_set(write.change.clone()), version });
     }
     let hash = cluster.placement().key_hash(write.key.as_bytes());
     let member = cluster.owner(home, hash).expect("the home zone has just answered from this topology");
     let plan = ReadPlan::new(core, Want::Item, deadline.saturating_duration_since(Instant::now()));
     let cause = match member.get(&write.key, &plan, deadline).await {
-        Ok(Some(item)) if is_overtaken(version, item.version) => NodeError::Overtaken,
-        Ok(found) => {
-            return Ok(found.map(|item| {
-                let version = item.version;
-                Outcome { change: as_it_is(core, item), version }
-            }));
+        Ok(Some(item)) if item.version >= version && !is_overtaken(version, item.version) => {
+            let version = item.version;
+            return Ok(Outcome { change: as_it_is(core, item), version });
         }
+        Ok(_) => NodeError::Overtaken,
         // The home zone has it, and the others have not.
         Err(cause) => cause,
     };

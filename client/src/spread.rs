@@ -441,9 +441,10 @@ impl State {
     /// Time is up.
     fn give_up(&mut self) -> Decision {
         self.latch.give_up();
-        match self.decide() {
-            Decision::Waiting => Decision::Impossible,
-            decision => decision,
+        match (self.decide(), self.latch.decide(), &self.consent) {
+            (Decision::Waiting, Decision::Met, Some(consent)) => consent.decide_at_last(),
+            (Decision::Waiting, ..) => Decision::Impossible,
+            (decision, ..) => decision,
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep};
 
-use super::catch_up::{Electorate, ask, bring};
+use super::catch_up::{Electorate, How, ask, bring};
 use crate::cluster::Cluster;
 use crate::core::Core;
 use crate::key::Key;
@@ -68,7 +68,7 @@ async fn even_out(core: &Core, cluster: &Cluster, key: &Key) -> bool {
         return told.len() == members.len();
     };
     let behind: Vec<_> = told.iter().filter(|(_, told)| is_behind(told.version, newest)).collect();
-    let brought = behind.iter().map(|(member, _)| bring(core, key, from, member, deadline));
+    let brought = behind.iter().map(|(member, _)| bring(core, key, from, member, How::Repaired, deadline));
     // Who is behind still is seen at the next look.
     join_all(brought).await;
     told.len() == members.len() && behind.is_empty()

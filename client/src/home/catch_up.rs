@@ -19,7 +19,9 @@ use crate::member::Member;
 use crate::policy::Majority;
 use crate::read::ReadPlan;
 use crate::repair::Repair;
-use crate::request::{Done, Want, with_promise_question, with_repair, with_version_question};
+use crate::request::{
+    Done, Stamp, Want, with_change, with_promise_question, with_repair, with_version_question,
+};
 use crate::version::Version;
 
 /// How long other zones are waited for: they answer in a round trip, and one that is ill is left out soon after.
@@ -27,6 +29,9 @@ const ANSWERS_MAX: Duration = Duration::from_millis(250);
 
 /// So often promises are asked for: the first time may be too low, the second time somebody else may have been quicker.
 const ROUNDS_MAX: u32 = 4;
+
+/// So often a zone is asked to go on no more: the first time the version may be too low.
+const STOPS_MAX: u32 = 2;
 
 /// Who stands in lets those before it in the order go first when both ask for promises at once.
 const BACK_OFF: Duration = Duration::from_millis(2);
@@ -46,6 +51,16 @@ pub(super) struct Told {
 
 /// A node and its answer.
 type Answer<'a> = (&'a Arc<Member>, Result<Told, NodeError>);
+
+/// How a node is given what another has.
+#[derive(Clone, Copy)]
+pub(super) enum How {
+    /// A node refuses it that has forgotten deletes, if it may be older than one of those.
+    Repaired,
+    /// To who is to decide: those deletes may have been of other keys, and it would decide on nothing. A delete that it
+    /// remembers wins all the same.
+    Set,
+}
 
 impl<'a> Electorate<'a> {
     /// Servers that keep no versions can tell nothing, and are not counted.
@@ -101,7 +116,8 @@ pub(super) async fn catch_up(
         let question =
             join_all(asked.iter().map(async |other| (*other, ask(other, key, Some(least), deadline).await)));
         let answers = question.await;
-        if answers.iter().any(|(_, answer)| matches!(answer, Err(NodeError::ClockRefused))) {
+        let refused = |(_, answer): &&Answer<'_>| matches!(answer, Err(NodeError::ClockRefused));
+        if answers.iter().find(refused).is_some_and(|(other, _)| Arc::ptr_eq(other, member)) {
             return Err(NodeError::ClockRefused);
         }
         let told = || answers.iter().filter_map(|(other, answer)| Some((*other, answer.as_ref().ok()?)));
@@ -115,14 +131,20 @@ pub(super) async fn catch_up(
         }
         let floor = told().filter_map(|(_, told)| told.floor).max();
         // Of two zones one is enough only where the other says nothing.
-        let is_refused = electorate.members.len() <= 2 && told().any(|(_, told)| promised(told).is_none());
+        let alone = electorate.members.len() <= 2 && told().any(|(_, told)| promised(told).is_none());
+        // Who has promised somebody else something newer agrees to nothing that comes of these.
+        let most = told().filter_map(|(_, told)| promised(told)).max();
+        let is_other = |floor: &Version| floor.is_decided() && !floor.is_by_place_of(least);
+        let is_refused = alone || floor.is_some_and(|floor| is_other(&floor) && Some(floor) > most);
         if majority.is_reached() && !is_refused {
             bring_newest(core, key, &answers, member, deadline).await?;
-            return Ok(told().filter_map(|(_, told)| promised(told)).max().unwrap_or(least));
+            return Ok(most.unwrap_or(least));
         }
         match floor.filter(|floor| !floor.is_by_place_of(least) || *floor > least) {
             // Somebody else decides there: once more, as one who takes over.
             Some(floor) => least = least.taking_over(floor, rank),
+            // One clock that is behind is no more than a zone that does not answer; if many are, ours is ahead.
+            None if answers.iter().any(|answer| refused(&answer)) => return Err(NodeError::ClockRefused),
             None => return Err(NodeError::Outvoted),
         }
         sleep(BACK_OFF * round * u32::try_from(rank).unwrap_or(u32::MAX)).await;
@@ -130,18 +152,30 @@ pub(super) async fn catch_up(
     Err(NodeError::Outvoted)
 }
 
-/// Gives `member` the newest that any zone has, and asks nobody for anything else: what it decided was overtaken, and so
-/// would be all that it decides until it has that.
+/// Gives `member`, the zone of this place in the key's order, the newest that any zone has: what it decided was overtaken, and
+/// so would be all that it decides until it has that. If it has it, somebody was promised something of which nothing came:
+/// then it must not go on either, and whoever lets it decide next asks for promises again.
 pub(super) async fn refresh(
     core: &Core,
     electorate: &Electorate<'_>,
     key: &Key,
-    member: &Arc<Member>,
+    (member, rank): (&Arc<Member>, usize),
     deadline: Instant,
 ) -> Result<(), NodeError> {
     let asked = electorate.asked(member);
     let question = join_all(asked.iter().map(async |other| (*other, ask(other, key, None, deadline).await)));
-    bring_newest(core, key, &question.await, member, deadline).await
+    if bring_newest(core, key, &question.await, member, deadline).await? {
+        return Ok(());
+    }
+    let other = usize::from(rank == 0);
+    let mut least = core.clock.stamp(core.now()).decided_by(other);
+    for _ in 0..STOPS_MAX {
+        match ask(member, key, Some(least), deadline).await?.floor {
+            Some(floor) if !floor.is_by_place_of(least) => least = least.taking_over(floor, other),
+            _ => break,
+        }
+    }
+    Ok(())
 }
 
 /// Asks for the version of the item that a node has, and for a promise.
@@ -164,43 +198,51 @@ pub(super) async fn ask(
     Ok(Told { version: reply.version().map(Version), floor: reply.promised().map(Version) })
 }
 
+/// Whether anybody had anything newer.
 async fn bring_newest(
     core: &Core,
     key: &Key,
     answers: &[Answer<'_>],
     member: &Arc<Member>,
     deadline: Instant,
-) -> Result<(), NodeError> {
+) -> Result<bool, NodeError> {
     let known = answers.iter().filter_map(|(other, answer)| Some((answer.as_ref().ok()?.version?, *other)));
     let own = known.clone().find(|(_, other)| Arc::ptr_eq(other, member)).map(|(version, _)| version);
-    match known.max_by_key(|(version, _)| *version) {
+    match known.clone().max_by_key(|(version, _)| *version) {
         Some((newest, other)) if own.is_none_or(|own| own < newest) => {
-            bring(core, key, other, member, deadline).await
+            match bring(core, key, other, member, How::Set, deadline).await? {
+                // What others have may be newer than what is left.
+                false if known.count() > 1 => Err(NodeError::Behind),
+                _ => Ok(true),
+            }
         }
-        _ => Ok(()),
+        _ => Ok(false),
     }
 }
 
-/// Gives `to` the item of `from`, as a repair.
+/// Gives `to` the item of `from`. Whether that had it still.
 pub(super) async fn bring(
     core: &Core,
     key: &Key,
     from: &Member,
     to: &Member,
+    how: How,
     deadline: Instant,
-) -> Result<(), NodeError> {
+) -> Result<bool, NodeError> {
     let plan = ReadPlan::new(core, Want::Item, ANSWERS_MAX);
     let found = from.get(key, &plan, deadline).await.map_err(|_| NodeError::Behind)?;
-    // It may be gone by now: then nobody has anything newer.
-    let Some(item @ Item { version: Some(version), .. }) = found else { return Ok(()) };
-    let repair = Repair { key: key.clone(), change: as_it_is(core, item), version };
-    let link = &to.link;
-    let sent =
-        with_repair(&repair, link.next_opaque(), |request| link.connection.start_call(request, deadline));
+    let Some(item @ Item { version: Some(version), .. }) = found else { return Ok(false) };
+    let (change, link) = (as_it_is(core, item), &to.link);
+    let (opaque, stamp) = (link.next_opaque(), Stamp::With(version));
+    let send = |request: &evanesce_wire::request::Request<'_>| link.connection.start_call(request, deadline);
+    let sent = match how {
+        How::Repaired => with_repair(&Repair { key: key.clone(), change, version }, opaque, send),
+        How::Set => with_change(key, &change, stamp, opaque, send),
+    };
     match link.judge(sent.await).and_then(|reply| Done::of(&reply)) {
         Ok(Done::ClockAhead) => Err(NodeError::ClockRefused),
         // It may know of a delete, or of something newer still.
-        Ok(_) => Ok(()),
+        Ok(_) => Ok(true),
         Err(_) => Err(NodeError::Behind),
     }
 }

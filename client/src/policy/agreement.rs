@@ -72,6 +72,13 @@ impl Agreement {
         self.overtaken
     }
 
+    /// Whether what has been agreed to is enough, though a zone that may be well has said nothing in time. Of two zones one is
+    /// not.
+    pub(crate) fn decide_at_last(&self) -> Decision {
+        let is_met = !self.overtaken && self.majority.zones > 2 && self.majority.is_reached();
+        if is_met { Decision::Met } else { Decision::Impossible }
+    }
+
     /// Whether to go on waiting, while so many zones are silent, and so many of those are well. One that is ill is waited
     /// for only as long as it takes it to make a majority.
     pub(crate) fn decide(&self, silent: usize, well: usize) -> Decision {

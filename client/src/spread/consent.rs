@@ -52,6 +52,11 @@ impl Consent {
         self.agreement.decide(self.silent.len(), well)
     }
 
+    /// Time is up.
+    pub(super) fn decide_at_last(&self) -> Decision {
+        self.agreement.decide_at_last()
+    }
+
     /// The leg's zone, if it was silent. It is not any more.
     fn answers(&mut self, token: usize) -> Option<Arc<Member>> {
         let at = self.silent.iter().position(|(silent, _)| *silent == token)?;

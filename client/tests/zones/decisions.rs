@@ -1,8 +1,11 @@
 //! What one zone decides while the others, or some clients, see things in another way.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use evanesce_client::{Client, LatchPolicy, StoreOutcome, WriteError};
+use evanesce_client::{ArithmeticOutcome, Client, LatchPolicy, StoreOutcome, WriteError};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::cluster::{Cluster, PATIENCE, eventually};
@@ -145,6 +148,39 @@ async fn counts_that_were_acknowledged_outlive_every_zone_in_turn() {
         assert!((acked + 1..=most).contains(&found), "{zone}: {acked} acked, {maybe} unknown: {found}");
         (acked, maybe) = (found, 0);
     }
+}
+
+/// Somebody was promised, and went away: all that the home zone decided from then on was overtaken by that promise.
+#[tokio::test]
+async fn promise_of_which_nothing_came_ends_one_decision_and_no_more() {
+    let cluster = Cluster::start(&ZONES).await;
+    let cache = cluster.client("b").await;
+    for key in (0..KEYS).map(|key| format!("p{key}")) {
+        cache.set(&key, "0").latch(LatchPolicy::All).await.expect("all zones are well");
+        let counted = cache.incr(&key, 1).await.expect("all zones are well");
+        let ArithmeticOutcome::Counted { written, .. } = counted else { panic!("{counted:?}") };
+        let last = written.version.expect("nodes keep versions").as_u64();
+        // By the second in the key's order, and two milliseconds later.
+        let promised = (((last >> 12) + (2 << 10)) << 12) | 3;
+        for name in ["n1", "n2"] {
+            promise(cluster.address("c", name), &key, promised).await;
+        }
+        let mut failed = 0;
+        while let Err(error) = cache.incr(&key, 1).await {
+            failed += 1;
+            assert!(failed < 3, "{key}: {error}");
+        }
+    }
+}
+
+/// Has a node promise to agree to nothing older.
+async fn promise(node: SocketAddr, key: &str, least: u64) {
+    let mut stream = TcpStream::connect(node).await.expect("it listens");
+    stream.write_all(format!("mg {key} V H{least}\r\n").as_bytes()).await.expect("it reads");
+    let mut answer = [0; 256];
+    let length = stream.read(&mut answer).await.expect("it answers");
+    let answer = String::from_utf8_lossy(&answer[..length]);
+    assert!(answer.contains(&format!("H{least}")), "{answer}");
 }
 
 /// Until both nodes of every zone are there.

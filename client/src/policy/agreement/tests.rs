@@ -15,6 +15,11 @@ fn every_zone_that_is_well_is_waited_for() {
     agreement.agreed(false);
     assert_eq!(agreement.decide(1, 1), Decision::Waiting);
     assert_eq!(agreement.decide(1, 0), Decision::Met, "the third is ill");
+    assert_eq!(agreement.decide_at_last(), Decision::Met, "time is up");
+    assert_eq!(decided(3).decide_at_last(), Decision::Impossible);
+    assert_eq!(decided(2).decide_at_last(), Decision::Impossible);
+    agreement.overtaken();
+    assert_eq!(agreement.decide_at_last(), Decision::Impossible);
 }
 
 #[test]
