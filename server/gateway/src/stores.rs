@@ -93,6 +93,7 @@ fn letter(letter: DeadLetter) -> v1::DeadLetter {
 fn refusal(error: OperatorError) -> StoresRefusal {
     match error {
         OperatorError::NoStore(_) | OperatorError::NoLog(_) => StoresRefusal::Unknown(error.to_string()),
+        OperatorError::Key(_) => StoresRefusal::Invalid(error.to_string()),
         _ => StoresRefusal::Failed(error.to_string()),
     }
 }

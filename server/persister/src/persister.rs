@@ -1,5 +1,7 @@
 //! All namespaces of a client over their stores: started, served, reloaded and closed.
 
+mod changes;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
@@ -17,9 +19,13 @@ use crate::gate::Gate;
 use crate::log::{self, DeadLetter, Log, LogState};
 use crate::store::{Applied, Change, KeyChange, StoreError, StoreItem};
 use crate::tier::{Tier, TierCounts, start_drain};
+use changes::check_same_log;
 
 /// What keys of no other namespace have.
 const DEFAULT: &str = "default";
+
+/// Longest key, as in memcached.
+const KEY_BYTES_MAX: usize = 250;
 
 /// Between two looks whether the logs are empty, at the end.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -46,6 +52,9 @@ pub enum OperatorError {
     /// No such namespace, or it has no log.
     #[error("there is no write-behind namespace {0:?}: stats tells which there are")]
     NoLog(String),
+    /// No key of memcached's.
+    #[error("the key has {0} bytes: write 1 to {KEY_BYTES_MAX}")]
+    Key(usize),
     /// The store failed.
     #[error("backing store: {0}")]
     Store(#[from] StoreError),
@@ -166,7 +175,10 @@ impl Persister {
         let log = match log_dir.filter(|_| config.mode == Mode::WriteBehind) {
             None => None,
             Some(log_dir) => match old.and_then(|old| old.log.clone()) {
-                Some(log) => Some(log),
+                Some(log) => {
+                    check_same_log(&log, name, config, log_dir)?;
+                    Some(log)
+                }
                 None => Some(open_log(log_dir, name, config).await?),
             },
         };
@@ -250,6 +262,7 @@ impl Persister {
     ///
     /// [`OperatorError`].
     pub async fn store_get(&self, store: &str, key: Bytes) -> Result<Option<StoreItem>, OperatorError> {
+        check_key(&key)?;
         let gate = self.gate(store)?;
         let loaded = gate.store().load(&[key], Instant::now() + gate.limits().timeout).await;
         Ok(loaded.into_iter().next().unwrap_or(Ok(None))?)
@@ -266,6 +279,7 @@ impl Persister {
         key: Bytes,
         change: Change,
     ) -> Result<Applied, OperatorError> {
+        check_key(&key)?;
         let gate = self.gate(store)?;
         let change = KeyChange { key, version: self.client.stamp().as_u64(), change };
         let outcome = gate.store().write(&[change], Instant::now() + gate.limits().timeout).await;
@@ -350,6 +364,11 @@ impl Persister {
         }
         left
     }
+}
+
+/// Stores are made for keys that the protocol knows, and what they do with others is theirs.
+fn check_key(key: &[u8]) -> Result<(), OperatorError> {
+    if (1..=KEY_BYTES_MAX).contains(&key.len()) { Ok(()) } else { Err(OperatorError::Key(key.len())) }
 }
 
 /// One number of one owner.
@@ -454,27 +473,6 @@ impl State {
         match &tier.name[..] {
             DEFAULT => self.default = Some(tier),
             _ => _ = self.tiers.insert(Bytes::copy_from_slice(tier.name.as_bytes()), tier),
-        }
-    }
-
-    /// What waits in a log must have a way to its store.
-    fn check_logs_that_end(&self, config: &Config, faults: &mut Vec<String>) {
-        for tier in self.all() {
-            let Some(log) = &tier.log else { continue };
-            let next = config.namespaces.get(&tier.name);
-            let stays = next.is_some_and(|next| {
-                next.mode == Mode::WriteBehind
-                    && next.store == tier.config.store
-                    && next.log == tier.config.log
-            });
-            let waiting = log.state().waiting;
-            if !stays && waiting > 0 {
-                faults.push(format!(
-                    "[namespaces.{}] {waiting} writes wait in its log: its mode, store and log can change when there are none, \
-                     or at a restart with the same store",
-                    tier.name
-                ));
-            }
         }
     }
 }

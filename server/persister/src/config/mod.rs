@@ -176,4 +176,15 @@ mod tests {
         }
         assert!(faults("a = ").contains("not TOML"));
     }
+
+    #[test]
+    fn name_that_leads_out_of_the_log_directory_and_times_of_zero_are_refused() {
+        let told = faults(
+            "[stores.main]\nkind = 'memory'\ntimeout = '0s'\n[namespaces.'..']\nmode = 'none'\nwrite_timeout = '0s'\n",
+        );
+        for fault in ["[namespaces...] is no name", "[stores.main] timeout is zero", "write_timeout is zero"]
+        {
+            assert!(told.contains(fault), "{fault} is not in {told}");
+        }
+    }
 }

@@ -130,10 +130,11 @@ impl NamespaceConfig {
         let mut fields = Fields::new(format!("[namespaces.{name}]"), table, faults);
         if name.is_empty()
             || name.len() > 64
+            || name.bytes().all(|b| b == b'.')
             || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
         {
             fields.fault(
-                "is no name of a namespace: write 1 to 64 letters, digits, dashes, underscores and dots",
+                "is no name of a namespace: write 1 to 64 letters, digits, dashes, underscores and dots, and not dots alone",
             );
         }
         let default = Self::default();
@@ -152,9 +153,14 @@ impl NamespaceConfig {
             near: near(&mut fields),
             log: log(&mut fields, default.log),
         };
-        for (key, time) in [("ttl", namespace.ttl), ("load_timeout", namespace.load_timeout)] {
+        let times = [
+            ("ttl", namespace.ttl),
+            ("load_timeout", namespace.load_timeout),
+            ("write_timeout", namespace.write_timeout),
+        ];
+        for (key, time) in times {
             if time.is_zero() {
-                fields.fault(format!("{key} is zero: nothing would ever be there; write a time"));
+                fields.fault(format!("{key} is zero: nothing would ever be there or done; write a time"));
             }
         }
         fields.finish();

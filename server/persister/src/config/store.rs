@@ -7,7 +7,7 @@ use super::fields::Fields;
 use crate::stores::{self, StoreSettings};
 
 /// A store, and how much it is asked for.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct StoreConfig {
     /// How it is opened.
     pub settings: Arc<dyn StoreSettings>,
@@ -15,6 +15,16 @@ pub struct StoreConfig {
     pub written: toml::Table,
     /// How much it is asked for.
     pub limits: StoreLimits,
+}
+
+impl std::fmt::Debug for StoreConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // What was written has passwords in it; the settings know which.
+        f.debug_struct("StoreConfig")
+            .field("settings", &self.settings)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How much a store is asked for, by one gateway.
@@ -61,6 +71,9 @@ impl StoreConfig {
             breaker_errors: fields.number("breaker_errors", 1..=10_000).unwrap_or(default.breaker_errors),
             breaker_pause: fields.time("breaker_pause").unwrap_or(default.breaker_pause),
         };
+        if limits.timeout.is_zero() {
+            fields.fault("timeout is zero: no call would ever succeed; write a time");
+        }
         let written = fields.rest();
         match stores::settings(written.clone()) {
             Ok(settings) => Some(Self { settings: settings.into(), written, limits }),

@@ -83,6 +83,10 @@ impl Files {
         Ok(Self { directory: directory.to_owned(), _lock: lock, open: Mutex::default() })
     }
 
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     pub(super) fn path(&self, number: u64) -> PathBuf {
         self.directory.join(format!("{number:016}.log"))
     }

@@ -154,6 +154,14 @@ impl Log {
         Ok((Self { shared, commands }, damages))
     }
 
+    pub(crate) fn options(&self) -> LogConfig {
+        self.shared.options
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        self.shared.files.directory()
+    }
+
     /// Writes a change. Once this returns it is as safe as the flush policy says, and waits for the store.
     pub(crate) async fn append(&self, change: KeyChange) -> Result<(), LogError> {
         let (told, outcome) = oneshot::channel();

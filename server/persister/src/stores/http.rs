@@ -36,7 +36,7 @@ const REQUESTS_MAX: usize = 16;
 /// Connections kept open between requests.
 const IDLE_MAX: usize = 16;
 
-/// Redirects followed: one to another host and one more.
+/// Redirects followed, within the origin.
 const REDIRECTS_MAX: usize = 2;
 
 /// What to get and as whom.
@@ -57,7 +57,7 @@ impl StoreSettings for Settings {
         if !self.url.starts_with("http://") && !self.url.starts_with("https://") {
             faults.push("url is no URL; write https://HOST/PATH/{key}".to_owned());
         } else if reqwest::Url::parse(&self.url.replace(PLACE, "k")).is_err() {
-            faults.push(format!("url {:?} cannot be read", self.url));
+            faults.push(format!("url {:?} cannot be read", self.place()));
         }
         if reqwest::Url::parse(&self.url)
             .is_ok_and(|url| url.password().is_some() || !url.username().is_empty())
@@ -80,6 +80,11 @@ impl StoreSettings for Settings {
 }
 
 impl Settings {
+    /// Where it is, as messages say it: what is behind `?` may be a key to it.
+    fn place(&self) -> &str {
+        self.url.split('?').next().unwrap_or_default()
+    }
+
     async fn connect(self) -> Result<Client, StoreError> {
         let mut headers = HeaderMap::new();
         for (name, value) in &self.headers {
@@ -92,10 +97,17 @@ impl Settings {
             .default_headers(headers)
             .connect_timeout(SILENCE)
             .pool_max_idle_per_host(IDLE_MAX)
-            .redirect(redirect::Policy::limited(REDIRECTS_MAX))
+            .redirect(redirect::Policy::custom(follow))
             .user_agent("evanesce");
         builder.build().map_err(|error| StoreError::permanent(format!("http cannot be set up: {error}")))
     }
+}
+
+/// Follows within the origin alone: what another one is sent, headers too, is not ours to say.
+fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
+    let from = attempt.previous().first().map(reqwest::Url::origin);
+    let stays = from.is_some_and(|from| from == attempt.url().origin());
+    if stays && attempt.previous().len() <= REDIRECTS_MAX { attempt.follow() } else { attempt.stop() }
 }
 
 /// A service that is asked for one key after the other.
@@ -110,12 +122,12 @@ impl Http {
         let cause = std::error::Error::source(error).map_or_else(String::new, |cause| format!(": {cause}"));
         StoreError::transient(format!(
             "{} cannot be reached: {error}{cause}; is it running?",
-            self.settings.url
+            self.settings.place()
         ))
     }
 
     fn refused(&self, status: StatusCode) -> StoreError {
-        let url = &self.settings.url;
+        let url = self.settings.place();
         match status.as_u16() {
             401 | 403 | 407 => {
                 StoreError::new(ErrorKind::Credentials, format!("{url} answers {status}; check `headers`"))

@@ -19,8 +19,8 @@ use crate::store::{Abilities, BackingStore, ErrorKind, KeyChange, Loaded, Outcom
 /// Rows of one statement: a lock each until it ends.
 const BATCH_MAX: usize = 128;
 
-/// A row as it is loaded.
-type Found = (Vec<u8>, Option<Vec<u8>>, i64, Option<i64>, i64);
+/// A row as it is loaded: of a table that others made, any of it may be null.
+type Found = (Vec<u8>, Option<Vec<u8>>, Option<i64>, Option<i64>, Option<i64>);
 
 /// Where the table is and who we are.
 #[derive(Debug, Clone, Deserialize)]
@@ -83,6 +83,14 @@ impl Settings {
              expires_at BIGINT, version BIGINT NOT NULL DEFAULT 0, INDEX (expires_at))",
             self.name()
         )
+    }
+
+    /// What a row says, which is an error where its columns are of other types.
+    fn found(&self, row: mysql_async::Row) -> Result<Found, StoreError> {
+        mysql_async::from_row_opt(row).map_err(|_| {
+            let (place, table, create) = (self.0.place(), &self.0.table, self.schema());
+            StoreError::permanent(format!("{table} at {place} has other types; it must be as: {create}"))
+        })
     }
 
     fn error(&self, error: &Error) -> StoreError {
@@ -151,9 +159,12 @@ impl MySql {
             let marks = marks("?", keys.len());
             let select = format!("SELECT {columns} FROM {} WHERE `key` IN ({marks})", self.settings.name());
             let keys = Params::Positional(keys.iter().map(|key| Value::Bytes(key.to_vec())).collect());
-            let rows: Vec<Found> =
+            let rows: Vec<mysql_async::Row> =
                 conn.exec(select, keys).await.map_err(|error| self.settings.error(&error))?;
-            found.extend(rows.into_iter().map(|row| (row.0.clone(), row)));
+            for row in rows {
+                let row = self.settings.found(row)?;
+                found.insert(row.0.clone(), row);
+            }
         }
         Ok(found)
     }
@@ -204,7 +215,7 @@ impl MySql {
         let there = self.find(&keys, "`key`, NULL, flags, expires_at, version").await?;
         let outcome = |row: &Row| match failed.remove(&row.key) {
             Some(error) => Err(error),
-            None => Ok(sql::applied(row.version, there.get(&row.key[..]).map(|found| found.4))),
+            None => Ok(sql::applied(row.version, there.get(&row.key[..]).and_then(|found| found.4))),
         };
         Ok(rows.iter().map(outcome).collect())
     }
@@ -266,7 +277,7 @@ impl BackingStore for MySql {
                 Ok(mut found) => {
                     let item = |key: &Bytes| {
                         let (_, value, flags, at, version) = found.remove(&key[..])?;
-                        sql::item(value, flags, at, version)
+                        sql::item(value, flags.unwrap_or(0), at, version.unwrap_or(0))
                     };
                     keys.iter().map(item).map(Ok).collect()
                 }

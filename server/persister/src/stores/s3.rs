@@ -97,7 +97,7 @@ impl StoreSettings for Settings {
         if self.access_key_id.is_some() != self.secret_access_key.is_some() {
             faults.push("access_key_id and secret_access_key go together".to_owned());
         }
-        if Path::parse(&self.prefix).is_err() {
+        if self.root().is_none() {
             faults.push(format!(
                 "prefix {:?} is no path: parts with / between, and none before or behind",
                 self.prefix
@@ -108,12 +108,19 @@ impl StoreSettings for Settings {
 
     fn open(&self) -> BoxFuture<'_, Result<Arc<dyn BackingStore>, StoreError>> {
         super::tls::install_provider();
-        let store = S3 { settings: self.clone(), client: Link::default() };
-        Box::pin(async { Ok(Arc::new(store) as Arc<dyn BackingStore>) })
+        let store = self.root().map(|root| S3 { settings: self.clone(), root, client: Link::default() });
+        let store = store.ok_or_else(|| StoreError::permanent("s3 has a prefix that is no path"));
+        Box::pin(async { Ok(Arc::new(store?) as Arc<dyn BackingStore>) })
     }
 }
 
 impl Settings {
+    /// Where the objects are; `None` where the prefix is no path.
+    fn root(&self) -> Option<Path> {
+        let is_cut = self.prefix.starts_with('/') || self.prefix.ends_with('/');
+        Path::parse(&self.prefix).ok().filter(|_| !is_cut)
+    }
+
     async fn connect(self) -> Result<Arc<AmazonS3>, StoreError> {
         let Settings { container, endpoint, region, access_key_id, secret_access_key, .. } = &self;
         // Deadlines and retries are ours.
@@ -145,6 +152,8 @@ impl Settings {
 #[derive(Debug)]
 pub struct S3 {
     settings: Settings,
+    /// Before each object's name.
+    root: Path,
     client: Link<Arc<AmazonS3>>,
 }
 
@@ -156,12 +165,7 @@ struct Seen {
 
 impl S3 {
     fn path(&self, key: &Bytes) -> Path {
-        let name = object_name(key);
-        let whole = match self.settings.prefix.as_str() {
-            "" => name,
-            prefix => format!("{prefix}/{name}"),
-        };
-        Path::parse(whole).expect("a checked prefix and a name of letters, digits and =")
+        self.root.clone().join(object_name(key))
     }
 
     fn error(&self, error: &Error) -> StoreError {
@@ -366,5 +370,21 @@ mod tests {
         let names: Vec<String> = keys.iter().map(|key| object_name(&Bytes::copy_from_slice(key))).collect();
         assert_eq!(names[..6], ["user:42", "a=2Fb", "a=3D2Fb", "=2E=2E", "=2E", "a.b"]);
         assert!(names.iter().all(|name| Path::parse(name).is_ok_and(|path| path.as_ref() == name)));
+    }
+
+    #[test]
+    fn prefix_that_is_no_path_is_a_fault_and_any_other_takes_every_key() {
+        let settings = |prefix: &str| -> Settings {
+            toml::from_str(&format!("container = 'c'\nprefix = {prefix:?}")).expect("good TOML")
+        };
+        for wrong in ["cache/", "/cache", "/", "a//b", "..", "a/../b"] {
+            assert_eq!((settings(wrong).faults().len(), settings(wrong).root()), (1, None), "{wrong}");
+        }
+        for (prefix, expected) in [("", "=2E=2E"), ("cache", "cache/=2E=2E"), ("a/b", "a/b/=2E=2E")] {
+            let settings = settings(prefix);
+            let root = settings.root().expect("a path");
+            let store = S3 { settings, root, client: Link::default() };
+            assert_eq!(store.path(&Bytes::from_static(b"..")).as_ref(), expected);
+        }
     }
 }

@@ -468,8 +468,20 @@ async fn reload_keeps_what_is_the_same_and_refuses_what_would_strand_writes() {
         .await
         .expect("it may change");
     assert_eq!(gateway.number("log_waiting"), 1);
+    let mut elsewhere = world.config("g", &longer, limits);
+    elsewhere
+        .stores
+        .values_mut()
+        .for_each(|store| _ = store.written.insert("path".to_owned(), "other".into()));
+    assert!(
+        reload(elsewhere).await.expect_err("a write waits").to_string().contains("1 writes wait in its log")
+    );
     world.store.down.store(false, Ordering::SeqCst);
     eventually("it goes down", || async { gateway.number("log_waiting") == 0 }).await;
+    let mut smaller = mode(Mode::WriteBehind);
+    smaller.log.bytes_max = 8 << 20;
+    let refused = reload(world.config("g", &smaller, limits)).await.expect_err("the log is open");
+    assert!(refused.to_string().contains("change at a restart"), "{refused}");
     reload(world.config("g", &mode(Mode::ReadThrough), limits)).await.expect("nothing waits");
     assert_eq!(gateway.tier().mode(), Mode::ReadThrough);
     reload(Config::default()).await.expect("everything may end");
