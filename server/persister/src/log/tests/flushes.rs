@@ -50,18 +50,18 @@ async fn what_is_moved_over_the_end_of_a_segment_is_flushed_before_the_next() {
     let bytes_max = 4 << 20;
     let make: Make = |path| watched(path, &IS_DIRTY, &LEFT_DIRTY);
     let (log, _) = Log::open_on(directory.path(), options(bytes_max), make).expect("it opens");
-    // A segment of what stays: as much as a segment holds, so that moving it goes over the end of another.
-    for n in 0..24 {
+    // More than a segment of what stays, so that moving the first goes over the end of another unless it begins one.
+    for n in 0..30 {
         log.append(put(&format!("stays {n}"), 1, vec![b's'; 10_000])).await.expect("there is room");
     }
     let first = only_segment(directory.path());
-    let value = Bytes::from(vec![b'v'; 100_000]);
-    for n in 0..400_u64 {
+    let value = Bytes::from(vec![b'v'; 37_000]);
+    for n in 0..1_000_u64 {
         log.append(put("changes", n + 2, value.clone())).await.expect("there is room");
         assert_eq!(LEFT_DIRTY.load(Ordering::SeqCst), 0, "a segment was left before it was flushed");
     }
     assert!(!first.exists(), "it was moved");
-    assert_eq!(log.state().waiting, 25);
+    assert_eq!(log.state().waiting, 31);
     log.close().await;
     assert_eq!(LEFT_DIRTY.load(Ordering::SeqCst), 0, "a segment was left before it was flushed");
 }
