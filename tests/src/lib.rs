@@ -11,6 +11,8 @@
 //!                     -> Raw           bytes in, bytes out over TCP
 //!                     -> golden        transcripts of another server, recorded and replayed
 //!                     -> eventually    the one bounded wait
+//!                     -> suite         a suite of parts, chosen on the command line
+//!                     -> witness       whether the machine was starved meanwhile
 //! ```
 //!
 //! The suites, each with a script `run` that builds what it needs (`--short` for CI): `tests/conformance`,
@@ -30,14 +32,17 @@
 //! ```
 
 mod bytes;
+pub mod clock;
 pub mod golden;
 mod process;
 mod programs;
 mod raw;
 mod servers;
+pub mod suite;
 mod up;
 mod verdict;
 mod wait;
+pub mod witness;
 
 pub use bytes::{bytes_of, shown};
 pub use process::{Process, kill_reported, rss_bytes, signal_reported};

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use evanesce_client::{ArithmeticOutcome, Client};
 
-use crate::clock::{now_ns, ns};
 use crate::copies::{Copies, Copy};
 use crate::verdict::Verdict;
+use evanesce_tests::clock::{now_ns, ns};
 
 /// Numbers of each second: enough that every zone is home of some.
 const NUMBERS: usize = 6;

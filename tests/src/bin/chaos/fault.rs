@@ -9,13 +9,13 @@ use evanesce_tests::pause;
 use tokio::runtime::Runtime;
 
 use crate::Bench;
-use crate::clock::{ms, now_ns, ns};
 use crate::copies::{compare, copies};
 use crate::history::History;
 use crate::load::{Sample, Taken, Traffic};
 use crate::stage::{Stage, all_connected, repairs_through, runtime};
 use crate::verdict::Verdict;
-use crate::witness::{LATE_MIN, Starved, Witness};
+use evanesce_tests::clock::{ms, now_ns, ns};
+use evanesce_tests::witness::{LATE_MIN, Starved, Witness};
 
 /// Keys of a load: each is written every few seconds.
 const KEYS: usize = 2_000;

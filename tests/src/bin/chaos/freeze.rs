@@ -10,13 +10,13 @@ use evanesce_tests::{Deadline, NodeReport, pause};
 use tokio::runtime::Runtime;
 
 use crate::Bench;
-use crate::clock::{ms, now_ns};
 use crate::counted::Counted;
 use crate::fault::{Scene, judge, percentile, told};
 use crate::load::{Sample, Taken};
 use crate::stage::Stage;
 use crate::verdict::Verdict;
-use crate::witness::{Starved, Witness};
+use evanesce_tests::clock::{ms, now_ns};
+use evanesce_tests::witness::{Starved, Witness};
 
 /// Which of the clients hedges, and which does not. A third is of another zone.
 const ON: usize = 0;

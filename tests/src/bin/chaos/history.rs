@@ -4,7 +4,7 @@ use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::clock::now_ns;
+use evanesce_tests::clock::now_ns;
 
 /// Key and number are among so many bytes.
 const HEAD_BYTES_MAX: usize = 100;
@@ -151,7 +151,7 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::{Fate, History, Seen};
-    use crate::clock::now_ns;
+    use evanesce_tests::clock::now_ns;
 
     #[test]
     fn reads_are_judged_by_what_was_written() {

@@ -8,7 +8,7 @@ use anyhow::Context;
 use evanesce_client::{ArithmeticOutcome, Client, CompareAndSetOutcome, StoreOutcome, WriteError, Written};
 use parking_lot::Mutex;
 
-use crate::clock::{ms, now_ns};
+use evanesce_tests::clock::{ms, now_ns};
 
 /// Counters, compare-and-set registers, and texts.
 pub(crate) const KEYS: usize = 30;

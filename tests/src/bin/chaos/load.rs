@@ -11,8 +11,8 @@ use rand::{RngExt, SeedableRng};
 use tokio::runtime::Runtime;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::clock::{now_ns, ns};
 use crate::history::{Fate, History, Seen};
+use evanesce_tests::clock::{now_ns, ns};
 
 /// The generator wakes so often, and starts all that is due.
 const TICK: Duration = Duration::from_millis(1);

@@ -2,7 +2,6 @@
 //! `tests/chaos/run` builds what this needs and calls it.
 
 mod cancel;
-mod clock;
 mod copies;
 mod counted;
 mod counts;
@@ -19,17 +18,14 @@ mod stampede;
 mod stock;
 mod strike;
 mod verdict;
-mod witness;
 mod worker;
 mod zone_loss;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
 use evanesce_tests::Programs;
-
-use crate::verdict::Verdict;
+use evanesce_tests::suite::{Part, Told, exit_code};
 
 /// What every part runs on.
 struct Bench {
@@ -41,10 +37,7 @@ struct Bench {
     at_host: bool,
 }
 
-/// A part and its name on the command line. It adds to its verdict as it goes.
-type Part = (&'static str, fn(&Bench, &mut Verdict) -> anyhow::Result<()>);
-
-const PARTS: [Part; 7] = [
+const PARTS: [Part<Bench>; 7] = [
     ("zone-loss", zone_loss::run),
     ("freeze", freeze::run),
     ("partitions", partition::run),
@@ -55,19 +48,11 @@ const PARTS: [Part; 7] = [
 ];
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(failures) => ExitCode::from(failures),
-        Err(error) => {
-            eprintln!("chaos: {error:#}");
-            ExitCode::from(u8::MAX)
-        }
-    }
+    exit_code("chaos", run())
 }
 
 /// Returns how many parts failed.
 fn run() -> anyhow::Result<u8> {
-    let (mut short, mut seed, mut directory, mut only) = (false, None, std::env::temp_dir(), Vec::new());
-    let mut at_host = false;
     let mut arguments = std::env::args().skip(1).peekable();
     match arguments.peek().map(String::as_str) {
         Some("worker") => return worker::work(arguments.skip(1)).map(|()| 0),
@@ -75,32 +60,10 @@ fn run() -> anyhow::Result<u8> {
         Some("dump") => return worker::dump(arguments.skip(1)).map(|()| 0),
         _ => {}
     }
-    while let Some(argument) = arguments.next() {
-        let mut value = || arguments.next().with_context(|| format!("{argument} needs a value"));
-        match argument.as_str() {
-            "--short" => short = true,
-            "--at-host" => at_host = true,
-            "--seed" => seed = Some(value()?.parse()?),
-            "--directory" => directory = value()?.into(),
-            "--only" => only.push(value()?),
-            _ => bail!("unknown argument {argument}"),
-        }
-    }
-    if let Some(unknown) = only.iter().find(|only| PARTS.iter().all(|(name, _)| name != only)) {
-        bail!("no part {unknown}: {:?}", PARTS.map(|(name, _)| name));
-    }
-    let seed = seed.unwrap_or_else(|| rand::random::<u64>() >> 32);
+    let told = Told::read(arguments, &["--at-host"])?;
+    let seed = told.seed.unwrap_or_else(|| rand::random::<u64>() >> 32);
     println!("chaos: seed {seed}");
-    let bench = Bench { programs: Programs::find()?, directory, short, seed, at_host };
-    let chosen = PARTS.iter().filter(|(name, _)| only.is_empty() || only.iter().any(|only| only == name));
-    Ok(chosen.map(|part| u8::from(!passes(&bench, part))).sum())
-}
-
-fn passes(bench: &Bench, (name, part): &Part) -> bool {
-    let mut verdict = Verdict::default();
-    if let Err(error) = part(bench, &mut verdict) {
-        verdict.must(false, format!("{error:#}"));
-    }
-    println!("{name}: {verdict}");
-    verdict.passed()
+    let (directory, at_host) = (told.directory.clone(), !told.switches.is_empty());
+    let bench = Bench { programs: Programs::find()?, directory, short: told.short, seed, at_host };
+    told.run(&bench, &PARTS)
 }

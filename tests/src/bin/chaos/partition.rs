@@ -9,14 +9,14 @@ use anyhow::{Context, bail};
 use evanesce_tests::{Deadline, Process, eventually, pause};
 
 use crate::Bench;
-use crate::clock::{ms, now_ns, ns};
 use crate::copies::{Copies, Copy, compare};
 use crate::counts::{self, Away};
 use crate::fault::failures;
 use crate::netns::{Host, Network};
 use crate::verdict::Verdict;
-use crate::witness::Witness;
 use crate::worker::{Line, keys_of, parse, parse_failure};
+use evanesce_tests::clock::{ms, now_ns, ns};
+use evanesce_tests::witness::Witness;
 
 /// A zone each, and a client process each.
 const ZONES: [&str; 3] = ["a", "b", "c"];

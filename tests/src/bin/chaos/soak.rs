@@ -14,7 +14,6 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::Bench;
-use crate::clock::{ms, now_ns, ns};
 use crate::copies::{compare, copies};
 use crate::fault::failures;
 use crate::history::{History, Seen};
@@ -24,7 +23,8 @@ use crate::netns::Network;
 use crate::stage::{Stage, all_connected, repairs_through, runtime};
 use crate::strike::Strike;
 use crate::verdict::Verdict;
-use crate::witness::{Starved, Witness};
+use evanesce_tests::clock::{ms, now_ns, ns};
+use evanesce_tests::witness::{Starved, Witness};
 
 /// Keys that are set, deleted, touched and read.
 const HISTORY_KEYS: usize = 500;

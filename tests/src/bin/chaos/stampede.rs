@@ -12,11 +12,11 @@ use evanesce_tests::{Deadline, Process, eventually, pause};
 use tokio::runtime::Runtime;
 
 use crate::Bench;
-use crate::clock::{ms, now_ns, ns};
 use crate::copies::copies;
 use crate::stage::{Stage, runtime};
 use crate::verdict::Verdict;
-use crate::witness::Witness;
+use evanesce_tests::clock::{ms, now_ns, ns};
+use evanesce_tests::witness::Witness;
 
 use act::{Act, CALLERS, DEATH_LIMIT, DELETE, DELETE_AT, EXPIRY, KEY, KILL, LOAD, PROCESSES, STALE};
 use told::{Call, Load, Told};

@@ -18,10 +18,10 @@ use rand::{RngExt, SeedableRng};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::clock::{now_ns, ns};
 use crate::copies::copies;
 use crate::counts::{count, keys_between};
 use crate::stage::{all_connected, repairs_through, runtime};
+use evanesce_tests::clock::{now_ns, ns};
 
 /// Writes and reads under way at once: as many as are delayed together when a zone does not answer.
 const CALLERS: usize = 8;

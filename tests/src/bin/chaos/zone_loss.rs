@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crate::Bench;
-use crate::clock::{ms, ns};
 use crate::fault::{Scene, judge, two_zones};
 use crate::load::Stale;
 use crate::verdict::Verdict;
+use evanesce_tests::clock::{ms, ns};
 
 /// Clients find the zone one after the other. Until the last has, its writes reach the zone as repairs, and others may
 /// read there what it has just overwritten: for the longest delay between two attempts to connect, and some.

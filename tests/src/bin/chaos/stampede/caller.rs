@@ -17,10 +17,10 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::act::{Act, CALLERS, KEY, LOAD, act};
-use crate::clock::{now_ns, ns};
 use crate::stage::{all_connected, runtime};
-use crate::witness::Witness;
 use crate::worker::named;
+use evanesce_tests::clock::{now_ns, ns};
+use evanesce_tests::witness::Witness;
 
 /// Between two looks for the word to begin.
 const LOOK_EVERY: Duration = Duration::from_millis(20);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::witness::Starved;
+use evanesce_tests::witness::Starved;
 
 /// One call of the loader.
 #[derive(Debug, Clone, PartialEq, Eq)]

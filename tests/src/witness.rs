@@ -5,14 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use evanesce_tests::pause;
-
 use crate::clock::{ms, now_ns, ns};
+use crate::wait::pause;
 
 /// Between two looks at the clock.
 const STEP: Duration = Duration::from_millis(1);
 /// A thread that wakes so much late did not get a core: others of this machine were waiting, too.
-pub(crate) const LATE_MIN: Duration = Duration::from_millis(5);
+pub const LATE_MIN: Duration = Duration::from_millis(5);
 
 /// One thread cannot be late whenever some process of a dozen is: what happened so close to its lateness is not judged.
 const AROUND: Duration = Duration::from_millis(50);
@@ -23,7 +22,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// A thread that does nothing but wake up, and notes when it was late.
 #[derive(Debug)]
-pub(crate) struct Witness {
+pub struct Witness {
     begun: u64,
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Vec<(u64, u64)>>,
@@ -31,21 +30,25 @@ pub(crate) struct Witness {
 
 /// When the machine was starved, in order.
 #[derive(Debug, Default)]
-pub(crate) struct Starved {
+pub struct Starved {
     spans: Vec<(u64, u64)>,
     /// How long was looked.
     watched: u64,
 }
 
 impl Witness {
-    pub(crate) fn start() -> Self {
+    /// Begins to look.
+    #[must_use]
+    pub fn start() -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&stop);
         let thread = std::thread::spawn(move || watch(&seen));
         Self { begun: now_ns(), stop, thread }
     }
 
-    pub(crate) fn finish(self) -> Starved {
+    /// Ends it.
+    #[must_use]
+    pub fn finish(self) -> Starved {
         self.stop.store(true, Ordering::Relaxed);
         let spans = self.thread.join().unwrap_or_default();
         Starved { spans, watched: now_ns() - self.begun }
@@ -68,19 +71,22 @@ fn watch(stop: &AtomicBool) -> Vec<(u64, u64)> {
 
 impl Starved {
     /// Whether it was at any time between, or just before or after.
-    pub(crate) fn within(&self, from: u64, to: u64) -> bool {
+    #[must_use]
+    pub fn within(&self, from: u64, to: u64) -> bool {
         let (from, to) = (from.saturating_sub(ns(AROUND)), to + ns(AROUND));
         let next = self.spans.partition_point(|(_, end)| *end < from);
         self.spans.get(next).is_some_and(|(start, _)| *start <= to)
     }
 
     /// Each time.
-    pub(crate) fn spans(&self) -> &[(u64, u64)] {
+    #[must_use]
+    pub fn spans(&self) -> &[(u64, u64)] {
         &self.spans
     }
 
     /// As several saw it.
-    pub(crate) fn seen_by(mut spans: Vec<(u64, u64)>) -> Self {
+    #[must_use]
+    pub fn seen_by(mut spans: Vec<(u64, u64)>) -> Self {
         spans.sort_unstable();
         spans.dedup_by(|next, last| {
             let meets = next.0 <= last.1;
@@ -93,19 +99,22 @@ impl Starved {
     }
 
     /// For how long it was between.
-    pub(crate) fn lost_between(&self, from: u64, to: u64) -> u64 {
+    #[must_use]
+    pub fn lost_between(&self, from: u64, to: u64) -> u64 {
         let lost = |(start, end): &(u64, u64)| (*end).min(to).saturating_sub((*start).max(from));
         self.spans.iter().map(lost).sum()
     }
 
     /// Whether it was again and again.
-    pub(crate) fn is_often(&self) -> bool {
+    #[must_use]
+    pub fn is_often(&self) -> bool {
         let minutes = self.watched.div_ceil(ns(MINUTE)).max(1);
         self.spans.len() as u64 >= OFTEN * minutes
     }
 
     /// For the line of figures.
-    pub(crate) fn told(&self) -> String {
+    #[must_use]
+    pub fn told(&self) -> String {
         let longest = self.spans.iter().map(|(start, end)| end - start).max().unwrap_or(0);
         format!("machine starved {} times, up to {:.0} ms", self.spans.len(), ms(longest))
     }
