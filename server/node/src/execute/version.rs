@@ -49,6 +49,9 @@ pub(super) fn decides(
 }
 
 /// The same, as far as the key's promise has nothing against it. While that is held nobody is promised anything else.
+///
+/// A promise to the same place is no exception: who has asked for it may have got it of this node alone, and what more than
+/// half of the zones have promised is what the change says, or what is there.
 pub(super) fn agreed(
     decides: Option<Decides>,
     promise: &Promise<'_>,
@@ -56,12 +59,9 @@ pub(super) fn agreed(
     context: &Context<'_>,
 ) -> Result<Option<Decides>, VersionTold> {
     let (Some(decides), Some(floor)) = (decides, promise.floor()) else { return Ok(decides) };
-    let goes_on = || decides.continues && there(key, context).is_some_and(|there| there >= floor);
-    if decides.at_least >= floor || goes_on() {
+    let promised = if decides.continues { there(key, context) } else { Some(decides.at_least) };
+    if promised.is_some_and(|promised| promised >= floor) {
         Ok(Some(decides))
-    } else if is_of_one_place(decides.at_least, floor) {
-        // Next to what it decided last, and not below what the others have promised it.
-        Ok(Some(Decides { at_least: floor, ..decides }))
     } else {
         Err(DECIDED_ELSEWHERE)
     }
