@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::core::{Core, Settings};
 use crate::key::Key;
 use crate::member::{Link, Member};
+use crate::place::mark;
 use crate::repair::NodeId;
 
 /// One epoch.
@@ -56,7 +57,8 @@ impl Cluster {
             let id = NodeId { group: group.clone(), node: name.clone() };
             let known = before.and_then(|before| before.member(&id));
             let replaced = known.is_some_and(|known| known.replaced || known.incarnation != incarnation);
-            Arc::new(Member { zone, group, name, incarnation, warming, down, replaced, link })
+            let mark = mark(&group, &name, incarnation);
+            Arc::new(Member { zone, group, name, incarnation, mark, warming, down, replaced, link })
         };
         let groups = &placement.topology().groups;
         let members: Vec<Vec<_>> =

@@ -26,14 +26,15 @@
 //!    takes over from another zone is promised 1,024 counts, about a millisecond, more than that was, so that the other does
 //!    not get past it by going on: it would take 1,024 decisions that nobody agrees to, and each makes it ask anew. After a
 //!    plain write it is one count, and where no zone has the key 250 ms before the clock for the key's first zone and the
-//!    clock for others, so that a plain write made at the same time wins. The four lowest bits of a version say that it
-//!    was decided, and by which place in the order.
+//!    clock for others, so that a plain write made at the same time wins. The lowest bits of a version say that it was
+//!    decided, and by whom: the zone's place in the order and a hash of the node and its process ([`Place`]), so that in
+//!    the middle of a resize two owners of one zone are not taken for one. Who goes on keeps the bits of what it goes on from.
 //! 3. **Consent.** An outcome is acknowledged once a majority has it and has not promised anything newer, and every other zone
 //!    that is well has it, too, or is silent until time is up: [`Agreement`](crate::policy::Agreement).
 //!    A zone stores first and then looks at its promises, or
 //!    promises first and then looks at what it has, so of an outcome and a promise one sees the other.
 //! 4. **Being overtaken.** A zone that answers "superseded" by a decision, or a promise, which does not go on from ours ends it
-//!    as [`WriteError::MaybeApplied`]. It goes on from ours if the same place in the order made it fewer counts later than
+//!    as [`WriteError::MaybeApplied`]. It goes on from ours if the same place made it fewer counts later than
 //!    anybody who took over would have. If the newer write is no decision, it is as if it had come right after.
 //!    A promise of which nothing came overtakes one decision only: the zone that lost to it goes on no more, asks anew the
 //!    next time, and gets past it. What it read back and no longer has, or has older, ends in the same way.
@@ -71,6 +72,7 @@ use crate::error::{Attempt, NodeError, WriteError};
 use crate::item::Item;
 use crate::key::Key;
 use crate::outcome::Written;
+use crate::place::Place;
 use crate::policy::LatchPolicy;
 use crate::read::ReadPlan;
 use crate::request::{Change, Done, Want};
@@ -160,7 +162,7 @@ async fn decide_and_spread(
         if let Some(member) = cluster.owner(home, hash) {
             let electorate = Electorate::of(cluster, &key);
             let rank = cluster.placement().home_order(hash).into_iter().position(|group| group == home);
-            let decider = (member, rank.unwrap_or_default());
+            let decider = (member, Place::new(rank.unwrap_or_default(), member.mark));
             let _ = refresh(core, &electorate, &key, decider, Instant::now() + AFTERWARDS_MAX).await;
         }
     }

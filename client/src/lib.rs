@@ -179,6 +179,7 @@ pub mod observability;
 mod observe;
 pub mod op;
 mod outcome;
+mod place;
 mod policy;
 mod read;
 mod read_many;

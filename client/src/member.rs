@@ -25,6 +25,8 @@ pub(crate) struct Member {
     pub(crate) name: String,
     /// Which process stands there; the same for all of a static list.
     pub(crate) incarnation: u64,
+    /// What tells it from others that may stand in its place: see [`Place`](crate::place::Place).
+    pub(crate) mark: u8,
     /// It is being given what it is to hold, or about to be.
     pub(crate) warming: bool,
     /// Its lease has lapsed, so discovery says.

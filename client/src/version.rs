@@ -6,23 +6,18 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
+use crate::place::Place;
+
 /// Milliseconds from the Unix epoch to the first instant of 2025, where versions begin to count.
 const EPOCH_UNIX_MS: u64 = 1_735_689_600_000;
 
 /// The lowest bits tell writers apart.
 const WRITER_BITS: u32 = 12;
 
-/// The lowest of those is set in what came of a decision, and in no other write.
+/// The lowest of those is set in what came of a decision, and in no other write: then the rest are a [`Place`].
 const DECIDED: u64 = 1;
 
-/// The three above it are then the place of the zone that decided in the key's order; the last stands for all further.
-const RANK_SHIFT: u32 = 1;
-const RANK_MAX: usize = 7;
-
-/// What says who decided.
-const DECIDER_MASK: u64 = ((RANK_MAX as u64) << RANK_SHIFT) | DECIDED;
-
-/// Of two decisions of one zone, which gives out one version after the other, the later was made of what the earlier left
+/// Of two decisions of one place, which gives out one version after the other, the later was made of what the earlier left
 /// if it is fewer counts after it: had another decided meanwhile, it would be 1,024 more.
 const CONTINUED_COUNTS_MAX: u64 = 512;
 
@@ -75,17 +70,16 @@ impl Version {
         self.0
     }
 
-    /// What the zone in this place of a key's order decides gets this version where no zone has the key.
-    pub(crate) fn decided_by(self, rank: usize) -> Self {
-        let lag = if rank == 0 { FIRST_LAG_COUNTS } else { 0 };
+    /// What is decided in this place gets this version where no zone has the key.
+    pub(crate) fn decided_by(self, place: Place) -> Self {
+        let lag = if place.rank() == 0 { FIRST_LAG_COUNTS } else { 0 };
         let counts = (self.0 >> WRITER_BITS).saturating_sub(lag);
-        let writer = self.0 & ((1 << WRITER_BITS) - 1) & !DECIDER_MASK;
-        Self(counts << WRITER_BITS | writer | Self::continuing(rank).0)
+        Self(counts << WRITER_BITS | place.bits())
     }
 
-    /// What tells the zone in this place to go on with what it decided last, and with nothing else.
-    pub(crate) fn continuing(rank: usize) -> Self {
-        Self((rank.min(RANK_MAX) as u64) << RANK_SHIFT | DECIDED)
+    /// What tells the node in this place to go on with what it decided last, and with nothing else.
+    pub(crate) fn continuing(place: Place) -> Self {
+        Self(place.bits())
     }
 
     /// Whether it came of a decision.
@@ -93,23 +87,22 @@ impl Version {
         self.0 & DECIDED != 0
     }
 
-    /// Whether `later` came of a decision of what this one left, or of later ones of the same zone.
+    /// Whether `later` came of a decision of what this one left, or of later ones of the same place.
     pub(crate) fn is_continued_by(self, later: Self) -> bool {
         let counts = (later.0 >> WRITER_BITS).checked_sub(self.0 >> WRITER_BITS);
         self.is_by_place_of(later) && counts.is_some_and(|counts| counts < CONTINUED_COUNTS_MAX)
     }
 
-    /// Whether both came of decisions of the same place in the key's order, or were promised to it.
+    /// Whether both came of decisions of the same place, or were promised to it.
     pub(crate) fn is_by_place_of(self, other: Self) -> bool {
-        self.is_decided() && self.0 & DECIDER_MASK == other.0 & DECIDER_MASK
+        self.is_decided() && Place::in_bits(self.0) == Place::in_bits(other.0)
     }
 
-    /// What the zone in this place asks promises for where others know of `floor`.
-    pub(crate) fn taking_over(self, floor: Self, rank: usize) -> Self {
+    /// What promises are asked for in this place where others know of `floor`.
+    pub(crate) fn taking_over(self, floor: Self, place: Place) -> Self {
         let step = if floor.is_decided() { TAKE_OVER_COUNTS } else { 1 };
         let counts = (self.0 >> WRITER_BITS).max((floor.0 >> WRITER_BITS) + step);
-        let writer = self.0 & ((1 << WRITER_BITS) - 1) & !DECIDER_MASK;
-        Self(counts << WRITER_BITS | writer | Self::continuing(rank).0)
+        Self(counts << WRITER_BITS | place.bits())
     }
 
     /// The version that the same writer would have stamped so much earlier.

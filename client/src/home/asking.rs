@@ -21,6 +21,7 @@ use crate::cluster::Cluster;
 use crate::core::Core;
 use crate::error::{Attempt, NodeError, WriteError};
 use crate::member::Member;
+use crate::place::Place;
 use crate::request::{Change, Done, Stamp, with_change};
 use crate::skew::align_clock;
 use crate::version::Version;
@@ -85,8 +86,7 @@ struct Asking<'a> {
 #[derive(Clone, Copy)]
 struct Decider<'a> {
     member: &'a Arc<Member>,
-    /// Its zone's place in the key's order.
-    rank: usize,
+    place: Place,
     even_settling: bool,
 }
 
@@ -103,7 +103,8 @@ impl Asking<'_> {
         let hash = cluster.placement().key_hash(self.write.key.as_bytes());
         for (rank, group) in cluster.placement().home_order(hash).into_iter().enumerate() {
             let Some(member) = cluster.owner(group, hash) else { continue };
-            match self.ask(Decider { member, rank, even_settling }).await {
+            let place = Place::new(rank, member.mark);
+            match self.ask(Decider { member, place, even_settling }).await {
                 Ok(verdict) => return Ok(Some((group, verdict))),
                 Err(cause) if cause.maybe_applied() => {
                     return Err(WriteError::MaybeApplied { attempt: member.attempt(cause) });
@@ -164,9 +165,9 @@ impl Asking<'_> {
     }
 
     async fn ask_once(&self, decider: Decider<'_>) -> Result<Verdict, NodeError> {
-        let Decider { member, rank, .. } = decider;
+        let Decider { member, place, .. } = decider;
         if self.may_continue(decider) {
-            let verdict = self.decide(decider, Version::continuing(rank)).await?;
+            let verdict = self.decide(decider, Version::continuing(place)).await?;
             if verdict.done != Done::DecidedElsewhere {
                 return Ok(verdict);
             }
@@ -174,7 +175,7 @@ impl Asking<'_> {
         let mut verdict = None;
         for _ in 0..CATCH_UPS_MAX {
             let key = &self.write.key;
-            let at_least = catch_up(self.core, &self.electorate, key, (member, rank), self.deadline).await?;
+            let at_least = catch_up(self.core, &self.electorate, key, (member, place), self.deadline).await?;
             let decided = self.decide(decider, at_least).await?;
             if decided.done != Done::DecidedElsewhere {
                 return Ok(decided);

@@ -16,6 +16,7 @@ use crate::error::NodeError;
 use crate::item::Item;
 use crate::key::Key;
 use crate::member::Member;
+use crate::place::Place;
 use crate::policy::Majority;
 use crate::read::ReadPlan;
 use crate::repair::Repair;
@@ -94,8 +95,8 @@ impl<'a> Electorate<'a> {
     }
 }
 
-/// Has more than half of the zones promise to agree to nothing older than what `member`, the zone of this place in the
-/// key's order, is going to decide, and gives it the newest that any of them has. It may lack it: it has been evicted, was
+/// Has more than half of the zones promise to agree to nothing older than what `member`, the node in this
+/// place, is going to decide, and gives it the newest that any of them has. It may lack it: it has been evicted, was
 /// lost in a restart, or a write missed it. Returns the least version of the decision.
 ///
 /// # Errors
@@ -106,12 +107,12 @@ pub(super) async fn catch_up(
     core: &Core,
     electorate: &Electorate<'_>,
     key: &Key,
-    (member, rank): (&Arc<Member>, usize),
+    (member, place): (&Arc<Member>, Place),
     deadline: Instant,
 ) -> Result<Version, NodeError> {
     let deadline = deadline.min(Instant::now() + ANSWERS_MAX);
     let asked = electorate.asked(member);
-    let mut least = core.clock.stamp(core.now()).decided_by(rank);
+    let mut least = core.clock.stamp(core.now()).decided_by(place);
     for round in 0..ROUNDS_MAX {
         let question =
             join_all(asked.iter().map(async |other| (*other, ask(other, key, Some(least), deadline).await)));
@@ -142,24 +143,24 @@ pub(super) async fn catch_up(
         }
         match floor.filter(|floor| !floor.is_by_place_of(least) || *floor > least) {
             // Somebody else decides there: once more, as one who takes over.
-            Some(floor) => least = least.taking_over(floor, rank),
+            Some(floor) => least = least.taking_over(floor, place),
             // One clock that is behind is no more than a zone that does not answer; if many are, ours is ahead.
             None if answers.iter().any(|answer| refused(&answer)) => return Err(NodeError::ClockRefused),
             None => return Err(NodeError::Outvoted),
         }
-        sleep(BACK_OFF * round * u32::try_from(rank).unwrap_or(u32::MAX)).await;
+        sleep(BACK_OFF * round * place.rank()).await;
     }
     Err(NodeError::Outvoted)
 }
 
-/// Gives `member`, the zone of this place in the key's order, the newest that any zone has: what it decided was overtaken, and
+/// Gives `member`, the node in this place, the newest that any zone has: what it decided was overtaken, and
 /// so would be all that it decides until it has that. If it has it, somebody was promised something of which nothing came:
 /// then it must not go on either, and whoever lets it decide next asks for promises again.
 pub(super) async fn refresh(
     core: &Core,
     electorate: &Electorate<'_>,
     key: &Key,
-    (member, rank): (&Arc<Member>, usize),
+    (member, place): (&Arc<Member>, Place),
     deadline: Instant,
 ) -> Result<(), NodeError> {
     let asked = electorate.asked(member);
@@ -167,7 +168,7 @@ pub(super) async fn refresh(
     if bring_newest(core, key, &question.await, member, deadline).await? {
         return Ok(());
     }
-    let other = usize::from(rank == 0);
+    let other = place.of_nobody();
     let mut least = core.clock.stamp(core.now()).decided_by(other);
     for _ in 0..STOPS_MAX {
         match ask(member, key, Some(least), deadline).await?.floor {

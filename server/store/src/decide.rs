@@ -9,7 +9,7 @@ use crate::shard::{Hash, Shard};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decides {
     /// The least version of the change; it is later where what is known of the key is not older. The writer of the version
-    /// that it gets is this one's.
+    /// that it gets is this one's, or, where it continues, that of the item.
     pub at_least: Version,
     /// Only an item that this store itself decided last is changed: whatever else is there, or is not, may be old. Without
     /// it an item is changed too that is no newer than `at_least`.
@@ -41,9 +41,11 @@ impl Shard {
         hash: Hash,
         key: &[u8],
         old: Option<(Location, Header)>,
-        Decides { at_least, .. }: Decides,
+        Decides { at_least, continues }: Decides,
     ) -> Version {
+        // Who asks may know this store by another name than who asked before.
+        let writer = old.filter(|_| continues).map_or(at_least, |(_, there)| there.version);
         // Next to what it changes, whatever the time is: one that is cut off never gets ahead of others.
-        at_least.max(self.known(hash, key, old).after(1, at_least))
+        at_least.max(self.known(hash, key, old).after(1, writer))
     }
 }

@@ -18,8 +18,8 @@ const WRITER_BITS: u32 = 12;
 /// The lowest of them is set in what came of a decision.
 const DECIDED: u64 = 1;
 
-/// The three above it are the place of who decided in the key's order of zones.
-const DECIDER_MASK: u64 = 0b1111;
+/// All of them tell then who decided: the place of the zone in the key's order, and a hash of the node and its process.
+const DECIDER_MASK: u64 = (1 << WRITER_BITS) - 1;
 
 /// By how many counts, about a millisecond, a promise exceeds what another place has decided, or was promised: so many
 /// decisions it may make that nobody agrees to, and does not get past it.
@@ -85,7 +85,7 @@ pub(super) fn may_promise(asked: Version, known: Version) -> bool {
         && asked.0 >> WRITER_BITS >= (known.0 >> WRITER_BITS) + step
 }
 
-/// Whether the same place in the key's order decided, or is to.
+/// Whether the same place decided, or is to.
 fn is_of_one_place(one: Version, other: Version) -> bool {
     one.0 & DECIDER_MASK == other.0 & DECIDER_MASK
 }

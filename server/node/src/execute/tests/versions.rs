@@ -172,6 +172,7 @@ fn promise_tells_what_is_there_and_is_given_to_one_place_alone() {
     assert_eq!(ask(zeroth), format!("HD H{zeroth} O7\n"));
     assert_eq!(ask(decided(7, 0)), format!("HD H{zeroth} O7\n"), "it has one");
     assert_eq!(ask(decided(5, 1)), format!("HD H{zeroth} O7\n"), "too low for another");
+    assert_eq!(ask(decided(5, 0) + 0x10), format!("HD H{zeroth} O7\n"), "of the same zone, but another node");
     assert_eq!(ask(first), format!("HD H{first} O7\n"));
     assert_eq!(ask(decided(5_001, 0)), format!("NS K{} O7\n", START.0));
     // Nothing older than what was promised is decided here, by whatever place.
@@ -248,8 +249,10 @@ fn only_what_was_decided_here_last_is_gone_on_with() {
     assert_eq!(count(), "NS H0 O1\n");
     let second = decided(5, 1);
     bench.text(&format!("ma a v V H{second}\n"));
-    let next = (second >> 12 << 12) + (1 << 12) + 1;
+    let next = second + (1 << 12);
     assert_eq!(count(), format!("VA 2 V{next} O1\n11\n"), "so may whoever stands in");
+    let next = next + (1 << 12);
+    assert_eq!(bench.text("ma a v V H21\n"), format!("VA 2 V{next}\n12\n"), "by whatever name it is known");
 }
 
 #[test]
