@@ -60,12 +60,18 @@ pub(crate) async fn align_clock(core: &Core, cluster: &Arc<Cluster>, deadline: I
 /// How far the node's clock is ahead of ours, by the middle of the round trip.
 async fn ahead_ms(core: &Core, link: &Link, deadline: Instant) -> Option<i64> {
     let before = unix_ms(core.now());
-    let reply = link.connection.call(&Request::MetaNoopVersions, deadline).await.ok()?;
+    let node = clock_ms(link, deadline).await?;
     let after = unix_ms(core.now());
-    let Reply::Meta(meta) = reply else { return None };
     if after.saturating_sub(before) > ROUND_TRIP_MAX_MS {
         return None;
     }
-    let ours = before.midpoint(after);
-    i64::try_from(i128::from(meta.clock_ms()?) - i128::from(ours)).ok()
+    i64::try_from(i128::from(node) - i128::from(before.midpoint(after))).ok()
+}
+
+/// The node's clock, in milliseconds since 1970.
+pub(crate) async fn clock_ms(link: &Link, deadline: Instant) -> Option<u64> {
+    match link.connection.call(&Request::MetaNoopVersions, deadline).await.ok()? {
+        Reply::Meta(meta) => meta.clock_ms(),
+        _ => None,
+    }
 }

@@ -173,6 +173,12 @@ impl VersionClock {
         self.last.fetch_max((version.0 >> WRITER_BITS).min(self.farthest(now)), Ordering::Relaxed);
     }
 
+    /// Something happened by another's clock, in milliseconds since 1970: later stamps are larger than any of then.
+    pub(crate) fn observe_clock(&self, unix_ms: u64, now: SystemTime) {
+        let ms = unix_ms.saturating_sub(EPOCH_UNIX_MS).min(MILLIS_MAX - 1) + 1;
+        self.observe(Version(ms << (COUNTER_BITS + WRITER_BITS)), now);
+    }
+
     /// Whether the version lies ahead of this clock: whoever stamped it has one that is ahead of ours.
     pub(crate) fn is_behind(&self, version: Version, now: SystemTime) -> bool {
         version.0 >> WRITER_BITS > self.ticks(now)
@@ -282,6 +288,21 @@ mod tests {
         assert!(behind.stamp(at(0)) < seen);
         behind.observe(seen, at(0));
         assert!(behind.stamp(at(0)) > seen);
+    }
+
+    #[test]
+    fn clock_behind_goes_on_from_another_clocks_time() {
+        let behind = VersionClock::new(1);
+        let millis =
+            |ms| u64::try_from(at(ms).duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis()).unwrap();
+        behind.observe_clock(millis(80), at(0));
+        let right = VersionClock::new(2);
+        assert!(behind.stamp(at(0)) > right.stamp(at(80) + Duration::from_micros(999)));
+        behind.observe_clock(u64::MAX, at(0));
+        assert!(
+            behind.stamp(at(0)).stamped_at() <= at(5_000),
+            "a mad clock is followed no further than nodes take"
+        );
     }
 
     #[test]

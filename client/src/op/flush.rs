@@ -7,12 +7,14 @@ use tokio::time::Instant;
 
 use super::OpFuture;
 use super::options::{Limit, limit_options};
+use crate::core::Core;
 use crate::error::{Attempt, NodeError, WriteError};
 use crate::member::Member;
 use crate::namespace::Namespace;
 use crate::observe::{Operation, Watch};
 use crate::outcome::Written;
 use crate::policy::LatchPolicy;
+use crate::skew::clock_ms;
 use crate::ttl::Ttl;
 
 /// Empties the whole cluster: what was written before is gone in every zone, whatever prefix this goes through.
@@ -58,7 +60,8 @@ impl<'a> Flush<'a> {
         let delay = self.at.map(|at| at.exptime(core.nodes_now()));
         let deadline = self.limit.end_of_write(Instant::now())?;
         let request = Request::FlushAll(FlushAll { delay, noreply: false });
-        let outcomes = join_all(cluster.members().map(|member| member.flush(&request, deadline))).await;
+        let flushes = cluster.members().map(|member| flush_member(core, member, &request, deadline));
+        let outcomes = join_all(flushes).await;
         let nodes = outcomes.len();
         let attempts: Vec<Attempt> = outcomes.into_iter().flatten().collect();
         if attempts.is_empty() {
@@ -87,14 +90,25 @@ impl Namespace {
     }
 }
 
-impl Member {
-    /// What went wrong, if anything.
-    async fn flush(&self, request: &Request<'_>, deadline: Instant) -> Option<Attempt> {
-        match self.link.connection.call(request, deadline).await {
-            Ok(Reply::Status(Status::Ok)) => None,
-            outcome => Some(self.attempt(self.link.judge(outcome).err().unwrap_or(NodeError::Unexpected))),
-        }
+/// What went wrong, if anything. Once it is done, what this client writes is later than it by the node's clock, too.
+async fn flush_member(
+    core: &Core,
+    member: &Member,
+    request: &Request<'_>,
+    deadline: Instant,
+) -> Option<Attempt> {
+    let link = &member.link;
+    match link.connection.call(request, deadline).await {
+        Ok(Reply::Status(Status::Ok)) => {}
+        outcome => return Some(member.attempt(link.judge(outcome).err().unwrap_or(NodeError::Unexpected))),
     }
+    // A node that does not tell its time has flushed all the same.
+    if link.connection.speaks_versions()
+        && let Some(node_ms) = clock_ms(link, deadline).await
+    {
+        core.clock.observe_clock(node_ms, core.now());
+    }
+    None
 }
 
 impl<'a> IntoFuture for Flush<'a> {

@@ -56,10 +56,13 @@ impl Flushes {
         self.next_ms <= latest.0
     }
 
-    /// Carries out what is due, with a watermark later than every version stored.
-    pub(crate) fn carry_out(&mut self, latest: Time, watermark: Version) {
-        for flush in self.namespaces.iter_mut().filter(|flush| flush.pending.is_some_and(|at| at <= latest)) {
-            *flush = Flush { watermark, pending: None };
+    /// Carries out what is due. `watermark` tells, for the time from which on a flush holds, a version later than every
+    /// one stored: what was written since may have been stamped before anybody looked.
+    pub(crate) fn carry_out(&mut self, latest: Time, mut watermark: impl FnMut(Time) -> Version) {
+        for flush in &mut self.namespaces {
+            if let Some(at) = flush.pending.filter(|at| *at <= latest) {
+                *flush = Flush { watermark: watermark(at), pending: None };
+            }
         }
         let watermarks = || self.namespaces.iter().map(|flush| flush.watermark);
         self.watermark_max = watermarks().max().unwrap_or_default();
@@ -97,12 +100,12 @@ mod tests {
         let mut flushes = Flushes::new(2);
         flushes.add(Some(1), Time(100));
         assert!(!flushes.is_due(Time(99)) && flushes.is_due(Time(100)));
-        flushes.carry_out(Time(100), Version(7));
+        flushes.carry_out(Time(120), |at| Version(at.0 / 10 - 3));
         assert_eq!((flushes.watermark(0), flushes.watermark(1)), (Version(0), Version(7)));
         assert!(flushes.may_cover(Version(6)) && !flushes.may_cover(Version(7)));
         assert!(flushes.latest() == Version(7) && !flushes.is_due(Time(u64::MAX - 1)));
         flushes.add(None, Time(200));
-        flushes.carry_out(Time(200), Version(9));
+        flushes.carry_out(Time(200), |_| Version(9));
         assert!(flushes.watermark(0) == Version(9) && !flushes.may_cover(Version(9)));
     }
 }

@@ -200,8 +200,9 @@ impl Shard {
     pub(crate) fn settle(&mut self, now: Time) {
         let latest = self.shared.latest(now);
         if self.flushes.is_due(latest) {
-            let watermark = self.stamper.next(latest, self.version_seen);
-            self.flushes.carry_out(latest, watermark);
+            // Each operation looks here first, so all that was seen was stored before the flush's time.
+            let (stamper, seen) = (&mut self.stamper, self.version_seen);
+            self.flushes.carry_out(latest, |at| stamper.next(at, seen));
             self.keep_flushes();
         }
     }

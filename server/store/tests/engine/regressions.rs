@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::thread;
 
 use evanesce_store::{
-    Compare, Expiry, NamespaceConfig, Read, Store, StoreConfig, Time, Version, Write, WriteOutcome,
+    Compare, Expiry, Lookup, NamespaceConfig, Read, Store, StoreConfig, Time, Version, Write, WriteOutcome,
 };
 
 use crate::kit::{MIB, NOW};
@@ -126,7 +126,22 @@ fn end_of_time_is_an_instant_like_any_other() {
     let store = store(MIB, 1_000, 1);
     store.write(&Write::set(b"k", b"v"), Time(400_000_000_000));
     for now in [u64::MAX - 1, u64::MAX] {
-        let read = |lookup: evanesce_store::Lookup<'_>| matches!(lookup, evanesce_store::Lookup::Hit(_));
+        let read = |lookup: Lookup<'_>| matches!(lookup, Lookup::Hit(_));
         assert!(store.read(&Read::key(b"k"), Time(now), read));
     }
+}
+
+/// A flush took effect when the next operation came, and took with it what had been stamped between the two: a set right
+/// after a flush was acknowledged and lost. Now it takes effect as of its own time.
+#[test]
+fn write_stamped_after_a_flush_stays_however_late_it_comes() {
+    let store = store(MIB, 1_000, 1);
+    set(&store, "before", b"1");
+    store.flush(NOW);
+    let version = Some(Version::at(Time(NOW.0 + 1), 7));
+    let late = Time(NOW.0 + 5);
+    let outcome = store.write(&Write { version, ..Write::set(b"after", b"2") }, late);
+    assert!(is_stored(&outcome), "{outcome:?}");
+    let is_there = |key: &[u8]| store.read(&Read::key(key), late, |lookup| matches!(lookup, Lookup::Hit(_)));
+    assert!(is_there(b"after") && !is_there(b"before"));
 }

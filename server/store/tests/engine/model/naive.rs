@@ -163,7 +163,7 @@ impl Naive {
         for index in all.filter(|index| namespace.is_none_or(|namespace| namespace == *index)) {
             self.flushes[index].pending = Some(at);
             if at <= self.now_max {
-                self.carry_out(index, self.now_max);
+                self.carry_out(index, at);
             }
         }
     }
