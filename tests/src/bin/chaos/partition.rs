@@ -37,7 +37,7 @@ const FAKETIME: [&str; 2] = [
 /// The clock is read a moment after it was told.
 const CLOCK_TOLERANCE_MS: i64 = 200;
 /// A process is ready by then.
-const START_LIMIT: Duration = Duration::from_secs(20);
+const START_LIMIT: Duration = Duration::from_secs(60);
 /// After its time is over a worker sends its repairs.
 const END_LIMIT: Duration = Duration::from_secs(60);
 

@@ -80,11 +80,13 @@ pub(crate) fn work(arguments: impl Iterator<Item = String>) -> anyhow::Result<()
     let runtime = runtime()?;
     let client = Client::builder("CHAOS").nodes(orders.nodes.clone()).zone(orders.zone.clone()).connect();
     let client = runtime.block_on(client)?;
+    let keys = keys_of(&orders.name);
+    // Nodes were started a moment ago, and the first connections may have come too early.
+    all_connected(std::slice::from_ref(&client), &keys)?;
     let clock = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
     println!("ready {clock}");
     let orders = Arc::new(orders);
     let counts = runtime.block_on(call_all(&client, &orders));
-    let keys = keys_of(&orders.name);
     all_connected(std::slice::from_ref(&client), &keys)?;
     repairs_through(std::slice::from_ref(&client))?;
     let left = runtime.block_on(client.close());
