@@ -93,7 +93,7 @@ pub(crate) fn execute(request: &Request<'_>, context: &Context<'_>, out: &mut Re
         Request::MetaArithmetic(arithmetic) => meta_arithmetic::execute(arithmetic, context, out.buf()),
         Request::MetaNoop => encode::meta_noop(out.buf()),
         Request::MetaNoopVersions => {
-            let settling_ms = context.shared.settling.left_ms(context.now);
+            let settling_ms = context.shared.settles_for_ms(context.now);
             encode::meta_noop_versions(out.buf(), context.now.0, settling_ms);
         }
         Request::MetaDebug(debug) => meta_debug::execute(debug, context, out.buf()),

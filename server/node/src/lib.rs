@@ -45,6 +45,7 @@ mod ahead;
 mod clock;
 mod commands;
 mod config;
+mod cut;
 mod execute;
 mod facts;
 mod long;

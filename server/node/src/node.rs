@@ -139,6 +139,7 @@ impl Node {
         chores.spawn(memory::check(Arc::clone(&shared)));
         let reconciles =
             config.reconcile_every.filter(|_| role.registration.is_some() && !config.is_guarded());
+        shared.reconciles.store(reconciles.is_some(), Ordering::Release);
         if let Some(every) = reconciles {
             let member = Member {
                 cluster: config.cluster.clone(),
@@ -295,7 +296,31 @@ async fn join(
             }
         }
         shared.standing.settle(reconciles);
-        shared.gives.store(true, Ordering::Release);
+    }
+    serve(&shared, &role, &admin);
+    if let Some(registration) = &role.registration {
+        keep_back(&shared, registration, &role, &admin).await;
+    }
+}
+
+/// Has the node read by nobody who finds another each time that it was away for long, until it knows what it missed.
+async fn keep_back(shared: &Shared, registration: &Registration, role: &NodeRole, admin: &RunningAdmin) {
+    loop {
+        shared.standing.kept_back().await;
+        // What it has may have been deleted: it is nobody's to take either.
+        shared.gives.store(false, Ordering::Release);
+        admin.set_ready(false);
+        registration.set_state(NodeState::Warming);
+        role.set_state(RoleState::Warming);
+        shared.standing.settled().await;
+        serve(shared, role, admin);
+    }
+}
+
+/// The node has what it is to hold, as far as it will be given anything.
+fn serve(shared: &Shared, role: &NodeRole, admin: &RunningAdmin) {
+    shared.gives.store(true, Ordering::Release);
+    if let Some(registration) = &role.registration {
         registration.set_state(NodeState::Serving);
     }
     role.set_state(RoleState::Serving);

@@ -32,7 +32,7 @@ impl NodeService {
     pub(crate) fn context<'s>(&'s self, out: &Output<'_>) -> Context<'s> {
         let shared = &*self.shared;
         let now = shared.clock.now();
-        shared.settling.note(now);
+        shared.note_request(now);
         Context {
             store: &shared.store,
             now,
@@ -47,6 +47,9 @@ impl NodeService {
 impl Service for NodeService {
     async fn call(&self, batch: &[Request<'_>], out: &mut Output<'_>) -> io::Result<Flow> {
         let mut context = self.context(out);
+        if self.shared.cut.is_cut(out.connection_id()) {
+            return Ok(Flow::Close);
+        }
         read_ahead(batch, context.store);
         let mut rest = batch;
         while let Some(request) = rest.first() {
@@ -91,6 +94,7 @@ impl Service for NodeService {
     }
 
     fn disconnected(&self, connection: &Connection, ended: Ended) {
+        self.shared.cut.closed(connection.id());
         self.tell_disconnected(connection, ended);
     }
 }

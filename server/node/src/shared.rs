@@ -6,24 +6,29 @@ use std::time::Duration;
 
 use evanesce_admin::DrainSignal;
 use evanesce_front::{Connection, FrontStats, StatsHandle};
-use evanesce_store::{NamespaceConfig, NamespaceStats, Start, Store, StoreStats};
+use evanesce_store::{NamespaceConfig, NamespaceStats, Start, Store, StoreStats, Time};
 use evanesce_wire::{CAPABILITY_VERSIONS, MEMCACHED_VERSION};
 use parking_lot::Mutex;
+use tracing::warn;
 
 use crate::clock::Clock;
 use crate::commands::{CommandSums, Commands};
+use crate::cut::Cut;
 use crate::execute::CLASS;
 use crate::namespaces::{Namespace, namespaces};
 use crate::promises::Promises;
 use crate::reconcile::{Divergence, DivergenceCounts, Standing};
 use crate::resize::{Resize, ResizeCounts};
 use crate::settings::Facts;
-use crate::settling::Settling;
+use crate::settling::{SETTLING_MS, Settling};
 use crate::warm::{Progress, WarmCounts};
 use crate::watch::{WatchCounts, Watchers};
 
 /// The release of Evanesce, as x.y.z.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Whoever did not run for so long was down for everybody else, whose lease had lapsed: what it missed nobody may remember.
+const AWAY_LONG: Duration = Duration::from_secs(10);
 
 /// What all workers of a node share.
 pub(crate) struct Shared {
@@ -46,6 +51,10 @@ pub(crate) struct Shared {
     pub(crate) warm: Progress,
     /// What it may have missed.
     pub(crate) standing: Standing,
+    /// Whether it compares with siblings, and so makes up for that.
+    pub(crate) reconciles: AtomicBool,
+    /// Connections from before it was away for long.
+    pub(crate) cut: Cut,
     /// How far it differs from its siblings.
     pub(crate) divergence: Divergence,
     /// The rings of its group.
@@ -107,6 +116,8 @@ impl Shared {
             gives: AtomicBool::new(true),
             warm: Progress::default(),
             standing,
+            reconciles: AtomicBool::new(false),
+            cut: Cut::default(),
             divergence: Divergence::default(),
             resize: Resize::default(),
             drain: DrainSignal::new(),
@@ -142,10 +153,32 @@ impl Shared {
         self.resize.is_on() || !self.gives.load(Ordering::Acquire)
     }
 
+    /// Notes that a batch of requests came, before they are executed.
+    pub(crate) fn note_request(&self, now: Time) {
+        self.settling.note(now, |away| self.was_away(away, now));
+    }
+
+    /// For how many milliseconds more others are to be read, and to decide; `None` when this node may.
+    pub(crate) fn settles_for_ms(&self, now: Time) -> Option<u64> {
+        let left = self.settling.left_ms(now);
+        if self.standing.is_kept_back() { left.max(Some(SETTLING_MS)) } else { left }
+    }
+
+    /// The process did not run for so long. After a long time nothing is answered before it is known.
+    fn was_away(&self, away: Duration, now: Time) {
+        if away < AWAY_LONG || !self.reconciles.load(Ordering::Acquire) {
+            return;
+        }
+        self.standing.note(now, self.store.stats().evictions);
+        self.standing.keep_back();
+        self.cut.all(self.connections().into_iter().map(|(connection, _)| connection.id()));
+        warn!(?away, "this node did not run: read by nobody who finds another until it has compared");
+    }
+
     /// Notes that the process runs, and what it has evicted.
     pub(crate) fn note_running(&self) {
         let now = self.clock.now();
-        self.settling.note(now);
+        self.note_request(now);
         self.store.note_ran(now);
         self.standing.note(now, self.store.stats().evictions);
     }

@@ -75,7 +75,7 @@ impl SimulatedNode {
         let shared = &self.service.shared;
         loop {
             if !self.is_frozen.get() {
-                shared.settling.note(shared.clock.now());
+                shared.note_request(shared.clock.now());
             }
             sleep(NOTE_EVERY).await;
         }

@@ -68,7 +68,7 @@ pub(crate) async fn keep_reconciled(shared: Arc<Shared>, member: Member, every: 
         let haste = match gap {
             None => Haste::None,
             Some(gap) if patience.is_over(gap) => Haste::None,
-            Some(_) if read_by_none => Haste::Full,
+            Some(_) if read_by_none || shared.standing.is_kept_back() => Haste::Full,
             Some(_) => Haste::Some,
         };
         let reached = match watch.topology() {

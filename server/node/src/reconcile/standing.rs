@@ -33,11 +33,15 @@ const AFTER_EVICTION_MS: u64 = 1_000;
 /// Settled means to be read. Whether it vouches for what is not here is another thing: a node that is read because nobody
 /// could tell it what it missed lacks that still, and its siblings are not to drop anything by its word.
 ///
+/// A node that was away so long that it is kept back is read by nobody who finds another, until it is settled: what was deleted
+/// meanwhile may be forgotten by all others.
+///
 /// Being told that writes were given up asks for a comparison, too, and leaves the node settled.
 #[derive(Debug)]
 pub(crate) struct Standing {
     state: Mutex<State>,
     settled: watch::Sender<bool>,
+    kept_back: watch::Sender<bool>,
     called: Notify,
 }
 
@@ -89,8 +93,12 @@ impl Standing {
             gaps: 0,
             vouches_from: Some(Time::default()),
         };
-        let standing =
-            Self { state: Mutex::new(state), settled: watch::Sender::new(false), called: Notify::new() };
+        let standing = Self {
+            state: Mutex::new(state),
+            settled: watch::Sender::new(false),
+            kept_back: watch::Sender::new(false),
+            called: Notify::new(),
+        };
         if let Some(ran) = ran {
             let mut state = standing.state.lock();
             state.miss(before(ran), now);
@@ -114,6 +122,30 @@ impl Standing {
         drop(state);
         self.settled.send_replace(false);
         self.called.notify_one();
+    }
+
+    /// The process, which is noted to run, was away for long.
+    pub(crate) fn keep_back(&self) {
+        let state = self.state.lock();
+        if state.gap.is_some() && !self.is_settled() {
+            self.kept_back.send_replace(true);
+        }
+    }
+
+    pub(crate) fn is_kept_back(&self) -> bool {
+        *self.kept_back.borrow()
+    }
+
+    /// Resolves when the node is kept back.
+    pub(crate) async fn kept_back(&self) {
+        // An error would say that the sender is gone, and it is here.
+        let _ = self.kept_back.subscribe().wait_for(|kept_back| *kept_back).await;
+    }
+
+    /// The node is read from now on.
+    fn let_read(&self) {
+        self.settled.send_replace(true);
+        self.kept_back.send_replace(false);
     }
 
     /// Writes from this version on were given up.
@@ -147,14 +179,14 @@ impl Standing {
         if state.vouches_from.is_none() {
             state.vouches_from = Some(vouches_from);
         }
-        self.settled.send_replace(true);
+        self.let_read();
     }
 
     /// The node is to be read, though what it missed in this gap is still to be made up for.
     pub(crate) fn go_on(&self, gap: Gap) {
         let state = self.state.lock();
         if state.gap.is_some_and(|newer| newer.number == gap.number) {
-            self.settled.send_replace(true);
+            self.let_read();
         }
     }
 
@@ -171,7 +203,7 @@ impl Standing {
         state.gap = state.gap.filter(|_| reconciles);
         if state.gap.is_none() {
             state.vouches_from = state.vouches_from.or(Some(Time::default()));
-            self.settled.send_replace(true);
+            self.let_read();
         }
     }
 

@@ -1,5 +1,7 @@
 //! Versions on the wire: what a write that carries one is answered, and that replicas agree.
 
+use std::sync::atomic::Ordering;
+
 use evanesce_store::{Time, Version};
 
 use super::Bench;
@@ -258,7 +260,7 @@ fn only_what_was_decided_here_last_is_gone_on_with() {
 #[test]
 fn node_that_settles_leaves_decisions_to_others_unless_nobody_else_is_there() {
     let bench = bench();
-    bench.shared.settling.note(bench.now);
+    bench.shared.note_request(bench.now);
     let first = version(1);
     assert_eq!(bench.text(&format!("ms a 1 ME V H{first} O1\n5\n")), "NS H5000 O1\n");
     assert_eq!(bench.text(&format!("ma a V H{first} O2\n")), "NS H5000 O2\n");
@@ -267,4 +269,42 @@ fn node_that_settles_leaves_decisions_to_others_unless_nobody_else_is_there() {
     let second = decided(2, 0);
     assert_eq!(bench.text(&format!("ma a V H{second} r\n")), format!("HD V{second}\n"));
     assert_eq!(bench.text("ms a 1 MA\n1\nma a v\nincr a 1\n"), "HD\nVA 2\n62\n63\n", "others notice nothing");
+}
+
+#[test]
+fn node_that_was_away_for_long_says_so_to_newcomers_until_it_has_compared() {
+    let mut bench = bench();
+    bench.shared.reconciles.store(true, Ordering::Release);
+    let note = |bench: &Bench| {
+        bench.shared.note_request(bench.now);
+        bench.shared.standing.note(bench.now, 0);
+    };
+    note(&bench);
+    bench.shared.standing.settle(true);
+    bench.now = Time(bench.now.0 + 9_000);
+    note(&bench);
+    assert!(!bench.shared.standing.is_kept_back(), "clients have brought what it missed");
+    bench.now = Time(bench.now.0 + 60_000);
+    bench.shared.note_request(bench.now);
+    assert!(bench.shared.standing.is_kept_back(), "before anybody is answered");
+    for later in 0..40 {
+        note(&bench);
+        assert_eq!(bench.text("mn V\n"), format!("MN V K{} H5000\n", bench.now.0), "{later}");
+        bench.now = Time(bench.now.0 + 500);
+    }
+    let gap = bench.shared.standing.gap().expect("it was away");
+    bench.shared.standing.made_up(gap);
+    assert!(!bench.shared.standing.is_kept_back());
+    assert_eq!(bench.text("mn V\n"), format!("MN V K{}\n", bench.now.0));
+}
+
+#[test]
+fn node_that_nobody_makes_up_for_is_not_kept_back() {
+    let mut bench = bench();
+    for _ in 0..2 {
+        bench.shared.note_request(bench.now);
+        bench.shared.standing.note(bench.now, 0);
+        bench.now = Time(bench.now.0 + 600_000);
+    }
+    assert!(!bench.shared.standing.is_kept_back());
 }
