@@ -24,11 +24,13 @@ pub(crate) fn discovery() -> RunningDiscovery {
     Discovery::start(config).expect("it starts")
 }
 
-async fn node(zone: &str, discovery: &RunningDiscovery) -> RunningNode {
+/// A node of a group that is called as its zone.
+pub(crate) async fn node(zone: &str, name: &str, discovery: &RunningDiscovery) -> RunningNode {
     let config = NodeConfig {
         zone: zone.to_owned(),
         group: zone.to_owned(),
-        name: "n1".to_owned(),
+        name: name.to_owned(),
+        grpc: Some(any_port()),
         discoveries: vec![discovery.grpc_addr().to_string()],
         threads: 1.try_into().expect("one is not zero"),
         ..NodeConfig::default()
@@ -41,7 +43,7 @@ async fn node(zone: &str, discovery: &RunningDiscovery) -> RunningNode {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn client_finds_the_nodes_follows_newcomers_and_goes_on_without_discovery() {
     let discovery = discovery();
-    let _a = node("a", &discovery).await;
+    let _a = node("a", "n1", &discovery).await;
     let cache = Client::builder("HOME")
         .discovery([discovery.grpc_addr().to_string()])
         .zone("a")
@@ -54,7 +56,7 @@ async fn client_finds_the_nodes_follows_newcomers_and_goes_on_without_discovery(
         .expect("it finds the node");
     let written = cache.set("k", "v").latch(LatchPolicy::All).await.expect("the node is well");
     assert_eq!(written.acked, 1);
-    let _b = node("b", &discovery).await;
+    let _b = node("b", "n1", &discovery).await;
     eventually("the newcomer is written to", async || {
         let written = cache.set("k", "v").latch(LatchPolicy::All).await.expect("all nodes are well");
         (written.acked == 2).then_some(())
@@ -71,7 +73,7 @@ async fn client_starts_with_the_topology_on_disk_while_no_discovery_answers() {
     let directory = tempfile::tempdir().expect("a directory");
     let discovery = discovery();
     let address = discovery.grpc_addr().to_string();
-    let _a = node("a", &discovery).await;
+    let _a = node("a", "n1", &discovery).await;
     let builder = || {
         let builder = Client::builder("HOME").discovery([address.clone()]).zone("a");
         builder

@@ -12,14 +12,14 @@ use evanesce_grpc::discovery::v1::{
     AbortChangeRequest, ChangeGroupRequest, ChangeKind, GetChangesRequest, GetChangesResponse, Plan, Roster,
     Stage,
 };
-use evanesce_node::{Node, NodeConfig, RunningNode};
+use evanesce_node::RunningNode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 use tonic::transport::Channel;
 
 use crate::cluster::PATIENCE;
-use crate::discovered::{any_port, discovery};
+use crate::discovered::{discovery, node};
 
 /// Keys of a test.
 const KEYS: usize = 3000;
@@ -47,32 +47,13 @@ struct Zone {
     cache: Client,
 }
 
-async fn node(name: &str, discovery: &RunningDiscovery) -> RunningNode {
-    node_in("a", name, discovery).await
-}
-
-async fn node_in(zone: &str, name: &str, discovery: &RunningDiscovery) -> RunningNode {
-    let config = NodeConfig {
-        zone: zone.to_owned(),
-        group: zone.to_owned(),
-        name: name.to_owned(),
-        grpc: Some(any_port()),
-        discoveries: vec![discovery.grpc_addr().to_string()],
-        threads: 1.try_into().expect("one is not zero"),
-        ..NodeConfig::default()
-    };
-    let node = Node::start(config).await.expect("it starts");
-    node.ready().await;
-    node
-}
-
 impl Zone {
     /// Two nodes with items, closed to newcomers.
     async fn start() -> Self {
         let discovery = discovery();
         let mut nodes = HashMap::new();
         for name in ["n1", "n2"] {
-            nodes.insert(name, node(name, &discovery).await);
+            nodes.insert(name, node("a", name, &discovery).await);
         }
         let address = discovery.grpc_addr();
         let operator = DiscoveryClient::connect(format!("http://{address}")).await.expect("it listens");
@@ -224,7 +205,7 @@ impl Live {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn group_grows_and_shrinks_under_live_writes_and_each_item_ends_on_its_owner() {
     let mut zone = Zone::start().await;
-    zone.nodes.insert("n3", node("n3", &zone.discovery).await);
+    zone.nodes.insert("n3", node("a", "n3", &zone.discovery).await);
     eventually("the newcomer stands by", async || {
         let changes = zone.operator.get_changes(GetChangesRequest::default()).await.ok()?.into_inner();
         (changes.standing_by.first()?.name == "n3").then_some(())
@@ -265,7 +246,7 @@ async fn talk(node: &RunningNode, input: &str) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn plain_clients_changes_at_one_owner_reach_the_other() {
     let mut zone = Zone::start().await;
-    zone.nodes.insert("n3", node("n3", &zone.discovery).await);
+    zone.nodes.insert("n3", node("a", "n3", &zone.discovery).await);
     let (_, change) = zone.change(ChangeKind::AddNodes, &["n3"], true).await.expect("it can be begun");
     let moving = eventually("the next ring is in force", async || {
         let keys = (0..KEYS).map(key);
@@ -321,7 +302,7 @@ async fn change_that_waits_for_a_node_can_be_taken_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn node_that_takes_the_place_of_another_gets_exactly_its_keys() {
     let mut zone = Zone::start().await;
-    zone.nodes.insert("n3", node("n3", &zone.discovery).await);
+    zone.nodes.insert("n3", node("a", "n3", &zone.discovery).await);
     let keys: Vec<String> = (0..KEYS).map(key).collect();
     let owner = |cache: &Client, key: &String| cache.owners(key).expect("a good key")[0].node.clone();
     let before: Vec<String> = keys.iter().map(|key| owner(&zone.cache, key)).collect();
@@ -342,7 +323,7 @@ async fn node_that_takes_the_place_of_another_gets_exactly_its_keys() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_of_a_dead_node_that_is_removed_come_from_another_zone() {
     let mut zone = Zone::start().await;
-    zone.nodes.insert("other", node_in("b", "n1", &zone.discovery).await);
+    zone.nodes.insert("other", node("b", "n1", &zone.discovery).await);
     let keys: Vec<String> = (0..KEYS).map(key).collect();
     let other = zone.inside("other").await;
     eventually("the other zone is warm", async || {

@@ -7,30 +7,15 @@ use std::time::Duration;
 
 use evanesce_client::{Client, LatchPolicy, StaticNodes};
 use evanesce_discovery::RunningDiscovery;
-use evanesce_node::{Node, NodeConfig, RunningNode};
+use evanesce_node::RunningNode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::cluster::{PATIENCE, eventually};
-use crate::discovered::{any_port, discovery};
+use crate::discovered::{discovery, node};
 
 /// Keys of a test: several messages' worth.
 const KEYS: usize = 4000;
-
-async fn node(zone: &str, name: &str, discovery: &RunningDiscovery) -> RunningNode {
-    let config = NodeConfig {
-        zone: zone.to_owned(),
-        group: zone.to_owned(),
-        name: name.to_owned(),
-        grpc: Some(any_port()),
-        discoveries: vec![discovery.grpc_addr().to_string()],
-        threads: 1.try_into().expect("one is not zero"),
-        ..NodeConfig::default()
-    };
-    let node = Node::start(config).await.expect("it starts");
-    node.ready().await;
-    node
-}
 
 /// Two zones of two nodes, and a client in the first.
 struct Zones {
