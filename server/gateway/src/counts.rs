@@ -28,11 +28,13 @@ pub(crate) struct Counts {
     pub(crate) write_errors: Counter,
     /// Requests that the gateway does not offer.
     pub(crate) unsupported: Counter,
+    /// Requests refused since their turn did not come.
+    pub(crate) busy: Counter,
 }
 
 impl Counts {
     /// Name and number of each, in the order `stats` tells them.
-    pub(crate) fn list(&self) -> [(&'static str, u64); 11] {
+    pub(crate) fn list(&self) -> [(&'static str, u64); 12] {
         [
             ("cmd_get", self.cmd_get.get()),
             ("cmd_set", self.cmd_set.get()),
@@ -45,6 +47,7 @@ impl Counts {
             ("evanesce_read_errors", self.read_errors.get()),
             ("evanesce_write_errors", self.write_errors.get()),
             ("evanesce_unsupported", self.unsupported.get()),
+            ("evanesce_busy", self.busy.get()),
         ]
     }
 }

@@ -27,6 +27,7 @@ const TOTALS: &[(&str, &str, &str)] = &[
         "evanesce_gateway_unsupported_total",
         "Requests that the gateway does not offer.",
     ),
+    ("evanesce_busy", "evanesce_gateway_busy_total", "Requests refused since their turn did not come."),
 ];
 
 /// Says what the metrics mean.

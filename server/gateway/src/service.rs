@@ -1,8 +1,11 @@
 //! The gateway behind its front: batches in, the cluster's answers out.
 
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use evanesce_client::{Client, Namespace};
 use evanesce_front::{Flow, FrontStats, Output, Service, StatsHandle};
@@ -10,6 +13,7 @@ use evanesce_persister::{Persister, Tier};
 use evanesce_wire::request::{Get, Request};
 use futures_util::future::join_all;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use crate::answer::{self, Answer};
 use crate::counts::{Counts, sums};
@@ -20,6 +24,17 @@ pub(crate) const RUN_KEYS_MAX: usize = 64;
 
 /// Keys under way at once in the whole gateway: with the largest default value each, 1 GiB. Others wait their turn.
 const KEYS_UNDER_WAY_MAX: usize = 1024;
+
+/// How long requests wait for their turn before they are refused: a cluster that takes longer for those before them has too much
+/// to do.
+const TURN_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// Keys beside them that wait for a backing store: twice as many as may wait for one, for many may want the same key. More keep their
+/// place among those under way.
+const KEYS_WAITING_MAX: usize = 1024;
+
+/// Longer than the cluster takes: a key that is not answered by then waits for its store, and others get its place.
+const STORE_WAIT_MIN: Duration = Duration::from_millis(10);
 
 /// What all workers of a gateway share.
 pub(crate) struct Shared {
@@ -36,6 +51,7 @@ pub(crate) struct Shared {
     /// Namespaces that have a backing store, if any may.
     pub(crate) persister: Option<Persister>,
     under_way: Semaphore,
+    waiting: Semaphore,
     started: Instant,
 }
 
@@ -55,6 +71,7 @@ impl Shared {
             flush_command: false,
             persister: None,
             under_way: Semaphore::new(KEYS_UNDER_WAY_MAX),
+            waiting: Semaphore::new(KEYS_WAITING_MAX),
             started: Instant::now(),
         }
     }
@@ -101,9 +118,24 @@ pub(crate) struct GatewayService {
 pub(crate) struct Context<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) counts: &'a Counts,
+    /// How many of the places of those under way the present run holds.
+    places: &'a AtomicUsize,
 }
 
 impl Context<'_> {
+    /// Awaits what may wait for a backing store. While it does, hits of others get its place.
+    pub(crate) async fn beside_others<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        if let Ok(done) = timeout(STORE_WAIT_MIN, work.as_mut()).await {
+            return done;
+        }
+        let _waits = self.shared.waiting.try_acquire().inspect(|_| {
+            let held = self.places.try_update(Relaxed, Relaxed, |held| held.checked_sub(1));
+            self.shared.under_way.add_permits(usize::from(held.is_ok()));
+        });
+        work.await
+    }
+
     /// The store's side of a key; `None` where the cluster is all there is.
     pub(crate) fn tier(&self, key: &[u8]) -> Option<Arc<Tier>> {
         self.shared.persister.as_ref()?.tier_of(key)
@@ -112,7 +144,9 @@ impl Context<'_> {
 
 impl Service for GatewayService {
     async fn call(&self, batch: &[Request<'_>], out: &mut Output<'_>) -> io::Result<Flow> {
-        let context = Context { shared: &self.shared, counts: &self.shared.counts[self.worker] };
+        let places = AtomicUsize::default();
+        let counts = &self.shared.counts[self.worker];
+        let context = Context { shared: &self.shared, counts, places: &places };
         let mut rest = batch;
         while let Some(first) = rest.first() {
             if let Request::Get(get) = first
@@ -136,10 +170,36 @@ impl Service for GatewayService {
     }
 }
 
+/// Places of a run, until it is answered.
+struct UnderWay<'a>(Context<'a>);
+
+impl<'a> UnderWay<'a> {
+    /// `None` when there were none for too long.
+    async fn take(context: Context<'a>, keys: usize) -> Option<Self> {
+        let under_way = &context.shared.under_way;
+        let places = match under_way.try_acquire_many(keys as u32) {
+            Ok(places) => places,
+            // Never closed.
+            Err(_) => timeout(TURN_WAIT_MAX, under_way.acquire_many(keys as u32)).await.ok()?.ok()?,
+        };
+        places.forget();
+        context.places.store(keys, Relaxed);
+        Some(Self(context))
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.shared.under_way.add_permits(self.0.places.swap(0, Relaxed));
+    }
+}
+
 /// Answers the requests of a run at the same time.
 async fn together(context: Context<'_>, run: &[Request<'_>]) -> Vec<Answer> {
     let keys = run.iter().map(answer::keys).sum::<usize>().min(RUN_KEYS_MAX);
-    let _permits = context.shared.under_way.acquire_many(keys as u32).await;
+    let Some(_under_way) = UnderWay::take(context, keys).await else {
+        return run.iter().map(|request| answer::busy(context, request)).collect();
+    };
     join_all(run.iter().map(|request| answer::answer(context, request))).await
 }
 
@@ -148,9 +208,12 @@ async fn long_retrieval(context: Context<'_>, get: &Get<'_>, out: &mut Output<'_
     let mut keys = get.keys.iter().peekable();
     while keys.peek().is_some() {
         let part: Vec<&[u8]> = keys.by_ref().take(RUN_KEYS_MAX).collect();
-        let permits = context.shared.under_way.acquire_many(part.len() as u32).await;
+        let Some(under_way) = UnderWay::take(context, part.len()).await else {
+            answer::busy(context, &Request::Get(get.clone())).write(out);
+            return Ok(());
+        };
         let (answer, failed) = answer::get::part(context, get, &part).await;
-        drop(permits);
+        drop(under_way);
         answer.write(out);
         if failed {
             return Ok(());

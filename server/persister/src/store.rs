@@ -153,6 +153,12 @@ pub trait BackingStore: Send + Sync + 'static {
     /// What it can do.
     fn abilities(&self) -> Abilities;
 
+    /// Whether each key of a call is a request of its own to the store, several of them at once. Such a store is given one key
+    /// a call, so that it sees no more requests at once than it is configured to be asked.
+    fn asks_key_by_key(&self) -> bool {
+        false
+    }
+
     /// Reads keys. Expired items are as if absent where it can tell. No key comes twice in one call.
     fn load<'a>(&'a self, keys: &'a [Bytes], deadline: Instant) -> BoxFuture<'a, Vec<Loaded>>;
 

@@ -59,7 +59,8 @@ pub(super) async fn count(
 ) -> Result<ArithmeticOutcome, TierError> {
     context.counts.cmd_arithmetic.add(1);
     if let Some(tier) = context.tier(key) {
-        return Box::pin(through::count(&tier, key, direction, delta, initial)).await;
+        let count = Box::pin(through::count(&tier, key, direction, delta, initial));
+        return context.beside_others(count).await;
     }
     let keys = &context.shared.keys;
     let operation = match direction {

@@ -24,7 +24,7 @@ pub(super) async fn answer(context: Context<'_>, delete: &Delete<'_>) -> Answer 
 pub(super) async fn delete(context: Context<'_>, key: &[u8]) -> Result<bool, TierError> {
     context.counts.cmd_delete.add(1);
     match context.tier(key) {
-        Some(tier) => Box::pin(async move { tier.delete(key).await }).await,
+        Some(tier) => context.beside_others(Box::pin(async move { tier.delete(key).await })).await,
         None => Ok(context.shared.keys.delete(key).run().await?.found),
     }
 }

@@ -46,7 +46,8 @@ pub(super) async fn read(
     context.counts.cmd_touch.add(usize::from(touch.is_some()));
     if let Some(tier) = context.tier(key) {
         // Boxed, so that namespaces without a store carry no room for it.
-        return Box::pin(through::read(&tier, key, touch, with_cas)).await;
+        let read = Box::pin(through::read(&tier, key, touch, with_cas));
+        return context.beside_others(read).await;
     }
     let keys = &context.shared.keys;
     let touched = match touch {

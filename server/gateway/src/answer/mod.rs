@@ -83,6 +83,11 @@ pub(crate) fn keys(request: &Request<'_>) -> usize {
     }
 }
 
+/// Refuses a request whose turn did not come in time.
+pub(crate) fn busy(context: Context<'_>, request: &Request<'_>) -> Answer {
+    refusal::busy(context, request)
+}
+
 /// Answers one request.
 pub(crate) async fn answer(context: Context<'_>, request: &Request<'_>) -> Answer {
     match request {

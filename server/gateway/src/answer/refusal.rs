@@ -22,6 +22,9 @@ const LISTING: &str =
 const WATCH: &str =
     "SERVER_ERROR events are told by each node for itself: ask the nodes, evanesce ctl topology tells where";
 
+/// The answer to a request whose turn did not come.
+const BUSY: &str = "SERVER_ERROR the gateway has too much under way: try again later";
+
 /// Longest error line: what comes of many replicas may be long, and clients read lines into small buffers.
 const LINE_BYTES_MAX: usize = 500;
 
@@ -29,6 +32,15 @@ const LINE_BYTES_MAX: usize = 500;
 pub(super) fn unsupported(context: Context<'_>, request: &Request<'_>) -> Answer {
     context.counts.unsupported.add(1);
     Answer::error(UNSUPPORTED, request.is_noreply())
+}
+
+/// Refuses a request whose turn did not come in time.
+pub(super) fn busy(context: Context<'_>, request: &Request<'_>) -> Answer {
+    context.counts.busy.add(1);
+    match request {
+        Request::Binary(request) => binary(request.head, BinaryStatus::TemporaryFailure, BUSY),
+        request => Answer::error(BUSY, request.is_noreply()),
+    }
 }
 
 /// Refuses to list keys.

@@ -64,7 +64,7 @@ pub(super) async fn answer(context: Context<'_>, set: &Set<'_>) -> Answer {
 pub(super) async fn store(context: Context<'_>, store: Store<'_>) -> Result<Stored, TierError> {
     context.counts.cmd_set.add(1);
     if let Some(tier) = context.tier(store.key) {
-        return Box::pin(through::store(&tier, store)).await;
+        return context.beside_others(Box::pin(through::store(&tier, store))).await;
     }
     let Store { key, mode, compare, value, flags, exptime } = store;
     let (keys, ttl) = (&context.shared.keys, ttl::ttl(exptime));

@@ -24,7 +24,10 @@ pub(super) async fn answer(context: Context<'_>, touch: &Touch<'_>) -> Answer {
 pub(super) async fn touch(context: Context<'_>, key: &[u8], exptime: Exptime) -> Result<bool, TierError> {
     context.counts.cmd_touch.add(1);
     match context.tier(key) {
-        Some(tier) => Ok(Box::pin(through::touch(&tier, key, exptime)).await?.is_some()),
+        Some(tier) => {
+            let touch = Box::pin(through::touch(&tier, key, exptime));
+            Ok(context.beside_others(touch).await?.is_some())
+        }
         None => Ok(context.shared.keys.touch(key, ttl::ttl(exptime)).run().await?.found),
     }
 }

@@ -47,6 +47,15 @@ struct Waiting<T, R> {
     room: [OwnedSemaphorePermit; 2],
 }
 
+/// Whose keys are too many.
+const OWN: &str = "of this namespace wait";
+const ALL: &str = "wait";
+
+fn busy(whose: &str) -> StoreError {
+    let message = format!("too many keys {whose} for the backing store: try again later");
+    StoreError::new(ErrorKind::Overload, message)
+}
+
 /// A place in a lane.
 pub(super) struct Place<R> {
     outcome: oneshot::Receiver<R>,
@@ -99,19 +108,24 @@ impl<T: Keyed, R> Lane<T, R> {
         Self { waiting: Mutex::default(), room: Arc::new(Semaphore::new(queue_max)), came: Notify::new() }
     }
 
+    /// Why there would be no place now, if there would be none.
+    pub(super) fn refusal(&self, budget: &Budget) -> Option<StoreError> {
+        match () {
+            () if budget.0.available_permits() == 0 => Some(busy(OWN)),
+            () if self.room.available_permits() == 0 => Some(busy(ALL)),
+            () => None,
+        }
+    }
+
     /// Takes a place.
     ///
     /// # Errors
     ///
     /// When too many have one.
     pub(super) fn join(&self, item: T, budget: &Budget, deadline: Instant) -> Result<Place<R>, StoreError> {
-        let busy = |whose: &str| {
-            let message = format!("too many keys {whose} for the backing store: try again later");
-            StoreError::new(ErrorKind::Overload, message)
-        };
         let own = Arc::clone(&budget.0).try_acquire_owned();
-        let own = own.map_err(|_| busy("of this namespace wait"))?;
-        let room = Arc::clone(&self.room).try_acquire_owned().map_err(|_| busy("wait"))?;
+        let own = own.map_err(|_| busy(OWN))?;
+        let room = Arc::clone(&self.room).try_acquire_owned().map_err(|_| busy(ALL))?;
         let (sender, outcome) = oneshot::channel();
         let begun = Arc::new(AtomicBool::new(false));
         let room = [own, room];

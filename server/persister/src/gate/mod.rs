@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::stream::{self, StreamExt};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
@@ -36,6 +37,10 @@ use lane::{Lane, Lot, Place};
 
 /// A call is cut off so long after the deadline that the store was given, which it should have kept itself.
 const CUT_AFTER: Duration = Duration::from_millis(100);
+
+/// Which part of the places those who write many wait for at once: a namespace's log has four such, and calls take places in the
+/// order they ask, so that a load waits for one round of writes at most.
+const MANY_SHARE: usize = 4;
 
 /// Between two looks of a call that waits for the breaker, which may close before it said.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -134,6 +139,13 @@ impl Gate {
         self.inner.limits.concurrency_max - self.inner.places.available_permits()
     }
 
+    /// Why a key that would be loaded now would be refused, if it would: for those who can save themselves the way here.
+    pub(crate) fn refusal(&self, budget: &Budget) -> Option<StoreError> {
+        let refused = self.inner.refuse_if_ill().err().or_else(|| self.inner.loads.refusal(budget))?;
+        self.inner.counts.refused.add(1);
+        Some(refused)
+    }
+
     /// Loads one key, together with others that wait.
     pub(crate) async fn load(&self, key: Bytes, budget: &Budget, deadline: Instant) -> Loaded {
         let refused = |error: StoreError| {
@@ -169,8 +181,17 @@ impl Gate {
         })
     }
 
-    /// Writes many changes that wait elsewhere, as soon as there is a place for them. Waits while the store is ill.
+    /// Writes many changes that wait elsewhere, as soon as there are places for them. Waits while the store is ill.
     pub(crate) async fn write_many(&self, changes: &[KeyChange]) -> Vec<Outcome> {
+        let at_once = (self.inner.limits.concurrency_max / MANY_SHARE).max(1);
+        // Collected first: a stream over a closure that borrows is not known to be `Send`.
+        let calls: Vec<_> =
+            changes.chunks(self.inner.batch_max()).map(|part| self.write_part(part)).collect();
+        let outcomes: Vec<Vec<Outcome>> = stream::iter(calls).buffered(at_once).collect().await;
+        outcomes.into_iter().flatten().collect()
+    }
+
+    async fn write_part(&self, changes: &[KeyChange]) -> Vec<Outcome> {
         let mut outcomes = Vec::with_capacity(changes.len());
         while outcomes.len() < changes.len() {
             let rest = &changes[outcomes.len()..];
@@ -211,7 +232,7 @@ async fn drive<T, R, F>(
     T: lane::Keyed + Send + 'static,
     R: Send + 'static,
 {
-    let most = inner.store.abilities().batch_max;
+    let most = inner.batch_max();
     loop {
         let wanted = lane(&inner).waiting().await;
         let (permit, most) = inner.permit(wanted.min(most)).await;
@@ -226,6 +247,11 @@ async fn drive<T, R, F>(
 }
 
 impl Inner {
+    /// Keys of one call.
+    fn batch_max(&self) -> usize {
+        if self.store.asks_key_by_key() { 1 } else { self.store.abilities().batch_max.max(1) }
+    }
+
     /// Fails fast while the store is ill.
     fn refuse_if_ill(&self) -> Result<(), StoreError> {
         match self.state.lock().breaker.is_open(Instant::now()) {
@@ -241,7 +267,7 @@ impl Inner {
     async fn permit(&self, wanted: usize) -> (OwnedSemaphorePermit, usize) {
         // Never closed.
         let permit = Arc::clone(&self.places).acquire_owned().await.expect("places are never closed");
-        let wanted = wanted.clamp(1, self.store.abilities().batch_max.max(1));
+        let wanted = wanted.clamp(1, self.batch_max());
         loop {
             let pause = {
                 let (now, mut state) = (Instant::now(), self.state.lock());

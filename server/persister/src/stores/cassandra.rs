@@ -413,6 +413,10 @@ impl BackingStore for Cassandra {
         }
     }
 
+    fn asks_key_by_key(&self) -> bool {
+        true
+    }
+
     fn load<'a>(&'a self, keys: &'a [Bytes], deadline: Instant) -> BoxFuture<'a, Vec<Loaded>> {
         Box::pin(async move {
             match self.link.get(deadline, || self.settings.clone().connect()).await {

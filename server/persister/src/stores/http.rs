@@ -218,6 +218,10 @@ impl BackingStore for Http {
         }
     }
 
+    fn asks_key_by_key(&self) -> bool {
+        true
+    }
+
     fn load<'a>(&'a self, keys: &'a [Bytes], deadline: Instant) -> BoxFuture<'a, Vec<Loaded>> {
         Box::pin(async move {
             match self.client.get(deadline, || self.settings.clone().connect()).await {

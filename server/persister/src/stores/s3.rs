@@ -317,6 +317,10 @@ impl BackingStore for S3 {
         }
     }
 
+    fn asks_key_by_key(&self) -> bool {
+        true
+    }
+
     fn load<'a>(&'a self, keys: &'a [Bytes], deadline: Instant) -> BoxFuture<'a, Vec<Loaded>> {
         Box::pin(async move {
             match self.client.get(deadline, || self.settings.clone().connect()).await {

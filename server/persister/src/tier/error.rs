@@ -5,7 +5,7 @@ use std::io;
 use evanesce_client::{LoadError, ReadError, WriteError};
 
 use crate::log::LogError;
-use crate::store::StoreError;
+use crate::store::{ErrorKind, StoreError};
 
 /// Why the tier did not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -70,6 +70,14 @@ impl From<LoadError> for TierError {
                 return cause.clone();
             }
         }
-        Self::Load(error)
+        match error {
+            // What the client says of loaders is not for those who speak to a gateway.
+            LoadError::Timeout => Self::Store { error: StoreError::timeout(), maybe_applied: false },
+            LoadError::Busy => {
+                let busy = "too many keys are being loaded from the backing store: try again later";
+                Self::Store { error: StoreError::new(ErrorKind::Overload, busy), maybe_applied: false }
+            }
+            error => Self::Load(error),
+        }
     }
 }

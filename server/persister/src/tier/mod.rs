@@ -102,6 +102,9 @@ impl Tier {
     ///
     /// [`TierError`], within the namespace's `load_timeout` and half a second.
     pub async fn get(self: &Arc<Self>, key: &[u8]) -> Result<Option<Item>, TierError> {
+        if let Some(error) = self.gate.refusal(&self.budget).filter(|_| !self.waits(key)) {
+            return self.get_or_refuse(key, error).await;
+        }
         let tier = Arc::clone(self);
         let config = &self.config;
         let loader = move |key: Bytes| async move { tier.load(key).await };
@@ -128,6 +131,23 @@ impl Tier {
             Origin::Loader => self.counts.misses.add(1),
         }
         Ok(found)
+    }
+
+    /// Reads a key while none can be loaded, with no way to a lease and back.
+    async fn get_or_refuse(&self, key: &[u8], error: StoreError) -> Result<Option<Item>, TierError> {
+        match self.keys.get_item(key).run().await? {
+            Some(item) if item.flags == ABSENT_FLAGS => {
+                self.counts.negative_hits.add(1);
+                Ok(None)
+            }
+            Some(item) => Ok(Some(item)),
+            None => Err(TierError::Store { error, maybe_applied: false }),
+        }
+    }
+
+    /// Whether a write of the key waits in the log.
+    fn waits(&self, key: &[u8]) -> bool {
+        self.log.as_ref().is_some_and(|log| log.has(key))
     }
 
     /// Reads a key with the token that the home zone compares, and loads it when it is not there.
@@ -208,7 +228,7 @@ impl Tier {
         if !self.config.mode.writes() {
             return Ok(self.keys.delete(key).run().await?.found);
         }
-        let waited = self.log.as_ref().is_some_and(|log| log.has(key));
+        let waited = self.waits(key);
         let version = self.client.stamp();
         self.descend(key, Change::Delete, version).await?;
         Ok(self.keys.delete(key).version(version).run().await?.found || waited)
