@@ -36,6 +36,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// Between two attempts at a node that does not answer.
 const RETRY: Duration = Duration::from_millis(500);
 
+/// Between two looks whether anything waits.
+const DRAINED_LOOK: Duration = Duration::from_millis(20);
+
 /// Attempts at a node once one ring is in force again: what it misses then is for reconcile to bring.
 const LAST_ATTEMPTS: usize = 4;
 
@@ -118,6 +121,14 @@ impl Forwards {
 
     pub(super) fn dropped(&self) -> u64 {
         self.counts.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the other owners have what changed here, or have been given up: what is sent is a key's present state, so
+    /// that must not be dropped before.
+    pub(super) async fn drained(&self) {
+        while self.pending() > 0 {
+            sleep(DRAINED_LOOK).await;
+        }
     }
 
     /// A key has changed that this node owns, too. Never waits.
@@ -310,6 +321,8 @@ fn state(shared: &Shared, key: &Bytes) -> State {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     #[test]
@@ -332,5 +345,22 @@ mod tests {
         assert_eq!((read(&counts.pending), read(&counts.dropped)), (WAITING_MAX as u64, 5));
         target.give_up(0);
         assert_eq!((read(&counts.pending), read(&counts.dropped)), (0, WAITING_MAX as u64 + 5));
+    }
+
+    #[test]
+    fn what_waits_for_another_owner_is_waited_for_until_it_is_sent_or_given_up() {
+        let forwards = Forwards::default();
+        let target = Target::new("n2", Arc::clone(&forwards.counts));
+        let is_drained = || forwards.drained().now_or_never().is_some();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let _inside = runtime.enter();
+        target.push(b"a");
+        target.push(b"b");
+        assert!(!is_drained());
+        target.queue.lock().take(1);
+        target.settle(1, &target.counts.sent);
+        assert!(!is_drained());
+        target.give_up(0);
+        assert!(is_drained());
     }
 }

@@ -198,6 +198,7 @@ impl Keeper {
         let shared = Arc::clone(&self.shared);
         let tidying = async move {
             sleep(TIDY_AFTER).await;
+            shared.resize.forwards.drained().await;
             // Whatever it was filled with may go.
             shared.resize.filled.send_replace(0);
             let dropped = drop_foreign(&shared, &view).await;
