@@ -227,6 +227,12 @@ impl Standing {
         self.state.lock().hears_since
     }
 
+    /// The node has become the owner of keys of which it hears from now on, at the latest.
+    pub(crate) fn hears_from(&self, now: Time) {
+        let mut state = self.state.lock();
+        state.hears_since = state.hears_since.max(Version::at(now, 0));
+    }
+
     /// Of what is not here later versions were not evicted.
     pub(crate) fn keeps_since(&self) -> Version {
         Version::at(self.state.lock().kept_since, 0)
@@ -274,6 +280,15 @@ mod tests {
         assert_eq!(gap.since, before(later(AWAY_MS)));
         standing.made_up(gap);
         assert!(standing.is_settled() && standing.gap().is_none());
+    }
+
+    #[test]
+    fn node_that_was_filled_knows_of_no_deletes_from_before_it() {
+        let standing = Standing::new(NOW, None);
+        standing.hears_from(later(70_000));
+        assert_eq!(standing.hears_since(), Version::at(later(70_000), 0));
+        standing.hears_from(later(60_000));
+        assert_eq!(standing.hears_since(), Version::at(later(70_000), 0));
     }
 
     #[test]

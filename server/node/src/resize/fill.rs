@@ -48,6 +48,8 @@ pub(super) async fn fill(shared: Arc<Shared>, view: Arc<View>, me: Newcomer, cha
             }
         }
     }
+    // Of deletes of its new keys that others have forgotten it has never heard.
+    shared.standing.hears_from(shared.clock.now());
     resize.filling.store(0, Ordering::Relaxed);
     resize.filled.send_replace(change);
 }
