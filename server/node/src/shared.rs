@@ -148,9 +148,10 @@ impl Shared {
         }
     }
 
-    /// Whether a delete of what is not here is to be remembered: what it is to delete may be on its way from another node.
+    /// Whether a delete of what is not here is to be remembered: what it is to delete may be on its way from another node, or
+    /// have been evicted here alone.
     pub(crate) fn remembers_deletes(&self) -> bool {
-        self.resize.is_on() || !self.gives.load(Ordering::Acquire)
+        self.reconciles.load(Ordering::Relaxed) || self.resize.is_on() || !self.gives.load(Ordering::Acquire)
     }
 
     /// Notes that a batch of requests came, before they are executed.

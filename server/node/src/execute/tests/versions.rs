@@ -308,3 +308,19 @@ fn node_that_nobody_makes_up_for_is_not_kept_back() {
     }
     assert!(!bench.shared.standing.is_kept_back());
 }
+
+// Seen: what a node had evicted, and a plain client deleted there, lived on in the other zones.
+#[test]
+fn plain_delete_of_what_is_not_here_is_remembered_where_siblings_may_have_it() {
+    for (reconciles, expected) in [(false, "HD"), (true, "NS")] {
+        let bench = bench();
+        bench.shared.reconciles.store(reconciles, Ordering::Release);
+        let elsewhere = Version::at(Time(START.0 - 5_000), 9).0;
+        assert_eq!(bench.text("delete a\n"), "NOT_FOUND\n");
+        assert_eq!(bench.text("md b\n"), "NF\n");
+        for key in ["a", "b"] {
+            let repaired = bench.text(&format!("ms {key} 1 V{elsewhere} r\n1\n"));
+            assert!(repaired.starts_with(expected), "{key}: {repaired}");
+        }
+    }
+}
