@@ -11,7 +11,7 @@
 //! What is forwarded is a key's present state, an item or a delete, with its version: so it does not matter how often or in
 //! which order it comes, and one that the client has brought to both owners by itself changes nothing. It is sent after the
 //! client is answered; the other owner has it a few milliseconds later. A delete that leaves no trace in the store, that of
-//! an absent key without a version, is remembered while two rings are in force, and while the node is warmed up.
+//! an absent key without a version, is remembered by every node that has siblings or another owner to tell.
 //!
 //! What is not owned is dropped without a trace, so that it can come back with another resize: never at a topology alone that
 //! lacks the node, which may be one of a registry that has lost its memory, but only once a change that this node has seen
@@ -21,6 +21,8 @@ mod fill;
 mod forward;
 mod keep;
 mod receive;
+#[cfg(test)]
+mod tests;
 mod tidy;
 mod view;
 
@@ -28,6 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use evanesce_grpc::discovery::v1::NodeReport;
+use evanesce_topology::ServerGroup;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -95,6 +98,16 @@ impl Resize {
     /// Whether the next ring of this change is in force here: then nothing that changes here is missed by its owners.
     pub(crate) fn is_in_force(&self, change: u64) -> bool {
         self.is_on() && self.view.borrow().as_ref().is_some_and(|view| view.next_change() == Some(change))
+    }
+
+    /// Whether a group, as another node has it, has the ring that is read here; none of that is known before the first view.
+    pub(crate) fn has_ring(&self, group: &ServerGroup) -> bool {
+        self.view.borrow().as_ref().is_none_or(|view| view.has_ring(group))
+    }
+
+    /// Whether the ring that is read gives the key to this node, as far as is known.
+    pub(crate) fn owns(&self, key: &[u8]) -> bool {
+        self.view.borrow().as_ref().is_none_or(|view| view.owns(key))
     }
 
     pub(crate) fn counts(&self) -> ResizeCounts {

@@ -33,6 +33,11 @@ impl Scope {
         Ok(Self { owners: [one?, other?], placement: Placement::new(topology)? })
     }
 
+    /// The group of who is asked, as the asker knows it.
+    pub(super) fn giver_group(&self) -> &ServerGroup {
+        &self.placement.topology().groups[self.owners[1].group]
+    }
+
     /// Whether both own the key.
     pub(super) fn has(&self, key: &[u8]) -> bool {
         let hash = self.placement.key_hash(key);

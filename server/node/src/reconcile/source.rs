@@ -102,11 +102,15 @@ impl Answers {
         }
         let settled = self.vouches();
         let (shared, hears_since) = (Arc::clone(&self.shared), self.shared.standing.hears_since());
-        let judged =
-            spawn_blocking(move || judge(&shared.store, &request.entries, hears_since, shared.clock.now()));
-        let answer = judged.await.map_err(|_| ending())?;
+        let judged = spawn_blocking(move || {
+            let answer = judge(&shared.store, &request.entries, hears_since, shared.clock.now());
+            // After the look: what it was to hold and holds no longer was dropped without a trace.
+            let owns_all = request.entries.iter().all(|entry| shared.resize.owns(&entry.key));
+            (answer, owns_all)
+        });
+        let (answer, owns_all) = judged.await.map_err(|_| ending())?;
         // It may have been away while it looked.
-        Ok(CompareResponse { settled: settled && self.vouches(), ..answer })
+        Ok(CompareResponse { settled: settled && owns_all && self.vouches(), ..answer })
     }
 
     async fn scope(&self, pair: Option<evanesce_grpc::peer::v1::Pair>) -> Result<Arc<Scope>, Status> {
@@ -114,7 +118,12 @@ impl Answers {
         self.check(&pair.cluster)?;
         // A large ring takes a moment to build.
         let scope = spawn_blocking(move || Scope::new(pair)).await.map_err(|_| ending())?;
-        Ok(Arc::new(scope.map_err(|error| Status::invalid_argument(error.to_string()))?))
+        let scope = scope.map_err(|error| Status::invalid_argument(error.to_string()))?;
+        // By another ring this node would be taken to lack what it is not to have, or no longer.
+        if !self.shared.resize.has_ring(scope.giver_group()) {
+            return Err(Status::failed_precondition("this node knows another ring of its group: ask again"));
+        }
+        Ok(Arc::new(scope))
     }
 
     fn check(&self, cluster: &str) -> Result<(), Status> {

@@ -1,5 +1,6 @@
 //! The rings of the node's own group, as the topology has them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use evanesce_topology::{
@@ -60,6 +61,16 @@ impl View {
         let Some(placement) = &self.placement else { return false };
         let owner = placement.owner(0, placement.key_hash(key));
         owner.is_some_and(|owner| placement.node(owner).name == self.me)
+    }
+
+    /// Whether a group has the nodes of the ring that is read, with the same places on it.
+    pub(super) fn has_ring(&self, group: &ServerGroup) -> bool {
+        let places = |group: &ServerGroup| {
+            let places =
+                group.nodes.iter().map(|node| (node.name.clone(), node.ring_text.clone(), node.weight));
+            places.collect::<BTreeSet<_>>()
+        };
+        self.group().is_none_or(|ours| ours.name == group.name && places(ours) == places(group))
     }
 
     pub(super) fn is_on_first(&self) -> bool {
