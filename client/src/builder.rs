@@ -14,6 +14,7 @@ use crate::ambient::Ambient;
 use crate::ambient::Simulation;
 use crate::client::Client;
 use crate::core::{Core, Settings};
+use crate::distance::measure_zones;
 use crate::error::ConnectError;
 use crate::listener::{Events, Listener, look_out};
 #[cfg(feature = "near-cache")]
@@ -264,6 +265,7 @@ impl ClientBuilder {
             None => self.follow(&core).await?,
         }
         look_out(&core);
+        measure_zones(&core);
         Ok(Client::new(core))
     }
 

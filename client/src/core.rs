@@ -259,6 +259,8 @@ impl Core {
         drop(budgeted);
         if granted {
             self.metrics.miss_fallbacks.increment(1);
+        } else {
+            self.metrics.miss_refusals.increment(1);
         }
         granted
     }
@@ -293,6 +295,7 @@ impl Core {
         let reads = budgeted.new_reads(&self.reads);
         budgeted.policy.on_reads(reads);
         if !budgeted.policy.on_slow(state) {
+            self.metrics.hedge_refusals.increment(1);
             return None;
         }
         drop(budgeted);

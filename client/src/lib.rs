@@ -159,6 +159,7 @@ mod cluster;
 mod codec;
 mod core;
 mod diagnostics;
+mod distance;
 mod error;
 #[cfg(feature = "evcache")]
 pub mod evcache;

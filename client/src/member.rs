@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::ambient::Ambient;
 use crate::core::Settings;
 use crate::error::{Attempt, NodeError};
-use crate::metrics::cross_zone;
+use crate::metrics::{NodeMetrics, cross_zone};
 use crate::policy::{Breaker, ConcurrencyLimit, Ended, Pace, RoundTrips};
 use crate::repair::NodeId;
 
@@ -47,6 +47,7 @@ pub(crate) struct Link {
     /// Of batches of reads, which take their time. Lock order: alone.
     batch_limit: Mutex<ConcurrencyLimit>,
     health: Health,
+    metrics: NodeMetrics,
     ambient: Ambient,
     opaque: AtomicU64,
     /// It was seen to keep no versions.
@@ -100,6 +101,7 @@ impl Link {
             limit: Mutex::new(ConcurrencyLimit::new(pace)),
             batch_limit: Mutex::new(ConcurrencyLimit::new(Pace::slow(settings.read_timeout))),
             health: Health::default(),
+            metrics: NodeMetrics::register(&settings.cluster, zone),
             ambient: settings.ambient.clone(),
             opaque: AtomicU64::new(0),
             no_versions: AtomicBool::new(false),
@@ -156,15 +158,23 @@ impl Link {
 
     /// A place for one more single read; `None` when as many as the node bears are under way.
     pub(crate) fn permit(&self, now: Instant) -> Option<Permit<'_>> {
-        let admitted = self.limit.lock().admit();
+        let admitted = self.counted(self.limit.lock().admit());
         admitted.then_some(Permit { link: self, limit: &self.limit, started: now, open: true, single: true })
     }
 
     /// A place for one more batch of reads.
     pub(crate) fn batch_permit(&self, now: Instant) -> Option<Permit<'_>> {
         let limit = &self.batch_limit;
-        let admitted = limit.lock().admit();
+        let admitted = self.counted(limit.lock().admit());
         admitted.then_some(Permit { link: self, limit, started: now, open: true, single: false })
+    }
+
+    /// Counts what was not admitted.
+    fn counted(&self, admitted: bool) -> bool {
+        if !admitted {
+            self.metrics.overloaded.increment(1);
+        }
+        admitted
     }
 
     /// Single reads under way, and how many may be.
@@ -197,15 +207,27 @@ impl Link {
     pub(crate) fn judge_any(&self, outcome: Result<Reply, TransportError>) -> Result<Reply, NodeError> {
         match outcome {
             Ok(reply) => {
-                self.health.on_success();
+                self.health.on_success(&self.metrics);
                 if let Reply::Error(error) = &reply { Err(refusal(error)) } else { Ok(reply) }
             }
             Err(error) => {
                 if is_illness(&error) {
-                    self.health.on_error(self.ambient.random());
+                    self.health.on_error(self.ambient.random(), &self.metrics);
+                }
+                if matches!(error, TransportError::QueueFull { .. }) {
+                    self.metrics.queue_full.increment(1);
                 }
                 Err(error.into())
             }
+        }
+    }
+}
+
+/// It is no longer asked for anything.
+impl Drop for Link {
+    fn drop(&mut self) {
+        if !self.is_calm() {
+            self.metrics.breakers_open.decrement(1);
         }
     }
 }
@@ -241,6 +263,7 @@ impl Permit<'_> {
         self.limit.lock().on_end(now, ended);
         if let (Ended::After(took), true) = (ended, self.single) {
             self.link.round_trips.record(took);
+            self.link.metrics.attempt_seconds.record(took);
         }
     }
 }
@@ -273,7 +296,7 @@ impl Default for Health {
 }
 
 impl Health {
-    fn on_success(&self) {
+    fn on_success(&self, metrics: &NodeMetrics) {
         if self.calm.load(Ordering::Relaxed) {
             return;
         }
@@ -281,13 +304,18 @@ impl Health {
         if breaker.is_open() {
             breaker.on_success();
             self.calm.store(true, Ordering::Relaxed);
+            metrics.breakers_open.decrement(1);
         }
     }
 
-    fn on_error(&self, jitter: f64) {
+    fn on_error(&self, jitter: f64, metrics: &NodeMetrics) {
         let mut breaker = self.breaker.lock();
+        let was_open = breaker.is_open();
         breaker.on_error(Instant::now(), jitter);
         self.calm.store(!breaker.is_open(), Ordering::Relaxed);
+        if breaker.is_open() && !was_open {
+            metrics.breakers_open.increment(1);
+        }
     }
 }
 

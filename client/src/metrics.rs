@@ -1,7 +1,10 @@
 //! What the client counts. Handles are looked up once, when the client is made.
 
 use evanesce_transport::Traffic;
-use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge};
+use metrics::{
+    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
+    histogram,
+};
 
 /// Keys read, by `outcome`: `hit`, `miss`, `error`.
 const READS: &str = "evanesce_client_reads_total";
@@ -45,6 +48,15 @@ const WRITE_FAILURES: &str = "evanesce_client_write_failures_total";
 /// Bytes that went between this client and nodes of other zones than its own, by `direction`, `read` or `written`, and
 /// `zone`, the other one. None while the client was not told its own.
 const CROSS_ZONE_BYTES: &str = "evanesce_client_cross_zone_bytes_total";
+/// What single reads took at one node, in seconds, by `zone`.
+const ATTEMPT_SECONDS: &str = "evanesce_client_attempt_seconds";
+/// Requests that were not sent, by `zone` and `reason`: `overloaded`, as many reads as the node bears are under way; `queue_full`,
+/// as many requests as its connection holds.
+const REFUSED: &str = "evanesce_client_refused_total";
+/// Nodes whose breaker keeps reads away from them, by `zone`.
+const BREAKERS_OPEN: &str = "evanesce_client_breakers_open";
+/// What the budgets did not allow, by `reason`: `miss`, not asked in another zone; `hedge`, not asked a second time.
+const BUDGET_REFUSALS: &str = "evanesce_client_budget_refusals_total";
 /// The epoch in force.
 const EPOCH: &str = "evanesce_client_topology_epoch";
 
@@ -73,6 +85,8 @@ pub(crate) struct Metrics {
     pub(crate) repair_bytes: Gauge,
     pub(crate) read_repairs: Counter,
     pub(crate) superseded: Counter,
+    pub(crate) miss_refusals: Counter,
+    pub(crate) hedge_refusals: Counter,
     pub(crate) epoch: Gauge,
 }
 
@@ -105,6 +119,8 @@ impl Metrics {
             repair_bytes: gauge!(REPAIR_BYTES, "cluster" => cluster.to_owned()),
             read_repairs: plain(READ_REPAIRS),
             superseded: plain(SUPERSEDED),
+            miss_refusals: labelled(BUDGET_REFUSALS, "reason", "miss"),
+            hedge_refusals: labelled(BUDGET_REFUSALS, "reason", "hedge"),
             epoch: gauge!(EPOCH, "cluster" => cluster.to_owned()),
         }
     }
@@ -139,6 +155,31 @@ impl NearMetrics {
     }
 }
 
+/// The handles of one node, labelled with its cluster and its zone.
+#[derive(Debug)]
+pub(crate) struct NodeMetrics {
+    pub(crate) attempt_seconds: Histogram,
+    pub(crate) overloaded: Counter,
+    pub(crate) queue_full: Counter,
+    pub(crate) breakers_open: Gauge,
+}
+
+impl NodeMetrics {
+    pub(crate) fn register(cluster: &str, zone: &str) -> Self {
+        let labels = || [("cluster", cluster.to_owned()), ("zone", zone.to_owned())];
+        let refused = |reason: &'static str| {
+            let [cluster, zone] = labels();
+            counter!(REFUSED, &[cluster, zone, ("reason", reason.to_owned())])
+        };
+        Self {
+            attempt_seconds: histogram!(ATTEMPT_SECONDS, &labels()),
+            overloaded: refused("overloaded"),
+            queue_full: refused("queue_full"),
+            breakers_open: gauge!(BREAKERS_OPEN, &labels()),
+        }
+    }
+}
+
 /// What counts the bytes that go between this client and nodes of another zone.
 pub(crate) fn cross_zone(cluster: &str, zone: &str) -> Traffic {
     let counter = |direction: &'static str| {
@@ -167,5 +208,9 @@ fn describe() {
     describe_gauge!(REPAIR_BYTES, "bytes that the writes which some replica has missed take");
     describe_counter!(READ_REPAIRS, "items copied to a replica that missed a read");
     describe_counter!(SUPERSEDED, "writes that a replica knew something newer for");
+    describe_histogram!(ATTEMPT_SECONDS, Unit::Seconds, "what single reads took at one node");
+    describe_counter!(REFUSED, "requests that were not sent, by reason: overloaded, queue_full");
+    describe_gauge!(BREAKERS_OPEN, "nodes whose breaker keeps reads away from them");
+    describe_counter!(BUDGET_REFUSALS, "what the budgets did not allow, by reason: miss, hedge");
     describe_gauge!(EPOCH, "epoch of the topology in force");
 }

@@ -197,6 +197,20 @@ async fn zones_are_read_in_the_order_of_their_measured_latency() {
 }
 
 #[tokio::test]
+async fn client_that_only_reads_learns_which_zone_is_near() {
+    let mut cluster = Cluster::start(&["a", "b", "c"]).await;
+    for name in ["n1", "n2"] {
+        cluster.with_distance("b", name, Duration::from_millis(20)).await;
+    }
+    let cache = cluster.client("a").await;
+    eventually("the nearer zone first", async || {
+        assert_eq!(cache.get("k").no_fallback().await, Ok(None));
+        (cache.diagnostics().zones == ["a", "c", "b"]).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn typed_item_tells_its_life_and_version() {
     let cluster = Cluster::start(&["a"]).await;
     let users = cluster.client("a").await.namespace("user").typed::<String>();
