@@ -1,5 +1,7 @@
 //! The verbs that look at a gateway's backing stores, and at the writes that wait for them.
 
+use std::collections::BTreeMap;
+
 use clap::{Args, Subcommand};
 use evanesce_grpc::admin::v1;
 use evanesce_grpc::admin::v1::settle_dead_letters_request::How;
@@ -27,6 +29,11 @@ pub(crate) struct Gateway {
 /// What to do with a store.
 #[derive(Debug, Subcommand)]
 pub(crate) enum StoreVerb {
+    /// Whether the gateway's stores answer, and how busy they are.
+    Status {
+        #[command(flatten)]
+        gateway: Gateway,
+    },
     /// What a store has of a key, whatever the cluster has. Exit code 1 where it has nothing.
     Get {
         /// The store, as the gateway's configuration names it.
@@ -105,6 +112,7 @@ struct Stored {
 impl StoreVerb {
     pub(crate) async fn run(self, reach: &Reach, as_json: bool) -> anyhow::Result<Done> {
         match self {
+            Self::Status { gateway } => status(reach, &gateway, as_json).await,
             Self::Get { store, key, gateway } => get(reach, &gateway, store, key, as_json).await,
             Self::Put { store, key, value, gateway } => {
                 change(reach, &gateway, store, key, Some(value.into_bytes())).await
@@ -112,6 +120,41 @@ impl StoreVerb {
             Self::Delete { store, key, gateway } => change(reach, &gateway, store, key, None).await,
         }
     }
+}
+
+/// One store, by the names that `stats` has for its numbers.
+type Numbers = BTreeMap<String, String>;
+
+async fn status(reach: &Reach, at: &Gateway, as_json: bool) -> anyhow::Result<Done> {
+    let mut admin = reach.admin(&at.gateway).await?;
+    let stats = reach.within(admin.get_stats(v1::GetStatsRequest {})).await?.into_inner().stats;
+    let stores = stores_of(stats.into_iter().map(|stat| (stat.name, stat.value)));
+    if as_json {
+        output::json(&stores)?;
+        return Ok(Done::Well);
+    }
+    let header =
+        ["store", "kind", "breaker", "calls", "loads", "writes", "refused", "timed out", "transient errors"];
+    let rows = stores.into_iter().map(|(name, numbers)| {
+        let number = |name: &str| numbers.get(name).cloned().unwrap_or_default();
+        let [kind, breaker, calls] = ["kind", "breaker", "calls_under_way"].map(number);
+        let [loads, writes, refused] = ["loads", "writes", "refused"].map(number);
+        [name, kind, breaker, calls, loads, writes, refused, number("timed_out"), number("errors_transient")]
+    });
+    output::text(&table(header, rows))?;
+    Ok(Done::Well)
+}
+
+/// What of a process' stats is of its stores, by their names, which may have colons themselves.
+fn stores_of(stats: impl Iterator<Item = (String, String)>) -> BTreeMap<String, Numbers> {
+    let mut stores = BTreeMap::<String, Numbers>::new();
+    for (name, value) in stats {
+        let Some((store, number)) = name.strip_prefix("store:").and_then(|rest| rest.rsplit_once(':')) else {
+            continue;
+        };
+        stores.entry(store.to_owned()).or_default().insert(number.to_owned(), value);
+    }
+    stores
 }
 
 async fn get(reach: &Reach, at: &Gateway, store: String, key: String, as_json: bool) -> anyhow::Result<Done> {
@@ -203,4 +246,19 @@ async fn settle(
     let settled = reach.within(admin.settle_dead_letters(request)).await?.into_inner().letters;
     output::text(&format!("{settled} letters\n"))?;
     Ok(if settled > 0 { Done::Well } else { Done::Short })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::stores_of;
+
+    #[test]
+    fn numbers_of_stores_are_told_from_those_of_namespaces() {
+        let stats =
+            [("user:loads", "1"), ("store:main:breaker", "open"), ("store:a:b:loads", "7"), ("pid", "1")];
+        let stores = stores_of(stats.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert_eq!(stores.len(), 2);
+        assert_eq!(stores["main"]["breaker"], "open");
+        assert_eq!(stores["a:b"]["loads"], "7");
+    }
 }

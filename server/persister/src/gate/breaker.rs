@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// A store that is back is noticed within so long, however long it was away.
-const PAUSE_MAX: Duration = Duration::from_secs(4);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// Whether a store may be called.
 #[derive(Debug)]
@@ -128,7 +128,7 @@ mod tests {
     fn pause_doubles_to_its_most_while_the_store_stays_ill() {
         let (mut breaker, mut now) = (Breaker::new(1, PAUSE), Instant::now());
         breaker.on_error(now);
-        for pause in [1, 2, 4, 4] {
+        for pause in [1, 2, 2] {
             let until = now + Duration::from_secs(pause);
             assert_eq!(breaker.ask(now, PAUSE), Leave::NotBefore(until));
             now = until;

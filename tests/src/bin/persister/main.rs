@@ -4,22 +4,35 @@
 //! main -> kinds     which servers there are, how each is started, what settings it wants
 //!      -> checks    what every store must do, and what it must say when it cannot
 //!      -> relay     a server that is slow, or that nobody reaches
+//!      -> parts     gateways under load and faults: stampede, same_keys, down
+//!           -> stage    a cluster, and gateways before it      -> talk   what memcached clients say
+//!           -> origin   a store that counts, is slow, is gone  -> plot   what came when
 //! ```
 
 mod checks;
+mod down;
 mod emulators;
 mod java;
 mod kinds;
+mod origin;
+mod parts;
+mod plot;
 mod relay;
+mod same_keys;
 mod server;
+mod stage;
+mod stampede;
+mod talk;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
+use evanesce_tests::suite::{Told, exit_code};
 
 use crate::kinds::Kind;
+use crate::parts::{Bench, PARTS};
 
 /// What was asked for.
 struct Options {
@@ -28,52 +41,55 @@ struct Options {
     /// Where the script installed what is not a package of the system.
     installed: PathBuf,
     kinds: Vec<Kind>,
+    /// What the runner of parts is told; `None` where no part was asked for.
+    parts: Option<Told>,
 }
 
 fn main() -> ExitCode {
-    let passed = options().and_then(|options| {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        runtime.block_on(run(&options))
-    });
-    match passed {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => {
-            println!("FAILED");
-            ExitCode::from(1)
-        }
-        Err(error) => {
-            eprintln!("persister: {error:#}");
-            ExitCode::from(2)
-        }
-    }
+    exit_code("persister", options().and_then(|options| run(&options)))
+}
+
+/// Returns how many failed: of all stores together, and of the parts.
+fn run(options: &Options) -> anyhow::Result<u8> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let failed = u8::from(!runtime.block_on(stores(options))?);
+    let Some(told) = &options.parts else { return Ok(failed) };
+    let bench = Bench::new(&options.directory, &options.installed, told.short, runtime)?;
+    Ok(failed + told.run(&bench, &PARTS)?)
 }
 
 fn options() -> anyhow::Result<Options> {
     let mut arguments = std::env::args().skip(1);
     let (mut directory, mut installed) = (std::env::temp_dir(), PathBuf::from("target/persister"));
-    let mut kinds = Vec::new();
+    let (mut kinds, mut parts, mut short) = (Vec::new(), Vec::new(), Vec::new());
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().with_context(|| format!("{argument} needs a value"));
         match argument.as_str() {
             "--directory" => directory = value()?.into(),
             "--installed" => installed = value()?.into(),
+            "--short" => short.push(argument),
             "--only" => {
                 let name = value()?;
-                let known = || Kind::ALL.map(Kind::name).join(", ");
-                let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name);
-                kinds.push(kind.with_context(|| format!("{name}: not one of {}", known()))?);
+                match Kind::ALL.into_iter().find(|kind| kind.name() == name) {
+                    Some(kind) => kinds.push(kind),
+                    None => parts.extend([argument, name]),
+                }
             }
             _ => bail!("unknown argument {argument}"),
         }
     }
-    if kinds.is_empty() {
+    let all = kinds.is_empty() && parts.is_empty();
+    if all {
         kinds = Kind::ALL.to_vec();
     }
-    Ok(Options { directory, installed, kinds })
+    let wanted = all || !parts.is_empty();
+    let mut told = Told::read(short.into_iter().chain(parts), &[])?;
+    told.directory.clone_from(&directory);
+    Ok(Options { directory, installed, kinds, parts: wanted.then_some(told) })
 }
 
 /// Checks each kind on a server of its own; whether all is as it should be.
-async fn run(options: &Options) -> anyhow::Result<bool> {
+async fn stores(options: &Options) -> anyhow::Result<bool> {
     let mut passed = true;
     for &kind in &options.kinds {
         let (name, began) = (kind.name(), Instant::now());
