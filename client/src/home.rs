@@ -21,8 +21,10 @@
 //!    item, gone with any other write), and has not promised another zone to leave it alone. Otherwise the client
 //!    first has a majority promise to agree to nothing older than a version that is larger than all they know of, asks in the
 //!    same breath what they have, and brings the decider the newest: [`catch_up()`]. An `add` always asks: that
-//!    a key is not here says nothing.
-//! 2. **Versions.** A decision is no older than what was promised, and else the next count after what it changed. Who
+//!    a key is not here says nothing. A delete or a flush that a zone knows of, and has no item after, is known, told and
+//!    brought like an item. The answers of a majority are enough; others are waited for a little, for what they alone may have.
+//! 2. **Versions.** A decision is no older than what was promised, and else the next count after what it changed; where
+//!    that is 512 counts more than was promised it is not made, and promises are asked for anew. Who
 //!    takes over from another zone is promised 1,024 counts, about a millisecond, more than that was, so that the other does
 //!    not get past it by going on: it would take 1,024 decisions that nobody agrees to, and each makes it ask anew. After a
 //!    plain write it is one count, and where no zone has the key 250 ms before the clock for the key's first zone and the
@@ -48,13 +50,27 @@
 //! until another is made to somebody else the one it has stands, and then *z* does not agree. What is not agreed to may stay
 //! all the same: its caller is told that nobody knows.
 //!
+//! A promise of *f* to *y* need not be as late as *e*: zones keep what they promised to the same place before, so that what it
+//! decides meanwhile is not overtaken by each who asks. It holds for *e* if that is less than 1,024 counts later. Let *z* agree to
+//! a *d* between the two. Those who promised *d* are a majority, too, and some zone *u* among them promised *y* what counted
+//! for *e*. If it did that first, *d* is 1,024 counts later than that, and so later than *e*. If it promised *d* first, what it
+//! promised *y* is 1,024 counts later than *d*, so more than 1,024 after *f*, and later than *e*: but *e* is no older than any
+//! promise that counts for it. So there is no such *d*. For that only promises count that are less than 512 counts older than
+//! the latest ([`Ballot`](crate::policy::Ballot)), and a node decides less than 512 counts after that. Zones that promised less
+//! are asked again, in a way in which they give more to the same place, too.
+//!
+//! Who decides is told by rank and a hash of eight bits. Ranks differ among the nodes that one topology names for a key, so two
+//! can pass for one only where clients go by two topologies at once: while a resize or a new order spreads, if both nodes
+//! decide the same key in that moment, and then for one pair in 256.
+//!
 //! So it holds however many zones are cut off, from whomever and in whatever direction, and while processes stand still.
 //! Without a majority nothing is decided: that is [`NodeError::Outvoted`], or `MaybeApplied` when the zones went
 //! away in the middle. What can still be lost takes two faults at once, one of which destroys memory: a zone that comes back
 //! empty, while another that has the outcome is out of reach for all who could bring it there in those five seconds and
 //! afterwards. With two zones there is no majority without the other, and one is to go on: what two clients decide that see one
 //! zone each is not kept. Nodes remember some 30,000 promises each for sure: one that was passed over by so many, and of which
-//! nothing came, may be forgotten. An item that all zones evict, or lose, is lost.
+//! nothing came, may be forgotten. An item that all zones evict, or lose, is lost; and one that is evicted by the only zone that
+//! has it among those whom the next to decide can reach.
 //!
 //! What it costs: an outcome waits for the slowest zone that is well, not for the local one; the first change after a
 //! plain write, or of another zone than the last, asks all zones before, mostly once. With [`LatchPolicy::None`] the caller

@@ -34,8 +34,9 @@ pub(crate) struct Place(u64);
 
 impl Place {
     /// Of a zone in this place of a key's order, and of this node there.
-    pub(crate) fn new(rank: usize, mark: u8) -> Self {
-        Self(u64::from(mark) << MARK_SHIFT | (rank.min(RANK_MAX) as u64) << RANK_SHIFT | DECIDED)
+    pub(crate) const fn new(rank: usize, mark: u8) -> Self {
+        let rank = if rank < RANK_MAX { rank as u64 } else { RANK_MAX as u64 };
+        Self((mark as u64) << MARK_SHIFT | rank << RANK_SHIFT | DECIDED)
     }
 
     /// One that is nobody's where there are no more than seven zones: what is promised to it keeps all others from going on.

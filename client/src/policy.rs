@@ -2,6 +2,7 @@
 
 mod agreement;
 mod allowance;
+mod ballot;
 mod breaker;
 mod concurrency;
 mod hedge;
@@ -13,6 +14,7 @@ mod round_trips;
 mod zone_order;
 
 pub(crate) use agreement::{Agreement, Majority};
+pub(crate) use ballot::{Ballot, Bid, Vote, back_off};
 pub(crate) use breaker::Breaker;
 pub(crate) use concurrency::{ConcurrencyLimit, Ended, Pace};
 pub(crate) use hedge::{Hedge, Spare};

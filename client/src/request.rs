@@ -12,6 +12,7 @@ use evanesce_wire::request::{
 use crate::error::NodeError;
 use crate::item::Item;
 use crate::key::Key;
+use crate::policy::Bid;
 use crate::repair::Repair;
 use crate::value::Form;
 use crate::version::Version;
@@ -127,6 +128,7 @@ pub(crate) fn get_request<'a>(key: &'a Key, flags: MetaFlags<'a>, touch: Option<
         cas_override: None,
         counts_as_access: true,
         promise: None,
+        insists: false,
     })
 }
 
@@ -165,15 +167,17 @@ pub(crate) fn with_version_question<R>(key: &Key, opaque: u64, send: impl FnOnce
 /// than this.
 pub(crate) fn with_promise_question<R>(
     key: &Key,
-    least: Version,
+    bid: Bid,
     opaque: u64,
     send: impl FnOnce(&Request<'_>) -> R,
 ) -> R {
+    let Bid { least, insists } = bid;
     let flags = MetaFlagsBuf::for_key(&key.meta()).flag(VERSION).number(DECIDES, least.0);
+    let flags = if insists { flags.flag(REPAIR) } else { flags };
     let flags = flags.number(b'O', opaque);
     let mut request = get_request(key, flags.as_flags(), None);
     if let Request::MetaGet(get) = &mut request {
-        (get.value, get.promise) = (false, Some(least.0));
+        (get.value, get.promise, get.insists) = (false, Some(least.0), insists);
     }
     send(&request)
 }

@@ -54,7 +54,7 @@ const SKEW_MIN_MS: u64 = 100;
 /// | milliseconds since 2025 |  counter   |   writer   |
 /// +-------------------------+------------+------------+
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]
 pub struct Version(pub(crate) u64);
 
 impl Version {
@@ -96,6 +96,12 @@ impl Version {
     /// Whether both came of decisions of the same place, or were promised to it.
     pub(crate) fn is_by_place_of(self, other: Self) -> bool {
         self.is_decided() && Place::in_bits(self.0) == Place::in_bits(other.0)
+    }
+
+    /// Whether who has promised this has promised so, too, that nobody else decides anything until `later`, and a good while
+    /// after it: others are promised nothing that is less than 1,024 counts later.
+    pub(crate) fn covers(self, later: Self) -> bool {
+        self.is_continued_by(later)
     }
 
     /// What promises are asked for in this place where others know of `floor`.

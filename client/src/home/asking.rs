@@ -22,6 +22,7 @@ use crate::core::Core;
 use crate::error::{Attempt, NodeError, WriteError};
 use crate::member::Member;
 use crate::place::Place;
+use crate::policy::back_off;
 use crate::request::{Change, Done, Stamp, with_change};
 use crate::skew::align_clock;
 use crate::version::Version;
@@ -34,7 +35,7 @@ const NON_NUMERIC: &str = "cannot increment or decrement non-numeric value";
 const HAND_OVER_MAX: Duration = Duration::from_millis(100);
 
 /// So often it is caught up with others for one change: somebody may write or decide in between.
-const CATCH_UPS_MAX: usize = 3;
+const CATCH_UPS_MAX: u32 = 3;
 
 /// What a node answered to a change.
 #[derive(Debug, Clone, Copy)]
@@ -173,7 +174,8 @@ impl Asking<'_> {
             }
         }
         let mut verdict = None;
-        for _ in 0..CATCH_UPS_MAX {
+        for attempt in 0..CATCH_UPS_MAX {
+            sleep(back_off(attempt, place, self.core.ambient().random())).await;
             let key = &self.write.key;
             let at_least = catch_up(self.core, &self.electorate, key, (member, place), self.deadline).await?;
             let decided = self.decide(decider, at_least).await?;

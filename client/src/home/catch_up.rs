@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use evanesce_transport::ConnectionState;
 use evanesce_wire::reply::MetaStatus;
+use evanesce_wire::request::Request;
 use futures_util::future::join_all;
-use tokio::time::{Instant, sleep};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::as_it_is;
 use crate::cluster::Cluster;
@@ -17,11 +19,11 @@ use crate::item::Item;
 use crate::key::Key;
 use crate::member::Member;
 use crate::place::Place;
-use crate::policy::Majority;
+use crate::policy::{Ballot, Bid, Majority, Vote, back_off};
 use crate::read::ReadPlan;
 use crate::repair::Repair;
 use crate::request::{
-    Done, Stamp, Want, with_change, with_promise_question, with_repair, with_version_question,
+    Change, Done, Stamp, Want, with_change, with_promise_question, with_repair, with_version_question,
 };
 use crate::version::Version;
 
@@ -34,8 +36,9 @@ const ROUNDS_MAX: u32 = 4;
 /// So often a zone is asked to go on no more: the first time the version may be too low.
 const STOPS_MAX: u32 = 2;
 
-/// Who stands in lets those before it in the order go first when both ask for promises at once.
-const BACK_OFF: Duration = Duration::from_millis(2);
+/// So long those are waited for that have not answered when most have: as long as a zone may take that is well. What one alone
+/// has, a plain write that others have not yet, is then decided on, too.
+const STRAGGLERS_MAX: Duration = Duration::from_millis(20);
 
 /// The zones that decide and agree, by the owners of one key.
 pub(super) struct Electorate<'a> {
@@ -46,8 +49,10 @@ pub(super) struct Electorate<'a> {
 /// What a node said of a key.
 pub(super) struct Told {
     pub(super) version: Option<Version>,
-    /// Below which it agrees to no decision.
-    floor: Option<Version>,
+    /// Of a delete or a flush that left nothing.
+    deleted: Option<Version>,
+    /// Below which it agrees to no decision, if it was asked for a promise.
+    floor: Version,
 }
 
 /// A node and its answer.
@@ -111,46 +116,67 @@ pub(super) async fn catch_up(
     deadline: Instant,
 ) -> Result<Version, NodeError> {
     let deadline = deadline.min(Instant::now() + ANSWERS_MAX);
-    let asked = electorate.asked(member);
-    let mut least = core.clock.stamp(core.now()).decided_by(place);
+    let mut bid = Bid { least: core.clock.stamp(core.now()).decided_by(place), insists: false };
     for round in 0..ROUNDS_MAX {
-        let question =
-            join_all(asked.iter().map(async |other| (*other, ask(other, key, Some(least), deadline).await)));
-        let answers = question.await;
-        let refused = |(_, answer): &&Answer<'_>| matches!(answer, Err(NodeError::ClockRefused));
-        if answers.iter().find(refused).is_some_and(|(other, _)| Arc::ptr_eq(other, member)) {
+        let answers = answers(electorate, key, member, bid, deadline).await;
+        let is_refused = |(_, answer): &Answer<'_>| matches!(answer, Err(NodeError::ClockRefused));
+        if answers.iter().any(|answer| is_refused(answer) && Arc::ptr_eq(answer.0, member)) {
             return Err(NodeError::ClockRefused);
         }
-        let told = || answers.iter().filter_map(|(other, answer)| Some((*other, answer.as_ref().ok()?)));
-        if !told().any(|(other, _)| Arc::ptr_eq(other, member)) {
+        let told = answers.iter().filter_map(|(other, answer)| Some((*other, answer.as_ref().ok()?)));
+        if !told.clone().any(|(other, _)| Arc::ptr_eq(other, member)) {
             return Err(NodeError::Behind);
         }
-        let (now, mut majority) = (Instant::now(), electorate.majority());
-        let promised = |told: &Told| told.floor.filter(|floor| floor.is_by_place_of(least));
-        for (other, _) in told().filter(|(_, told)| promised(told).is_some()) {
-            majority.agreed(other.has_forgotten(now));
-        }
-        let floor = told().filter_map(|(_, told)| told.floor).max();
-        // Of two zones one is enough only where the other says nothing.
-        let alone = electorate.members.len() <= 2 && told().any(|(_, told)| promised(told).is_none());
-        // Who has promised somebody else something newer agrees to nothing that comes of these.
-        let most = told().filter_map(|(_, told)| promised(told)).max();
-        let is_other = |floor: &Version| floor.is_decided() && !floor.is_by_place_of(least);
-        let is_refused = alone || floor.is_some_and(|floor| is_other(&floor) && Some(floor) > most);
-        if majority.is_reached() && !is_refused {
-            bring_newest(core, key, &answers, member, deadline).await?;
-            return Ok(most.unwrap_or(least));
-        }
-        match floor.filter(|floor| !floor.is_by_place_of(least) || *floor > least) {
-            // Somebody else decides there: once more, as one who takes over.
-            Some(floor) => least = least.taking_over(floor, place),
+        let now = Instant::now();
+        let mut ballot = Ballot::new(bid, place, electorate.members.len(), electorate.majority());
+        told.for_each(|(other, told)| ballot.told(told.floor, other.has_forgotten(now)));
+        bid = match ballot.vote() {
+            Vote::Promised(version) => {
+                bring_newest(core, key, &answers, member, deadline).await?;
+                return Ok(version);
+            }
+            Vote::Again(bid) => bid,
             // One clock that is behind is no more than a zone that does not answer; if many are, ours is ahead.
-            None if answers.iter().any(|answer| refused(&answer)) => return Err(NodeError::ClockRefused),
-            None => return Err(NodeError::Outvoted),
-        }
-        sleep(BACK_OFF * round * place.rank()).await;
+            Vote::Outvoted if answers.iter().any(is_refused) => return Err(NodeError::ClockRefused),
+            Vote::Outvoted => return Err(NodeError::Outvoted),
+        };
+        sleep(back_off(round, place, core.ambient().random())).await;
     }
     Err(NodeError::Outvoted)
+}
+
+/// What the zones answer, `member` among them. Once it has, and a majority with it, those that are slower than a zone that is well
+/// are not waited for: a node that stands still is found out only later.
+async fn answers<'a>(
+    electorate: &Electorate<'a>,
+    key: &Key,
+    member: &Arc<Member>,
+    bid: Bid,
+    deadline: Instant,
+) -> Vec<Answer<'a>> {
+    let asked = electorate.asked(member);
+    let question = asked.iter().enumerate().map(async |(at, other)| {
+        let answer = ask(other, key, Some(bid), deadline).await;
+        (at, (*other, answer))
+    });
+    let mut open: FuturesUnordered<_> = question.collect();
+    let (mut answers, mut patience) = (Vec::with_capacity(open.len()), None);
+    let mut majority = electorate.majority();
+    let mut is_with_member = false;
+    while let Ok(Some((at, answer))) = timeout_at(patience.unwrap_or(deadline), open.next()).await {
+        let (other, told) = &answer;
+        is_with_member |= Arc::ptr_eq(other, member);
+        if told.is_ok() {
+            majority.agreed(other.has_forgotten(Instant::now()));
+        }
+        answers.push((at, answer));
+        if patience.is_none() && is_with_member && majority.is_reached() {
+            patience = Some(deadline.min(Instant::now() + STRAGGLERS_MAX));
+        }
+    }
+    // In the key's order, whoever was first.
+    answers.sort_by_key(|(at, _)| *at);
+    answers.into_iter().map(|(_, answer)| answer).collect()
 }
 
 /// Gives `member`, the node in this place, the newest that any zone has: what it decided was overtaken, and
@@ -169,12 +195,13 @@ pub(super) async fn refresh(
         return Ok(());
     }
     let other = place.of_nobody();
-    let mut least = core.clock.stamp(core.now()).decided_by(other);
+    let mut bid = Bid { least: core.clock.stamp(core.now()).decided_by(other), insists: true };
     for _ in 0..STOPS_MAX {
-        match ask(member, key, Some(least), deadline).await?.floor {
-            Some(floor) if !floor.is_by_place_of(least) => least = least.taking_over(floor, other),
-            _ => break,
+        let floor = ask(member, key, Some(bid), deadline).await?.floor;
+        if floor.is_by_place_of(bid.least) {
+            break;
         }
+        bid.least = bid.least.taking_over(floor, other);
     }
     Ok(())
 }
@@ -183,23 +210,25 @@ pub(super) async fn refresh(
 pub(super) async fn ask(
     member: &Member,
     key: &Key,
-    promise: Option<Version>,
+    bid: Option<Bid>,
     deadline: Instant,
 ) -> Result<Told, NodeError> {
     let link = &member.link;
-    let send = |request: &evanesce_wire::request::Request<'_>| link.connection.start_call(request, deadline);
-    let outcome = match promise {
-        Some(least) => with_promise_question(key, least, link.next_opaque(), send).await,
+    let send = |request: &Request<'_>| link.connection.start_call(request, deadline);
+    let outcome = match bid {
+        Some(bid) => with_promise_question(key, bid, link.next_opaque(), send).await,
         None => with_version_question(key, link.next_opaque(), send).await,
     };
     let reply = link.judge(outcome)?;
     if reply.status == MetaStatus::NotStored {
         return Err(NodeError::ClockRefused);
     }
-    Ok(Told { version: reply.version().map(Version), floor: reply.promised().map(Version) })
+    let floor = reply.promised().map(Version).unwrap_or_default();
+    let (version, deleted) = (reply.version().map(Version), reply.deleted().map(Version));
+    Ok(Told { version, deleted, floor })
 }
 
-/// Whether anybody had anything newer.
+/// Gives `member` the newest that any zone has, or knows to be deleted. Whether that is newer than what it has.
 async fn bring_newest(
     core: &Core,
     key: &Key,
@@ -207,17 +236,39 @@ async fn bring_newest(
     member: &Arc<Member>,
     deadline: Instant,
 ) -> Result<bool, NodeError> {
-    let known = answers.iter().filter_map(|(other, answer)| Some((answer.as_ref().ok()?.version?, *other)));
-    let own = known.clone().find(|(_, other)| Arc::ptr_eq(other, member)).map(|(version, _)| version);
-    match known.clone().max_by_key(|(version, _)| *version) {
-        Some((newest, other)) if own.is_none_or(|own| own < newest) => {
-            match bring(core, key, other, member, How::Set, deadline).await? {
-                // What others have may be newer than what is left.
-                false if known.count() > 1 => Err(NodeError::Behind),
-                _ => Ok(true),
-            }
-        }
-        _ => Ok(false),
+    let known = || answers.iter().filter_map(|(other, answer)| Some((answer.as_ref().ok()?, *other)));
+    let latest = |told: &Told| told.version.max(told.deleted);
+    let own = known().find(|(_, other)| Arc::ptr_eq(other, member)).and_then(|(told, _)| latest(told));
+    let Some((newest, from)) = known().max_by_key(|(told, _)| latest(told)) else { return Ok(false) };
+    if latest(newest) <= own {
+        return Ok(false);
+    }
+    match newest.version {
+        // What is left there may be what was deleted.
+        None => delete(key, newest.deleted, member, deadline).await.map(|()| true),
+        Some(_) => match bring(core, key, from, member, How::Set, deadline).await? {
+            // What others have may be newer than what is left.
+            false if known().filter(|(told, _)| told.version.is_some()).count() > 1 => Err(NodeError::Behind),
+            _ => Ok(true),
+        },
+    }
+}
+
+/// Has `to` delete what is no newer than this.
+async fn delete(
+    key: &Key,
+    version: Option<Version>,
+    to: &Member,
+    deadline: Instant,
+) -> Result<(), NodeError> {
+    let Some(version) = version else { return Ok(()) };
+    let (opaque, stamp, link) = (to.link.next_opaque(), Stamp::With(version), &to.link);
+    let send = |request: &Request<'_>| link.connection.start_call(request, deadline);
+    let sent = with_change(key, &Change::Delete, stamp, opaque, send).await;
+    match link.judge(sent).and_then(|reply| Done::of(&reply)) {
+        Ok(Done::ClockAhead) => Err(NodeError::ClockRefused),
+        Ok(_) => Ok(()),
+        Err(_) => Err(NodeError::Behind),
     }
 }
 
@@ -235,7 +286,7 @@ pub(super) async fn bring(
     let Some(item @ Item { version: Some(version), .. }) = found else { return Ok(false) };
     let (change, link) = (as_it_is(core, item), &to.link);
     let (opaque, stamp) = (link.next_opaque(), Stamp::With(version));
-    let send = |request: &evanesce_wire::request::Request<'_>| link.connection.start_call(request, deadline);
+    let send = |request: &Request<'_>| link.connection.start_call(request, deadline);
     let sent = match how {
         How::Repaired => with_repair(&Repair { key: key.clone(), change, version }, opaque, send),
         How::Set => with_change(key, &change, stamp, opaque, send),

@@ -172,6 +172,7 @@ impl<'a> GetAtHome<'a> {
             cas_override: None,
             counts_as_access: self.counts_as_access,
             promise: None,
+            insists: false,
         });
         let reply = link.judge(link.connection.call(&request, due).await)?;
         Ok(read_hit(&reply)?.map(|item| HomeItem::of(item, &reply)))

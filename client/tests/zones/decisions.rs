@@ -33,6 +33,26 @@ async fn home_zone_with_an_old_value_decides_on_the_newest() {
     }
 }
 
+/// What was seen in review: a delete that had come to one zone only was acknowledged, and what the home zone still had was
+/// appended to, later than the delete.
+#[tokio::test]
+async fn delete_that_one_zone_knows_is_not_undone_by_what_is_decided_next() {
+    let cluster = Cluster::start(&ZONES).await;
+    let cache = cluster.client("b").await;
+    for knows in ZONES {
+        let inside = cluster.inside(knows).await;
+        for key in 0..KEYS {
+            let key = format!("{knows}{key}");
+            cache.set(&key, "1").latch(LatchPolicy::All).await.expect("all zones are well");
+            inside.delete(&key).await.expect("it is well");
+            let appended = cache.append(&key, "2").await.expect("all zones are well");
+            assert_eq!(appended, StoreOutcome::NotStored, "{key}");
+            let counted = cache.incr(&key, 1).initial(5).latch(LatchPolicy::All).await;
+            assert_eq!(counted.expect("all zones are well").number(), Some(5), "{key}");
+        }
+    }
+}
+
 /// A home zone that had lost the key in a restart let everybody have the lock that somebody held.
 #[tokio::test]
 async fn key_that_its_home_zone_has_lost_is_not_added_again() {

@@ -58,6 +58,7 @@ impl Cache for Plain {
             compare: None,
             cas_override: None,
             counts_as_access: true,
+            insists: false,
             promise: None,
         });
         match self.call(&request).await? {

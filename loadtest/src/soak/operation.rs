@@ -238,6 +238,7 @@ impl Operation {
             cas_override: None,
             counts_as_access: true,
             promise: None,
+            insists: false,
         };
         Request::MetaGet(get).encode(out);
     }

@@ -247,14 +247,26 @@ pub fn meta_versioned(
     out.append(b"\r\n");
 }
 
-/// The answer to `mg` with `H`: the item's version where `V` stood, if there is an item, and the version below which no
-/// decision is agreed to (`H`).
-pub fn meta_promised(out: &mut impl Append, get: &MetaGet<'_>, version: Option<u64>, floor: u64) {
+/// What a server knows of a key when it is asked for a promise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyTold {
+    /// An item of this version.
+    Item(u64),
+    /// A delete or a flush of this version.
+    Deleted(u64),
+    /// Nothing.
+    Nothing,
+}
+
+/// The answer to `mg` with `H`: where `V` stood the item's version, or that of a delete (`D`), if either is known, and the version
+/// below which no decision is agreed to (`H`).
+pub fn meta_promised(out: &mut impl Append, get: &MetaGet<'_>, known: KeyTold, floor: u64) {
     out.append(MetaStatus::Done.letters().as_bytes());
     for flag in get.flags.iter() {
-        match (flag.letter, version) {
-            (b'V', Some(version)) => tagged(out, b'V', version),
-            (b'V', None) => {}
+        match (flag.letter, known) {
+            (b'V', KeyTold::Item(version)) => tagged(out, b'V', version),
+            (b'V', KeyTold::Deleted(version)) => tagged(out, b'D', version),
+            (b'V', KeyTold::Nothing) => {}
             (b'H', _) => tagged(out, b'H', floor),
             (letter, _) => reflect(out, letter, flag.token, &get.key),
         }

@@ -48,6 +48,7 @@ impl<'a> MetaGet<'a> {
             cas_override: meaning.cas_override,
             counts_as_access: !meaning.not_an_access,
             promise: meaning.decides,
+            insists: meaning.repair,
         }
     }
 }
@@ -215,6 +216,7 @@ pub(crate) fn plain_get(text: &[u8]) -> Option<MetaGet<'_>> {
         cas_override: None,
         counts_as_access: true,
         promise: None,
+        insists: false,
     })
 }
 

@@ -257,6 +257,11 @@ impl MetaReply {
         self.number(b'H')
     }
 
+    /// The version of a delete or a flush that left no item (`D`): in the answer to `mg` with `H`.
+    pub fn deleted(&self) -> Option<u64> {
+        self.number(b'D')
+    }
+
     /// The opaque (`O`) of the request.
     pub fn opaque(&self) -> Option<&[u8]> {
         self.token(b'O')

@@ -221,6 +221,8 @@ pub struct MetaGet<'a> {
     pub counts_as_access: bool,
     /// `H`: nothing is read but the version, and no decision older than this is agreed to from now on.
     pub promise: Option<u64>,
+    /// `r`: who was promised something before is to be promised this, too.
+    pub insists: bool,
 }
 
 /// `ms`.

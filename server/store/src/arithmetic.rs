@@ -1,6 +1,5 @@
 //! Arithmetic on decimal numbers, with memcached's ways of reading and writing them.
 
-use crate::decide::may_decide;
 use crate::item::{self, Marks};
 use crate::room::NeedRoom;
 use crate::shard::{Hash, NewItem, Shard};
@@ -15,7 +14,7 @@ impl Shard {
         now: Time,
     ) -> Result<ArithmeticOutcome, NeedRoom> {
         let old = self.live(hash, op.key, now);
-        if !may_decide(op.decides, old.map(|(_, header)| header)) {
+        if !self.may_decide(hash, op.key, old, op.decides) {
             return Ok(ArithmeticOutcome::DecidedElsewhere);
         }
         let Some((location, header)) = old else {

@@ -5,6 +5,10 @@ use crate::item::{Header, Marks};
 use crate::segment::Location;
 use crate::shard::{Hash, Shard};
 
+/// A decision that would be this many counts later than what others were told of is not made: half of what another place is
+/// promised beyond this one, so that it is older than all that others were promised after it was told of.
+const LATER_COUNTS_MAX: u64 = 512;
+
 /// How a change is stamped that this store decides for all replicas of the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decides {
@@ -24,17 +28,26 @@ impl Decides {
     }
 }
 
-/// Whether the change may be made of what is there: what was decided here last, or, unless it is to be continued, what is
-/// not newer than the change. The mark is of this process: whoever takes items over from another, or from a file, clears
-/// it, for what was decided after them is not known here.
-pub(crate) fn may_decide(decides: Option<Decides>, there: Option<Header>) -> bool {
-    let (Some(Decides { at_least, continues }), Some(there)) = (decides, there) else {
-        return !decides.is_some_and(|decides| decides.continues);
-    };
-    there.marks.has(Marks::DECIDED) || (!continues && there.version <= at_least)
-}
-
 impl Shard {
+    /// Whether the change may be made of what is there: what was decided here last, or, unless it is to be continued, what is
+    /// not newer than the change; and whether it is not much later than was said, for a delete or a flush that is known here.
+    /// The mark is of this process: whoever takes items over from another, or from a file, clears it, for what was decided
+    /// after them is not known here.
+    pub(crate) fn may_decide(
+        &self,
+        hash: Hash,
+        key: &[u8],
+        old: Option<(Location, Header)>,
+        decides: Option<Decides>,
+    ) -> bool {
+        let Some(decides @ Decides { at_least, continues }) = decides else { return true };
+        let there = old.map(|(_, there)| there);
+        let is_marked = there.is_some_and(|there| there.marks.has(Marks::DECIDED));
+        let may_change = is_marked || (!continues && there.is_none_or(|there| there.version <= at_least));
+        let told = there.filter(|_| continues).map_or(at_least, |there| there.version);
+        may_change && self.stamp_decided(hash, key, old, decides) < told.after(LATER_COUNTS_MAX, Version(0))
+    }
+
     /// The version of a change that this store decides for all. Its clock has no say.
     pub(crate) fn stamp_decided(
         &self,

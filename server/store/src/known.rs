@@ -11,6 +11,8 @@ pub struct Known<'a> {
     pub hit: Option<Hit<'a>>,
     /// The version of its last delete, if that is remembered; else one before all others.
     pub deleted: Version,
+    /// The latest version that is known of it: its item's, its delete's, or that of a flush. What is decided of it here is later.
+    pub latest: Version,
     /// Up to this version the key may have been deleted or flushed without anybody knowing it here any more.
     pub forgotten: Version,
 }
@@ -21,6 +23,7 @@ impl Shard {
         let found = self.live(hash, key, now);
         let watermark = self.flushes.watermark(self.shared.namespaces.of(key));
         Known {
+            latest: self.known(hash, key, found),
             hit: found.map(|(location, header)| shown(&header, self.value(location, &header), false, now)),
             deleted: self.tombstones.of(hash.whole),
             forgotten: self.tombstones.floor().max(watermark),

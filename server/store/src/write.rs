@@ -2,7 +2,6 @@
 
 use std::cmp::Ordering;
 
-use crate::decide::may_decide;
 use crate::item::{self, Header, Marks};
 use crate::room::NeedRoom;
 use crate::segment::Location;
@@ -31,7 +30,7 @@ impl Shard {
         if let Some(outcome) = self.rule_version(hash, write, old, now)? {
             return Ok(outcome);
         }
-        if !may_decide(write.decides, old.map(|(_, header)| header)) {
+        if !self.may_decide(hash, write.key, old, write.decides) {
             return Ok(WriteOutcome::DecidedElsewhere);
         }
         if write.key.len() + write.value.len() > self.shared.layout.item_bytes_max {

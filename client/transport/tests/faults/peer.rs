@@ -111,6 +111,7 @@ pub(crate) fn mg<'a>(key: &'a str, flags: &'a MetaFlagsBuf) -> Request<'a> {
         cas_override: None,
         counts_as_access: true,
         promise: None,
+        insists: false,
     })
 }
 

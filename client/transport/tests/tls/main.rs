@@ -124,6 +124,7 @@ async fn get(connection: &Connection, key: &str, opaque: u64) -> MetaReply {
         cas_override: None,
         counts_as_access: true,
         promise: None,
+        insists: false,
     };
     call(connection, &Request::MetaGet(get)).await
 }

@@ -1,6 +1,7 @@
 //! `mg` with `H`: a promise to whoever is to decide.
 
-use evanesce_wire::encode;
+use evanesce_store::Version;
+use evanesce_wire::encode::{self, KeyTold};
 use evanesce_wire::reply::MetaStatus;
 use evanesce_wire::request::MetaGet;
 
@@ -16,14 +17,19 @@ pub(super) fn execute(get: &MetaGet<'_>, context: &Context<'_>, out: &mut Vec<u8
     };
     let key = &*get.key.bytes;
     let mut promise = context.shared.promises.of(key);
-    let there = version::there(key, context);
-    let known = promise.floor().max(there).unwrap_or_default();
-    let floor = if version::may_promise(asked, known) {
+    let (there, latest) = version::known(key, context);
+    let known = promise.floor().unwrap_or_default().max(latest);
+    let floor = if version::may_promise(asked, known, get.insists) {
         promise.raise(asked);
         asked
     } else {
         known
     };
     drop(promise);
-    encode::meta_promised(out, get, there.map(|there| there.0), floor.0);
+    let told = match there {
+        Some(there) => KeyTold::Item(there.0),
+        None if latest > Version::default() => KeyTold::Deleted(latest.0),
+        None => KeyTold::Nothing,
+    };
+    encode::meta_promised(out, get, told, floor.0);
 }

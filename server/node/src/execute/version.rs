@@ -67,8 +67,14 @@ pub(super) fn agreed(
     }
 }
 
+/// The version of what is there, and the latest that is known of the key: a delete or a flush may be later, and what is
+/// decided here is later than those.
+pub(super) fn known(key: &[u8], context: &Context<'_>) -> (Option<Version>, Version) {
+    context.store.examine(key, context.now, |known| (known.hit.map(|hit| hit.version), known.latest))
+}
+
 /// The version of what is there.
-pub(super) fn there(key: &[u8], context: &Context<'_>) -> Option<Version> {
+fn there(key: &[u8], context: &Context<'_>) -> Option<Version> {
     let read = Read { counts_as_access: false, ..Read::key(key) };
     context.store.read(&read, context.now, |lookup| match lookup {
         Lookup::Hit(hit) => Some(hit.version),
@@ -77,12 +83,13 @@ pub(super) fn there(key: &[u8], context: &Context<'_>) -> Option<Version> {
 }
 
 /// Whether nothing older than `asked` may be promised where this is known of the key, or was promised. The place that it
-/// was promised to, or that decided it, needs no other promise.
-pub(super) fn may_promise(asked: Version, known: Version) -> bool {
+/// was promised to, or that decided it, needs no other promise unless it `insists`: what others promised it, or what is known
+/// there, is later.
+pub(super) fn may_promise(asked: Version, known: Version, insists: bool) -> bool {
     let is_decided = known.0 & DECIDED != 0;
-    let step = if is_decided { TAKE_OVER_STEP } else { 1 };
-    !(is_decided && is_of_one_place(asked, known))
-        && asked.0 >> WRITER_BITS >= (known.0 >> WRITER_BITS) + step
+    let is_its_own = is_decided && is_of_one_place(asked, known);
+    let step = if is_decided && !is_its_own { TAKE_OVER_STEP } else { 1 };
+    (insists || !is_its_own) && asked.0 >> WRITER_BITS >= (known.0 >> WRITER_BITS) + step
 }
 
 /// Whether the same place decided, or is to.

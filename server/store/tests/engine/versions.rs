@@ -210,18 +210,37 @@ fn clock_before_the_beginning_of_versions_still_gives_growing_ones() {
 fn write_that_says_what_its_version_is_at_least_is_no_newer_for_coming_late() {
     let store = store(4 * MIB, 100_000, 2);
     let late = Time(NOW.0 + 60_000);
-    let decide = |value: &[u8], mode| {
-        let write = Write { mode, decides: Some(Decides::at_least(v(1))), ..Write::set(b"k", value) };
+    let decide = |value: &[u8], mode, at_least| {
+        let write = Write { mode, decides: Some(Decides::at_least(at_least)), ..Write::set(b"k", value) };
         assert!(stored(store.write(&write, late)));
         version_of(&store, b"k")
     };
-    assert_eq!(decide(b"a", WriteMode::Add), v(1), "the clock has no say");
-    let joined = decide(b"b", WriteMode::Append { vivify: None });
+    assert_eq!(decide(b"a", WriteMode::Add, v(1)), v(1), "the clock has no say");
+    let joined = decide(b"b", WriteMode::Append { vivify: None }, v(1));
     assert!(joined > v(1) && joined < v(2), "later than what it changed, and no more");
     assert!(stored(put(&store, b"c", v(5))), "what was decided elsewhere meanwhile is newer");
     assert_eq!(delete(&store, v(6)), DeleteOutcome::Deleted);
-    assert!(decide(b"d", WriteMode::Set) > v(6), "later than a delete");
+    assert!(decide(b"d", WriteMode::Set, v(6)) > v(6), "later than a delete");
     store.flush(late);
-    decide(b"e", WriteMode::Set);
-    assert_eq!(get_at(&store, "k", late), Some(b"e".to_vec()), "later than a flush");
+    let flushed = store.examine(b"k", late, |known| known.latest);
+    assert!(decide(b"e", WriteMode::Set, flushed) > flushed, "later than a flush");
+    assert_eq!(get_at(&store, "k", late), Some(b"e".to_vec()));
+}
+
+/// What was seen in review: two zones that remembered a delete, and were promised something older, each decided next to that
+/// delete: as late as each other, and later than what keeps the one from agreeing to the other.
+#[test]
+fn decision_that_a_delete_makes_much_later_than_was_said_is_not_made() {
+    let store = store(4 * MIB, 100_000, 2);
+    delete(&store, v(6));
+    let decide = |at_least| {
+        let decides = Some(Decides::at_least(at_least));
+        store.write(&Write { mode: WriteMode::Add, decides, ..Write::set(b"k", b"a") }, NOW)
+    };
+    assert_eq!(decide(v(5)), WriteOutcome::DecidedElsewhere);
+    assert_eq!(store.examine(b"k", NOW, |known| (known.hit.is_none(), known.latest)), (true, v(6)));
+    assert!(stored(decide(v(6))));
+    store.flush(NOW);
+    let flushed = store.examine(b"k", NOW, |known| known.latest);
+    assert_eq!(decide(Version(flushed.0 - (600 << 12))), WriteOutcome::DecidedElsewhere, "nor a flush");
 }

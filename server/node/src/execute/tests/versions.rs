@@ -143,7 +143,7 @@ fn decided(ms: u64, rank: u64) -> u64 {
 #[test]
 fn decision_is_next_to_what_it_changes_whatever_the_time() {
     let bench = bench();
-    let (first, early) = (decided(2, 0), decided(1, 0));
+    let (first, early) = (decided(2, 0), decided(2, 0) - (100 << 12));
     assert_eq!(bench.text(&format!("ms a 1 ME V H{first} O1\n5\n")), format!("HD V{first} O1\n"));
     let counted = bench.text(&format!("ma a v V H{early}\n"));
     let next = Version(first + (1 << 12)).0;
@@ -153,6 +153,36 @@ fn decision_is_next_to_what_it_changes_whatever_the_time() {
     let late = decided(3, 0);
     assert_eq!(bench.text(&format!("ma a v V H{late}\n")), format!("VA 2 V{late}\n62\n"));
     assert_eq!(bench.text(&format!("ma a V H{}\n", decided(5_001, 0))), format!("NS K{}\n", START.0));
+    assert_eq!(bench.text(&format!("ma a v V H{early}\n")), "NS H0\n", "others promised much less");
+}
+
+/// What was seen in review: of a delete that one zone knew nobody was told who asked for promises, and what others had still was
+/// counted on, later than the delete.
+#[test]
+fn promise_tells_of_a_delete_and_is_later() {
+    let bench = bench();
+    let deleted = version(5) & !1;
+    bench.text(&format!("md a V{deleted}\n"));
+    assert_eq!(bench.text(&format!("mg a V H{}\n", decided(4, 0))), format!("HD D{deleted} H{deleted}\n"));
+    let later = decided(6, 0);
+    assert_eq!(bench.text(&format!("mg a H{later}\n")), format!("HD H{later}\n"), "it was not asked for");
+    assert_eq!(bench.text(&format!("mg a V H{later}\n")), format!("HD D{deleted} H{later}\n"));
+    assert_eq!(bench.text(&format!("ms a 1 ME V H{later}\n1\n")), format!("HD V{later}\n"));
+    assert_eq!(bench.text(&format!("mg a V H{later}\n")), format!("HD V{later} H{later}\n"));
+}
+
+/// What was seen in review: a zone that had promised a place something long ago was counted for a decision much later than that,
+/// and then promised another something in between.
+#[test]
+fn place_that_insists_is_promised_more_than_before() {
+    let bench = bench();
+    let (before, between, after) = (decided(5, 0), decided(7, 1), decided(9, 0));
+    let ask = |version: u64, insists: &str| bench.text(&format!("mg a V H{version}{insists} O7\n"));
+    assert_eq!(ask(before, ""), format!("HD H{before} O7\n"));
+    assert_eq!(ask(after, ""), format!("HD H{before} O7\n"));
+    assert_eq!(ask(after, " r"), format!("HD H{after} O7\n"));
+    assert_eq!(ask(between, ""), format!("HD H{after} O7\n"), "nobody else is, in between");
+    assert_eq!(ask(before, " r"), format!("HD H{after} O7\n"), "nor less");
 }
 
 /// What was promised is older than this: somebody may have decided in between.
