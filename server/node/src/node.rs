@@ -29,7 +29,7 @@ use crate::role::NodeRole;
 use crate::service::NodeService;
 use crate::settings::{Facts, Protection};
 use crate::shared::Shared;
-use crate::warm::{MESSAGE_BYTES_MAX, Newcomer, PeerService, warm_up};
+use crate::warm::{Newcomer, PeerService, request_bytes_max, warm_up};
 
 /// Items that one step of expiry looks at, to the end of their segment: some hundred microseconds of a shard's lock.
 const EXPIRE_ITEMS_MAX: usize = 1000;
@@ -130,7 +130,7 @@ impl Node {
             config.group.clone(),
             config.is_guarded(),
         ));
-        let peers = peers.max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let peers = peers.max_decoding_message_size(request_bytes_max(&shared));
         let admin = Arc::new(admin.start(role.clone(), Services::default().with(peers))?);
         metrics::describe();
         let mut chores = JoinSet::new();

@@ -28,6 +28,8 @@ pub(crate) use ring::RingError;
 pub(crate) use source::{PeerService, item};
 pub(crate) use target::{Newcomer, channel, donors, take, take_from_donors, warm_up, write};
 
+use crate::shared::Shared;
+
 /// In a registration: the node gives its items to peers.
 pub(crate) const CAPABILITY_PEER: &str = "peer";
 
@@ -35,5 +37,18 @@ pub(crate) const CAPABILITY_PEER: &str = "peer";
 /// a connection's buffers hold several.
 pub(crate) const MESSAGE_BYTES: usize = 256 << 10;
 
-/// The largest message taken: that of one item of the largest size a store can be told.
-pub(crate) const MESSAGE_BYTES_MAX: usize = 1 << 30;
+/// Beyond the largest item: a message's other items and keys.
+const MESSAGE_BYTES_BESIDE: usize = 2 << 20;
+
+/// A node that was told a larger limit than this one may have larger items; up to this they break no answer.
+const ITEM_BYTES_ELSEWHERE: usize = 64 << 20;
+
+/// The largest message taken from whoever sends one: that of the largest item, and what may be beside it.
+pub(crate) fn request_bytes_max(shared: &Shared) -> usize {
+    shared.facts.item_bytes_max.saturating_add(MESSAGE_BYTES_BESIDE)
+}
+
+/// The largest answer taken from a node that was asked.
+pub(crate) fn answer_bytes_max(shared: &Shared) -> usize {
+    request_bytes_max(shared).max(ITEM_BYTES_ELSEWHERE)
+}

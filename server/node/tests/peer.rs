@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use evanesce_grpc::discovery::v1::{Node as NodeMessage, NodeState, RingHash, RingProfile, ServerGroup};
 use evanesce_grpc::peer::v1::peer_client::PeerClient;
-use evanesce_grpc::peer::v1::{Heat, Item, StreamItemsRequest};
+use evanesce_grpc::peer::v1::{Heat, Item, StreamItemsRequest, TakeItemsRequest};
 use evanesce_node::{Node, NodeConfig, RunningNode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -161,4 +161,22 @@ async fn node_that_asks_for_passwords_gives_nothing() {
     let status = given(&node, request(Heat::Read)).await.unwrap_err();
     assert_eq!(status.code(), Code::FailedPrecondition, "{status}");
     std::fs::remove_dir_all(&directory).unwrap();
+}
+
+// Whoever reaches the address could make a node hold a gigabyte with one message.
+#[tokio::test]
+async fn message_beyond_the_largest_item_is_refused_and_one_of_it_is_taken() {
+    let config = NodeConfig { item_bytes_max: 1 << 20, group: "b".to_owned(), ..NodeConfig::default() };
+    let node = start(config).await;
+    let address = node.grpc_addr().unwrap();
+    let mut client = PeerClient::connect(format!("http://{address}")).await.unwrap();
+    let mut take = async |bytes: usize| {
+        let item = Item { key: "k".into(), value: vec![b'v'; bytes].into(), version: 5, ..Item::default() };
+        let (cluster, group) = ("HOME".to_owned(), "b".to_owned());
+        let request = TakeItemsRequest { cluster, group, items: vec![item], ..TakeItemsRequest::default() };
+        client.take_items(request).await
+    };
+    assert_eq!(take(4 << 20).await.unwrap_err().code(), Code::OutOfRange);
+    take((1 << 20) - 100).await.unwrap();
+    assert_eq!(talk(&node, "mg k s\r\n").await, format!("HD s{}\r\n", (1 << 20) - 100));
 }

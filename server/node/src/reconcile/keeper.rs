@@ -72,7 +72,7 @@ pub(crate) async fn keep_reconciled(shared: Arc<Shared>, member: Member, every: 
             Some(_) => Haste::Some,
         };
         let reached = match watch.topology() {
-            Some(topology) => Others::reach(&topology, &member).await,
+            Some(topology) => Others::reach(&shared, &topology, &member).await,
             None => None,
         };
         let outcome = match &reached {

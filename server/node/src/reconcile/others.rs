@@ -14,7 +14,8 @@ use tonic::{Code, Status};
 use tracing::debug;
 
 use super::keeper::Member;
-use crate::warm::{CAPABILITY_PEER, MESSAGE_BYTES_MAX, channel};
+use crate::shared::Shared;
+use crate::warm::{CAPABILITY_PEER, answer_bytes_max, channel};
 
 /// How long a question about keys may take: a step's work on a machine that has no time.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -46,7 +47,7 @@ pub(super) struct Other {
 
 impl Others {
     /// Connects to all siblings; `None` where this node is not in the topology, or not up there.
-    pub(super) async fn reach(topology: &Arc<Topology>, member: &Member) -> Option<Self> {
+    pub(super) async fn reach(shared: &Shared, topology: &Arc<Topology>, member: &Member) -> Option<Self> {
         let own = topology.groups.iter().position(|group| group.name == member.group)?;
         // Not before clients write to it, or something would be missed in between.
         let is_there = |node: &&Node| node.name == member.name && node.state != NodeState::Down;
@@ -57,8 +58,13 @@ impl Others {
             *at != own && group.mode != GroupMode::Disabled && !group.nodes.is_empty()
         };
         let siblings = (0..topology.groups.len()).filter(is_sibling);
-        let groups = join_all(siblings.map(|at| Group::reach(topology, at))).await;
+        let groups = join_all(siblings.map(|at| Group::reach(shared, topology, at))).await;
         Some(Self { cluster: topology.cluster.clone(), placement, own, groups })
+    }
+
+    /// Without any, for a comparison with a node that is none.
+    pub(super) fn alone(cluster: String, placement: Placement) -> Self {
+        Self { cluster, placement, own: 0, groups: Vec::new() }
     }
 
     /// This node and another, for that one to know.
@@ -84,14 +90,14 @@ impl Others {
 }
 
 impl Group {
-    async fn reach(topology: &Topology, at: usize) -> Self {
+    async fn reach(shared: &Shared, topology: &Topology, at: usize) -> Self {
         let nodes = &topology.groups[at].nodes;
         let reached = join_all(nodes.iter().enumerate().map(|(node, known)| async move {
             let address = answers(known)?;
             let connected = channel(&address.to_string()).await;
             let reached =
                 connected.inspect_err(|error| debug!(%address, %error, "a sibling is out of reach"));
-            let client = PeerClient::new(reached.ok()?).max_decoding_message_size(MESSAGE_BYTES_MAX);
+            let client = PeerClient::new(reached.ok()?).max_decoding_message_size(answer_bytes_max(shared));
             Some(Other { at: NodeRef { group: at, node }, client })
         }));
         let reached: Vec<Other> = reached.await.into_iter().flatten().collect();

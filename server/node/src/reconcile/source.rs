@@ -26,6 +26,9 @@ const WALKS_MAX: usize = 4;
 /// Walks among them for such as nobody waits for: the other places are kept for nodes that missed something.
 const IDLE_WALKS_MAX: usize = 2;
 
+/// Questions about keys that are looked into at once; others wait their turn. Each holds a message and its answer.
+const QUESTIONS_MAX: usize = 8;
+
 /// Keys that one question may be about: their answer is bounded by its bytes.
 pub(super) const ENTRIES_MAX: usize = 4096;
 
@@ -41,6 +44,7 @@ pub(crate) struct Answers {
     cluster: String,
     walks: Arc<Semaphore>,
     idle_walks: Arc<Semaphore>,
+    questions: Semaphore,
 }
 
 /// A place to walk, and one among those that nobody waits for.
@@ -49,7 +53,7 @@ type Places = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
 impl Answers {
     pub(crate) fn new(shared: Arc<Shared>, cluster: String) -> Self {
         let [walks, idle_walks] = [WALKS_MAX, IDLE_WALKS_MAX].map(|places| Arc::new(Semaphore::new(places)));
-        Self { shared, cluster, walks, idle_walks }
+        Self { shared, cluster, walks, idle_walks, questions: Semaphore::new(QUESTIONS_MAX) }
     }
 
     /// The digests of what both nodes are to hold.
@@ -100,6 +104,7 @@ impl Answers {
         if request.entries.len() > ENTRIES_MAX {
             return Err(Status::invalid_argument(format!("ask about at most {ENTRIES_MAX} keys")));
         }
+        let _turn = self.questions.acquire().await.map_err(|_| ending())?;
         let settled = self.vouches();
         let (shared, hears_since) = (Arc::clone(&self.shared), self.shared.standing.hears_since());
         let judged = spawn_blocking(move || {

@@ -13,8 +13,8 @@ use evanesce_store::Value;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
-use tonic::Status;
 use tonic::transport::Channel;
+use tonic::{Code, Status};
 use tracing::{info, warn};
 
 use crate::shared::Shared;
@@ -215,6 +215,12 @@ impl Target {
                     Ok(()) => {
                         failures = 0;
                         self.settle(count, &self.counts.sent);
+                        rest = &rest[count..];
+                    }
+                    // Its limit of items is another: it will not take them the next time either.
+                    Err(status) if status.code() == Code::OutOfRange => {
+                        warn!(node = self.name, why = status.message(), "another owner refuses what changed");
+                        self.settle(count, &self.counts.dropped);
                         rest = &rest[count..];
                     }
                     Err(status) => {

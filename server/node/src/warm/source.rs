@@ -26,6 +26,9 @@ use crate::shared::Shared;
 /// Streams at once: several nodes may be replaced together, and each costs a thread while it walks.
 const STREAMS_MAX: usize = 8;
 
+/// Messages of what changed elsewhere that are stored at once; others wait their turn.
+const TAKES_MAX: usize = 4;
+
 /// Messages that wait for a slow peer.
 const MESSAGES_AHEAD: usize = 2;
 
@@ -53,6 +56,7 @@ pub(crate) struct PeerService {
     /// Whether the node keeps others from reading its items.
     is_guarded: bool,
     streams: Arc<Semaphore>,
+    takes: Semaphore,
     answers: Answers,
 }
 
@@ -60,7 +64,7 @@ impl PeerService {
     pub(crate) fn new(shared: Arc<Shared>, cluster: String, group: String, is_guarded: bool) -> Self {
         let answers = Answers::new(Arc::clone(&shared), cluster.clone());
         let streams = Arc::new(Semaphore::new(STREAMS_MAX));
-        Self { shared, cluster, group, is_guarded, streams, answers }
+        Self { shared, cluster, group, is_guarded, streams, takes: Semaphore::new(TAKES_MAX), answers }
     }
 
     fn check_open(&self) -> Result<(), Status> {
@@ -108,7 +112,10 @@ impl Peer for PeerService {
                 "this is a node of group {group} of cluster {cluster}"
             )));
         }
-        Ok(Response::new(receive(&self.shared, &request)?))
+        let _turn = self.takes.acquire().await.map_err(|_| Status::unavailable("this node ends"))?;
+        // Stored where nobody waits for the locks.
+        let shared = Arc::clone(&self.shared);
+        Ok(Response::new(aside(move || receive(&shared, &request)).await??))
     }
 
     async fn stream_items(

@@ -17,7 +17,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tracing::{info, warn};
 
-use super::{CAPABILITY_PEER, MESSAGE_BYTES_MAX};
+use super::{CAPABILITY_PEER, answer_bytes_max};
 use crate::execute::CLOCK_AHEAD_MAX;
 use crate::shared::Shared;
 
@@ -140,6 +140,7 @@ pub(crate) async fn take_from_donors(
         info!(group = donor.group, nodes = donor.nodes.len(), absent = donor.absent, "warming up");
         let began = shared.clock.now();
         let mut whole = donor.absent == 0;
+        shared.warm.streams_begin(donor.nodes.len());
         for heat in [Heat::Read, Heat::Rest] {
             let request = StreamItemsRequest {
                 cluster: topology.cluster.clone(),
@@ -195,7 +196,8 @@ async fn take_stream(
     node: &str,
     request: &mut StreamItemsRequest,
 ) -> Result<(), Status> {
-    let mut client = PeerClient::new(channel(node).await?).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let mut client =
+        PeerClient::new(channel(node).await?).max_decoding_message_size(answer_bytes_max(shared));
     let silent = |_| Status::deadline_exceeded("it sends nothing");
     let asked = timeout(SILENCE_MAX, client.stream_items(request.clone()));
     let mut items = asked.await.map_err(silent)??.into_inner();
@@ -204,6 +206,7 @@ async fn take_stream(
             return Err(Status::unavailable("it ended in the middle"));
         };
         store(shared, &message.items, request.change == 0);
+        shared.warm.stream_at(node, request.heat, message.next);
         match message.next {
             Some(next) => request.from = next,
             None => return Ok(()),
