@@ -67,6 +67,11 @@ impl Zone {
             .await
             .expect("it finds the nodes");
         let mut zone = Self { discovery, operator, nodes, cache };
+        // What is written before both are known is at one of them, and stays there.
+        eventually("the client knows both nodes", async || {
+            (zone.cache.topology()?.node_count() == 2).then_some(())
+        })
+        .await;
         for at in 0..KEYS {
             zone.cache.set(key(at), "0").latch(LatchPolicy::All).await.expect("all nodes are well");
         }
@@ -131,6 +136,7 @@ impl Zone {
         for name in among {
             let inside = self.inside(name).await;
             let keys: Vec<String> = (0..KEYS).map(key).collect();
+            let mut told = String::new();
             eventually("each item is at its owner alone", async || {
                 let got = inside.get_many(&keys).await.ok()?;
                 let there: HashMap<_, _> = got.hits.into_iter().collect();
@@ -142,6 +148,11 @@ impl Zone {
                         .get(key(at).as_bytes())
                         .map(|value| String::from_utf8_lossy(value).into_owned());
                     if found.as_ref() != expected {
+                        let amiss = format!("{name} has {found:?} for {}, not {expected:?}", key(at));
+                        if told != amiss {
+                            eprintln!("{amiss}; {} of {} keys there", there.len(), values.len());
+                            told = amiss;
+                        }
                         return None;
                     }
                     count += usize::from(found.is_some());
@@ -220,6 +231,10 @@ async fn group_grows_and_shrinks_under_live_writes_and_each_item_ends_on_its_own
     let again = zone.change(ChangeKind::RemoveNodes, &["n1"], true).await.expect_err("one at a time");
     assert!(again.message().contains("is being changed (add n3 to a)"), "{again}");
     assert_eq!(zone.over(change).await.nodes.len(), 3);
+    let reports = zone.changes().await.groups.remove(0).nodes;
+    let filled = reports.iter().find(|node| node.name == "n3").and_then(|node| node.report.clone());
+    let filled = filled.expect("it reports");
+    assert!(filled.verified_items > KEYS as u64 / 10, "compared with those that gave: {filled:?}");
     let values = live.stop().await;
     zone.check(&["n1", "n2", "n3"], &values).await;
     for at in 0..KEYS {

@@ -284,6 +284,21 @@ const LEVELS: &[Level] = &[
         help: "Changes that wait to be told to a key's other owner.",
         read: |c| c.resize.forward_pending,
     },
+    Level {
+        name: "evanesce_node_fill_verified_items",
+        help: "After the last fill for another ring: items compared with those of the nodes that gave them.",
+        read: |c| c.resize.verified[0],
+    },
+    Level {
+        name: "evanesce_node_fill_verified_mended",
+        help: "After the last fill for another ring: differences from the nodes that gave, taken over.",
+        read: |c| c.resize.verified[1],
+    },
+    Level {
+        name: "evanesce_node_fill_verified_left",
+        help: "After the last fill for another ring: differences that the last comparison still found.",
+        read: |c| c.resize.verified[2],
+    },
     Level { name: "evanesce_node_items", help: "Items in the store.", read: |c| c.store.items },
     Level {
         name: "evanesce_node_item_bytes",

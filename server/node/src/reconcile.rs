@@ -40,8 +40,10 @@ mod take;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod with_owner;
 
 pub(crate) use keeper::{Member, keep_reconciled};
 pub(crate) use source::Answers;
 pub(crate) use standing::Standing;
-pub(crate) use tally::{Divergence, DivergenceCounts};
+pub(crate) use tally::{Divergence, DivergenceCounts, Tally};
+pub(crate) use with_owner::compare_with_owner;

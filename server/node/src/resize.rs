@@ -24,6 +24,7 @@ mod receive;
 #[cfg(test)]
 mod tests;
 mod tidy;
+mod verify;
 mod view;
 
 use std::sync::Arc;
@@ -35,6 +36,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use forward::Forwards;
+use verify::Verified;
 use view::View;
 
 use crate::warm::WarmCounts;
@@ -55,6 +57,8 @@ pub(crate) struct Resize {
     /// What warm-ups had brought when it began.
     fill_began: Mutex<WarmCounts>,
     dropped: AtomicU64,
+    /// What came of the comparisons at the end of the last one.
+    verified: Mutex<Verified>,
     trouble: Mutex<String>,
 }
 
@@ -71,6 +75,8 @@ pub(crate) struct ResizeCounts {
     pub(crate) dropped: u64,
     /// Whether two rings are in force.
     pub(crate) rings: u64,
+    /// Of the last fill: items compared with the givers', differences mended, and such as the last look still found.
+    pub(crate) verified: [u64; 3],
 }
 
 impl Resize {
@@ -111,12 +117,14 @@ impl Resize {
     }
 
     pub(crate) fn counts(&self) -> ResizeCounts {
+        let verified = *self.verified.lock();
         ResizeCounts {
             forwarded: self.forwards.sent(),
             forward_dropped: self.forwards.dropped(),
             forward_pending: self.forwards.pending(),
             dropped: self.dropped.load(Ordering::Relaxed),
             rings: 1 + u64::from(self.is_on()),
+            verified: [verified.items, verified.mended, verified.left],
         }
     }
 
@@ -125,6 +133,7 @@ impl Resize {
         let began = *self.fill_began.lock();
         let is_filling = *self.filled.borrow() > 0 || self.filling.load(Ordering::Relaxed) > 0;
         let since = |now: u64, then: u64| if is_filling { now.saturating_sub(then) } else { 0 };
+        let verified = *self.verified.lock();
         NodeReport {
             items,
             item_bytes,
@@ -135,6 +144,11 @@ impl Resize {
             forward_pending: self.forwards.pending(),
             forward_dropped: self.forwards.dropped(),
             trouble: self.trouble.lock().clone(),
+            fill_ms: if is_filling { warm.stream_ms } else { 0 },
+            fill_per_mille: if is_filling { warm.per_mille } else { 0 },
+            verified_items: verified.items,
+            verified_mended: verified.mended,
+            verified_left: verified.left,
         }
     }
 

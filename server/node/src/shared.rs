@@ -329,24 +329,29 @@ fn numbers(stats: &[(&'static str, u64)]) -> impl Iterator<Item = (&'static str,
     stats.iter().map(|(name, number)| (*name, number.to_string()))
 }
 
-fn warm_stats(counts: &WarmCounts) -> [(&'static str, u64); 6] {
+fn warm_stats(counts: &WarmCounts) -> [(&'static str, u64); 8] {
     [
         ("evanesce_warm_up_items", counts.taken),
         ("evanesce_warm_up_refused", counts.refused),
         ("evanesce_warm_up_bytes", counts.bytes),
         ("evanesce_warm_up_ms", counts.millis),
+        ("evanesce_warm_up_stream_ms", counts.stream_ms),
+        ("evanesce_warm_up_per_mille", counts.per_mille),
         ("evanesce_given_items", counts.given),
         ("evanesce_given_bytes", counts.given_bytes),
     ]
 }
 
-fn resize_stats(counts: &ResizeCounts) -> [(&'static str, u64); 5] {
+fn resize_stats(counts: &ResizeCounts) -> [(&'static str, u64); 8] {
     [
         ("evanesce_rings", counts.rings),
         ("evanesce_forwarded", counts.forwarded),
         ("evanesce_forward_pending", counts.forward_pending),
         ("evanesce_forward_dropped", counts.forward_dropped),
         ("evanesce_dropped_foreign", counts.dropped),
+        ("evanesce_fill_verified_items", counts.verified[0]),
+        ("evanesce_fill_verified_mended", counts.verified[1]),
+        ("evanesce_fill_verified_left", counts.verified[2]),
     ]
 }
 

@@ -21,6 +21,7 @@ mod ring;
 mod rolling;
 mod store;
 mod wait_warm;
+mod warmth;
 
 use std::process::ExitCode;
 use std::time::Duration;

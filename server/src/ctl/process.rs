@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::ctl::Done;
 use crate::ctl::reach::Reach;
+use crate::ctl::warmth::Warmth;
 use crate::output;
 use crate::table::table;
 
@@ -48,6 +49,9 @@ struct StatusAnswer {
     uptime_ms: u64,
     warnings: Vec<String>,
     addresses: BTreeMap<String, String>,
+    /// Of a node: how far it is from its siblings, and how far its warm-up is.
+    #[serde(flatten)]
+    warmth: Option<Warmth>,
 }
 
 impl From<GetStatusResponse> for StatusAnswer {
@@ -56,7 +60,8 @@ impl From<GetStatusResponse> for StatusAnswer {
             role, cluster, zone, state, version, pid, uptime_ms, ready, warnings, ..
         } = answer;
         let addresses = answer.addresses.into_iter().collect();
-        Self { role, cluster, zone, state, ready, version, pid, uptime_ms, warnings, addresses }
+        let warmth = None;
+        Self { role, cluster, zone, state, ready, version, pid, uptime_ms, warnings, addresses, warmth }
     }
 }
 
@@ -103,39 +108,50 @@ fn targets_of(reach: &Reach, topology: Option<&Topology>) -> Vec<(String, String
 async fn ask_status(reach: &Reach, address: String, name: String) -> Status {
     let asked = async {
         let mut admin = reach.admin(&address).await?;
-        reach.within(admin.get_status(GetStatusRequest {})).await
+        let status = reach.within(admin.get_status(GetStatusRequest {})).await?.into_inner();
+        // It has answered: without its counters it is shown all the same.
+        let stats = match status.role.as_str() {
+            "node" => reach.within(admin.get_stats(GetStatsRequest {})).await.ok(),
+            _ => None,
+        };
+        let warmth = stats.and_then(|stats| Warmth::of(&stats.into_inner().stats));
+        let name = status.name.clone();
+        Ok::<_, anyhow::Error>((name, StatusAnswer { warmth, ..StatusAnswer::from(status) }))
     };
     match asked.await {
-        Ok(answer) => {
-            let answer = answer.into_inner();
-            let name = answer.name.clone();
-            Status { address, name, answer: Answer::Status(Box::new(answer.into())) }
-        }
+        Ok((name, answer)) => Status { address, name, answer: Answer::Status(Box::new(answer)) },
         Err(error) => Status { address, name, answer: Answer::None { error: format!("{error:#}") } },
     }
 }
 
 fn status_table(statuses: &[Status]) -> String {
-    let header = ["name", "role", "zone", "state", "ready", "up", "gRPC", "remarks"];
+    let header = ["name", "role", "zone", "state", "ready", "up", "differing", "gRPC", "remarks"];
     let rows = statuses.iter().map(|Status { address, name, answer }| {
-        let [role, zone, state, ready, up, remarks] = match answer {
+        let [role, zone, state, ready, up, differing, remarks] = match answer {
             Answer::Status(answer) => [
                 answer.role.clone(),
                 answer.zone.clone(),
                 answer.state.clone(),
                 if answer.ready { "yes" } else { "no" }.to_owned(),
                 humantime::format_duration(Duration::from_secs(answer.uptime_ms / 1000)).to_string(),
-                answer.warnings.join("; "),
+                answer.warmth.as_ref().map_or_else(|| "-".to_owned(), Warmth::differing),
+                remarks(answer),
             ],
             Answer::None { error } => {
                 let unknown = || "-".to_owned();
-                [unknown(), unknown(), unknown(), "no".to_owned(), unknown(), error.clone()]
+                [unknown(), unknown(), unknown(), "no".to_owned(), unknown(), unknown(), error.clone()]
             }
         };
         let name = if name.is_empty() { "-".to_owned() } else { name.clone() };
-        [name, role, zone, state, ready, up, address.clone(), remarks]
+        [name, role, zone, state, ready, up, differing, address.clone(), remarks]
     });
     table(header, rows)
+}
+
+/// What it warns of, and how far it is where it warms.
+fn remarks(answer: &StatusAnswer) -> String {
+    let warming = answer.warmth.as_ref().filter(|_| answer.state == "warming").and_then(Warmth::progress);
+    warming.into_iter().chain(answer.warnings.iter().cloned()).collect::<Vec<_>>().join("; ")
 }
 
 /// `stats`: one process's counters and gauges.

@@ -35,7 +35,7 @@ impl Tally {
         self.oldest = Some(self.oldest.map_or(since, |oldest| oldest.min(since)));
     }
 
-    pub(super) fn add(&mut self, other: &Tally) {
+    pub(crate) fn add(&mut self, other: &Tally) {
         self.compared += other.compared;
         self.differing += other.differing;
         self.absent += other.absent;

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use super::tidy::drop_foreign;
+use super::verify::{Verified, verify};
 use super::view::{View, gives};
 use crate::execute::CLOCK_AHEAD_MAX;
 use crate::shared::Shared;
@@ -27,6 +28,7 @@ pub(super) async fn fill(shared: Arc<Shared>, view: Arc<View>, me: Newcomer, cha
     // What is left of another time may have been deleted since.
     let foreign = drop_foreign(&shared, &view).await;
     let before = shared.warm.counts();
+    *resize.verified.lock() = Verified::default();
     loop {
         // Those that give may have moved since.
         let newest = resize.view.borrow().clone();
@@ -37,8 +39,9 @@ pub(super) async fn fill(shared: Arc<Shared>, view: Arc<View>, me: Newcomer, cha
         let (items, bytes) = (counts.taken - before.taken, counts.bytes - before.bytes);
         match outcome {
             Ok(remark) => {
-                info!(change, items, bytes, foreign, took = ?began.elapsed(), "filled for the next ring");
                 remark.clone_into(&mut resize.trouble.lock());
+                check(&shared, &view, &me, change).await;
+                info!(change, items, bytes, foreign, took = ?began.elapsed(), "filled for the next ring");
                 break;
             }
             Err(trouble) => {
@@ -54,6 +57,22 @@ pub(super) async fn fill(shared: Arc<Shared>, view: Arc<View>, me: Newcomer, cha
     resize.filled.send_replace(change);
 }
 
+/// Compares what has come with what the givers have, and tells.
+async fn check(shared: &Arc<Shared>, view: &View, me: &Newcomer, change: u64) {
+    match verify(shared, view, me).await {
+        Ok(verified) => {
+            let Verified { items, mended, left } = verified;
+            info!(change, items, mended, left, "compared with the givers after the fill");
+            *shared.resize.verified.lock() = verified;
+        }
+        Err(status) => {
+            let why = status.message();
+            warn!(change, why, "filled, but a giver does not compare: what may be missing is missed once");
+            *shared.resize.trouble.lock() = format!("filled, and not compared with the givers: {why}");
+        }
+    }
+}
+
 /// Each source once. What an operator should know when all is here that can be had; why not, else.
 async fn take_all(
     shared: &Arc<Shared>,
@@ -65,6 +84,7 @@ async fn take_all(
     let (there, absent): (Vec<_>, Vec<_>) = sources.into_iter().partition(|node| gives(node));
     let read_since = shared.clock.now().0.saturating_sub(1000 + CLOCK_AHEAD_MAX.as_millis() as u64);
     let mut failed = Vec::new();
+    shared.warm.streams_begin(there.len());
     for heat in [Heat::Read, Heat::Rest] {
         let streams = there.iter().map(async |node| {
             let address = node.grpc.map(|grpc| grpc.to_string()).unwrap_or_default();
@@ -90,7 +110,7 @@ async fn take_all(
 }
 
 /// The group as it is to be, for whoever gives.
-fn next_ring(view: &View) -> Option<ServerGroup> {
+pub(super) fn next_ring(view: &View) -> Option<ServerGroup> {
     let nodes = view.second()?.nodes.clone();
     Some(ServerGroup { nodes, second: None, ..view.group()?.clone() })
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use evanesce_grpc::discovery::v1::{GetChangesResponse, GroupStatus, NodeState, Plan, Stage};
+use evanesce_grpc::discovery::v1::{GetChangesResponse, GroupStatus, NodeReport, NodeState, Plan, Stage};
 use serde_json::{Value, json};
 
 use crate::table::table;
@@ -88,7 +88,8 @@ pub(super) fn as_text(changes: &GetChangesResponse) -> String {
         if !group.waits_for.is_empty() {
             let _ = writeln!(text, "  waits for {}", group.waits_for);
         }
-        let header = ["node", "state", "ring", "items", "bytes", "filled", "received", "forwards waiting"];
+        let header =
+            ["node", "state", "ring", "items", "bytes", "filled", "received", "compared", "forwards waiting"];
         let rows = group.nodes.iter().map(|node| {
             let report = node.report.clone().unwrap_or_default();
             let on = |places: &[evanesce_grpc::discovery::v1::Place]| {
@@ -105,8 +106,9 @@ pub(super) fn as_text(changes: &GetChangesResponse) -> String {
                 ring.to_owned(),
                 report.items.to_string(),
                 ByteSize(report.item_bytes).to_string(),
-                if report.filled == roster.change { "yes" } else { "no" }.to_owned(),
-                format!("{} items, {}", report.fill_items, ByteSize(report.fill_bytes)),
+                filled(&report, roster.change),
+                format!("{} items, {}{}", report.fill_items, ByteSize(report.fill_bytes), rate(&report)),
+                compared(&report, roster.change),
                 report.forward_pending.to_string(),
             ]
         });
@@ -116,6 +118,44 @@ pub(super) fn as_text(changes: &GetChangesResponse) -> String {
         let _ = writeln!(text, "{} of group {} stands by: {}", node.name, node.group, state(node.state()));
     }
     text
+}
+
+/// Whether a node is filled for a change; how far it is, and how long it takes still, where it is not.
+fn filled(report: &NodeReport, change: u64) -> String {
+    if report.filled == change {
+        return "yes".to_owned();
+    }
+    match left(report) {
+        Some(left) if report.filling == change => {
+            let percent = report.fill_per_mille / 10;
+            format!("{percent} %, about {} left", humantime::format_duration(left))
+        }
+        _ => "no".to_owned(),
+    }
+}
+
+/// How long a fill takes still, as far as can be told by how long it took so far.
+pub(super) fn left(report: &NodeReport) -> Option<Duration> {
+    let done = report.fill_per_mille.min(1000);
+    (done > 0).then(|| Duration::from_secs((report.fill_ms * (1000 - done) / done).div_ceil(1000)))
+}
+
+fn rate(report: &NodeReport) -> String {
+    match report.fill_ms {
+        0 => String::new(),
+        ms => format!(" ({}/s)", ByteSize((u128::from(report.fill_bytes) * 1000 / u128::from(ms)) as u64)),
+    }
+}
+
+/// What the comparison with the givers came to.
+fn compared(report: &NodeReport, change: u64) -> String {
+    match (report.filled == change, report.verified_items) {
+        (false, _) => String::new(),
+        (true, 0) if report.fill_items > 0 => "no".to_owned(),
+        (true, items) => {
+            format!("{items} items, {} mended, {} left", report.verified_mended, report.verified_left)
+        }
+    }
 }
 
 pub(super) fn as_json(changes: &GetChangesResponse) -> Value {
@@ -156,6 +196,12 @@ fn group_json(group: &GroupStatus) -> Value {
                 "filled": report.filled == roster.change,
                 "fill_items": report.fill_items,
                 "fill_bytes": report.fill_bytes,
+                "fill_ms": report.fill_ms,
+                "fill_per_mille": report.fill_per_mille,
+                "fill_left_ms": left(&report).map(|left| left.as_millis() as u64),
+                "verified_items": report.verified_items,
+                "verified_mended": report.verified_mended,
+                "verified_left": report.verified_left,
                 "forward_pending": report.forward_pending,
                 "forward_dropped": report.forward_dropped,
                 "trouble": report.trouble,
