@@ -1,5 +1,7 @@
 //! How typed values become bytes.
 
+use std::ops::RangeInclusive;
+
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -27,10 +29,13 @@ pub const POSTCARD_FLAGS: u32 = 0x0100_0000;
 /// for a miss.
 pub const ABSENT_FLAGS: u32 = 0x7f00_0000;
 
+/// Codecs that callers' may not be: those to come, and the mark of keys without a value.
+const OTHERS: RangeInclusive<u32> = 2..=127;
+
 /// How typed values become bytes. Its flags are stored with them, so that no reader takes one codec's bytes for
 /// another's.
 pub trait Codec: Send + Sync + 'static {
-    /// What marks its values, within [`CODEC_FLAGS_MASK`].
+    /// What marks its values, within [`CODEC_FLAGS_MASK`]: from `0x8000_0000` on, or 0 for bytes that others write, too.
     fn flags(&self) -> u32;
 
     /// The bytes of `value`.
@@ -108,6 +113,17 @@ impl CodecError {
     pub fn decode(reason: &impl ToString) -> Self {
         Self::Decode { reason: reason.to_string() }
     }
+}
+
+/// Encodes with `codec`, whose flags must be its own: with those of others nobody could read it.
+pub(crate) fn encode_marked<T: Serialize>(codec: &impl Codec, value: &T) -> Result<Bytes, CodecError> {
+    let flags = codec.flags();
+    if flags & !CODEC_FLAGS_MASK != 0 || OTHERS.contains(&(flags >> 24)) {
+        let reason =
+            format!("its codec's flags {flags:#010x} are not for codecs: use 0x80000000 to 0xff000000");
+        return Err(CodecError::Encode { reason });
+    }
+    codec.encode(value)
 }
 
 /// Decodes what `codec` encoded, and nothing else.

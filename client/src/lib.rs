@@ -76,6 +76,11 @@
 //! | largest value, longest key | 64 MiB, 8 KiB | |
 //! | loading anew before expiry | one load time ahead | [`GetOrLoad::early`](op::GetOrLoad::early) |
 //! | serving beyond the TTL, remembering absent keys | not at all | [`GetOrLoad::stale`](op::GetOrLoad::stale), [`remember_absent`](op::GetOrLoad::remember_absent) |
+//! | a load | 5 s | [`GetOrLoad::load_timeout`](op::GetOrLoad::load_timeout) |
+//! | jitter of a loaded item's TTL | 10 % shorter at most | [`GetOrLoad::jitter`](op::GetOrLoad::jitter) |
+//! | the last topology on disk | not kept | `ClientBuilder::topology_file` |
+//! | how far nodes take versions ahead of their clocks | 5 s | |
+//! | how long nodes remember deletes | 5 min | |
 //! | near cache: its bytes, how long it serves | none, 1 s | [`ClientBuilder::near_cache`], [`Namespace::near_cache`], [`NearCache::ttl`] |
 //! | TLS, user and password | none | `ClientBuilder::tls`, [`ClientBuilder::credentials`] |
 //!

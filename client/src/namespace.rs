@@ -321,7 +321,7 @@ impl Namespace {
 
     /// Reads an item with the CAS token that [`compare_and_set`](Self::compare_and_set) wants, from the key's home zone.
     pub fn get_for_cas(&self, key: impl AsRef<[u8]>) -> GetForCas<'_> {
-        GetForCas::new(self, key.as_ref())
+        GetForCas::new(self, key.as_ref(), Whole)
     }
 
     /// Stores a value if nobody changed the item since its token was read. The key's home zone decides.
@@ -331,7 +331,7 @@ impl Namespace {
         cas: u64,
         value: impl Into<Bytes>,
     ) -> CompareAndSet<'_> {
-        CompareAndSet::new(self, key.as_ref(), cas, value.into())
+        CompareAndSet::new(self, key.as_ref(), cas, Ok(value.into()))
     }
 
     /// Deletes a key in every zone.

@@ -9,12 +9,15 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::codec::{Codec, CodecError, Postcard};
+use crate::codec::{Codec, CodecError, Postcard, encode_marked};
 use crate::error::LoadError;
 use crate::item::LoadedItem;
 use crate::load::{Loaded, Loader, ManyLoaded, loader_error};
 use crate::namespace::Namespace;
-use crate::op::{Delete, Get, GetAndTouch, GetMany, GetOrLoad, GetOrLoadMany, Set, Store, Touch, WriteMany};
+use crate::op::{
+    CompareAndSet, Delete, Get, GetAndTouch, GetForCas, GetMany, GetOrLoad, GetOrLoadMany, Set, Store, Touch,
+    WriteMany,
+};
 use crate::policy::LatchPolicy;
 use crate::ttl::Ttl;
 use crate::value::Compression;
@@ -103,6 +106,11 @@ impl<T: DeserializeOwned + Send, C: Codec> Typed<T, C> {
         Get::new(&self.namespace, key.as_ref(), self.item_view())
     }
 
+    /// Reads an item with the CAS token that [`compare_and_set`](Self::compare_and_set) wants, from the key's home zone.
+    pub fn get_for_cas(&self, key: impl AsRef<[u8]>) -> GetForCas<'_, DecodedItem<'_, T, C>> {
+        GetForCas::new(&self.namespace, key.as_ref(), self.item_view())
+    }
+
     /// Reads many items.
     pub fn get_many_items<K: AsRef<[u8]>>(
         &self,
@@ -152,7 +160,11 @@ impl<T: Serialize + DeserializeOwned + Send + 'static, C: Codec> Typed<T, C> {
             let loading = loader(asked);
             let encoded = async move {
                 let Some(value) = loading.await.map_err(loader_error)? else { return Ok(None) };
-                Ok(Some(LoadedItem { value: codec.encode(&value)?, flags: codec.flags(), ttl: None }))
+                Ok(Some(LoadedItem {
+                    value: encode_marked(&*codec, &value)?,
+                    flags: codec.flags(),
+                    ttl: None,
+                }))
             };
             Box::pin(encoded) as BoxFuture<'static, Loaded>
         }));
@@ -180,7 +192,7 @@ impl<T: Serialize + DeserializeOwned + Send + 'static, C: Codec> Typed<T, C> {
             let encoded = async move {
                 let loaded = loading.await.map_err(loader_error)?.into_iter();
                 let of_key = |(key, value): (N, T)| {
-                    let encoded = codec.encode(&value);
+                    let encoded = encode_marked(&*codec, &value);
                     let encoded =
                         encoded.map(|value| Some(LoadedItem { value, flags: codec.flags(), ttl: None }));
                     (Bytes::copy_from_slice(key.as_ref()), encoded.map_err(LoadError::from))
@@ -209,6 +221,11 @@ impl<T: Serialize, C: Codec> Typed<T, C> {
         Store::replace(&self.namespace, key.as_ref(), self.encode(value)).typed(self.codec.flags())
     }
 
+    /// Stores a value if nobody changed the item since its token was read. The key's home zone decides.
+    pub fn compare_and_set(&self, key: impl AsRef<[u8]>, cas: u64, value: &T) -> CompareAndSet<'_> {
+        CompareAndSet::new(&self.namespace, key.as_ref(), cas, self.encode(value)).typed(self.codec.flags())
+    }
+
     /// Stores many values in every zone, so many at a time that others get through.
     pub fn set_many<'v, K: AsRef<[u8]>>(&self, entries: impl IntoIterator<Item = (K, &'v T)>) -> WriteMany<'_>
     where
@@ -219,6 +236,6 @@ impl<T: Serialize, C: Codec> Typed<T, C> {
     }
 
     fn encode(&self, value: &T) -> Result<Bytes, CodecError> {
-        self.codec.encode(value)
+        encode_marked(&*self.codec, value)
     }
 }

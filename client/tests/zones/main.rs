@@ -20,5 +20,6 @@ mod reconcile;
 mod repair;
 mod resize;
 mod stored;
+mod typed;
 mod warm;
 mod writes;

@@ -208,7 +208,7 @@ impl Tier {
     }
 
     async fn at_home(&self, key: &[u8]) -> Result<Option<Present>, TierError> {
-        let found = self.keys.get_for_cas(key).run().await?;
+        let found = self.keys.get_for_cas(key).with_absent().run().await?;
         Ok(found.map(|item| {
             let token = Some(item.cas);
             Present { item: Some(item).filter(|item| item.flags != ABSENT_FLAGS), token }

@@ -156,13 +156,13 @@ impl Tier {
     ///
     /// [`TierError`].
     pub async fn get_for_cas(self: &Arc<Self>, key: &[u8]) -> Result<Option<Item>, TierError> {
-        if let Some(item) = self.keys.get_for_cas(key).run().await? {
+        if let Some(item) = self.keys.get_for_cas(key).with_absent().run().await? {
             return Ok(Some(item).filter(|item| item.flags != ABSENT_FLAGS));
         }
         let Some(loaded) = self.get(key).await? else { return Ok(None) };
         // What was loaded may be refused for a write that was newer, and then has no token yet.
         let again = self.keys.get_for_cas(key).run().await?;
-        Ok(Some(again.filter(|item| item.flags != ABSENT_FLAGS).unwrap_or(loaded)))
+        Ok(Some(again.unwrap_or(loaded)))
     }
 
     /// Loads a key from the log, if a write of it waits there, or else from the store.
