@@ -60,6 +60,17 @@ fn evcache_ring_has_netflixs_texts_and_a_key_is_where_it_says() {
 }
 
 #[test]
+fn lease_is_what_discoveries_grant() {
+    let cluster = Cluster::start(&["--lease", "2s"]);
+    for discovery in cluster.list("discovery") {
+        let argv = discovery["argv"].as_array().unwrap();
+        let at = argv.iter().position(|argument| argument == "--lease").unwrap();
+        assert_eq!(argv[at + 1..at + 4], ["2s", "--renew-every", "600ms"]);
+    }
+    assert_eq!(run(&["up", "--lease", "1ms"]).status.code(), Some(2));
+}
+
+#[test]
 fn namespaces_that_no_node_would_take_are_told_before_anything_starts() {
     let output = run(&[
         "up",

@@ -27,8 +27,9 @@ impl Verdict {
 
     /// Nothing of this may have been found.
     pub fn none(&mut self, what: &str, found: &[String]) {
-        let example = found.first().map_or("", String::as_str);
-        self.must(found.is_empty(), format!("{} {what}, the first: {example}", found.len()));
+        let (first, last) =
+            (found.first().map_or("", String::as_str), found.last().map_or("", String::as_str));
+        self.must(found.is_empty(), format!("{} {what}, the first: {first}, the last: {last}", found.len()));
     }
 
     /// Whether all that must hold does.

@@ -11,7 +11,7 @@ use bytesize::ByteSize;
 use evanesce_front::Listen;
 use evanesce_topology::{NameKind, check_name};
 
-use crate::config::bounds::{Bounds, shown_size, shown_time};
+use crate::config::bounds::{Bounds, LEASE, shown_size, shown_time};
 use crate::config::fault::{ConfigError, Fault};
 use crate::config::form::Form;
 use crate::config::layers::{Raw, Setting};
@@ -308,6 +308,11 @@ fn is_host(text: &str) -> bool {
 
 fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "write ip:port, such as 127.0.0.1:11211 or [::1]:11211".to_owned())
+}
+
+/// A discovery's lease that leaves room for renewals.
+pub(crate) fn parse_lease(text: &str) -> Result<Duration, String> {
+    time(text, Bounds { min: Duration::from_secs(1), ..LEASE })
 }
 
 fn time(text: &str, bounds: Bounds<Duration>) -> Result<Duration, String> {

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use clap::ArgMatches;
 
-pub(crate) use check::peer;
+pub(crate) use check::{parse_lease, peer};
 pub(crate) use fault::ConfigError;
 pub(crate) use layers::{NAMESPACE, file_arg, with_options};
 pub(crate) use namespaces::parse_namespace;

@@ -89,6 +89,9 @@ pub(crate) struct Up {
     /// keys page:... are read from it.
     #[arg(long)]
     demo_store: bool,
+    /// How long a node that stopped renewing counts as alive, and how long each step of a change of groups takes at least.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = config::parse_lease)]
+    lease: Duration,
     /// When all is ready, write who is where to this file (whole, by rename).
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -223,6 +226,7 @@ impl Up {
             threads: self.threads,
             namespaces: self.namespaces.clone(),
             demo_store: self.demo_store,
+            lease: self.lease,
         })
     }
 

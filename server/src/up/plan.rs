@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use evanesce_topology::{RingHash, RingProfile, evcache_ring_text};
 
@@ -24,6 +25,8 @@ pub(crate) struct Shape {
     pub(crate) namespaces: Vec<String>,
     /// Whether the gateway has a backing store to try.
     pub(crate) demo_store: bool,
+    /// What discoveries grant.
+    pub(crate) lease: Duration,
 }
 
 /// What a process is.
@@ -109,11 +112,14 @@ fn argv(shape: &Shape, role: &str, options: &[(&str, &str)]) -> Vec<String> {
 fn discovery(shape: &Shape, zone: &str, place: Place, data_dir: &Path) -> Process {
     let name = format!("discovery-{zone}");
     let state_dir = data_dir.join(&name).display().to_string();
+    let shown = |time: Duration| humantime::format_duration(time).to_string();
     let options = [
         ("zone", zone),
         ("grpc", &place.grpc.to_string()),
         ("http", &place.http.to_string()),
         ("state-dir", &state_dir),
+        ("lease", &shown(shape.lease)),
+        ("renew-every", &shown(shape.lease * 3 / 10)),
         ("drain-deadline", DRAIN_DEADLINE),
     ];
     let argv = argv(shape, "discovery", &options);

@@ -5,15 +5,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use evanesce_client::{Client, LatchPolicy};
-use evanesce_tests::{Deadline, NodeReport, Process, Up, eventually, signal_reported};
+use evanesce_tests::{Deadline, NodeReport, Process, Up, eventually, free_port, signal_reported};
 use evanesce_topology::{NodeState, Topology};
 use rustix::process::Signal;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
 use crate::Bench;
+use crate::held::{owner, placement};
 use crate::talk::{key, value};
 
 /// What the reported pids must run.
@@ -47,7 +48,21 @@ impl<'a> Cluster<'a> {
     /// # Errors
     /// When they do not start.
     pub(crate) fn start(bench: &'a Bench, name: &str, options: &[&str]) -> anyhow::Result<Self> {
-        let all = ["--zones", "3", "--nodes", "1"].iter().chain(options).copied().collect::<Vec<_>>();
+        Self::of(bench, name, ("3", "1"), options)
+    }
+
+    /// So many zones of so many nodes.
+    ///
+    /// # Errors
+    /// When they do not start.
+    pub(crate) fn of(
+        bench: &'a Bench,
+        name: &str,
+        (zones, nodes): (&str, &str),
+        options: &[&str],
+    ) -> anyhow::Result<Self> {
+        let mut all = vec!["--zones", zones, "--nodes", nodes];
+        all.extend(options);
         let up = Up::start(&bench.programs, &bench.directory, name, &all)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         Ok(Self { up, runtime, bench, again: Vec::new(), starts: 0 })
@@ -123,6 +138,40 @@ impl<'a> Cluster<'a> {
         Ok(())
     }
 
+    /// Starts a node that is like another but for its name and addresses, and no part of `up`.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub(crate) fn start_new(&mut self, like: &NodeReport, name: &str) -> anyhow::Result<NodeReport> {
+        let [memcached, grpc, http] = [free_port()?, free_port()?, free_port()?];
+        let mut node = NodeReport { name: name.to_owned(), memcached, grpc, http, ..like.clone() };
+        let instead = [("--name", name.to_owned()), ("--listen", memcached.to_string())];
+        let instead = instead.into_iter().chain([("--grpc", grpc.to_string()), ("--http", http.to_string())]);
+        for (option, value) in instead {
+            let at = node.argv.iter().position(|argument| argument == option);
+            let at = at.with_context(|| format!("a node without {option}"))? + 1;
+            *node.argv.get_mut(at).with_context(|| format!("{option} without a value"))? = value;
+        }
+        self.start_again(&node, &[])?;
+        Ok(node)
+    }
+
+    /// Runs `evanesce ctl` to its end. Answers what it printed.
+    ///
+    /// # Errors
+    /// When it fails, or takes longer.
+    pub(crate) fn ctl(&mut self, arguments: &[&str], limit: Duration) -> anyhow::Result<String> {
+        self.starts += 1;
+        let (name, report) = (format!("ctl-{}-{}", self.up.report.cluster, self.starts), &self.up.report);
+        let discoveries = report.discoveries();
+        let mut all = vec!["ctl", "--discovery", &discoveries, "--cluster", &report.cluster];
+        all.extend(arguments);
+        let mut ctl = Process::start(&name, &self.bench.programs.evanesce, all, &self.bench.directory)?;
+        let status = ctl.wait(limit).with_context(|| format!("it printed:\n{}", ctl.printed()))?;
+        ensure!(status.success(), "ctl {} ended with {status}: {}", arguments.join(" "), ctl.printed());
+        Ok(ctl.printed())
+    }
+
     /// Waits until another process than that of this incarnation has the node's name and serves. Answers its incarnation.
     ///
     /// # Errors
@@ -147,6 +196,28 @@ impl<'a> Cluster<'a> {
         (state == NodeState::Serving).then_some(incarnation)
     }
 
+    /// Writes items straight to the node of each zone that owns them, all in one version: many more a second than a client
+    /// writes one by one.
+    ///
+    /// # Errors
+    /// When a node does not store them.
+    pub(crate) fn fill(&self, client: &Client, items: u64, bytes: usize) -> anyhow::Result<()> {
+        let flags = format!(" V{}", client.stamp().as_u64());
+        let fill = |node: &NodeReport| {
+            let ring = placement(client, &node.group)?;
+            let is_own = |number: &u64| owner(&ring, &key(*number)).is_ok_and(|own| own == node.memcached);
+            crate::talk::set(node.memcached, (0..items).filter(is_own), (0, bytes), &flags)
+        };
+        std::thread::scope(|scope| {
+            let fill = &fill;
+            let fills: Vec<_> =
+                self.up.report.nodes.iter().map(|node| scope.spawn(move || fill(node))).collect();
+            fills
+                .into_iter()
+                .try_for_each(|fill| fill.join().map_err(|_| anyhow::anyhow!("it broke down"))?)
+        })
+    }
+
     /// Changes keys through a client; how many changes failed.
     pub(crate) fn change(
         &self,
@@ -154,28 +225,38 @@ impl<'a> Cluster<'a> {
         numbers: impl Iterator<Item = u64> + Send + 'static,
         change: impl Fn(u64) -> Option<Change> + Send + Sync + 'static,
     ) -> u64 {
-        let (numbers, change) = (Arc::new(parking_lot::Mutex::new(numbers)), Arc::new(change));
-        let mut callers = JoinSet::new();
-        for _ in 0..CALLERS {
-            let (client, numbers, change) = (client.clone(), Arc::clone(&numbers), Arc::clone(&change));
-            let call = async move {
-                let mut failed = 0;
-                loop {
-                    let Some(number) = numbers.lock().next() else { return failed };
-                    let is_written = match change(number) {
-                        Some(Change::Set { round, bytes }) => {
-                            client.set(key(number), value(number, round, bytes)).await.is_ok()
-                        }
-                        Some(Change::Delete) => client.delete(key(number)).await.is_ok(),
-                        None => true,
-                    };
-                    failed += u64::from(!is_written);
-                }
-            };
-            callers.spawn_on(call, self.runtime.handle());
-        }
-        self.runtime.block_on(callers.join_all()).into_iter().sum()
+        crate::cluster::change(&self.runtime, client, numbers, change)
     }
+}
+
+/// Changes keys through a client; how many changes failed.
+pub(crate) fn change(
+    runtime: &Runtime,
+    client: &Client,
+    numbers: impl Iterator<Item = u64> + Send + 'static,
+    change: impl Fn(u64) -> Option<Change> + Send + Sync + 'static,
+) -> u64 {
+    let (numbers, change) = (Arc::new(parking_lot::Mutex::new(numbers)), Arc::new(change));
+    let mut callers = JoinSet::new();
+    for _ in 0..CALLERS {
+        let (client, numbers, change) = (client.clone(), Arc::clone(&numbers), Arc::clone(&change));
+        let call = async move {
+            let mut failed = 0;
+            loop {
+                let Some(number) = numbers.lock().next() else { return failed };
+                let is_written = match change(number) {
+                    Some(Change::Set { round, bytes }) => {
+                        client.set(key(number), value(number, round, bytes)).await.is_ok()
+                    }
+                    Some(Change::Delete) => client.delete(key(number)).await.is_ok(),
+                    None => true,
+                };
+                failed += u64::from(!is_written);
+            }
+        };
+        callers.spawn_on(call, runtime.handle());
+    }
+    runtime.block_on(callers.join_all()).into_iter().sum()
 }
 
 /// Incarnation and state of a node.

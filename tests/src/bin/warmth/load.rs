@@ -2,25 +2,27 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use evanesce_client::Client;
+use evanesce_tests::clock::{now_ns, ns};
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::runtime::Runtime;
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::taken::{Outcome, Sample, Taken};
 use crate::talk::{key, value};
 
 /// The generator wakes so often, and starts all that is due.
 const TICK: Duration = Duration::from_millis(1);
 /// One in so many is a write.
 const WRITES: u64 = 20;
-/// Over so long a hit ratio is taken.
-const WINDOW: Duration = Duration::from_secs(1);
-/// Fewer reads in a window tell nothing.
-const READS_MIN: usize = 100;
+/// How long a peak is looked for.
+const PEAK_WINDOW: Duration = Duration::from_secs(2);
+/// Callers that find it.
+const PEAK_CALLERS: u64 = 32;
 
 /// What is asked.
 #[derive(Clone)]
@@ -32,33 +34,11 @@ pub(crate) struct Load {
     pub(crate) per_second: f64,
 }
 
-/// How a request ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
-    Hit,
-    Miss,
-    Written,
-    Failed,
-    Wrong,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Sample {
-    due: Instant,
-    took: Duration,
-    outcome: Outcome,
-}
-
 /// Load under way.
 pub(crate) struct Running {
     stop: Arc<AtomicBool>,
     taken: Arc<Mutex<Vec<Sample>>>,
     task: JoinHandle<()>,
-}
-
-/// All that came of it.
-pub(crate) struct Taken {
-    samples: Vec<Sample>,
 }
 
 impl Load {
@@ -69,24 +49,45 @@ impl Load {
         Running { stop, taken, task: runtime.spawn(async move { self.generate(&seen, &into).await }) }
     }
 
+    /// Requests a second that many callers get, one after the other, with all that runs on this machine.
+    pub(crate) fn peak(&self, runtime: &Runtime) -> f64 {
+        let until = now_ns() + ns(PEAK_WINDOW);
+        let mut callers = JoinSet::new();
+        for caller in 0..PEAK_CALLERS {
+            let load = self.clone();
+            let call = async move {
+                let (mut random, mut count) = (SmallRng::seed_from_u64(caller), 0_u64);
+                while now_ns() < until {
+                    let client = load.clients[count as usize % load.clients.len()].clone();
+                    load.one(&client, load.pick(&mut random)).await;
+                    count += 1;
+                }
+                count
+            };
+            callers.spawn_on(call, runtime.handle());
+        }
+        let requests: u64 = runtime.block_on(callers.join_all()).into_iter().sum();
+        requests as f64 / PEAK_WINDOW.as_secs_f64()
+    }
+
     async fn generate(self, stop: &AtomicBool, taken: &Arc<Mutex<Vec<Sample>>>) {
         let mut random = SmallRng::seed_from_u64(7);
         let mut under_way = JoinSet::new();
-        let (start, gap) = (Instant::now(), Duration::from_secs_f64(1.0 / self.per_second));
-        let (mut number, mut tick) = (0, tokio::time::interval(TICK));
+        let (start, gap) = (now_ns(), 1e9 / self.per_second);
+        let (mut number, mut tick) = (0_u64, tokio::time::interval(TICK));
         while !stop.load(Ordering::Relaxed) {
             tick.tick().await;
-            while start + gap * number < Instant::now() {
-                let due = start + gap * number;
+            loop {
+                let due = start + (number as f64 * gap) as u64;
+                if due > now_ns() {
+                    break;
+                }
                 let client = self.clients[number as usize % self.clients.len()].clone();
-                // What is read more is read much more.
-                let skewed = random.random::<f64>().powi(2);
-                let asked = (skewed * self.items as f64) as u64;
-                let (is_write, bytes) = (random.random_range(0..WRITES) == 0, self.value_bytes);
-                let taken = Arc::clone(taken);
+                let (asked, load, taken) = (self.pick(&mut random), self.clone(), Arc::clone(taken));
                 under_way.spawn(async move {
-                    let outcome = one(&client, asked, bytes, is_write).await;
-                    taken.lock().push(Sample { due, took: due.elapsed(), outcome });
+                    let begun = now_ns();
+                    let outcome = load.one(&client, asked).await;
+                    taken.lock().push(Sample { due, begun, ended: now_ns(), outcome });
                 });
                 number += 1;
             }
@@ -94,18 +95,26 @@ impl Load {
         }
         under_way.join_all().await;
     }
-}
 
-async fn one(client: &Client, number: u64, bytes: usize, is_write: bool) -> Outcome {
-    if is_write {
-        let written = client.set(key(number), value(number, 0, bytes)).await;
-        return if written.is_ok() { Outcome::Written } else { Outcome::Failed };
+    /// A key's number, and whether it is to be written.
+    fn pick(&self, random: &mut SmallRng) -> (u64, bool) {
+        // What is read more is read much more.
+        let skewed = random.random::<f64>().powi(2);
+        ((skewed * self.items as f64) as u64, random.random_range(0..WRITES) == 0)
     }
-    match client.get(key(number)).await {
-        Ok(Some(there)) if *there == *value(number, 0, bytes).as_bytes() => Outcome::Hit,
-        Ok(Some(_)) => Outcome::Wrong,
-        Ok(None) => Outcome::Miss,
-        Err(_) => Outcome::Failed,
+
+    async fn one(&self, client: &Client, (number, is_write): (u64, bool)) -> Outcome {
+        let value = value(number, 0, self.value_bytes);
+        if is_write {
+            let written = client.set(key(number), value).await;
+            return if written.is_ok() { Outcome::Written } else { Outcome::Failed };
+        }
+        match client.get(key(number)).await {
+            Ok(Some(there)) if *there == *value.as_bytes() => Outcome::Hit,
+            Ok(Some(_)) => Outcome::Wrong,
+            Ok(None) => Outcome::Miss,
+            Err(_) => Outcome::Failed,
+        }
     }
 }
 
@@ -117,41 +126,6 @@ impl Running {
     pub(crate) fn finish(self, runtime: &Runtime) -> anyhow::Result<Taken> {
         self.stop.store(true, Ordering::Relaxed);
         runtime.block_on(self.task)?;
-        let mut samples = std::mem::take(&mut *self.taken.lock());
-        samples.sort_by_key(|sample| sample.due);
-        Ok(Taken { samples })
-    }
-}
-
-impl Taken {
-    /// Requests, and how many of them failed or gave a wrong value.
-    pub(crate) fn counts(&self) -> (usize, usize, usize) {
-        let of = |outcome| self.samples.iter().filter(|sample| sample.outcome == outcome).count();
-        (self.samples.len(), of(Outcome::Failed), of(Outcome::Wrong))
-    }
-
-    /// The lowest hit ratio of a second between two instants, in percent.
-    pub(crate) fn hits_min_percent(&self, from: Instant, to: Instant) -> f64 {
-        let (mut lowest, mut begin) = (100.0_f64, from);
-        while begin < to {
-            let in_window = |sample: &&Sample| sample.due >= begin && sample.due < begin + WINDOW;
-            let of = |outcome| {
-                self.samples.iter().filter(in_window).filter(|sample| sample.outcome == outcome).count()
-            };
-            let (hits, misses) = (of(Outcome::Hit), of(Outcome::Miss));
-            if hits + misses >= READS_MIN {
-                lowest = lowest.min(100.0 * hits as f64 / (hits + misses) as f64);
-            }
-            begin += WINDOW;
-        }
-        lowest
-    }
-
-    /// The 99th percentile of what was due between two instants.
-    pub(crate) fn p99(&self, from: Instant, to: Instant) -> Duration {
-        let between = self.samples.iter().filter(|sample| sample.due >= from && sample.due < to);
-        let mut took: Vec<Duration> = between.map(|sample| sample.took).collect();
-        took.sort_unstable();
-        took.get(took.len() * 99 / 100).copied().unwrap_or_default()
+        Ok(Taken::new(std::mem::take(&mut *self.taken.lock())))
     }
 }

@@ -1,12 +1,18 @@
 //! Restarts and replacements without a cold cache: memory files, nodes that were away, nodes that come back empty.
 //! `tests/warmth/run` builds what this needs and calls it.
 
+mod away;
 mod cluster;
+mod converge;
+mod grow;
+mod held;
 mod load;
 mod missed;
+mod plain;
 mod replace;
 mod restart;
 mod rolling;
+mod taken;
 mod talk;
 
 use std::path::PathBuf;
@@ -22,11 +28,14 @@ struct Bench {
     short: bool,
 }
 
-const PARTS: [Part<Bench>; 4] = [
+const PARTS: [Part<Bench>; 7] = [
     ("restart", restart::run),
     ("missed", missed::run),
     ("rolling", rolling::run),
     ("replace", replace::run),
+    ("grow", grow::run),
+    ("converge", converge::run),
+    ("away", away::run),
 ];
 
 fn main() -> ExitCode {
@@ -35,7 +44,11 @@ fn main() -> ExitCode {
 
 /// Returns how many parts failed.
 fn run() -> anyhow::Result<u8> {
-    let told = Told::read(std::env::args().skip(1), &[])?;
+    let mut arguments = std::env::args().skip(1).peekable();
+    if arguments.peek().is_some_and(|first| first == "writer") {
+        return converge::write(arguments.skip(1)).map(|()| 0);
+    }
+    let told = Told::read(arguments, &[])?;
     let bench = Bench { programs: Programs::find()?, directory: told.directory.clone(), short: told.short };
     told.run(&bench, &PARTS)
 }

@@ -152,8 +152,8 @@ impl Scene<'_> {
     fn fill(&self) -> anyhow::Result<()> {
         let middle = self.items / 2;
         std::thread::scope(|scope| {
-            let first = scope.spawn(|| talk::set(self.address, 0..middle, 0, self.value_bytes));
-            talk::set(self.address, middle..self.items, 0, self.value_bytes)?;
+            let first = scope.spawn(|| talk::set(self.address, 0..middle, (0, self.value_bytes), ""));
+            talk::set(self.address, middle..self.items, (0, self.value_bytes), "")?;
             first.join().map_err(|_| anyhow::anyhow!("a writer broke down"))?
         })
     }

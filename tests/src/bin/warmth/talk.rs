@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -12,7 +11,7 @@ use evanesce_tests::Raw;
 /// Keys asked for in one request: a reply of some hundred kilobytes.
 const KEYS_PER_GET: u64 = 100;
 /// Items written before an answer is waited for.
-const ITEMS_PER_BATCH: u64 = 1_000;
+const ITEMS_PER_BATCH: usize = 1_000;
 /// A node that says nothing for so long will not.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
 
@@ -39,27 +38,30 @@ pub(crate) fn connect(address: SocketAddr) -> anyhow::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Writes the numbers with values of so many bytes.
+/// Writes the numbers with values of so many bytes; the flags may give all one version.
 ///
 /// # Errors
 /// When a write is not stored.
-pub(crate) fn set(address: SocketAddr, numbers: Range<u64>, round: u64, bytes: usize) -> anyhow::Result<()> {
+pub(crate) fn set(
+    address: SocketAddr,
+    numbers: impl Iterator<Item = u64>,
+    (round, bytes): (u64, usize),
+    flags: &str,
+) -> anyhow::Result<()> {
     let mut stream = connect(address)?;
     let mut request = Vec::new();
-    let mut begin = numbers.start;
-    while begin < numbers.end {
-        let end = numbers.end.min(begin + ITEMS_PER_BATCH);
+    let mut numbers = numbers.peekable();
+    while numbers.peek().is_some() {
         request.clear();
-        for number in begin..end {
+        for number in numbers.by_ref().take(ITEMS_PER_BATCH) {
             let value = value(number, round, bytes);
-            write!(request, "ms {} {} q\r\n{value}\r\n", key(number), value.len())?;
+            write!(request, "ms {} {} q{flags}\r\n{value}\r\n", key(number), value.len())?;
         }
         request.extend_from_slice(b"mn\r\n");
         stream.write_all(&request)?;
         let mut answer = [0; 4];
         stream.read_exact(&mut answer)?;
         ensure!(&answer == b"MN\r\n", "a write was answered {:?}", String::from_utf8_lossy(&answer));
-        begin = end;
     }
     Ok(())
 }

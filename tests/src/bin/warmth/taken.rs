@@ -1,0 +1,197 @@
+//! What came of a load, and what is judged of it.
+
+use std::time::Duration;
+
+use evanesce_tests::Verdict;
+use evanesce_tests::clock::{ms, ns};
+use evanesce_tests::witness::{LATE_MIN, Starved};
+
+/// Over so long a hit ratio, and a percentile, is taken.
+const WINDOW: Duration = Duration::from_secs(1);
+/// Fewer requests in a window tell nothing.
+const WINDOW_MIN: usize = 100;
+/// Below this share of requests that no hiccup of the machine touched, nothing is said of latency.
+const JUDGED_SHARE_MIN: f64 = 0.5;
+/// Where the timer's own step and a busy machine's hiccups lie: what is below is as good as quiet.
+const QUIET_MIN: Duration = Duration::from_millis(5);
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Hit,
+    Miss,
+    Written,
+    Failed,
+    Wrong,
+}
+
+/// One request, in nanoseconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sample {
+    pub(crate) due: u64,
+    pub(crate) begun: u64,
+    pub(crate) ended: u64,
+    pub(crate) outcome: Outcome,
+}
+
+/// From when to when.
+pub(crate) type Span = (u64, u64);
+
+/// All that came of a load, in the order in which it was due.
+pub(crate) struct Taken {
+    samples: Vec<Sample>,
+}
+
+impl Taken {
+    pub(crate) fn new(mut samples: Vec<Sample>) -> Self {
+        samples.sort_by_key(|sample| sample.due);
+        Self { samples }
+    }
+
+    /// The lowest hit ratio of a second, in percent.
+    pub(crate) fn hits_min_percent(&self, span: Span) -> f64 {
+        let ratio = |window: &[Sample]| {
+            let of = |outcome| window.iter().filter(|sample| sample.outcome == outcome).count();
+            let (hits, misses) = (of(Outcome::Hit), of(Outcome::Miss));
+            (hits + misses >= WINDOW_MIN).then(|| 100.0 * hits as f64 / (hits + misses) as f64)
+        };
+        self.windows(span).filter_map(ratio).fold(100.0, f64::min)
+    }
+
+    /// The 99th percentile of what no hiccup of the machine touched; none when that is too little.
+    pub(crate) fn p99(&self, span: Span, starved: &Starved) -> Option<u64> {
+        p99(self.between(span), starved)
+    }
+
+    /// The median of the 99th percentiles of each second.
+    pub(crate) fn p99_of_windows(&self, spans: &[Span], starved: &Starved) -> Option<u64> {
+        let windows = spans.iter().flat_map(|span| self.windows(*span));
+        let mut all: Vec<u64> = windows
+            .filter(|window| window.len() >= WINDOW_MIN)
+            .filter_map(|window| p99(window, starved))
+            .collect();
+        all.sort_unstable();
+        all.get(all.len() / 2).copied()
+    }
+
+    fn between(&self, (from, to): Span) -> &[Sample] {
+        let at = |due: u64| self.samples.partition_point(|sample| sample.due < due);
+        &self.samples[at(from)..at(to).max(at(from))]
+    }
+
+    fn windows(&self, (from, to): Span) -> impl Iterator<Item = &[Sample]> {
+        let begins = (from..to).step_by(ns(WINDOW) as usize);
+        begins.map(move |begin| self.between((begin, to.min(begin + ns(WINDOW)))))
+    }
+
+    /// Nothing failed but what the machine held up, and nothing was wrong.
+    pub(crate) fn judge_outcomes(&self, verdict: &mut Verdict, starved: &Starved) {
+        let begun = self.samples.first().map_or(0, |sample| sample.due);
+        let of = |outcome| self.samples.iter().filter(move |sample| sample.outcome == outcome);
+        let (held_up, failed): (Vec<_>, Vec<_>) =
+            of(Outcome::Failed).partition(|sample| starved.within(sample.due, sample.ended));
+        let wrong = of(Outcome::Wrong).count();
+        verdict.figure(format!(
+            "{} requests: {} failed, {} more while the machine was starved, {wrong} wrong",
+            self.samples.len(),
+            failed.len(),
+            held_up.len()
+        ));
+        let told = |sample: &&Sample| {
+            let (at, took) = (ms(sample.due - begun) / 1e3, ms(sample.ended - sample.due));
+            format!("after {at:.2} s, for {took:.0} ms")
+        };
+        verdict.none("requests failed", &failed.iter().map(told).collect::<Vec<_>>());
+        verdict.must(wrong == 0, format!("{wrong} values were wrong"));
+    }
+
+    /// The hit ratio of no second is lower by more than so many points.
+    pub(crate) fn judge_hits(&self, verdict: &mut Verdict, quiet: Span, busy: Span, points: f64) {
+        let (before, lowest) = (self.hits_min_percent(quiet), self.hits_min_percent(busy));
+        verdict.figure(format!("hits {before:.2} % before, {lowest:.2} % in the worst second"));
+        verdict.must(
+            before - lowest <= points,
+            format!("the hit ratio fell from {before:.2} % to {lowest:.2} %, by at most {points} points"),
+        );
+    }
+
+    /// The p99 is so many times the quiet one at most, by the median of the seconds of each. In the `short` form, on
+    /// machines where other work goes on, what is below some milliseconds is quiet.
+    pub(crate) fn judge_p99(
+        &self,
+        verdict: &mut Verdict,
+        (quiet, busy): (&[Span], &[Span]),
+        (times, short): (f64, bool),
+        starved: &Starved,
+    ) {
+        let of = |spans| self.p99_of_windows(spans, starved);
+        let whole = |spans: &[Span]| spans.iter().filter_map(|span| self.p99(*span, starved)).max();
+        verdict.figure(format!(
+            "p99 of a second {} quiet, {} meanwhile (median); of all {} and {}",
+            told(of(quiet)),
+            told(of(busy)),
+            told(whole(quiet)),
+            told(whole(busy))
+        ));
+        verdict.figure(starved.told());
+        let (Some(before), Some(meanwhile)) = (of(quiet), of(busy)) else {
+            verdict.figure("p99 is not judged: the machine was starved");
+            return;
+        };
+        let least = if short { ns(QUIET_MIN) } else { 0 };
+        let most = ((before as f64 * times) as u64).max(least);
+        verdict.must(meanwhile <= most, format!("p99 {:.2} ms, at most {:.2} ms", ms(meanwhile), ms(most)));
+    }
+}
+
+fn p99(samples: &[Sample], starved: &Starved) -> Option<u64> {
+    let undisturbed = samples.iter().filter(|sample| {
+        sample.begun - sample.due < ns(LATE_MIN) && !starved.within(sample.due, sample.ended)
+    });
+    let mut took: Vec<u64> = undisturbed.map(|sample| sample.ended - sample.due).collect();
+    if (took.len() as f64) < samples.len() as f64 * JUDGED_SHARE_MIN {
+        return None;
+    }
+    took.sort_unstable();
+    took.get(took.len() * 99 / 100).copied()
+}
+
+/// For the line of figures.
+pub(crate) fn told(p99: Option<u64>) -> String {
+    p99.map_or_else(|| "starved".to_owned(), |p99| format!("{:.2} ms", ms(p99)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Outcome, Sample, Taken};
+    use evanesce_tests::witness::Starved;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    /// A thousand requests a second, of which those of one second miss and are slow.
+    fn taken(slow: u64) -> Taken {
+        let of = |number: u64| {
+            let (due, is_slow) = (number * SECOND / 1_000, number / 1_000 == slow);
+            let (took, outcome) =
+                if is_slow { (3_000_000, Outcome::Miss) } else { (1_000_000, Outcome::Hit) };
+            Sample { due, begun: due, ended: due + took, outcome }
+        };
+        Taken::new((0..10_000).map(of).collect())
+    }
+
+    #[test]
+    fn one_bad_second_is_the_lowest_hit_ratio_and_not_the_usual_p99() {
+        let (taken, starved) = (taken(4), Starved::default());
+        assert!(taken.hits_min_percent((0, 10 * SECOND)).abs() < 1e-9);
+        assert!((taken.hits_min_percent((5 * SECOND, 10 * SECOND)) - 100.0).abs() < 1e-9);
+        assert_eq!(taken.p99_of_windows(&[(0, 10 * SECOND)], &starved), Some(1_000_000));
+        assert_eq!(taken.p99((0, 10 * SECOND), &starved), Some(3_000_000));
+    }
+
+    #[test]
+    fn latency_is_not_told_where_the_machine_was_starved() {
+        let starved = Starved::seen_by(vec![(4 * SECOND, 5 * SECOND)]);
+        assert_eq!(taken(4).p99((4 * SECOND, 5 * SECOND), &starved), None);
+        assert_eq!(taken(4).p99((0, 10 * SECOND), &starved), Some(1_000_000));
+    }
+}
