@@ -196,6 +196,11 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// The same walk from its beginning.
+    pub(crate) fn anew(&self) -> Self {
+        Self::new(self.core, self.cluster, self.key)
+    }
+
     /// The next node that is well, or is due for a probe. One that settles only where no other is: it may have missed what
     /// others wrote.
     pub(crate) fn next_well(&mut self, now: Instant) -> Option<&'a Arc<Member>> {

@@ -147,9 +147,9 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// Whether the node was asked, and did not answer in time.
+    /// Whether there was no answer in time.
     pub(crate) fn is_timeout(&self) -> bool {
-        matches!(self.cause, NodeError::Transport(TransportError::Timeout { .. }))
+        self.cause.is_timeout()
     }
 }
 
@@ -249,6 +249,11 @@ impl WriteError {
 }
 
 impl NodeError {
+    /// Whether there was no answer in time.
+    pub(crate) fn is_timeout(&self) -> bool {
+        matches!(self, Self::Transport(TransportError::Timeout { .. }))
+    }
+
     /// Whether the node may have executed the request.
     #[must_use]
     pub fn maybe_applied(&self) -> bool {

@@ -1,5 +1,6 @@
 //! Reading many keys: one batch for each node, and elsewhere only for the keys that need it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use evanesce_transport::TransportError;
@@ -36,6 +37,8 @@ struct Search<'a> {
     /// Who is asked, or was asked last.
     asked: Option<&'a Member>,
     attempts: Vec<Attempt>,
+    /// The attempts before the present walk.
+    walked: usize,
 }
 
 /// What a node said of a key.
@@ -117,13 +120,28 @@ fn next_batches<'a>(
 impl<'a> Search<'a> {
     fn new(core: &'a Core, cluster: &'a Cluster, (index, key): (usize, &'a Key)) -> Self {
         let walk = Walk::new(core, cluster, key);
-        Self { index, key, walk, missed: None, asked: None, attempts: Vec::new() }
+        Self { index, key, walk, missed: None, asked: None, attempts: Vec::new(), walked: 0 }
     }
 
     fn next_member(&mut self, now: Instant) -> Option<&'a Member> {
-        let member = if self.missed.is_some() { self.walk.next_well(now) } else { self.walk.next(now) };
+        let member = if self.missed.is_some() {
+            self.walk.next_well(now)
+        } else {
+            self.walk.next(now).or_else(|| self.walk_again(now))
+        };
         self.asked = member.map(|member| &**member).or(self.asked);
         member.map(|member| &**member)
+    }
+
+    /// Whoever was only slow is asked once more: what made it so is often over, and a node that was late with the keys
+    /// before may never have been asked for this one.
+    fn walk_again(&mut self, now: Instant) -> Option<&'a Arc<Member>> {
+        if !self.attempts[self.walked..].iter().any(Attempt::is_timeout) {
+            return None;
+        }
+        self.walked = self.attempts.len();
+        self.walk = self.walk.anew();
+        self.walk.next(now)
     }
 
     /// Takes an answer; gives the search back when it goes on.
@@ -164,14 +182,16 @@ impl<'a> Search<'a> {
 }
 
 impl<'a> Batch<'a> {
-    /// The answers, and for how long this process was held up meanwhile.
+    /// The answers, and for how long this process was held up meanwhile. A node that is late with one part is not asked for
+    /// the next: those keys go on at once, while there is time for them to be asked elsewhere.
     async fn ask(self, core: &Core, plan: &ReadPlan, deadline: Instant) -> (Vec<Answered<'a>>, Duration) {
         let mut answers = Vec::with_capacity(self.searches.len());
         let mut late = Duration::ZERO;
+        let mut is_late = false;
         for part in self.searches.chunks(BATCH_KEYS_MAX) {
             let now = Instant::now();
             let due = (deadline + late).min(now + plan.attempt_timeout);
-            if now >= due {
+            if is_late || now >= due {
                 answers.extend(part.iter().map(|_| Err(self.member.too_late())));
                 continue;
             }
@@ -179,6 +199,7 @@ impl<'a> Batch<'a> {
                 None => self.member.get_batch(part, plan, due).await,
                 Some(span) => traced(span, self.member.get_batch(part, plan, due)).await,
             };
+            is_late = asked.iter().any(|outcome| outcome.as_ref().is_err_and(NodeError::is_timeout));
             answers.extend(asked);
             late += held_up(due, Instant::now()).unwrap_or_default();
         }

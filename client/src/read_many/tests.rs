@@ -1,5 +1,6 @@
 //! Bulk reads of a client that is held up.
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use evanesce_transport::ConnectionOptions;
@@ -73,6 +74,40 @@ async fn answers_in_hand_outlive_a_second_attempt_that_fails() {
     assert_eq!(found[0].as_ref().expect("it was answered").as_ref().expect("a hit").item.value, "one");
     assert!(found[1].as_ref().expect("it was answered").is_none());
     assert!(found[LINE_KEYS_MAX].is_err());
+}
+
+/// Answers no line before one more has come than a part has, and then each: nothing is found.
+async fn answer_the_second_attempt(listener: TcpListener) {
+    let (stream, _) = listener.accept().await.expect("the client connects");
+    let mut stream = BufReader::new(stream);
+    let mut line = String::new();
+    stream.read_line(&mut line).await.expect("the client greets");
+    stream.write_all(b"MN\r\n").await.expect("the client reads");
+    for asked in 1.. {
+        if stream.read_line(&mut line).await.expect("the client asks") == 0 {
+            return;
+        }
+        let answers = match asked.cmp(&(BATCH_KEYS_MAX / LINE_KEYS_MAX + 1)) {
+            Ordering::Less => 0,
+            Ordering::Equal => asked,
+            Ordering::Greater => 1,
+        };
+        stream.write_all("END\r\n".repeat(answers).as_bytes()).await.expect("the client reads");
+    }
+}
+
+#[tokio::test]
+async fn keys_behind_a_late_part_are_asked_for_when_nobody_else_is_there() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports");
+    let nodes = format!("a=n1/{}", listener.local_addr().expect("it is bound"));
+    tokio::spawn(answer_the_second_attempt(listener));
+    let core = Arc::new(core_with(ConnectionOptions::default()));
+    core.put(topology(1, &nodes)).expect("a good topology");
+    let cluster = core.cluster().expect("it is open");
+    let keys = keys(BATCH_KEYS_MAX + 1);
+    let plan = ReadPlan { timeout: 100 * ATTEMPT, ..plan() };
+    let found = read_many(&core, &cluster, &keys, &plan).await;
+    assert!(found.iter().all(|found| matches!(found, Ok(None))));
 }
 
 /// Answers the greeting of each connection, and the first request of each with `reply`.

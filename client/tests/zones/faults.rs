@@ -154,6 +154,26 @@ async fn bulk_read_of_a_frozen_node_sends_nothing_after_its_deadline() {
     assert!(last.to_string().contains("did not answer in time"), "{last}");
 }
 
+/// What was seen in review: a frozen node was asked for each part of a bulk read in turn, and when it had been waited for
+/// often enough no time was left for the zones that live: all keys failed.
+#[tokio::test]
+async fn large_bulk_read_of_a_frozen_zone_is_answered_by_the_other() {
+    let mut cluster = Cluster::start(&["b"]).await;
+    cluster.add_frozen("a").await;
+    let keys: Vec<String> = (0..2_000).map(|index| format!("key-{index}")).collect();
+    let inside = cluster.inside("b").await;
+    let written = inside.set_many(keys.iter().map(|key| (key, "v"))).await.expect("good keys");
+    assert!(written.failed.is_empty());
+    // Room for two parts that are late and one that is half so late, as by default.
+    let attempt = Duration::from_secs(2);
+    let connection = ConnectionOptions { stall_timeout: PATIENCE, ..ConnectionOptions::default() };
+    let cache = cluster.builder("a").connection(connection);
+    let cache = cache.read_attempt_timeout(attempt).read_timeout(attempt * 5 / 2);
+    let cache = cache.connect().await.expect("a list needs no discovery");
+    let got = cache.get_many(&keys).await.expect("good keys");
+    assert_eq!((got.hits.len(), got.misses.len(), got.failed.len()), (keys.len(), 0, 0));
+}
+
 /// The attempt lasts ten seconds here, so only a hedge can bring the answer in time.
 #[tokio::test]
 async fn read_of_a_node_that_turns_slow_is_answered_by_another_zone() {
