@@ -170,7 +170,8 @@ async fn decide_and_spread(
     let outcome = result(core, cluster, home, &write, version, deadline).await?;
     let Outcome { change, version } = outcome;
     let HomeWrite { key, latch, .. } = write;
-    let plan = SpreadPlan { key: key.clone(), change, version, latch, deadline, done_in: Some(home) };
+    let plan =
+        SpreadPlan { key: key.clone(), change, version, latch, deadline, done_in: Some(home), slot: None };
     let spread = spread(core, cluster, plan).await;
     if let Err(WriteError::MaybeApplied { .. }) = &spread {
         // Until it has what others decided, all that it decides is overtaken.

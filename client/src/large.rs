@@ -26,7 +26,7 @@ use crate::error::WriteError;
 use crate::key::{Key, KeyError};
 use crate::policy::LatchPolicy;
 use crate::request::Change;
-use crate::spread::{Spread, SpreadPlan, spread};
+use crate::spread::{Slot, Spread, SpreadPlan, spread};
 use crate::value::Form;
 use crate::value::chunk::{CHUNK_FLAGS, Manifest, manifest_flags};
 use crate::version::Version;
@@ -75,12 +75,23 @@ pub(crate) async fn put(
     form: Form,
     put: Put,
 ) -> Result<Spread, WriteError> {
+    put_in_slot(core, cluster, form, put, None).await
+}
+
+/// The same in a place among the writes of a bulk operation.
+pub(crate) async fn put_in_slot(
+    core: &Arc<Core>,
+    cluster: &Arc<Cluster>,
+    form: Form,
+    put: Put,
+    slot: Option<Slot>,
+) -> Result<Spread, WriteError> {
     let put = put.packed(form)?;
     let Staged { value, flags, .. } = put.stage(core, cluster, form).await?;
     let Put { key, exptime, version, latch, deadline, .. } = put;
     let change = Change::Store { mode: SetMode::Set, value, flags, exptime, compare: None };
     let plan = SpreadPlan::of_all(key, change, latch, deadline);
-    spread(core, cluster, SpreadPlan { version, ..plan }).await
+    spread(core, cluster, SpreadPlan { version, slot, ..plan }).await
 }
 
 impl Put {

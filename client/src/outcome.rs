@@ -30,7 +30,7 @@ impl Written {
     }
 }
 
-/// What a bulk write came to. Each key given is in exactly one of the two, in the order of their ends.
+/// What a bulk write came to. Each key given is in exactly one of the two, and once, in the order of their ends.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct WriteMany {

@@ -28,8 +28,11 @@ use crate::value::flags::MANIFEST;
 use crate::version::Version;
 
 mod consent;
+mod pace;
 
 use consent::Consent;
+use pace::Pace;
+pub(crate) use pace::Slot;
 
 /// One write in sixteen measures how far the zones are: zones that are never read are measured, too.
 const MEASURED_MASK: u64 = 15;
@@ -51,12 +54,14 @@ pub(crate) struct SpreadPlan {
     pub(crate) deadline: Instant,
     /// A server group that has executed it already.
     pub(crate) done_in: Option<usize>,
+    /// Its place in a bulk operation.
+    pub(crate) slot: Option<Slot>,
 }
 
 impl SpreadPlan {
     /// A change that all server groups get, stamped here.
     pub(crate) fn of_all(key: Key, change: Change, latch: LatchPolicy, deadline: Instant) -> Self {
-        Self { key, change, version: None, latch, deadline, done_in: None }
+        Self { key, change, version: None, latch, deadline, done_in: None, slot: None }
     }
 
     /// Whether it is the outcome of a decision that is to stay, whoever decides next.
@@ -119,6 +124,7 @@ struct Race {
     corrections: u64,
     /// The change is one that has been decided: the legs get what came of it.
     decided: bool,
+    pace: Option<Pace>,
     legs: Vec<Leg>,
     started: Instant,
     state: Mutex<State>,
@@ -202,6 +208,7 @@ impl Race {
             corrections: core.clock.corrections(),
             decided: plan.done_in.is_some(),
             version: plan.version.unwrap_or_else(|| core.clock.stamp(core.now())),
+            pace: plan.slot.as_ref().map(|slot| Pace::new(slot, legs.len())),
             legs,
             started: Instant::now(),
             state: Mutex::new(state),
@@ -473,6 +480,9 @@ impl Completion for Race {
         }
         let done = reply.and_then(|reply| Done::of(&reply));
         replica_answered(&leg.member.zone, &done);
+        if let Some(pace) = &self.pace {
+            pace.ended(token, |open| self.legs[open].member.link.is_suspect());
+        }
         match done {
             Ok(Done::ClockAhead) => self.on_failed(token, NodeError::ClockRefused),
             Ok(done) => self.on_done(token, done),

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use evanesce_client::{ConnectError, Fault, KeyError, LatchPolicy, ReadError, WriteError};
+use evanesce_client::{ConnectError, ConnectionOptions, Fault, KeyError, LatchPolicy, ReadError, WriteError};
 use tokio::task::JoinSet;
 
-use crate::cluster::{Cluster, eventually};
+use crate::cluster::{Cluster, PATIENCE, eventually};
 
 const ZONES: [&str; 3] = ["a", "b", "c"];
 
@@ -244,4 +244,69 @@ async fn failed_keys_of_a_bulk_write_say_whether_to_send_them_again() {
     let lost: Vec<_> = outcome.lost().map(|(key, error)| (key.clone(), error.fault())).collect();
     assert_eq!(lost, [("large".into(), Fault::Caller)]);
     assert_eq!(outcome.written.len(), 1);
+}
+
+/// What was seen in review: with the latch `None` each write of a bulk was met at once, so that nothing paced them: those
+/// beyond what a connection's queue holds failed, and filled the repair queue.
+#[tokio::test]
+async fn bulk_write_that_waits_for_nobody_is_paced_all_the_same() {
+    let mut cluster = Cluster::start(&["a", "b"]).await;
+    for name in ["n1", "n2"] {
+        cluster.with_distance("b", name, Duration::from_millis(5)).await;
+    }
+    let connection =
+        ConnectionOptions { queue_max: 1024, in_flight_max: 1024, ..ConnectionOptions::default() };
+    let cache =
+        cluster.builder("a").connection(connection).connect().await.expect("a list needs no discovery");
+    let keys: Vec<String> = (0..20_000).map(|key| format!("key-{key}")).collect();
+    let entries = keys.iter().map(|key| (key, "v"));
+    let written = cache.set_many(entries).latch(LatchPolicy::None).await.expect("good keys");
+    assert_eq!((written.written.len(), written.failed.len()), (keys.len(), 0));
+    assert!(written.written.iter().all(|(_, written)| written.failed == 0));
+    for zone in ["a", "b"] {
+        let inside = cluster.inside(zone).await;
+        eventually("all arrive", async || {
+            let got = inside.get_many(&keys).await.expect("good keys");
+            (got.hits.len() == keys.len()).then_some(())
+        })
+        .await;
+    }
+    assert_eq!(cache.repairs_pending(), 0);
+}
+
+#[tokio::test]
+async fn bulk_write_has_no_more_keys_under_way_than_it_may() {
+    let mut cluster = Cluster::start(&["a", "b"]).await;
+    let brakes = [cluster.with_brake("b", "n1").await, cluster.with_brake("b", "n2").await];
+    let connection = ConnectionOptions { stall_timeout: 10 * PATIENCE, ..ConnectionOptions::default() };
+    let cache =
+        cluster.builder("a").connection(connection).connect().await.expect("a list needs no discovery");
+    let inside = cluster.inside("a").await;
+    let keys: Vec<String> = (0..100).map(|key| format!("key-{key}")).collect();
+    brakes.iter().for_each(|brake| assert!(brake.send(true).is_ok()));
+    let entries = keys.iter().map(|key| (key, "v"));
+    let mut job = cache.set_many(entries).latch(LatchPolicy::Local).in_flight(10).into_future();
+    let there = async || inside.get_many(&keys).await.expect("good keys").hits.len();
+    let begun = eventually("ten are there", async || (there().await >= 10).then_some(()));
+    tokio::select! {
+        _ = &mut job => panic!("the other zone has answered nothing"),
+        () = begun => {}
+    }
+    assert_eq!(there().await, 10);
+    brakes.iter().for_each(|brake| assert!(brake.send(false).is_ok()));
+    assert_eq!(job.await.expect("good keys").written.len(), keys.len());
+}
+
+/// What was seen in review: where the first value of a key given twice was large, it was stamped once its chunks were
+/// there, and so was the last.
+#[tokio::test]
+async fn key_given_twice_has_its_last_value_though_the_first_is_large() {
+    let cluster = Cluster::start(&["a", "b"]).await;
+    let cache = cluster.client("a").await;
+    let large: Vec<u8> = (0..3 << 20).map(|_| fastrand::u8(..)).collect();
+    let entries = [("twice", large), ("once", b"v".to_vec()), ("twice", b"last".to_vec())];
+    let written = cache.set_many(entries).latch(LatchPolicy::All).await.expect("good keys");
+    assert_eq!((written.written.len(), written.failed.len()), (2, 0));
+    assert_eq!(cache.get("twice").await, Ok(Some("last".into())));
+    assert_eq!(cache.get("once").await, Ok(Some("v".into())));
 }
