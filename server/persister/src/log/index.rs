@@ -74,6 +74,13 @@ impl Index {
         }
     }
 
+    /// The newest segment is empty again.
+    pub(super) fn emptied(&mut self) {
+        if let Some(last) = self.segments.back_mut() {
+            last.bytes = 0;
+        }
+    }
+
     pub(super) fn segments(&self) -> &VecDeque<Segment> {
         &self.segments
     }

@@ -44,6 +44,8 @@ pub(super) struct Writer {
     segment_bytes: u64,
     /// Since when something written is not flushed.
     dirty_since: Option<Instant>,
+    /// The disk took something the last time not.
+    is_refused: bool,
 }
 
 impl Writer {
@@ -52,7 +54,16 @@ impl Writer {
         shared.index.lock().add_segment(number, 0);
         let segment_bytes =
             (shared.options.bytes_max / 16).clamp(*SEGMENT_BYTES.start(), *SEGMENT_BYTES.end());
-        Ok(Self { shared, make, medium, number, offset: 0, segment_bytes, dirty_since: None })
+        Ok(Self {
+            shared,
+            make,
+            medium,
+            number,
+            offset: 0,
+            segment_bytes,
+            dirty_since: None,
+            is_refused: false,
+        })
     }
 
     /// Serves until it is closed, or nobody is left to ask.
@@ -131,6 +142,7 @@ impl Writer {
 
     fn write(&mut self, batch: Batch) {
         let written = self.rotate().and_then(|()| self.medium.append(&batch.bytes));
+        self.is_refused = written.is_err();
         if let Err(error) = written {
             return self.take_back(batch, &error);
         }
@@ -209,7 +221,7 @@ impl Writer {
             tracing::warn!(%error, "what waits in the oldest part of the log cannot be moved; the log grows meanwhile");
         }
         if !self.shared.index.lock().is_settled() {
-            return;
+            return self.make_room();
         }
         // What took the place of the last that waited there may not be on the disk yet.
         self.flush();
@@ -221,6 +233,25 @@ impl Writer {
             if let Err(error) = self.shared.files.delete(settled) {
                 tracing::warn!(%error, settled, "a part of the log that is done with cannot be deleted");
             }
+        }
+    }
+
+    /// Empties the segment that is written to when nothing waits any more and the disk is full: else it would stay full for good,
+    /// for a segment goes when there is another.
+    fn make_room(&mut self) {
+        let is_all_done = || {
+            let index = self.shared.index.lock();
+            index.len() == 0 && index.segments().len() == 1
+        };
+        if !self.is_refused || self.offset == 0 || !is_all_done() {
+            return;
+        }
+        match self.medium.truncate(0) {
+            Ok(()) => {
+                (self.offset, self.is_refused) = (0, false);
+                self.shared.index.lock().emptied();
+            }
+            Err(error) => self.fail(&error),
         }
     }
 

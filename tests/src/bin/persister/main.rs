@@ -4,7 +4,7 @@
 //! main -> kinds     which servers there are, how each is started, what settings it wants
 //!      -> checks    what every store must do, and what it must say when it cannot
 //!      -> relay     a server that is slow, or that nobody reaches
-//!      -> parts     gateways under load and faults: stampede, same_keys, down
+//!      -> parts     gateways under load and faults: stampede, same_keys, killed, down
 //!           -> stage    a cluster, and gateways before it      -> talk   what memcached clients say
 //!           -> origin   a store that counts, is slow, is gone  -> plot   what came when
 //! ```
@@ -13,7 +13,9 @@ mod checks;
 mod down;
 mod emulators;
 mod java;
+mod killed;
 mod kinds;
+mod monitor;
 mod origin;
 mod parts;
 mod plot;

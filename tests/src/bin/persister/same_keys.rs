@@ -46,7 +46,7 @@ async fn play(bench: &Bench, verdict: &mut Verdict) -> anyhow::Result<()> {
          write_timeout = '10s'\n"
     );
     let gateways = [stage.started("same-keys-a", 0, &file)?, stage.started("same-keys-b", 1, &file)?];
-    let rounds = if bench.short { 5 } else { 50 };
+    let rounds = if bench.short { 3 } else { 50 };
     let begun = Instant::now();
     let writers = (0..2 * WRITERS).map(|writer| {
         let address = gateways[writer % 2].address;

@@ -82,6 +82,13 @@ impl Server {
         Ok(eventually(text, Deadline::within(START_LIMIT), printed)?)
     }
 
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let process = self.process.as_ref().context("it does not run")?;
+        let pid = i32::try_from(process.pid()).ok().and_then(Pid::from_raw).context("not a pid")?;
+        Ok(kill_process(pid, signal)?)
+    }
+
     /// Ends it as an operator would who does not wait for its clients.
     pub(crate) fn stop(&mut self) -> anyhow::Result<()> {
         let mut process = self.process.take().context("it does not run")?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use evanesce_tests::{Process, Programs, Up, free_port, wait_for_memcached};
+use evanesce_tests::{Deadline, Process, Programs, Up, eventually, free_port, wait_for_memcached};
 
 use crate::talk::Talk;
 
@@ -88,7 +88,7 @@ pub(crate) struct Gateway {
     /// What starts it; a program that becomes it may be set before it.
     pub(crate) command: Vec<String>,
     starts: usize,
-    process: Option<Process>,
+    pub(crate) process: Option<Process>,
 }
 
 impl Gateway {
@@ -102,6 +102,22 @@ impl Gateway {
         served.with_context(|| format!("the gateway printed:\n{}", process.printed()))?;
         self.process = Some(process);
         Ok(())
+    }
+
+    /// `kill -9`, unless it does not run.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill();
+        }
+    }
+
+    pub(crate) fn pid(&self) -> anyhow::Result<u32> {
+        Ok(self.process.as_ref().context("it does not run")?.pid())
+    }
+
+    /// What it logged since its last start.
+    pub(crate) fn printed(&self) -> String {
+        self.process.as_ref().map(Process::printed).unwrap_or_default()
     }
 
     /// One of the numbers of `stats persister`.
@@ -134,4 +150,10 @@ impl Gateway {
         stream.read_to_string(&mut text)?;
         Ok(text)
     }
+}
+
+/// Waits for something a gateway logs.
+pub(crate) fn logs(gateway: &Gateway, text: &str) -> anyhow::Result<()> {
+    let found = || gateway.printed().contains(text).then_some(());
+    Ok(eventually(text, Deadline::within(Duration::from_secs(30)), found)?)
 }
