@@ -81,6 +81,7 @@ use std::time::Duration;
 
 use evanesce_wire::request::SetMode;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use crate::cluster::Cluster;
 use crate::core::{Core, TIMEOUT_MAX};
@@ -102,10 +103,11 @@ mod catch_up;
 mod read;
 
 pub(crate) use aftermath::AFTERMATHS_MAX;
+pub(crate) use asking::Verdict;
 pub(crate) use read::{flags_at_home, read_at_home};
 
 use aftermath::look_after;
-use asking::{Verdict, decide};
+use asking::decide;
 use catch_up::{Electorate, refresh};
 
 /// How long what was decided elsewhere may take to come to a zone that was overtaken: the caller waits for it.
@@ -142,7 +144,8 @@ pub(crate) async fn change_at_home(core: &Arc<Core>, write: HomeWrite) -> Result
     };
     core.flights.forget(&write.key);
     let core = Arc::clone(core);
-    let task = tokio::spawn(async move {
+    let span = core.span();
+    let deciding = async move {
         let _permit = permit;
         let key = write.key.clone();
         let _writing = core.near.writing(&key);
@@ -151,7 +154,8 @@ pub(crate) async fn change_at_home(core: &Arc<Core>, write: HomeWrite) -> Result
             look_after(&core, key.clone());
         }
         decided
-    });
+    };
+    let task = tokio::spawn(deciding.instrument(span));
     // The task neither panics nor is aborted, unless its runtime ends: nobody is left then.
     task.await.unwrap_or(Err(WriteError::Closed))
 }

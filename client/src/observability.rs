@@ -51,6 +51,8 @@
 //! | `evanesce_client.load` | debug | `cluster`, `namespace`, `outcome` | one run of a loader, in a task of its own |
 //! | `evanesce_client.attempt` | trace | `zone`, `outcome` | one node asked for one key, and the one that is asked beside it by a hedge |
 //! | `evanesce_client.node_batch` | trace | `zone`, `outcome` | one node asked for up to 256 keys |
+//! | `evanesce_client.write` | trace | `outcome` | one change on its way to all zones, until its latch is met or cannot be |
+//! | `evanesce_client.decision` | trace | `outcome` | the home zone asked to decide an `add`, a compare, an append or arithmetic, with what is asked of others before; its result is a `write` |
 //! | `evanesce_client.replica` | trace | `zone`, `outcome` | an event, not a span: what one replica answered to a write |
 //!
 //! - `operation` is one of the words of [`Operation`](crate::Operation): `get`, `get_many`, `incr`...

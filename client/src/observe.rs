@@ -33,6 +33,10 @@ const LOAD: &str = "evanesce_client.load";
 const ATTEMPT: &str = "evanesce_client.attempt";
 /// The span of one node's part of a bulk read, at level `trace`: `zone`, `outcome`.
 const NODE_BATCH: &str = "evanesce_client.node_batch";
+/// The span of a change on its way to the zones, until its latch is decided, at level `trace`: `outcome`.
+const WRITE: &str = "evanesce_client.write";
+/// The span of a change that one place decides, at level `trace`: `outcome`.
+const DECISION: &str = "evanesce_client.decision";
 /// An event, and no span, at level `trace`: one replica's answer to a write, with `zone` and `outcome`.
 const REPLICA: &str = "evanesce_client.replica";
 
@@ -62,6 +66,20 @@ pub(crate) fn attempt_span(zone: &str) -> Option<Span> {
 pub(crate) fn node_batch_span(zone: &str) -> Option<Span> {
     let looked_on = tracing::enabled!(target: TARGET, Level::TRACE);
     looked_on.then(|| span!(target: TARGET, Level::TRACE, NODE_BATCH, zone, outcome = Empty))
+}
+
+/// The span of sending a change to all zones.
+#[inline]
+pub(crate) fn write_span() -> Option<Span> {
+    let looked_on = tracing::enabled!(target: TARGET, Level::TRACE);
+    looked_on.then(|| span!(target: TARGET, Level::TRACE, WRITE, outcome = Empty))
+}
+
+/// The span of having a zone decide a change.
+#[inline]
+pub(crate) fn decision_span() -> Option<Span> {
+    let looked_on = tracing::enabled!(target: TARGET, Level::TRACE);
+    looked_on.then(|| span!(target: TARGET, Level::TRACE, DECISION, outcome = Empty))
 }
 
 /// The span of a loader's run.
@@ -321,6 +339,11 @@ impl Drop for Ending {
 }
 
 impl Core {
+    /// The span that a task belongs to which goes on with what this one began.
+    pub(crate) fn span(&self) -> Span {
+        if self.is_watched() { Span::current() } else { Span::none() }
+    }
+
     /// Whether anybody looks on operations: two loads, and none of them shared with a writer.
     #[inline]
     pub(crate) fn is_watched(&self) -> bool {

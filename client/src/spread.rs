@@ -18,7 +18,7 @@ use crate::home::is_overtaken;
 use crate::key::Key;
 use crate::large::touch_chunks;
 use crate::member::Member;
-use crate::observe::replica_answered;
+use crate::observe::{replica_answered, traced, write_span};
 use crate::outcome::Written;
 use crate::policy::{Decision, Latch, LatchPolicy, Side, held_up};
 use crate::repair::Repair;
@@ -89,6 +89,13 @@ pub(crate) async fn spread(
     cluster: &Arc<Cluster>,
     plan: SpreadPlan,
 ) -> Result<Spread, WriteError> {
+    match write_span() {
+        None => send(core, cluster, plan).await,
+        Some(span) => traced(span, send(core, cluster, plan)).await,
+    }
+}
+
+async fn send(core: &Arc<Core>, cluster: &Arc<Cluster>, plan: SpreadPlan) -> Result<Spread, WriteError> {
     let _writing = core.near.writing(&plan.key);
     let race = Race::start(core, cluster, &plan);
     let decision = race.decision(plan.deadline).await;

@@ -21,6 +21,7 @@ use crate::cluster::Cluster;
 use crate::core::Core;
 use crate::error::{Attempt, NodeError, WriteError};
 use crate::member::Member;
+use crate::observe::{decision_span, traced};
 use crate::place::Place;
 use crate::policy::back_off;
 use crate::request::{Change, Done, Stamp, with_change};
@@ -39,8 +40,8 @@ const CATCH_UPS_MAX: u32 = 3;
 
 /// What a node answered to a change.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Verdict {
-    pub(super) done: Done,
+pub(crate) struct Verdict {
+    pub(crate) done: Done,
     pub(super) number: Option<u64>,
     /// What it stamped the change with; `None` when it keeps no versions.
     pub(super) version: Option<Version>,
@@ -49,6 +50,18 @@ pub(super) struct Verdict {
 /// Asks the home zone; the next in order only while the one before certainly did not execute it, or settles. Those that
 /// settle are asked once more when nobody else decided.
 pub(super) async fn decide(
+    core: &Core,
+    cluster: &Arc<Cluster>,
+    write: &HomeWrite,
+    deadline: Instant,
+) -> Result<(usize, Verdict), WriteError> {
+    match decision_span() {
+        None => ask_all(core, cluster, write, deadline).await,
+        Some(span) => traced(span, ask_all(core, cluster, write, deadline)).await,
+    }
+}
+
+async fn ask_all(
     core: &Core,
     cluster: &Arc<Cluster>,
     write: &HomeWrite,

@@ -3,11 +3,13 @@
 use super::OperationOutcome;
 use crate::attempt::{Answer, Attempted};
 use crate::error::{LoadError, NodeError, ReadError, WriteError};
+use crate::home::Verdict;
 use crate::item;
 use crate::outcome::{
     ArithmeticOutcome, CompareAndSetOutcome, Deleted, StoreOutcome, Touched, WriteMany, Written,
 };
 use crate::request::Done;
+use crate::spread::Spread;
 
 /// What an operation answers.
 pub(crate) trait HasOutcome {
@@ -86,7 +88,7 @@ macro_rules! done {
 }
 
 // The nodes that were flushed are a number.
-done!(Written, Deleted, Touched, usize);
+done!(Written, Deleted, Touched, Spread, usize);
 
 impl HasOutcome for ReadError {
     fn outcome(&self) -> OperationOutcome {
@@ -129,6 +131,13 @@ impl HasOutcome for Vec<Answer> {
         let hits = self.iter().filter(|answer| matches!(answer, Ok(Some(_)))).count();
         let failed = self.iter().filter(|answer| answer.is_err()).count();
         OperationOutcome::of_many(hits, self.len() - hits - failed, failed)
+    }
+}
+
+/// Which zone decided is beside the point.
+impl HasOutcome for (usize, Verdict) {
+    fn outcome(&self) -> OperationOutcome {
+        self.1.done.outcome()
     }
 }
 

@@ -101,6 +101,7 @@ async fn work(cache: &Client) {
         .await
         .expect("it is loaded");
     users.get("").await.expect_err("no key");
+    users.incr("4", 1).initial(1).await.expect("all zones are well");
 }
 
 #[tokio::test]
@@ -122,6 +123,7 @@ async fn spans_have_the_documented_fields() {
             operation("get_many", "partial"),
             operation("get_or_load", "hit"),
             operation("get", "unusable"),
+            operation("incr", "done"),
         ]
     );
     assert_eq!(spans.named("evanesce_client.load"), ["cluster=HOME namespace=user outcome=hit"]);
@@ -130,6 +132,10 @@ async fn spans_have_the_documented_fields() {
     assert!(attempts.iter().all(|attempt| attempt.ends_with("zone=a")), "{attempts:?}");
     let batches = spans.named("evanesce_client.node_batch");
     assert!((1..=2).contains(&batches.len()), "one for each node: {batches:?}");
+    let writes = spans.named("evanesce_client.write");
+    assert!(writes.len() > 2 && writes.iter().all(|write| write == "outcome=done"), "{writes:?}");
+    let decisions = spans.named("evanesce_client.decision");
+    assert!(decisions.iter().any(|decision| decision == "outcome=done"), "{decisions:?}");
     let mut replicas = spans.named("evanesce_client.replica");
     replicas.truncate(2);
     replicas.sort_unstable();
@@ -141,16 +147,17 @@ async fn nothing_is_told_above_the_level_that_is_asked_for() {
     let cluster = Cluster::start(&["a"]).await;
     let cache = cluster.client("a").await;
     let _another = another_subscriber();
-    for (level, operations) in [(Level::DEBUG, 5), (Level::INFO, 0)] {
+    for (level, operations) in [(Level::DEBUG, 6), (Level::INFO, 0)] {
         let spans = Spans::at(level);
         let guard = tracing::subscriber::set_default(spans.clone());
         work(&cache).await;
         drop(guard);
         assert_eq!(spans.named("evanesce_client.operation").len(), operations);
-        for name in ["attempt", "node_batch", "replica"] {
+        for name in ["attempt", "node_batch", "write", "decision", "replica"] {
             assert_eq!(spans.named(&format!("evanesce_client.{name}")), [""; 0]);
         }
         cache.delete("user:3").await.expect("the zone is well");
+        cache.delete("user:4").await.expect("the zone is well");
     }
 }
 

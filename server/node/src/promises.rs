@@ -22,8 +22,10 @@ use parking_lot::{Mutex, MutexGuard};
 /// So that workers seldom wait for each other.
 const STRIPES: usize = 32;
 
-/// Promises that a stripe remembers for sure, and half of those at most: with all stripes some three megabytes. One that
-/// is forgotten matters only if nobody has decided since, and who was promised has not come through.
+/// Promises that a stripe remembers for sure, and half of those at most: with all stripes some three megabytes. What came of
+/// a promise takes its place, so these are promises of which nothing has come: yet, or because the decider changed its mind
+/// or went away. One of another key is forgotten for each that is too many, the oldest first; that matters if, within the time of a
+/// write, so many changes were begun and not made.
 const REMEMBERED_MIN: usize = 1 << 10;
 
 /// Of all keys. Lock order: a stripe's before a shard's of the store.
@@ -68,6 +70,12 @@ impl Promise<'_> {
         self.stripe.young.get(&self.hash).or_else(|| self.stripe.old.get(&self.hash)).copied()
     }
 
+    /// What the node has of the key is no older, and promises as much by being there.
+    pub(crate) fn forget(&mut self) {
+        self.stripe.young.remove(&self.hash);
+        self.stripe.old.remove(&self.hash);
+    }
+
     /// Nothing older than this is agreed to from now on.
     pub(crate) fn raise(&mut self, floor: Version) {
         if self.stripe.young.len() >= REMEMBERED_MIN {
@@ -91,6 +99,9 @@ mod tests {
             promises.of(other.to_string().as_bytes()).raise(Version(1));
         }
         assert_eq!(promises.of(b"k").floor(), Some(Version(7)));
+        promises.of(b"gone").raise(Version(9));
+        promises.of(b"gone").forget();
+        assert_eq!(promises.of(b"gone").floor(), None);
         for other in 0..4 * STRIPES * REMEMBERED_MIN {
             promises.of(other.to_string().as_bytes()).raise(Version(1));
         }

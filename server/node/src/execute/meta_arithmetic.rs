@@ -37,7 +37,7 @@ pub(super) fn execute(request: &MetaArithmetic<'_>, context: &Context<'_>, out: 
         decides,
     };
     let outcome = context.store.arithmetic(&operation, context.now);
-    drop(promise);
+    version::kept(promise, matches!(outcome, ArithmeticOutcome::Number { .. }));
     arithmetic::count(&outcome, request.direction, context);
     tell::counted(&request.key.bytes, operation.direction, &outcome, context);
     let status = match outcome {

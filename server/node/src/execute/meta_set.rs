@@ -32,7 +32,7 @@ pub(super) fn execute(request: &MetaSet<'_>, context: &Context<'_>, out: &mut Ve
         };
     let write = Write { decides, ..write(request, version, context) };
     let outcome = context.store.write(&write, context.now);
-    drop(promise);
+    version::kept(promise, matches!(outcome, WriteOutcome::Stored { .. }));
     set::count(&outcome, request.compare.is_some(), context);
     tell::stored(&write, &outcome, context);
     match outcome {

@@ -97,6 +97,13 @@ fn is_of_one_place(one: Version, other: Version) -> bool {
     one.0 & DECIDER_MASK == other.0 & DECIDER_MASK
 }
 
+/// Ends what was held while something was decided. What has been decided is no older than what was promised, and stands for it.
+pub(super) fn kept(promise: Option<Promise<'_>>, is_decided: bool) {
+    if let (Some(mut promise), true) = (promise, is_decided) {
+        promise.forget();
+    }
+}
+
 /// What keeps the node from agreeing to the outcome of a decision that it has stored, or that has lost there to `newer`: what
 /// it knows, or has promised, that is later.
 pub(super) fn objection(
@@ -106,7 +113,12 @@ pub(super) fn objection(
     context: &Context<'_>,
 ) -> Option<Version> {
     let outcome = outcome.filter(|outcome| outcome.0 & DECIDED != 0)?;
-    context.shared.promises.of(key).floor().filter(|floor| *floor > outcome).max(newer)
+    let mut promise = context.shared.promises.of(key);
+    let floor = promise.floor().filter(|floor| *floor > outcome);
+    if floor.is_none() {
+        promise.forget();
+    }
+    floor.max(newer)
 }
 
 /// What a node says that is to continue what it decided last, and does not know it: it settles for no time at all.

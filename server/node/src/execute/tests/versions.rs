@@ -238,6 +238,24 @@ fn promise_of_this_node_alone_lets_nothing_jump_over_what_others_decide() {
     assert!(bench.text("ma b v H1\n").ends_with("3\n"));
 }
 
+/// What was seen in review: each `add` of a key left a promise behind, and 30,000 of other keys in a moment made the node forget
+/// those of which something was still to come.
+#[test]
+fn promise_of_which_something_came_takes_no_room_and_holds() {
+    let bench = bench();
+    let (first, late) = (decided(5, 0), decided(7, 0));
+    let count = |key: &str| bench.shared.promises.of(key.as_bytes()).floor();
+    bench.text(&format!("mg a V H{first}\nmg b V H{first}\nmg c V H{first}\n"));
+    bench.text(&format!("ma a N0 J1 H{first}\nms b 1 V{first}\n1\n"));
+    assert_eq!((count("a"), count("b"), count("c")), (None, None, Some(Version(first))));
+    for key in ["a", "b"] {
+        let asked = bench.text(&format!("mg {key} V H{}\n", decided(5, 1)));
+        assert_eq!(asked, format!("HD V{first} H{first}\n"), "to nobody else");
+    }
+    bench.text(&format!("mg b V H{late} r\nms b 1 V{first}\n1\n"));
+    assert_eq!(count("b"), Some(Version(late)), "what is older than it does not stand for it");
+}
+
 #[test]
 fn outcome_older_than_a_promise_is_stored_and_not_agreed_to() {
     let bench = bench();
