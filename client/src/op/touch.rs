@@ -19,6 +19,9 @@ use crate::ttl::Ttl;
 /// Goes to the owner in every server group at once, with one absolute expiry, and returns when the latch is met. A
 /// replica that does not have the key acknowledges as well. The chunks of a large value follow, and nobody waits for them.
 /// Cancel-safe: once polled, dropping it takes nothing back.
+///
+/// A replica that is out of reach keeps the TTL it had: nobody makes up for a touch that was missed. Its item expires, and is read from
+/// another zone then, and copied.
 #[must_use = "an operation does nothing until it is awaited"]
 pub struct Touch<'a> {
     namespace: &'a Namespace,

@@ -1,9 +1,11 @@
 //! Callers that go away at random instants.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use bytes::Bytes;
 use evanesce_client::Client;
 use evanesce_tests::{Deadline, NodeReport, Raw, eventually};
 use parking_lot::Mutex;
@@ -27,6 +29,10 @@ const CALLERS: usize = 64;
 const PATIENCE_US_MAX: u64 = 1_500;
 /// Keys.
 const KEYS: usize = 300;
+/// Of a large value: two chunks.
+const LARGE_BYTES: usize = 1_200_000;
+/// Of what a loader gives: short, so that it is loaded again.
+const LOADED_TTL: Duration = Duration::from_secs(1);
 /// What is under way ends by then.
 const SETTLE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -111,7 +117,7 @@ async fn operate(traffic: &Traffic, random: &mut SmallRng, taken: &Mutex<Taken>)
     let (client, history) = (&traffic.clients[0], &traffic.history);
     let key = random.random_range(0..history.len());
     let other = format!("other-{key}");
-    match random.random_range(0..12) {
+    match random.random_range(0..16) {
         0..4 => traffic.read(0, key, taken).await,
         4..6 => set(client, history, key).await,
         6 => drop(client.get_many((0..50).map(|key| history.key(key))).await),
@@ -119,7 +125,18 @@ async fn operate(traffic: &Traffic, random: &mut SmallRng, taken: &Mutex<Taken>)
         8 => drop(client.append(&other, "x").await),
         9 => drop(client.add(&other, "x").await),
         10 => drop(client.delete(&other).await),
-        _ => drop(client.get_and_touch(&other, Duration::from_secs(900)).await),
+        11 => drop(client.get_and_touch(&other, Duration::from_secs(900)).await),
+        12 => drop(client.set_many((0..50).map(|key| (format!("many-{key}"), "v"))).await),
+        13 => {
+            let loaded = client.namespace("loaded").ttl(LOADED_TTL);
+            drop(loaded.get_or_load(&other, async |_| io::Result::Ok(Some(Bytes::from("v")))).await);
+        }
+        14 => {
+            if let Ok(Some(item)) = client.get_for_cas(&other).await {
+                drop(client.compare_and_set(&other, item.cas, "x").await);
+            }
+        }
+        _ => drop(client.set(format!("large-{}", key % 4), vec![b'v'; LARGE_BYTES]).await),
     }
 }
 
