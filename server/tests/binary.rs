@@ -5,6 +5,7 @@
 mod away;
 mod ctl;
 mod deploy;
+mod drain;
 mod grow;
 mod nodes;
 mod persister;

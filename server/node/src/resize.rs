@@ -27,6 +27,7 @@ mod tidy;
 mod verify;
 mod view;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -57,6 +58,8 @@ pub(crate) struct Resize {
     /// What warm-ups had brought when it began.
     fill_began: Mutex<WarmCounts>,
     dropped: AtomicU64,
+    /// Who was given all of its keys, for which change.
+    given: Mutex<(u64, BTreeSet<String>)>,
     /// What came of the comparisons at the end of the last one.
     verified: Mutex<Verified>,
     trouble: Mutex<String>,
@@ -155,6 +158,22 @@ impl Resize {
     /// Whether others take keys from this node that they do not have yet: what a drain waits for.
     pub(crate) fn is_handing_over(&self) -> bool {
         let view = self.view.borrow().clone();
-        view.is_some_and(|view| view.is_leaving()) || self.is_on() && self.forwards.pending() > 0
+        view.is_some_and(|view| view.is_leaving() && !self.has_given(&view))
+            || self.is_on() && self.forwards.pending() > 0
+    }
+
+    /// A node was given all that the next ring of this change gives it.
+    pub(crate) fn gave(&self, change: u64, owner: &str) {
+        let mut given = self.given.lock();
+        if given.0 != change {
+            *given = (change, BTreeSet::new());
+        }
+        given.1.insert(owner.to_owned());
+    }
+
+    /// Whether all who are there and come into keys of this node have been given them.
+    fn has_given(&self, view: &View) -> bool {
+        let given = self.given.lock();
+        view.next_change() == Some(given.0) && view.takers().all(|node| given.1.contains(&node.name))
     }
 }

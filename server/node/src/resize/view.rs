@@ -107,6 +107,12 @@ impl View {
         nodes.filter(|node| comes || leaves(node)).collect()
     }
 
+    /// The nodes of the next ring that can be given anything now.
+    pub(super) fn takers(&self) -> impl Iterator<Item = &Node> {
+        let nodes = self.second().into_iter().flat_map(|second| &second.nodes);
+        nodes.filter(|node| node.name != self.me && node.state != NodeState::Down)
+    }
+
     fn is_among(&self, nodes: &[Node]) -> bool {
         nodes.iter().any(|node| node.name == self.me)
     }

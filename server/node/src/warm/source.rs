@@ -142,19 +142,19 @@ impl Peer for PeerService {
         let permit = Arc::clone(&self.streams).try_acquire_owned();
         let permit =
             permit.map_err(|_| Status::resource_exhausted("as many streams as this node bears are open"))?;
+        let (owner, is_last) = (request.owner.clone(), request.heat() == Heat::Rest && change != 0);
         // A large ring takes a moment to build.
         let wanted = aside(move || Wanted::new(request)).await??;
         let (sender, receiver) = mpsc::channel(MESSAGES_AHEAD);
-        let giving = Giving {
-            shared: Arc::clone(&self.shared),
-            wanted: Arc::new(wanted),
-            sender,
-            rest: Rest::default(),
-        };
+        let shared = Arc::clone(&self.shared);
+        let giving = Giving { shared, wanted: Arc::new(wanted), sender, rest: Rest::default() };
+        let shared = Arc::clone(&self.shared);
         tokio::spawn(async move {
             let _permit = permit;
             // Whoever asked knows by the end of the stream.
-            let _ = giving.give().await;
+            if giving.give().await.is_ok() && is_last {
+                shared.resize.gave(change, &owner);
+            }
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
