@@ -25,6 +25,9 @@ const AT_ONCE_APART: Duration = Duration::from_secs(3);
 /// together, and then nobody knows more. A lease and its renewal: by then whoever lives is registered again.
 const ALONE_AFTER: Duration = Duration::from_secs(15);
 
+/// The same where no sibling group is known at all: time for one to register that was started together with this node.
+const LONE_AFTER: Duration = Duration::from_secs(5);
+
 /// How long a node waits to be read at most while siblings that know more answer, but none of their groups is whole.
 const PROMISED_MAX: Duration = Duration::from_secs(60);
 
@@ -81,12 +84,13 @@ pub(crate) async fn keep_reconciled(shared: Arc<Shared>, member: Member, every: 
             None => Outcome::unknown(),
         };
         let Some(gap) = gap else { continue };
+        let is_alone = reached.as_ref().is_some_and(|others| others.groups.is_empty());
         let now = shared.clock.now();
         if outcome.makes_up() {
             shared.standing.made_up(gap);
             again = true;
             sleep(AT_ONCE_APART).await;
-        } else if patience.ends(gap, outcome.is_promising(), now) {
+        } else if patience.ends(gap, outcome.is_promising(), is_alone, now) {
             go_on(&shared, gap, &outcome, now);
         } else {
             sleep(RETRY).await;
@@ -97,7 +101,8 @@ pub(crate) async fn keep_reconciled(shared: Arc<Shared>, member: Member, every: 
 /// Has the node be read without what it missed.
 fn go_on(shared: &Shared, gap: Gap, outcome: &Outcome, now: Time) {
     let waited = Duration::from_millis(now.0.saturating_sub(gap.found.0));
-    if outcome.is_hopeless() {
+    // One that waits no longer because no sibling is known yet goes on asking until it would have given up.
+    if outcome.is_hopeless() && waited >= ALONE_AFTER {
         warn!(?waited, "nobody knows what was missed: going on with what is here");
         shared.standing.give_up(gap, Time(now.0 + ALONE_AFTER.as_millis() as u64));
     } else {
@@ -117,17 +122,18 @@ struct Patience {
 
 impl Patience {
     fn is_over(&self, gap: Gap) -> bool {
-        self.over == Some(gap)
+        self.over.is_some_and(|over| over.is_as_old_as(&gap))
     }
 
     /// Whether the node is to be read from now on, though the gap is open.
-    fn ends(&mut self, gap: Gap, is_promising: bool, now: Time) -> bool {
-        let known = self.waits.filter(|(known, _)| *known == gap);
+    fn ends(&mut self, gap: Gap, is_promising: bool, is_alone: bool, now: Time) -> bool {
+        let known = self.waits.filter(|(known, _)| known.is_as_old_as(&gap));
         let since = known.map_or(gap.found, |(_, since)| since);
         let since = if is_promising { now } else { since };
         self.waits = Some((gap, since));
         let passed = |since: Time| Duration::from_millis(now.0.saturating_sub(since.0));
         let ends = passed(since) >= ALONE_AFTER || passed(gap.found) >= PROMISED_MAX;
+        let ends = ends || is_alone && passed(gap.found) >= LONE_AFTER;
         if ends {
             self.over = Some(gap);
         }
@@ -186,12 +192,19 @@ mod tests {
     #[test]
     fn wait_begins_anew_while_a_sibling_answers_that_knows_more_up_to_a_limit() {
         let (gap, mut patience) = (gap(), Patience::default());
-        assert!(!patience.ends(gap, false, later(14_999)));
-        assert!(!patience.ends(gap, true, later(15_000)));
-        assert!(!patience.ends(gap, false, later(29_999)) && !patience.is_over(gap));
-        assert!(patience.ends(gap, false, later(30_000)) && patience.is_over(gap));
+        assert!(!patience.ends(gap, false, false, later(14_999)));
+        assert!(!patience.ends(gap, true, false, later(15_000)));
+        assert!(!patience.ends(gap, false, false, later(29_999)) && !patience.is_over(gap));
+        assert!(patience.ends(gap, false, false, later(30_000)) && patience.is_over(gap));
         let mut patience = Patience::default();
-        assert!((0..60).all(|second| !patience.ends(gap, true, later(second * 1_000))));
-        assert!(patience.ends(gap, true, later(60_000)), "its groups are never whole");
+        assert!((0..60).all(|second| !patience.ends(gap, true, false, later(second * 1_000))));
+        assert!(patience.ends(gap, true, false, later(60_000)), "its groups are never whole");
+    }
+
+    #[test]
+    fn node_without_any_sibling_waits_a_few_seconds_only() {
+        let (gap, mut patience) = (gap(), Patience::default());
+        assert!(!patience.ends(gap, false, true, later(4_999)));
+        assert!(patience.ends(gap, false, true, later(5_000)) && patience.is_over(gap));
     }
 }

@@ -56,6 +56,8 @@ struct State {
     kept_since: Time,
     gap: Option<Gap>,
     gaps: u64,
+    /// The number of the gap when the process was last found to have been away.
+    away: u64,
     /// From when on the node vouches for what is not here, while it is settled; none while it knows that it lacks something.
     vouches_from: Option<Time>,
 }
@@ -72,6 +74,11 @@ pub(crate) struct Gap {
 }
 
 impl Gap {
+    /// Whether it is the same, though more may have been missed since.
+    pub(crate) fn is_as_old_as(&self, other: &Gap) -> bool {
+        self.found == other.found
+    }
+
     /// How long it is until a comparison spares nothing that was written before a process ended that has been followed by
     /// this one.
     pub(crate) fn until_all_is_judged(&self, now: Time) -> Duration {
@@ -91,6 +98,7 @@ impl Standing {
             kept_since: ran.unwrap_or_default(),
             gap: None,
             gaps: 0,
+            away: 0,
             vouches_from: Some(Time::default()),
         };
         let standing = Self {
@@ -101,8 +109,7 @@ impl Standing {
         };
         if let Some(ran) = ran {
             let mut state = standing.state.lock();
-            state.miss(before(ran), now);
-            state.vouches_from = None;
+            state.was_away(ran, now);
         }
         standing
     }
@@ -117,8 +124,7 @@ impl Standing {
         let ran = state.ran.replace(now);
         let Some(ran) = ran.filter(|ran| now.0 > ran.0 + AWAY_MS) else { return };
         state.hears_since = Version::at(now, 0);
-        state.miss(before(ran), now);
-        state.vouches_from = None;
+        state.was_away(ran, now);
         drop(state);
         self.settled.send_replace(false);
         self.called.notify_one();
@@ -150,7 +156,11 @@ impl Standing {
 
     /// Writes from this version on were given up.
     pub(crate) fn missed(&self, since: Version, now: Time) {
-        self.state.lock().miss(since, now);
+        let mut state = self.state.lock();
+        // Told again and again, it is waited for no longer than once.
+        let found = state.gap.map_or(now, |gap| gap.found);
+        state.miss(since, found);
+        drop(state);
         self.called.notify_one();
     }
 
@@ -172,10 +182,11 @@ impl Standing {
 
     fn close(&self, gap: Gap, vouches_from: Time) {
         let mut state = self.state.lock();
-        if state.gap.is_some_and(|newer| newer.number != gap.number) {
+        if state.away > gap.number {
             return;
         }
-        state.gap = None;
+        // What was given up since is still to be made up for: that keeps nobody from being read.
+        state.gap = state.gap.filter(|newer| newer.number != gap.number);
         if state.vouches_from.is_none() {
             state.vouches_from = Some(vouches_from);
         }
@@ -185,7 +196,7 @@ impl Standing {
     /// The node is to be read, though what it missed in this gap is still to be made up for.
     pub(crate) fn go_on(&self, gap: Gap) {
         let state = self.state.lock();
-        if state.gap.is_some_and(|newer| newer.number == gap.number) {
+        if state.gap.is_some() && state.away <= gap.number {
             self.let_read();
         }
     }
@@ -240,10 +251,16 @@ impl Standing {
 }
 
 impl State {
-    fn miss(&mut self, since: Version, now: Time) {
+    fn miss(&mut self, since: Version, found: Time) {
         self.gaps += 1;
         let known = self.gap.map_or(since, |gap| gap.since.min(since));
-        self.gap = Some(Gap { since: known, found: now, number: self.gaps });
+        self.gap = Some(Gap { since: known, found, number: self.gaps });
+    }
+
+    fn was_away(&mut self, ran: Time, now: Time) {
+        self.miss(before(ran), now);
+        self.away = self.gaps;
+        self.vouches_from = None;
     }
 }
 
@@ -324,6 +341,22 @@ mod tests {
         standing.missed(Version(90), later(1));
         assert!(standing.is_settled());
         assert_eq!(standing.gap().map(|gap| gap.since), Some(Version(70)));
+    }
+
+    // Seen: a node that had been away was read by nobody as long as clients went on to report what they gave up.
+    #[test]
+    fn reports_while_a_node_makes_up_for_its_absence_do_not_keep_it_from_being_read() {
+        let standing = Standing::new(later(10_000), Some(NOW));
+        standing.settle(true);
+        let gap = standing.gap().expect("it ended");
+        standing.missed(Version(70), later(11_000));
+        let newer = standing.gap().expect("both");
+        assert!(newer != gap && newer.is_as_old_as(&gap), "it is waited for once");
+        standing.made_up(gap);
+        assert!(standing.is_settled() && standing.vouches(later(11_000)));
+        assert_eq!(standing.gap(), Some(newer), "what was given up since is open");
+        standing.made_up(newer);
+        assert_eq!(standing.gap(), None);
     }
 
     #[test]
