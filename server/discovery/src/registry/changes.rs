@@ -197,10 +197,11 @@ impl Cluster {
     /// Takes a roster over that is newer than what is held. Its time begins anew, even in the same stage: rings that changed
     /// places again are to be seen by clients for as long as others.
     fn take(&mut self, roster: Roster, now: Duration) -> bool {
-        let name = roster.group.clone();
+        let (name, held) = (roster.group.clone(), roster.clone());
         if !self.rosters.merge(roster) {
             return false;
         }
+        self.hold(&held, now);
         self.dirty = true;
         if let Some(group) = self.groups.get_mut(&name) {
             group.since = now;

@@ -86,9 +86,18 @@ impl Cluster {
             cluster.groups.insert(group.name, Group { zone: group.zone, members, since: now });
         }
         for roster in rosters {
+            cluster.hold(&roster, now);
             cluster.rosters.merge(roster);
         }
         cluster
+    }
+
+    /// A group that has a roster has its time, though none of its nodes may be known here: else its steps would never be due.
+    pub(super) fn hold(&mut self, roster: &Roster, now: Duration) {
+        if roster.stage() != Stage::Gone && !self.groups.contains_key(&roster.group) {
+            let group = Group { since: now, ..Group::new(roster.zone.clone()) };
+            self.groups.insert(roster.group.clone(), group);
+        }
     }
 
     pub(super) fn members(&self) -> impl Iterator<Item = &Member> {

@@ -182,6 +182,21 @@ fn newcomer_that_stands_by_holds_no_change_up() {
     assert_eq!(scene.stage(), Stage::Switched);
 }
 
+// Seen: a registry that had never met a node of a group that was removed showed it as leaving for ever.
+#[test]
+fn group_without_a_node_gets_on_like_others() {
+    let mut scene = closed();
+    let nodes = scene.roster("a").unwrap().nodes;
+    let (group, zone) = ("c".to_owned(), "zone-c".to_owned());
+    let stage = Stage::Leaving.into();
+    let leaving = Roster { group, zone, stage, nodes, revision: 5000, change: 5000, ..Roster::default() };
+    scene.registry.learn(CLUSTER, vec![leaving], scene.now);
+    scene.pass_renewing(LEASE / 2, &ALL);
+    assert_eq!(scene.roster("c").unwrap().stage(), Stage::Leaving);
+    scene.pass_renewing(LEASE * 2 + Duration::from_secs(2), &ALL);
+    assert_eq!(scene.roster("c").unwrap().stage(), Stage::Gone);
+}
+
 #[test]
 fn roster_of_a_far_future_is_not_learned_and_later_changes_count() {
     let mut scene = closed();
