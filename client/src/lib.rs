@@ -233,7 +233,7 @@ pub use ttl::Ttl;
 pub use typed::Typed;
 pub use value::{ChunkError, Compression, DecompressError, ValueError};
 pub use version::Version;
-pub use view::{Decoded, DecodedItem, Number, Raw, View, Whole};
+pub use view::{Decoded, DecodedItem, Number, OrAbsent, Raw, View, Whole};
 
 /// The README's examples, compiled.
 #[cfg(doctest)]

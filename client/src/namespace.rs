@@ -21,7 +21,7 @@ use crate::policy::LatchPolicy;
 use crate::ttl::Ttl;
 use crate::typed::Typed;
 use crate::value::{Compression, Form};
-use crate::view::{Number, Raw, Whole};
+use crate::view::{Number, OrAbsent, Raw, Whole};
 
 /// The keys under one prefix, `name:`, with their defaults. Cheap to clone.
 ///
@@ -168,6 +168,11 @@ impl Namespace {
         Get::new(self, key.as_ref(), Whole)
     }
 
+    /// Reads an item, or the one that remembers that there is none, whose flags are [`ABSENT_FLAGS`](crate::ABSENT_FLAGS).
+    pub fn get_item_or_absent(&self, key: impl AsRef<[u8]>) -> Get<'_, OrAbsent> {
+        Get::new(self, key.as_ref(), OrAbsent)
+    }
+
     /// Reads the number that [`incr`](Self::incr) and [`decr`](Self::decr) count, as the local zone has it.
     pub fn get_number(&self, key: impl AsRef<[u8]>) -> Get<'_, Number> {
         Get::as_it_is(self, key.as_ref(), Number)
@@ -181,6 +186,14 @@ impl Namespace {
     /// Reads many items.
     pub fn get_many_items<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> GetMany<'_, Whole> {
         GetMany::new(self, keys, Whole)
+    }
+
+    /// Reads many items, those that remember that there is none among them.
+    pub fn get_many_items_or_absent<K: AsRef<[u8]>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> GetMany<'_, OrAbsent> {
+        GetMany::new(self, keys, OrAbsent)
     }
 
     /// Reads a value, and calls `loader` with the key when it is not there: once for all callers in all processes. See

@@ -112,10 +112,27 @@ impl Version {
     }
 
     /// The version that the same writer would have stamped so much earlier.
-    pub(crate) fn earlier_by(self, time: Duration) -> Self {
+    #[must_use]
+    pub fn earlier_by(self, time: Duration) -> Self {
         let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX).min(MILLIS_MAX);
         let writer = self.0 & ((1 << WRITER_BITS) - 1);
         Self((self.0 - writer).saturating_sub(ms << (WRITER_BITS + COUNTER_BITS)) | writer)
+    }
+
+    /// What a load brings that yields to writes of so much time before it: no writer's own.
+    pub(crate) fn yielding_by(self, time: Duration) -> Self {
+        if time.is_zero() {
+            return self;
+        }
+        let earlier = self.earlier_by(time);
+        Self(earlier.0 >> WRITER_BITS << WRITER_BITS)
+    }
+
+    /// Whether it came of a load that
+    /// [yields to writes](crate::op::GetOrLoad::yields_to_writes_of), and so of no write.
+    #[must_use]
+    pub fn is_of_yielding_load(self) -> bool {
+        self.0.trailing_zeros() >= WRITER_BITS
     }
 
     /// When it was stamped, by its writer's clock.
@@ -146,10 +163,10 @@ pub(crate) struct VersionClock {
 }
 
 impl VersionClock {
-    /// A clock of this writer, whose number is made even; two of a cluster share one once in 2048, and then only writes of
-    /// the same key in the same microsecond can have one version.
+    /// A clock of this writer, whose number is made even, and not 0, which stands for loads; two of a cluster share one once in
+    /// 2047, and then only writes of the same key in the same microsecond can have one version.
     pub(crate) fn new(writer: u16) -> Self {
-        let writer = u64::from(writer) & ((1 << WRITER_BITS) - 1) & !DECIDED;
+        let writer = (u64::from(writer) & ((1 << WRITER_BITS) - 1) & !DECIDED).max(DECIDED << 1);
         let (last, corrections) = (AtomicU64::new(0), AtomicU64::new(0));
         Self { writer, last, correction_ms: AtomicI64::new(0), corrections }
     }
@@ -327,6 +344,20 @@ mod tests {
         clock.observe(mad.stamp(at(3_600_000)), at(0));
         assert!(clock.stamp(at(0)).stamped_at() <= at(5_000));
     }
+
+    #[test]
+    fn version_of_a_load_that_yields_is_told_from_every_writers() {
+        for writer in [0, 1, 2, 0xfff] {
+            let version = VersionClock::new(writer).stamp(at(3_000));
+            assert!(!version.is_of_yielding_load() && !version.earlier_by(PAST).is_of_yielding_load());
+            let yielding = version.yielding_by(PAST);
+            assert!(yielding.is_of_yielding_load() && yielding <= version.earlier_by(PAST));
+            assert_eq!(yielding.stamped_at(), at(2_000));
+            assert_eq!(version.yielding_by(Duration::ZERO), version);
+        }
+    }
+
+    const PAST: Duration = Duration::from_secs(1);
 
     #[test]
     fn earlier_version_keeps_its_writer_and_goes_no_further_than_the_first() {

@@ -9,7 +9,7 @@ use crate::codec::{ABSENT_FLAGS, Codec, CodecError, decode_marked};
 use crate::item::{Item, TypedItem};
 use crate::request::Want;
 
-/// In which form a caller gets a hit. Sealed: the forms are [`Raw`], [`Whole`], [`Number`], [`Decoded`] and [`DecodedItem`].
+/// In which form a caller gets a hit. Sealed: the forms are [`Raw`], [`Whole`], [`OrAbsent`], [`Number`], [`Decoded`] and [`DecodedItem`].
 pub trait View: sealed::Sealed + Send + Sync {
     /// The form.
     type Output: Send;
@@ -40,6 +40,10 @@ pub struct Raw;
 /// The item: value, flags, CAS token, TTL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Whole;
+
+/// The item, or the one that says that there is no value: its flags are [`ABSENT_FLAGS`] then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OrAbsent;
 
 /// The value, decoded.
 #[derive(Debug)]
@@ -78,6 +82,21 @@ impl View for Whole {
 
     fn show(&self, item: Item) -> Result<Item, CodecError> {
         Ok(item)
+    }
+}
+
+impl sealed::Sealed for OrAbsent {}
+
+impl View for OrAbsent {
+    type Output = Item;
+    const WANT: Want = Want::Item;
+
+    fn show(&self, item: Item) -> Result<Item, CodecError> {
+        Ok(item)
+    }
+
+    fn show_present(&self, item: Item) -> Result<Option<Item>, CodecError> {
+        Ok(Some(item))
     }
 }
 

@@ -144,7 +144,7 @@ async fn fly(
     };
     // Stamped before the load in any case, so that a delete meanwhile is newer.
     let version = lease.as_ref().and_then(|lease| lease.version);
-    let version = version.unwrap_or_else(|| core.clock.stamp(core.now())).earlier_by(plan.yields_to);
+    let version = version.unwrap_or_else(|| core.clock.stamp(core.now())).yielding_by(plan.yields_to);
     flight.send_replace(Progress::Loading);
     let loaded = match load_span(core, key) {
         None => run(core, plan, loader).await,
