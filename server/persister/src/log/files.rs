@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::index::{Index, Place};
@@ -35,6 +36,9 @@ impl Medium for File {
         self.sync_data()
     }
 }
+
+/// Numbers of segments that are tried: each that is taken was left by a start or a segment that failed.
+const NUMBERS_TRIED_MAX: u64 = 1024;
 
 /// Makes what a segment is written to.
 pub(super) type Make = fn(&Path) -> io::Result<Box<dyn Medium>>;
@@ -106,16 +110,25 @@ impl Files {
     /// Reads all segments. Returns what waits, what is damaged, and the number of the next segment.
     pub(super) fn recover(&self) -> io::Result<(Index, Vec<Damage>, u64)> {
         let (mut index, mut damages, mut next) = (Index::default(), Vec::new(), 1);
+        // What is done stays so whatever stands behind it: an older record may have been moved, or a newer one is damaged.
+        let mut done = HashMap::new();
         for number in self.numbers()? {
             let bytes = std::fs::read(self.path(number))?;
             index.add_segment(number, bytes.len() as u64);
-            self.replay(number, &bytes, &mut index, &mut damages);
+            self.replay(number, &bytes, &mut index, &mut done, &mut damages);
             next = number + 1;
         }
         Ok((index, damages, next))
     }
 
-    fn replay(&self, segment: u64, bytes: &[u8], index: &mut Index, damages: &mut Vec<Damage>) {
+    fn replay(
+        &self,
+        segment: u64,
+        bytes: &[u8],
+        index: &mut Index,
+        done: &mut HashMap<Bytes, u64>,
+        damages: &mut Vec<Damage>,
+    ) {
         let mut offset = 0;
         while offset < bytes.len() {
             let rest = &bytes[offset..];
@@ -128,21 +141,37 @@ impl Files {
                 continue;
             };
             match record {
+                Record::Pending { change, .. } if done.get(&change.key) >= Some(&change.version) => {}
                 Record::Pending { change, stamped_ms } => {
                     let place = Place { segment, offset: offset as u64, bytes: len as u32 };
                     index.put(change.key, change.version, place, stamped_ms);
                 }
-                Record::Done { key, version } => _ = index.done(&key, version),
+                Record::Done { key, version } => {
+                    index.done(&key, version);
+                    let newest = done.entry(key).or_insert(version);
+                    *newest = version.max(*newest);
+                }
             }
             offset += len;
         }
     }
 
-    /// Makes the segment of this number, which survives a power cut from then on.
-    pub(super) fn make(&self, number: u64, make: Make) -> io::Result<Box<dyn Medium>> {
-        let medium = make(&self.path(number))?;
-        File::open(&self.directory)?.sync_all()?;
-        Ok(medium)
+    /// Makes the segment of this number, which survives a power cut from then on; of the next that is free, where something is
+    /// there already. Returns its number, too.
+    pub(super) fn make(&self, mut number: u64, make: Make) -> io::Result<(Box<dyn Medium>, u64)> {
+        let last = number.saturating_add(NUMBERS_TRIED_MAX);
+        let medium = loop {
+            match make(&self.path(number)) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < last => number += 1,
+                made => break made?,
+            }
+        };
+        if let Err(error) = File::open(&self.directory).and_then(|directory| directory.sync_all()) {
+            // It is empty. One that stays is skipped, and is gone after the next start.
+            let _ = std::fs::remove_file(self.path(number));
+            return Err(error);
+        }
+        Ok((medium, number))
     }
 
     /// Deletes a segment in which nothing waits.

@@ -3,10 +3,13 @@
 //! Of each key the newest change waits, in the place of its first, so that a key that is written all the time gets its
 //! turn. While a change is on its way to the store, a newer one of its key waits for that to end.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use bytes::Bytes;
 use tokio::time::Instant;
+
+/// What a change that waits takes in memory beside its bytes on the disk: its place here, its key twice over.
+pub(super) const INDEX_BYTES: u64 = 256;
 
 /// Where a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +24,10 @@ pub(super) struct Place {
 pub(super) struct Pending {
     pub(super) version: u64,
     pub(super) place: Place,
+    /// Its own.
     pub(super) stamped_ms: u64,
+    /// Of the oldest change of its key in whose place it waits.
+    oldest_ms: u64,
     turn: u64,
     pub(super) attempts: usize,
     /// Not before this; `None` is now.
@@ -36,7 +42,6 @@ pub(super) struct Turn {
     pub(super) key: Bytes,
     pub(super) version: u64,
     pub(super) place: Place,
-    pub(super) stamped_ms: u64,
     pub(super) attempts: usize,
 }
 
@@ -44,14 +49,19 @@ pub(super) struct Turn {
 #[derive(Debug, Default)]
 pub(super) struct Index {
     pending: HashMap<Bytes, Pending>,
+    /// All but dead letters, and those.
     turns: BTreeMap<u64, Bytes>,
+    dead_turns: BTreeMap<u64, Bytes>,
+    /// Turns of those that may go now.
+    ready: BTreeSet<u64>,
+    /// Of those that may go at some time.
+    later: BTreeSet<(Instant, u64)>,
     next_turn: u64,
     on_their_way: HashSet<Bytes>,
     /// From the oldest to the one written to: records that wait, and bytes in all.
     segments: VecDeque<Segment>,
     /// Bytes of the records that wait.
     pub(super) live_bytes: u64,
-    pub(super) dead: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,14 +104,15 @@ impl Index {
         self.pending.len()
     }
 
+    /// What all that waits takes, on the disk and in memory.
+    pub(super) fn cost(&self) -> u64 {
+        self.live_bytes + self.pending.len() as u64 * INDEX_BYTES
+    }
+
     /// When the oldest of those that are no dead letters was stamped.
     pub(super) fn oldest_ms(&self) -> Option<u64> {
-        let alive = self
-            .turns
-            .values()
-            .filter_map(|key| self.pending.get(key))
-            .find(|pending| pending.dead.is_none());
-        alive.map(|pending| pending.stamped_ms)
+        let first = self.turns.values().next().and_then(|key| self.pending.get(key));
+        first.map(|pending| pending.oldest_ms)
     }
 
     fn live(&mut self, segment: u64, change: isize) {
@@ -115,26 +126,69 @@ impl Index {
         if self.pending.get(&key).is_some_and(|waiting| waiting.version > version) {
             return;
         }
-        let (mut turn, mut stamped_ms) = (self.next_turn, stamped_ms);
+        let (mut turn, mut oldest_ms) = (self.next_turn, stamped_ms);
         if let Some(older) = self.forget(&key) {
-            (turn, stamped_ms) = (older.turn, older.stamped_ms.min(stamped_ms));
+            (turn, oldest_ms) = (older.turn, older.oldest_ms.min(stamped_ms));
         } else {
             self.next_turn += 1;
         }
         self.live(place.segment, 1);
         self.live_bytes += u64::from(place.bytes);
         self.turns.insert(turn, key.clone());
-        let pending = Pending { version, place, stamped_ms, turn, attempts: 0, not_before: None, dead: None };
+        let pending = Pending {
+            version,
+            place,
+            stamped_ms,
+            oldest_ms,
+            turn,
+            attempts: 0,
+            not_before: None,
+            dead: None,
+        };
+        if !self.on_their_way.contains(&key) {
+            self.ready.insert(turn);
+        }
         self.pending.insert(key, pending);
     }
 
     fn forget(&mut self, key: &Bytes) -> Option<Pending> {
         let pending = self.pending.remove(key)?;
         self.turns.remove(&pending.turn);
+        self.dead_turns.remove(&pending.turn);
+        self.step_out(&pending);
         self.live(pending.place.segment, -1);
         self.live_bytes -= u64::from(pending.place.bytes);
-        self.dead -= usize::from(pending.dead.is_some());
         Some(pending)
+    }
+
+    /// It may go, now or at its time, unless it is on its way or dead.
+    fn line_up(&mut self, key: &Bytes) {
+        let Some(pending) = self.pending.get(key).filter(|pending| pending.dead.is_none()) else { return };
+        if self.on_their_way.contains(key) {
+            return;
+        }
+        match pending.not_before {
+            None => _ = self.ready.insert(pending.turn),
+            Some(at) => _ = self.later.insert((at, pending.turn)),
+        }
+    }
+
+    fn step_out(&mut self, pending: &Pending) {
+        self.ready.remove(&pending.turn);
+        if let Some(at) = pending.not_before {
+            self.later.remove(&(at, pending.turn));
+        }
+    }
+
+    /// What is on its way is so no more. That change, if no newer one waits.
+    fn come_back(&mut self, key: &Bytes, version: u64) -> Option<&mut Pending> {
+        self.on_their_way.remove(key);
+        self.pending.get_mut(key).filter(|pending| pending.version == version)
+    }
+
+    /// How many dead letters there are.
+    pub(super) fn dead(&self) -> usize {
+        self.dead_turns.len()
     }
 
     pub(super) fn get(&self, key: &[u8]) -> Option<&Pending> {
@@ -154,53 +208,71 @@ impl Index {
 
     /// Takes the changes whose turn it is, `most` and so many bytes of them at most, but one at least.
     pub(super) fn take(&mut self, most: usize, bytes_max: u64, now: Instant) -> Vec<Turn> {
+        while let Some((_, turn)) = self.later.first().copied().filter(|(at, _)| *at <= now) {
+            self.later.pop_first();
+            self.ready.insert(turn);
+        }
         let (mut taken, mut bytes) = (Vec::new(), 0);
-        for key in self.turns.values() {
-            let Some(pending) = self.pending.get(key) else { continue };
-            let waits = pending.dead.is_some() || pending.not_before.is_some_and(|at| at > now);
-            if waits || self.on_their_way.contains(key) {
-                continue;
-            }
+        while let Some(first) = self.ready.first() {
+            let key = self.turns.get(first).expect("what is ready has a turn");
+            let pending = self.pending.get_mut(key).expect("what has a turn waits");
             bytes += u64::from(pending.place.bytes);
             if taken.len() >= most || (bytes > bytes_max && !taken.is_empty()) {
                 break;
             }
-            let Pending { version, place, stamped_ms, attempts, .. } = *pending;
-            taken.push(Turn { key: key.clone(), version, place, stamped_ms, attempts });
+            pending.not_before = None;
+            let Pending { version, place, attempts, .. } = *pending;
+            taken.push(Turn { key: key.clone(), version, place, attempts });
+            self.on_their_way.insert(key.clone());
+            self.ready.pop_first();
         }
-        self.on_their_way.extend(taken.iter().map(|turn| turn.key.clone()));
         taken
     }
 
     /// It came back untried.
     pub(super) fn release(&mut self, key: &Bytes) {
         self.on_their_way.remove(key);
+        self.line_up(key);
     }
 
-    /// The store has it, or something newer. Returns whether a record of it is to say so.
+    /// It came back untried, and goes again at `at`.
+    pub(super) fn postpone(&mut self, key: &Bytes, version: u64, at: Instant) {
+        if let Some(pending) = self.come_back(key, version) {
+            pending.not_before = Some(at);
+        }
+        self.line_up(key);
+    }
+
+    /// The store has it, or something newer. Returns whether anything of its key waited that is done with that.
     pub(super) fn done(&mut self, key: &Bytes, version: u64) -> bool {
         self.on_their_way.remove(key);
-        let is_it = self.pending.get(key).is_some_and(|pending| pending.version == version);
-        is_it && self.forget(key).is_some()
+        let is_done = self.pending.get(key).is_some_and(|pending| pending.version <= version);
+        if is_done {
+            self.forget(key);
+        } else {
+            self.line_up(key);
+        }
+        is_done
     }
 
     /// It goes again, at `at`.
     pub(super) fn retry_at(&mut self, key: &Bytes, version: u64, at: Instant) {
-        self.on_their_way.remove(key);
-        if let Some(pending) = self.pending.get_mut(key).filter(|pending| pending.version == version) {
+        if let Some(pending) = self.come_back(key, version) {
             pending.attempts += 1;
             pending.not_before = Some(at);
         }
+        self.line_up(key);
     }
 
     /// It does not go again by itself.
     pub(super) fn bury(&mut self, key: &Bytes, version: u64, why: &str) {
-        self.on_their_way.remove(key);
-        if let Some(pending) = self.pending.get_mut(key).filter(|pending| pending.version == version) {
-            pending.attempts += 1;
-            self.dead += usize::from(pending.dead.is_none());
-            pending.dead = Some(why.to_owned());
-        }
+        let Some(pending) = self.come_back(key, version) else { return self.line_up(key) };
+        pending.attempts += 1;
+        pending.dead = Some(why.to_owned());
+        let pending = pending.clone();
+        self.step_out(&pending);
+        self.turns.remove(&pending.turn);
+        self.dead_turns.insert(pending.turn, key.clone());
     }
 
     /// A dead letter goes again. Returns whether it was one.
@@ -209,16 +281,18 @@ impl Index {
             return false;
         };
         (pending.dead, pending.not_before, pending.attempts) = (None, None, 0);
-        self.dead -= 1;
+        let turn = pending.turn;
+        let key = self.dead_turns.remove(&turn).expect("a dead letter is among them");
+        self.turns.insert(turn, key.clone());
+        self.line_up(&key);
         true
     }
 
     /// Dead letters in their order, behind a key if one is given.
     pub(super) fn dead_letters(&self, most: usize, behind: Option<&[u8]>) -> Vec<(Bytes, Pending)> {
         let from = behind.and_then(|key| self.pending.get(key)).map_or(0, |pending| pending.turn + 1);
-        let keys = self.turns.range(from..).map(|(_, key)| key);
-        let all = keys.filter_map(|key| Some((key.clone(), self.pending.get(key)?.clone())));
-        all.filter(|(_, pending)| pending.dead.is_some()).take(most).collect()
+        let dead = self.dead_turns.range(from..).map(|(_, key)| key);
+        dead.filter_map(|key| Some((key.clone(), self.pending.get(key)?.clone()))).take(most).collect()
     }
 
     /// The keys that wait in this segment.
@@ -272,6 +346,7 @@ mod tests {
         index.put(key("a"), 4, place(1), 4);
         index.put(key("a"), 3, place(1), 3);
         assert_eq!((index.len(), index.live_bytes, index.oldest_ms()), (2, 20, Some(1)));
+        assert_eq!(index.get(b"a").map(|pending| pending.stamped_ms), Some(4), "its own stamp");
         assert_eq!(taken(&mut index), [(key("a"), 4), (key("b"), 2)]);
     }
 
@@ -298,14 +373,14 @@ mod tests {
         assert_eq!(index.take(1, 1, now).len(), 0);
         assert_eq!(index.take(1, 1, later)[0].attempts, 1);
         index.bury(&key("a"), 1, "too large");
-        assert_eq!((index.dead, index.oldest_ms()), (1, None));
+        assert_eq!((index.dead(), index.oldest_ms()), (1, None));
         assert_eq!(index.dead_letters(9, None)[0].1.dead.as_deref(), Some("too large"));
         assert_eq!(index.dead_letters(9, Some(b"a")), []);
         assert!(index.revive(b"a") && !index.revive(b"a"));
-        assert_eq!((index.take(1, 1, later).len(), index.dead), (1, 0));
+        assert_eq!((index.take(1, 1, later).len(), index.dead()), (1, 0));
         index.bury(&key("a"), 1, "still");
         index.put(key("a"), 2, place(1), 2);
-        assert_eq!(index.dead, 0, "a newer write takes its place");
+        assert_eq!(index.dead(), 0, "a newer write takes its place");
     }
 
     #[test]
@@ -322,6 +397,42 @@ mod tests {
         assert_eq!((index.pop_settled(), index.pop_settled(), index.pop_settled()), (Some(1), Some(2), None));
         index.done(&key("a"), 1);
         assert_eq!(index.pop_settled(), None, "it is written to");
+    }
+
+    #[test]
+    fn what_is_done_takes_older_changes_of_its_key_with_it() {
+        let mut index = index();
+        index.put(key("a"), 1, place(1), 1);
+        assert!(index.done(&key("a"), 2));
+        assert_eq!((index.len(), index.live_bytes), (0, 0));
+        index.put(key("a"), 3, place(1), 1);
+        assert!(!index.done(&key("a"), 2));
+        assert_eq!(taken(&mut index), [(key("a"), 3)]);
+    }
+
+    /// What was seen: each lot was looked for behind all dead letters and all that was to be tried later, which took seconds.
+    #[test]
+    fn those_that_may_not_go_are_not_looked_at_and_go_in_their_order_when_they_may() {
+        let (mut index, now) = (index(), Instant::now());
+        for (n, name) in ["a", "b", "c", "d"].into_iter().enumerate() {
+            index.put(key(name), 1, place(1), n as u64);
+        }
+        assert_eq!(index.take(3, 1_000, now).len(), 3);
+        index.bury(&key("a"), 1, "no");
+        index.retry_at(&key("b"), 1, now + Duration::from_secs(2));
+        index.postpone(&key("c"), 1, now + Duration::from_secs(1));
+        assert_eq!((index.ready.len(), index.later.len(), index.dead()), (1, 2, 1));
+        assert_eq!(index.oldest_ms(), Some(1));
+        let names =
+            |turns: Vec<Turn>| turns.into_iter().map(|turn| (turn.key, turn.attempts)).collect::<Vec<_>>();
+        let at = |secs| now + Duration::from_secs(secs);
+        assert!(index.revive(b"a"));
+        assert_eq!(names(index.take(1, 1_000, at(1))), [(key("a"), 0)]);
+        assert_eq!(names(index.take(9, 1_000, at(2))), [(key("b"), 1), (key("c"), 0), (key("d"), 0)]);
+        index.put(key("b"), 2, place(1), 5);
+        assert_eq!(names(index.take(9, 1_000, at(2))), [], "an older one is on its way");
+        index.retry_at(&key("b"), 1, at(9));
+        assert_eq!(names(index.take(9, 1_000, at(2))), [(key("b"), 0)], "the newer one goes now");
     }
 
     #[test]

@@ -12,13 +12,14 @@
 mod files;
 mod index;
 mod record;
+mod room;
 mod writer;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -32,6 +33,8 @@ pub(crate) use files::Damage;
 use files::{Files, Make, new_file};
 use index::Index;
 use record::Record;
+use room::Reserved;
+pub(crate) use room::Room;
 use writer::{CLOSE_TIMEOUT, Command, Writer};
 
 /// Commands that wait for the thread: several times what a gateway has under way.
@@ -39,6 +42,9 @@ const COMMANDS_MAX: usize = 8192;
 
 /// Looks at a record that is being moved.
 const READ_TRIES: usize = 3;
+
+/// Until a write is read again that could not be read.
+const READ_AGAIN: Duration = Duration::from_secs(1);
 
 /// Why the log did not take a write. Nothing of it is kept.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -81,16 +87,25 @@ struct Shared {
     /// Lock order: `failed` first.
     index: Mutex<Index>,
     failed: Mutex<Option<String>>,
+    reserved: Reserved,
     /// Something waits that did not wait before.
     wake: Notify,
+}
+
+/// A change that waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    pub(crate) change: KeyChange,
+    /// In milliseconds since the Unix epoch.
+    pub(crate) stamped_ms: u64,
+    /// It does not go to the store by itself.
+    pub(crate) is_dead: bool,
 }
 
 /// A change on its way from the log to the store.
 #[derive(Debug, Clone)]
 pub(crate) struct Taken {
     pub(crate) change: KeyChange,
-    /// In milliseconds since the Unix epoch.
-    pub(crate) stamped_ms: u64,
     pub(crate) attempts: usize,
 }
 
@@ -132,6 +147,13 @@ impl std::fmt::Debug for Log {
     }
 }
 
+impl Shared {
+    fn new(files: Files, options: LogConfig, index: Index) -> Self {
+        let (index, failed, reserved) = (Mutex::new(index), Mutex::default(), Reserved::default());
+        Self { files, options, index, failed, reserved, wake: Notify::new() }
+    }
+}
+
 impl Log {
     /// Opens or makes the log in this directory. Blocks. Returns what of it is damaged, too.
     pub(crate) fn open(directory: &Path, options: LogConfig) -> io::Result<(Self, Vec<Damage>)> {
@@ -141,13 +163,7 @@ impl Log {
     fn open_on(directory: &Path, options: LogConfig, make: Make) -> io::Result<(Self, Vec<Damage>)> {
         let files = Files::open(directory)?;
         let (index, damages, next) = files.recover()?;
-        let shared = Arc::new(Shared {
-            files,
-            options,
-            index: Mutex::new(index),
-            failed: Mutex::default(),
-            wake: Notify::new(),
-        });
+        let shared = Arc::new(Shared::new(files, options, index));
         let writer = Writer::new(Arc::clone(&shared), next, make)?;
         let (commands, asked) = sync_channel(COMMANDS_MAX);
         std::thread::Builder::new().name("write-behind".to_owned()).spawn(move || writer.run(&asked))?;
@@ -162,23 +178,27 @@ impl Log {
         self.shared.files.directory()
     }
 
-    /// Writes a change. Once this returns it is as safe as the flush policy says, and waits for the store.
-    pub(crate) async fn append(&self, change: KeyChange) -> Result<(), LogError> {
+    /// Writes a change, in this room if it was reserved. Once this returns it is as safe as the flush policy says, and waits for
+    /// the store.
+    pub(crate) async fn append(&self, change: KeyChange, room: Option<Room>) -> Result<(), LogError> {
         let (told, outcome) = oneshot::channel();
         let record = Record::Pending { change, stamped_ms: now_ms() };
-        self.commands.try_send(Command::Append(record, told)).map_err(|error| match error {
+        self.commands.try_send(Command::Append(record, room, told)).map_err(|error| match error {
             TrySendError::Full(_) | TrySendError::Disconnected(_) => LogError::Unavailable,
         })?;
         outcome.await.unwrap_or(Err(LogError::Unavailable))
     }
 
     /// What waits of a key.
-    pub(crate) fn find(&self, key: &[u8]) -> io::Result<Option<KeyChange>> {
+    pub(crate) fn find(&self, key: &[u8]) -> io::Result<Option<Waiting>> {
         let mut failed = None;
         for _ in 0..READ_TRIES {
             let Some(pending) = self.shared.index.lock().get(key).cloned() else { return Ok(None) };
             match self.read(pending.place) {
-                Ok(change) => return Ok(Some(change)),
+                Ok(change) => {
+                    let (stamped_ms, is_dead) = (pending.stamped_ms, pending.dead.is_some());
+                    return Ok(Some(Waiting { change, stamped_ms, is_dead }));
+                }
                 // It may have been moved meanwhile.
                 Err(error) => failed = Some(error),
             }
@@ -201,16 +221,21 @@ impl Log {
         }
     }
 
-    /// Takes the changes whose turn it is. Blocks for as long as it takes to read them. What cannot be read is a dead letter.
+    /// Takes the changes whose turn it is. Blocks for as long as it takes to read them. What is damaged is a dead letter.
     pub(crate) fn take(&self, most: usize, bytes_max: u64) -> Vec<Taken> {
         let turns = self.shared.index.lock().take(most, bytes_max, Instant::now());
         let mut taken = Vec::with_capacity(turns.len());
         for turn in turns {
             match self.read(turn.place) {
-                Ok(change) => {
-                    taken.push(Taken { change, stamped_ms: turn.stamped_ms, attempts: turn.attempts });
+                Ok(change) => taken.push(Taken { change, attempts: turn.attempts }),
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    self.bury(&turn.key, turn.version, &error.to_string());
                 }
-                Err(error) => self.bury(&turn.key, turn.version, &error.to_string()),
+                // A lack of descriptors, say: the write is good.
+                Err(error) => {
+                    tracing::warn!(%error, "a write cannot be read from the log now: it goes to the store later");
+                    self.shared.index.lock().postpone(&turn.key, turn.version, Instant::now() + READ_AGAIN);
+                }
             }
         }
         taken
@@ -230,7 +255,7 @@ impl Log {
     /// Whether anything waits that is no dead letter.
     pub(crate) fn is_busy(&self) -> bool {
         let index = self.shared.index.lock();
-        index.len() > index.dead
+        index.len() > index.dead()
     }
 
     /// The store has it, or something newer.
@@ -291,7 +316,7 @@ impl Log {
             waiting_bytes: index.live_bytes,
             file_bytes: index.bytes(),
             oldest_age_ms: index.oldest_ms().map_or(0, |oldest| now_ms().saturating_sub(oldest)),
-            dead: index.dead,
+            dead: index.dead(),
             failed,
         }
     }

@@ -19,7 +19,7 @@ pub(super) const MAGIC: [u8; 4] = [0xe5, 0x4c, 0x0a, 0x9b];
 pub(super) const HEAD_BYTES: usize = 12;
 
 /// What a body has before the key.
-const BODY_HEAD_BYTES: usize = 31;
+pub(super) const BODY_HEAD_BYTES: usize = 31;
 
 /// Larger is no record of ours: a value of 64 MiB, the largest that a client makes, with room to spare.
 const BODY_BYTES_MAX: usize = 80 << 20;

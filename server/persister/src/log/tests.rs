@@ -1,4 +1,5 @@
 mod flushes;
+mod lacks;
 
 use std::fs::{File, OpenOptions};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,6 +25,10 @@ fn open(directory: &Path) -> Log {
     log
 }
 
+fn found(log: &Log, key: &[u8]) -> Option<KeyChange> {
+    log.find(key).expect("it can be read").map(|waiting| waiting.change)
+}
+
 fn waiting(log: &Log) -> Vec<(Bytes, u64)> {
     log.take(100_000, u64::MAX).into_iter().map(|taken| (taken.change.key, taken.change.version)).collect()
 }
@@ -42,17 +47,17 @@ async fn what_was_acknowledged_waits_again_after_a_start_and_what_is_done_does_n
     let directory = tempfile::tempdir().expect("a directory");
     let log = open(directory.path());
     for n in 0..100 {
-        log.append(put(&format!("k{n}"), n + 1, "v")).await.expect("there is room");
+        log.append(put(&format!("k{n}"), n + 1, "v"), None).await.expect("there is room");
     }
-    log.append(put("k7", 1_000, "newer")).await.expect("there is room");
+    log.append(put("k7", 1_000, "newer"), None).await.expect("there is room");
     let taken = log.take(3, u64::MAX);
     assert_eq!(taken[2].change, put("k2", 3, "v"));
     log.done(&"k0".into(), 1);
     log.close().await;
     drop(log);
     let log = open(directory.path());
-    assert_eq!(log.find(b"k0").expect("it can be read"), None);
-    assert_eq!(log.find(b"k7").expect("it can be read"), Some(put("k7", 1_000, "newer")));
+    assert_eq!(found(&log, b"k0"), None);
+    assert_eq!(found(&log, b"k7"), Some(put("k7", 1_000, "newer")));
     let waiting = waiting(&log);
     assert_eq!(waiting.len(), 99);
     assert_eq!(waiting[6], ("k7".into(), 1_000), "in the place of its first");
@@ -72,13 +77,13 @@ async fn full_log_refuses_and_takes_writes_again_when_the_store_has_some() {
     let (log, _) = Log::open(directory.path(), options(10_000)).expect("it opens");
     let value = vec![b'v'; 3_000];
     for n in 0..3 {
-        log.append(put(&format!("k{n}"), 1, value.clone())).await.expect("there is room");
+        log.append(put(&format!("k{n}"), 1, value.clone()), None).await.expect("there is room");
     }
-    let refused = log.append(put("k3", 1, value.clone())).await;
+    let refused = log.append(put("k3", 1, value.clone()), None).await;
     assert_eq!(refused, Err(LogError::Full { waiting: 3, dead: 0 }));
     log.take(1, u64::MAX);
     log.done(&"k0".into(), 1);
-    log.append(put("k3", 1, value)).await.expect("there is room again");
+    log.append(put("k3", 1, value), None).await.expect("there is room again");
     assert!(!log.has(b"k0") && log.has(b"k3"));
 }
 
@@ -87,15 +92,15 @@ async fn files_go_when_nothing_waits_in_them_and_never_take_much_more_than_twice
     let directory = tempfile::tempdir().expect("a directory");
     let bytes_max = 4 << 20;
     let (log, _) = Log::open(directory.path(), options(bytes_max)).expect("it opens");
-    log.append(put("stays", 1, "first")).await.expect("there is room");
+    log.append(put("stays", 1, "first"), None).await.expect("there is room");
     log.take(1, u64::MAX);
     log.bury(&"stays".into(), 1, "no");
     let value = Bytes::from(vec![b'v'; 100_000]);
     for n in 0..400_u64 {
-        log.append(put("changes", n + 2, value.clone())).await.expect("there is room");
+        log.append(put("changes", n + 2, value.clone()), None).await.expect("there is room");
         assert!(log.state().file_bytes <= 2 * bytes_max + (1 << 20), "{:?}", log.state());
     }
-    assert_eq!(log.find(b"stays").expect("it was moved"), Some(put("stays", 1, "first")));
+    assert_eq!(found(&log, b"stays"), Some(put("stays", 1, "first")));
     assert_eq!(log.state().waiting, 2);
     drop(log);
 }
@@ -105,7 +110,7 @@ async fn torn_tail_is_told_and_nothing_else_is_lost() {
     let directory = tempfile::tempdir().expect("a directory");
     let log = open(directory.path());
     for n in 0..10 {
-        log.append(put(&format!("k{n}"), 1, "value")).await.expect("there is room");
+        log.append(put(&format!("k{n}"), 1, "value"), None).await.expect("there is room");
     }
     log.close().await;
     drop(log);
@@ -119,7 +124,7 @@ async fn torn_tail_is_told_and_nothing_else_is_lost() {
     let (log, damages) = Log::open(directory.path(), options(1 << 20)).expect("it opens");
     assert!(damages.len() == 1 && damages[0].is_tail, "{damages:?}");
     assert_eq!(waiting(&log).len(), 9);
-    log.append(put("k9", 2, "again")).await.expect("it goes on");
+    log.append(put("k9", 2, "again"), None).await.expect("it goes on");
 }
 
 #[tokio::test]
@@ -127,7 +132,7 @@ async fn damage_in_the_middle_takes_its_record_and_no_other() {
     let directory = tempfile::tempdir().expect("a directory");
     let log = open(directory.path());
     for n in 0..10 {
-        log.append(put(&format!("k{n}"), 1, "value")).await.expect("there is room");
+        log.append(put(&format!("k{n}"), 1, "value"), None).await.expect("there is room");
     }
     log.close().await;
     drop(log);
@@ -141,12 +146,50 @@ async fn damage_in_the_middle_takes_its_record_and_no_other() {
     assert_eq!(waiting(&log).len(), 9);
 }
 
+/// What was seen: where the newest write of a key was damaged, an older one that waited before it went to the store again.
+#[tokio::test]
+async fn write_that_is_done_brings_no_older_one_back_when_it_is_damaged() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let log = open(directory.path());
+    for (version, value) in [(1, "older"), (2, "newer")] {
+        log.append(put("k", version, value), None).await.expect("there is room");
+    }
+    assert_eq!(waiting(&log).len(), 1);
+    log.done(&"k".into(), 2);
+    log.close().await;
+    drop(log);
+    let segment = only_segment(directory.path());
+    let mut bytes = std::fs::read(&segment).expect("it can be read");
+    let newer = bytes.windows(5).position(|window| window == b"newer").expect("it is there");
+    bytes[newer] ^= 0xff;
+    std::fs::write(&segment, bytes).expect("it can be written");
+    let (log, damages) = Log::open(directory.path(), options(1 << 20)).expect("it opens");
+    assert_eq!(damages.len(), 1);
+    assert_eq!(waiting(&log), []);
+}
+
+#[tokio::test]
+async fn room_that_is_reserved_is_there_when_it_is_wanted_and_nobody_elses() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (log, _) = Log::open(directory.path(), options(10_000)).expect("it opens");
+    let value = vec![b'v'; 6_000];
+    let room = log.reserve(1, value.len()).expect("there is room");
+    assert!(matches!(log.reserve(1, value.len()), Err(LogError::Full { waiting: 0, dead: 0 })));
+    assert!(matches!(log.append(put("a", 1, value.clone()), None).await, Err(LogError::Full { .. })));
+    log.append(put("b", 1, value.clone()), Some(room)).await.expect("it was reserved");
+    assert!(log.reserve(1, value.len()).is_err(), "it is written there");
+    assert_eq!(waiting(&log).len(), 1);
+    log.done(&"b".into(), 1);
+    drop(log.reserve(1, value.len()).expect("there is room again"));
+    log.append(put("a", 1, value), None).await.expect("it was given back");
+}
+
 #[tokio::test]
 async fn dead_letters_are_listed_retried_and_dropped() {
     let directory = tempfile::tempdir().expect("a directory");
     let log = open(directory.path());
     for key in ["a", "b"] {
-        log.append(put(key, 1, "v")).await.expect("there is room");
+        log.append(put(key, 1, "v"), None).await.expect("there is room");
     }
     for taken in log.take(2, u64::MAX) {
         log.bury(&taken.change.key, 1, "too large");
@@ -195,14 +238,14 @@ async fn full_disk_is_told_and_what_was_acknowledged_stays_good() {
     let (log, _) = Log::open_on(directory.path(), options(1 << 20), small_disk).expect("it opens");
     let mut acknowledged = 0;
     let refused = loop {
-        match log.append(put(&format!("k{acknowledged}"), 1, "some value")).await {
+        match log.append(put(&format!("k{acknowledged}"), 1, "some value"), None).await {
             Ok(()) => acknowledged += 1,
             Err(error) => break error,
         }
     };
     assert!(refused.to_string().contains("make room on its disk"), "{refused}");
     ROOM.store(10_000, Ordering::SeqCst);
-    log.append(put("after", 1, "v")).await.expect("there is room again");
+    log.append(put("after", 1, "v"), None).await.expect("there is room again");
     log.close().await;
     drop(log);
     let log = open(directory.path());
@@ -232,7 +275,7 @@ async fn nothing_is_acknowledged_after_a_flush_that_failed() {
     let (log, _) =
         Log::open_on(directory.path(), options(1 << 20), |_| Ok(Box::new(BadDisk))).expect("it opens");
     for _ in 0..2 {
-        let refused = log.append(put("k", 1, "v")).await.expect_err("it is not on the disk");
+        let refused = log.append(put("k", 1, "v"), None).await.expect_err("it is not on the disk");
         assert!(matches!(refused, LogError::Failed(_)), "{refused}");
     }
     assert!(log.state().failed && !log.has(b"k"));
@@ -258,7 +301,7 @@ async fn log_that_is_flushed_now_and_then_acknowledges_at_once_and_flushes_in_ti
     let options = LogConfig { flush: FlushPolicy::Every(Duration::from_millis(300)), ..options(1 << 20) };
     let (log, _) = Log::open_on(directory.path(), options, |_| Ok(Box::new(Counting))).expect("it opens");
     let begun = std::time::Instant::now();
-    log.append(put("k", 1, "v")).await.expect("there is room");
+    log.append(put("k", 1, "v"), None).await.expect("there is room");
     while FLUSHES.load(Ordering::SeqCst) == 0 {
         assert!(begun.elapsed() < Duration::from_secs(20), "it was never flushed");
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -9,8 +9,10 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::files::{Make, Medium};
+use super::index::INDEX_BYTES;
 use super::index::Place;
 use super::record::Record;
+use super::room::{Room, cost};
 use super::{LogError, Shared};
 use crate::config::FlushPolicy;
 
@@ -25,8 +27,8 @@ const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = (256 << 10)..=(64 << 20);
 
 /// What the thread is asked.
 pub(super) enum Command {
-    /// Write it, and tell when it is as safe as the policy says.
-    Append(Record, oneshot::Sender<Result<(), LogError>>),
+    /// Write it, in this room if it was reserved, and tell when it is as safe as the policy says.
+    Append(Record, Option<Room>, oneshot::Sender<Result<(), LogError>>),
     /// It waits no more. One that is lost goes to the store once more.
     Done(Bytes, u64),
     /// Flush, and end.
@@ -50,7 +52,7 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, number: u64, make: Make) -> io::Result<Self> {
-        let medium = shared.files.make(number, make)?;
+        let (medium, number) = shared.files.make(number, make)?;
         shared.index.lock().add_segment(number, 0);
         let segment_bytes =
             (shared.options.bytes_max / 16).clamp(*SEGMENT_BYTES.start(), *SEGMENT_BYTES.end());
@@ -77,7 +79,7 @@ impl Writer {
             match first {
                 Ok(Command::Close(told)) => closing = Some(told),
                 Ok(first) => closing = self.batch(first, commands),
-                Err(RecvTimeoutError::Timeout) => self.flush(),
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return self.flush(),
             }
             if let Some(told) = closing {
@@ -87,6 +89,10 @@ impl Writer {
                 // Whoever closes it may not wait.
                 let _ = told.send(());
                 return;
+            }
+            // Even if more waits: under load something always does.
+            if self.flush_due().is_some_and(|due| due <= Instant::now()) {
+                self.flush();
             }
             self.tidy();
         }
@@ -106,12 +112,12 @@ impl Writer {
         let mut closing = None;
         while let Some(command) = next.take() {
             match command {
-                Command::Append(record, told) => match self.admit(&batch, &record) {
-                    Ok(()) => batch.push(record, Some(told)),
+                Command::Append(record, room, told) => match self.admit(&batch, &record, room.as_ref()) {
+                    Ok(()) => batch.push(record, room, Some(told)),
                     // Who has gone need not be told.
                     Err(error) => _ = told.send(Err(error)),
                 },
-                Command::Done(key, version) => batch.push(Record::Done { key, version }, None),
+                Command::Done(key, version) => batch.push(Record::Done { key, version }, None, None),
                 Command::Close(told) => {
                     closing = Some(told);
                     break;
@@ -126,18 +132,16 @@ impl Writer {
     }
 
     /// Whether there is room for it.
-    fn admit(&self, batch: &Batch, record: &Record) -> Result<(), LogError> {
-        if let Some(why) = self.shared.failed.lock().clone() {
-            return Err(LogError::Failed(why));
-        }
+    fn admit(&self, batch: &Batch, record: &Record, room: Option<&Room>) -> Result<(), LogError> {
+        self.shared.refuse_if_failed()?;
         let Record::Pending { change, .. } = record else { return Ok(()) };
-        let value = if let crate::store::Change::Put(item) = &change.change { item.value.len() } else { 0 };
-        let wanted = (batch.bytes.len() + change.key.len() + value) as u64;
-        let index = self.shared.index.lock();
-        match index.live_bytes + wanted > self.shared.options.bytes_max {
-            true => Err(LogError::Full { waiting: index.len(), dead: index.dead }),
-            false => Ok(()),
+        if room.is_some() {
+            return Ok(());
         }
+        let value = if let crate::store::Change::Put(item) = &change.change { item.value.len() } else { 0 };
+        let wanted = batch.bytes_unreserved + cost(change.key.len(), value);
+        let index = self.shared.index.lock();
+        self.shared.refuse_if_full(&index, wanted)
     }
 
     fn write(&mut self, batch: Batch) {
@@ -155,11 +159,12 @@ impl Writer {
         let failed = self.shared.failed.lock().clone();
         let mut index = self.shared.index.lock();
         index.grew(batch.bytes.len() as u64);
-        for (record, at, bytes, told) in batch.records {
+        for Written { record, at, bytes, room, told } in batch.records {
             if let (Record::Pending { change, stamped_ms }, None) = (&record, &failed) {
                 let place = Place { segment: self.number, offset: base + at, bytes };
                 index.put(change.key.clone(), change.version, place, *stamped_ms);
             }
+            drop(room);
             let outcome = failed.clone().map_or(Ok(()), |why| Err(LogError::Failed(why)));
             // Who has gone need not be told.
             told.map(|told| told.send(outcome));
@@ -174,7 +179,7 @@ impl Writer {
         if let Err(error) = self.medium.truncate(self.offset) {
             self.fail(&error);
         }
-        for (_, _, _, told) in batch.records {
+        for Written { told, .. } in batch.records {
             told.map(|told| told.send(Err(LogError::Disk(error.to_string()))));
         }
     }
@@ -200,8 +205,8 @@ impl Writer {
             return Ok(());
         }
         self.flush();
-        let medium = self.shared.files.make(self.number + 1, self.make)?;
-        (self.medium, self.number, self.offset) = (medium, self.number + 1, 0);
+        let (medium, number) = self.shared.files.make(self.number + 1, self.make)?;
+        (self.medium, self.number, self.offset) = (medium, number, 0);
         self.shared.index.lock().add_segment(self.number, 0);
         Ok(())
     }
@@ -288,18 +293,33 @@ impl Writer {
 #[derive(Default)]
 struct Batch {
     bytes: Vec<u8>,
-    /// Each with where it begins, its length, and who is to be told.
-    records: Vec<(Record, u64, u32, Option<Told>)>,
+    /// What they cost of whom no room was reserved for.
+    bytes_unreserved: u64,
+    records: Vec<Written>,
+}
+
+/// A record of a batch.
+struct Written {
+    record: Record,
+    /// Where in the batch it begins.
+    at: u64,
+    bytes: u32,
+    room: Option<Room>,
+    /// Who is to be told.
+    told: Option<Told>,
 }
 
 type Told = oneshot::Sender<Result<(), LogError>>;
 
 impl Batch {
-    fn push(&mut self, record: Record, told: Option<Told>) {
+    fn push(&mut self, record: Record, room: Option<Room>, told: Option<Told>) {
         let at = self.bytes.len();
         record.encode(&mut self.bytes);
         let bytes = (self.bytes.len() - at) as u32;
-        self.records.push((record, at as u64, bytes, told));
+        if room.is_none() && told.is_some() {
+            self.bytes_unreserved += u64::from(bytes) + INDEX_BYTES;
+        }
+        self.records.push(Written { record, at: at as u64, bytes, room, told });
     }
 }
 

@@ -12,9 +12,10 @@ use evanesce_client::{ABSENT_FLAGS, CompareAndSetOutcome, Item, StoreOutcome, Tt
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Stored, Tier, TierError, WRITE_MAX, expires_at};
+use super::{Stored, Tier, TierError, WRITE_MAX, expires_at, is_over};
 use crate::clock::unix_now;
 use crate::config::Mode;
+use crate::log::Room;
 use crate::store::{Applied, Change, StoreItem};
 
 /// Tries of one decision: each that fails means that another's succeeded.
@@ -114,14 +115,18 @@ impl Tier {
                     }
                 },
             };
-            let in_cluster = if self.config.mode.writes() { self.in_cluster(ttl) } else { ttl };
-            let Some(version) = self.place(key, token, &value, flags, in_cluster).await? else { continue };
+            let room = self.room_for(key, &value)?;
+            let (shown, shown_flags, in_cluster) = self.shown(&value, flags, ttl);
+            let placed = self.place(key, token, &shown, shown_flags, in_cluster).await?;
+            let Some(version) = placed else { continue };
             if self.config.mode.writes() {
-                let change = match ttl {
-                    Ttl::After(Duration::ZERO) => Change::Delete,
-                    _ => Change::Put(StoreItem { value, flags, expires_at: expires_at(ttl), version: None }),
+                let change = match is_over(ttl) {
+                    true => Change::Delete,
+                    false => {
+                        Change::Put(StoreItem { value, flags, expires_at: expires_at(ttl), version: None })
+                    }
                 };
-                if self.follow(key, change, version).await? == Applied::Superseded {
+                if self.follow(key, change, version, room).await? == Applied::Superseded {
                     continue;
                 }
             }
@@ -130,15 +135,38 @@ impl Tier {
         Err(contended)
     }
 
+    /// Makes sure that what is decided can go down, before others see it: what was there is another gateway's, maybe.
+    fn room_for(&self, key: &[u8], value: &Bytes) -> Result<Option<Room>, TierError> {
+        if !self.config.mode.writes() {
+            return Ok(None);
+        }
+        let log = self.log.as_ref();
+        let room = self
+            .check_size(value.len())
+            .and_then(|()| Ok(log.map(|log| log.reserve(key.len(), value.len())).transpose()?));
+        self.counts.write_failures.add(usize::from(room.is_err()));
+        room
+    }
+
+    /// What the cluster gets where a key gets this: of a delete that waits in the log, that there is nothing.
+    fn shown(&self, value: &Bytes, flags: u32, ttl: Ttl) -> (Bytes, u32, Ttl) {
+        match self.config.mode {
+            Mode::WriteBehind if is_over(ttl) => (Bytes::new(), ABSENT_FLAGS, Ttl::After(self.config.ttl)),
+            mode if mode.writes() => (value.clone(), flags, self.in_cluster(ttl)),
+            _ => (value.clone(), flags, ttl),
+        }
+    }
+
     /// Sends down what the cluster has. Where the store does not take it, the cluster must not show it.
     async fn follow(
         &self,
         key: &[u8],
         change: Change,
         version: Option<Version>,
+        room: Option<Room>,
     ) -> Result<Applied, TierError> {
         let down = version.unwrap_or_else(|| self.client.stamp());
-        let applied = self.descend(key, change, down).await;
+        let applied = self.descend(key, change, down, room).await;
         match &applied {
             Ok(Applied::Yes) => {}
             // The next try is to see what the store has.

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::{Tier, WRITE_MAX, loaded_item};
-use crate::log::{Log, Taken, now_ms};
+use crate::log::{Log, Taken};
 use crate::store::{Applied, Change, ErrorKind, KeyChange, Outcome};
 
 /// Changes of one lot, within what the store takes.
@@ -39,9 +39,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// Pauses double so often: by then they are the longest.
 const DOUBLINGS_MAX: usize = 8;
 
-/// How old a change may be for the cluster's copy of it to be told by its version alone. A load stamps what it brings
-/// [`WRITE_MAX`] before itself, so one that is older may have been overtaken by a load.
-const FRESH: Duration = Duration::from_millis(WRITE_MAX.as_millis() as u64 / 2);
+/// What clocks of gateways may differ by: loads are told from writes that are under way by their stamps, [`WRITE_MAX`] apart.
+const SKEW_MAX: Duration = Duration::from_secs(1);
 
 /// Starts to drain the tier's log, if it has one.
 pub(crate) fn start(tier: &Arc<Tier>) -> Vec<JoinHandle<()>> {
@@ -87,8 +86,9 @@ impl Tier {
     async fn drain_lot(&self, mut lot: Lot) {
         let changes: Vec<KeyChange> = lot.taken.iter().map(|taken| taken.change.clone()).collect();
         let outcomes = self.gate.write_many(&changes).await;
-        let applied = lot.taken.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Ok(Applied::Yes));
-        self.agree(applied.map(|(taken, _)| taken).collect()).await;
+        let taken = lot.taken.iter().zip(&outcomes);
+        let answered = taken.filter_map(|(taken, outcome)| Some((taken, *outcome.as_ref().ok()?)));
+        self.agree(answered.collect()).await;
         for outcome in outcomes {
             let Some(taken) = lot.taken.pop_front() else { return };
             self.conclude(&lot.log, &taken, outcome);
@@ -117,46 +117,60 @@ impl Tier {
         }
     }
 
-    /// Makes the cluster show nothing older than what the store was just given.
-    async fn agree(&self, taken: Vec<&Taken>) {
-        let keys: Vec<Bytes> = taken.iter().map(|taken| taken.change.key.clone()).collect();
-        let Ok(found) = self.keys.clone().skip_near_cache().get_many_items(&keys).no_fallback().run().await
-        else {
-            return;
-        };
+    /// Makes the cluster show nothing older than what the store has since it was asked.
+    async fn agree(&self, taken: Vec<(&Taken, Applied)>) {
+        let keys: Vec<Bytes> = taken.iter().map(|(taken, _)| taken.change.key.clone()).collect();
+        let cluster = self.keys.clone().skip_near_cache();
+        let Ok(found) = cluster.get_many_items_or_absent(&keys).no_fallback().run().await else { return };
         let in_cluster = found.into_map();
-        let agree = taken.into_iter().map(|taken| self.agree_on(taken, in_cluster.get(&taken.change.key)));
+        let agree = taken.into_iter().map(|(taken, applied)| {
+            let there = in_cluster.get(&taken.change.key);
+            self.agree_on(&taken.change, applied, there)
+        });
         futures_util::future::join_all(agree).await;
     }
 
-    async fn agree_on(&self, taken: &Taken, there: Option<&Item>) {
-        let KeyChange { key, version, change } = &taken.change;
+    async fn agree_on(&self, taken: &KeyChange, applied: Applied, there: Option<&Item>) {
+        let KeyChange { key, version, change } = taken;
         let Some(ours) = Version::from_u64(*version) else { return };
         if there.is_some_and(|item| item.version.is_none()) {
             // Its nodes keep no versions, and nobody can tell.
             return;
         }
         let there = there.and_then(|item| item.version);
-        let is_fresh = now_ms().saturating_sub(taken.stamped_ms) < FRESH.as_millis() as u64;
         // What fails here is as if a reader had come between: it ends with the TTL of what the cluster has.
         let _ = match (there, change) {
+            (there, _) if applied == Applied::Superseded => match there {
+                // Somebody's newer value is in the store, and is to be loaded.
+                Some(there) if there <= ours => self.keys.delete(key).version(ours).run().await.map(drop),
+                _ => return,
+            },
             (Some(there), Change::Put(_)) if there == ours => return,
-            (Some(there), _) if there > ours && is_fresh => return,
+            // A write, which has its own way to the store.
+            (Some(there), _) if there > ours && !there.is_of_yielding_load() => return,
             (Some(there), Change::Put(item)) if there < ours => {
                 let Some(item) = loaded_item(item.clone()) else { return };
                 let ttl = item.ttl.map_or(self.config.ttl, |left| left.min(self.config.ttl));
                 let set = self.keys.set(key, item.value).flags(item.flags).ttl(ttl).version(ours);
                 set.run().await.map(drop)
             }
-            // A load may be on its way that began before the store had this; the write itself may be, too, which is newer than
-            // this delete.
-            (_, Change::Put(_)) if is_fresh => {
-                let Some(before) = Version::from_u64(version.saturating_sub(1)) else { return };
-                self.keys.delete(key).version(before).run().await.map(drop)
+            _ => {
+                let last = self.last_overtaken(*version, change).max(there);
+                let Some(last) = last else { return };
+                self.keys.delete(key).version(last).run().await.map(drop)
             }
-            _ if is_fresh => self.keys.delete(key).version(ours).run().await.map(drop),
-            _ => self.keys.delete(key).run().await.map(drop),
         };
+    }
+
+    /// The newest version that a load can have given to what the store had before a change that it was given just now; or, of a
+    /// delete, its own. Not that of a write that is on its way, whose own copy may come yet.
+    fn last_overtaken(&self, version: u64, change: &Change) -> Option<Version> {
+        let own = match change {
+            Change::Put(_) => version.checked_sub(1)?,
+            Change::Delete => version,
+        };
+        let loads = self.client.stamp().earlier_by(WRITE_MAX.saturating_sub(SKEW_MAX));
+        Some(Version::from_u64(own)?.max(loads))
     }
 }
 

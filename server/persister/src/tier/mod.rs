@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Store and cluster are given one version, so that whichever of two writes is the newer is so in both. What was loaded is
-//! stamped [`WRITE_MAX`] before its load: a write that was on its way to the store meanwhile is newer than that.
+//! stamped [`WRITE_MAX`] before its load: a write that was on its way to the store meanwhile is newer than that. While a delete
+//! waits in the log, the cluster remembers that there is nothing.
 
 mod counts;
 mod decide;
@@ -27,7 +28,7 @@ use tokio::time::{Instant, timeout};
 use crate::clock::unix_now;
 use crate::config::{Mode, NamespaceConfig};
 use crate::gate::{Budget, Gate};
-use crate::log::{Log, LogError, LogState};
+use crate::log::{Log, LogError, LogState, Room, now_ms};
 use crate::store::{Applied, Change, KeyChange, StoreError, StoreItem};
 
 pub(crate) use counts::TierCounts;
@@ -38,6 +39,9 @@ pub use error::TierError;
 /// The longest a write may be on its way to the store before the cluster has it, and so what loads yield to. Write
 /// timeouts are cut to it.
 pub(crate) const WRITE_MAX: Duration = Duration::from_secs(10);
+
+/// How old a change may be for nobody to have overtaken it: a load stamps what it brings [`WRITE_MAX`] before itself.
+const FRESH: Duration = Duration::from_millis(WRITE_MAX.as_millis() as u64 / 2);
 
 /// What a caller waits beyond the load's own time: for leases, and for the cluster.
 const LOAD_SLACK: Duration = Duration::from_millis(500);
@@ -170,21 +174,32 @@ impl Tier {
         Ok(self.below(key).await?.and_then(loaded_item))
     }
 
-    /// What log or store have of a key, expired or not.
+    /// What log or store have of a key, expired or not: the newer, where the log's may have been overtaken.
     async fn below(&self, key: Bytes) -> Result<Option<StoreItem>, TierError> {
-        if let Some(log) = self.log.as_ref().filter(|log| log.has(&key)) {
-            let waiting = log.find(&key).map_err(|error| TierError::LogRead(Arc::new(error)))?;
-            if let Some(KeyChange { change, .. }) = waiting {
-                self.counts.from_log.add(1);
-                return Ok(match change {
-                    Change::Put(item) => Some(item),
-                    Change::Delete => None,
-                });
+        let found = self.log.as_ref().map_or(Ok(None), |log| log.find(&key));
+        let Some(waiting) = found.map_err(|error| TierError::LogRead(Arc::new(error)))? else {
+            return self.stored(key, self.config.load_timeout).await;
+        };
+        let is_fresh = now_ms().saturating_sub(waiting.stamped_ms) < FRESH.as_millis() as u64;
+        if waiting.is_dead || !is_fresh {
+            // A store that does not tell is not asked for long: the log's is the newest that is known then.
+            let stored = self.stored(key, self.config.load_timeout / 2).await.ok().flatten();
+            let is_newer = |stored: &StoreItem| stored.version > Some(waiting.change.version);
+            if let Some(newer) = stored.filter(is_newer) {
+                return Ok(Some(newer));
             }
         }
+        self.counts.from_log.add(1);
+        Ok(match waiting.change.change {
+            Change::Put(item) => Some(item),
+            Change::Delete => None,
+        })
+    }
+
+    /// What the store has of a key, expired or not.
+    async fn stored(&self, key: Bytes, within: Duration) -> Result<Option<StoreItem>, TierError> {
         self.counts.loads.add(1);
-        let deadline = Instant::now() + self.config.load_timeout;
-        let loaded = self.gate.load(key, &self.budget, deadline).await.map_err(|error| {
+        let loaded = self.gate.load(key, &self.budget, Instant::now() + within).await.map_err(|error| {
             self.counts.load_failures.add(1);
             TierError::Store { error, maybe_applied: false }
         })?;
@@ -204,14 +219,14 @@ impl Tier {
             let written = keys.set(key, value).flags(flags).ttl(ttl).run().await?;
             return Ok(Stored { version: written.version });
         }
-        if ttl == Ttl::After(Duration::ZERO) {
+        if is_over(ttl) {
             // A set of what has expired already: a store without expiry would keep it.
             self.delete(key).await?;
             return Ok(Stored { version: None });
         }
         let version = self.client.stamp();
         let item = StoreItem { value: value.clone(), flags, expires_at: expires_at(ttl), version: None };
-        if self.descend(key, Change::Put(item), version).await? == Applied::Superseded {
+        if self.descend(key, Change::Put(item), version, None).await? == Applied::Superseded {
             return Ok(Stored { version: Some(version) });
         }
         let set = keys.set(key, value).flags(flags).ttl(self.in_cluster(ttl)).version(version);
@@ -228,18 +243,43 @@ impl Tier {
         if !self.config.mode.writes() {
             return Ok(self.keys.delete(key).run().await?.found);
         }
-        let waited = self.waits(key);
+        if let Some(log) = &self.log {
+            return self.delete_behind(log, key).await;
+        }
         let version = self.client.stamp();
-        self.descend(key, Change::Delete, version).await?;
-        Ok(self.keys.delete(key).version(version).run().await?.found || waited)
+        self.descend(key, Change::Delete, version, None).await?;
+        Ok(self.keys.delete(key).version(version).run().await?.found)
+    }
+
+    /// Until the store has it, the cluster remembers that there is nothing: other gateways would load what the store has still,
+    /// and make something newer of it.
+    async fn delete_behind(&self, log: &Log, key: &[u8]) -> Result<bool, TierError> {
+        let there = self.keys.clone().skip_near_cache();
+        // Only the answer depends on it.
+        let there = there.get_item_or_absent(key).run().await.unwrap_or_default();
+        let found = match there {
+            Some(item) => item.flags != ABSENT_FLAGS,
+            None => log.has(key),
+        };
+        let version = self.client.stamp();
+        self.descend(key, Change::Delete, version, None).await?;
+        let (nothing, ttl) = (Bytes::new(), self.config.ttl);
+        self.keys.set(key, nothing).flags(ABSENT_FLAGS).ttl(ttl).version(version).run().await?;
+        Ok(found)
     }
 
     /// Sends a change down: to the store, or to the log.
-    async fn descend(&self, key: &[u8], change: Change, version: Version) -> Result<Applied, TierError> {
+    async fn descend(
+        &self,
+        key: &[u8],
+        change: Change,
+        version: Version,
+        room: Option<Room>,
+    ) -> Result<Applied, TierError> {
         let key = Bytes::copy_from_slice(key);
         let change = KeyChange { key: key.clone(), version: version.as_u64(), change };
         let outcome = match &self.log {
-            Some(log) => self.append(log, change).await,
+            Some(log) => self.append(log, change, room).await,
             None => self.write(change).await,
         };
         match &outcome {
@@ -261,15 +301,22 @@ impl Tier {
         outcome
     }
 
-    async fn append(&self, log: &Log, change: KeyChange) -> Result<Applied, TierError> {
-        let most = self.gate.abilities().value_bytes_max;
-        if matches!(&change.change, Change::Put(item) if item.value.len() > most) {
-            let error = StoreError::permanent(format!("it takes values up to {most} bytes"));
-            return Err(TierError::Store { error, maybe_applied: false });
+    async fn append(&self, log: &Log, change: KeyChange, room: Option<Room>) -> Result<Applied, TierError> {
+        if let Change::Put(item) = &change.change {
+            self.check_size(item.value.len())?;
         }
-        let appended = timeout(self.config.write_timeout.min(WRITE_MAX), log.append(change)).await;
+        let appended = timeout(self.config.write_timeout.min(WRITE_MAX), log.append(change, room)).await;
         appended.unwrap_or(Err(LogError::Slow))?;
         Ok(Applied::Yes)
+    }
+
+    fn check_size(&self, value: usize) -> Result<(), TierError> {
+        let most = self.gate.abilities().value_bytes_max;
+        if value <= most {
+            return Ok(());
+        }
+        let error = StoreError::permanent(format!("it takes values up to {most} bytes"));
+        Err(TierError::Store { error, maybe_applied: false })
     }
 
     async fn write(&self, change: KeyChange) -> Result<Applied, TierError> {
@@ -302,6 +349,15 @@ fn loaded_item(item: StoreItem) -> Option<LoadedItem> {
         Some(at) => Some(at.checked_sub(unix_now()).filter(|left| *left > 0).map(Duration::from_secs)?),
     };
     Some(LoadedItem { value, flags, ttl })
+}
+
+/// Whether what has this TTL has expired already.
+fn is_over(ttl: Ttl) -> bool {
+    match ttl {
+        Ttl::Never => false,
+        Ttl::At(at) => at <= unix_now(),
+        Ttl::After(ttl) => ttl.is_zero(),
+    }
 }
 
 /// When an item with this TTL expires, in seconds since the Unix epoch, rounded up as nodes do.

@@ -1,5 +1,6 @@
 //! Namespaces over stores, with clients of real nodes in two zones.
 
+mod behind;
 mod decisions;
 
 use std::collections::BTreeMap;

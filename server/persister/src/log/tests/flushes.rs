@@ -52,12 +52,12 @@ async fn what_is_moved_over_the_end_of_a_segment_is_flushed_before_the_next() {
     let (log, _) = Log::open_on(directory.path(), options(bytes_max), make).expect("it opens");
     // More than a segment of what stays, so that moving the first goes over the end of another unless it begins one.
     for n in 0..30 {
-        log.append(put(&format!("stays {n}"), 1, vec![b's'; 10_000])).await.expect("there is room");
+        log.append(put(&format!("stays {n}"), 1, vec![b's'; 10_000]), None).await.expect("there is room");
     }
     let first = only_segment(directory.path());
     let value = Bytes::from(vec![b'v'; 37_000]);
     for n in 0..1_000_u64 {
-        log.append(put("changes", n + 2, value.clone())).await.expect("there is room");
+        log.append(put("changes", n + 2, value.clone()), None).await.expect("there is room");
         assert_eq!(LEFT_DIRTY.load(Ordering::SeqCst), 0, "a segment was left before it was flushed");
     }
     assert!(!first.exists(), "it was moved");
@@ -79,7 +79,7 @@ async fn segment_goes_only_when_what_took_its_place_is_on_the_disk() {
     while only_segment(directory.path()) == first {
         version += 1;
         // Acknowledged once it is in the newest segment; the one before it goes behind that.
-        log.append(put("changes", version, vec![b'v'; 100_000])).await.expect("there is room");
+        log.append(put("changes", version, vec![b'v'; 100_000]), None).await.expect("there is room");
         let begun = std::time::Instant::now();
         while version > 3 && first.exists() {
             assert!(begun.elapsed() < Duration::from_secs(20), "it never goes");
@@ -122,20 +122,20 @@ async fn log_that_filled_its_disk_goes_on_when_the_store_has_everything() {
     let mut version = 0;
     let refused = loop {
         version += 1;
-        if let Err(error) = log.append(put(&format!("k{version}"), version, vec![b'v'; 1_000])).await {
+        if let Err(error) = log.append(put(&format!("k{version}"), version, vec![b'v'; 1_000]), None).await {
             break error;
         }
     };
     assert!(matches!(refused, LogError::Disk(_)), "{refused}");
     for taken in log.take(1_000, u64::MAX) {
         assert!(
-            log.append(put("other", 1, vec![b'v'; 1_000])).await.is_err(),
+            log.append(put("other", 1, vec![b'v'; 1_000]), None).await.is_err(),
             "it is full while anything waits"
         );
         log.done(&taken.change.key, taken.change.version);
     }
     let begun = std::time::Instant::now();
-    while log.append(put("again", 2, vec![b'v'; 1_000])).await.is_err() {
+    while log.append(put("again", 2, vec![b'v'; 1_000]), None).await.is_err() {
         assert!(begun.elapsed() < Duration::from_secs(20), "it stays full");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -188,7 +188,7 @@ async fn power_cut(flush: FlushPolicy) -> [Vec<u64>; 3] {
     let (mut acknowledged, begun) = (Vec::new(), std::time::Instant::now());
     while flushed().is_none_or(|(.., count)| count < FLUSHES) {
         let version = acknowledged.len() as u64 + 1;
-        log.append(put(&format!("k{version}"), version, vec![b'v'; 100])).await.expect("there is room");
+        log.append(put(&format!("k{version}"), version, vec![b'v'; 100]), None).await.expect("there is room");
         acknowledged.push((version, std::time::Instant::now()));
         assert!(begun.elapsed() < Duration::from_secs(20), "it is not flushed");
     }
