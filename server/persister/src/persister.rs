@@ -1,6 +1,7 @@
 //! All namespaces of a client over their stores: started, served, reloaded and closed.
 
 mod changes;
+mod logs;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -16,10 +17,11 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::config::{Config, Mode, NamespaceConfig, StoreConfig, StoreLimits};
 use crate::gate::Gate;
-use crate::log::{self, DeadLetter, Log, LogState};
+use crate::log::{DeadLetter, Log, LogState};
 use crate::store::{Applied, Change, KeyChange, StoreError, StoreItem};
 use crate::tier::{Tier, TierCounts, start_drain};
 use changes::check_same_log;
+use logs::{Place, check_left_logs, drain_to_its_end, open_log};
 
 /// What keys of no other namespace have.
 const DEFAULT: &str = "default";
@@ -124,6 +126,7 @@ impl Persister {
         let before = self.state.load_full();
         let mut faults = Vec::new();
         before.check_logs_that_end(&config, &mut faults);
+        check_left_logs(&config, &mut faults).await;
         let stores = open_stores(&before, &config, &mut faults).await;
         let mut next = State { stores, ..State::default() };
         for (name, namespace) in
@@ -143,7 +146,12 @@ impl Persister {
         let drain = |tier: &Arc<Tier>| (tier.name.clone(), Arc::new(Drain(start_drain(tier))));
         next.drains = next.all().map(drain).collect();
         next.all().for_each(|tier| self.keep_near(tier));
+        let ended = before.drains_that_end(&next);
         self.state.store(Arc::new(next));
+        // Requests under way may have written to them since nothing waited there.
+        for (log, drain) in ended {
+            drain_to_its_end(log, drain).await;
+        }
         Ok(())
     }
 
@@ -156,7 +164,8 @@ impl Persister {
         log_dir: Option<&Path>,
     ) -> Result<Option<Arc<Tier>>, String> {
         let store = config.store.as_ref().and_then(|store| next.stores.get(store));
-        let Some(gate) = store.map(|store| Arc::clone(&store.gate)) else { return Ok(None) };
+        let Some(store) = store else { return Ok(None) };
+        let gate = Arc::clone(&store.gate);
         if config.mode.writes() && !gate.abilities().writes {
             let kind = gate.store().kind();
             return Err(format!(
@@ -171,15 +180,17 @@ impl Persister {
                 "this store keeps no versions: of two gateways that write one key at once, the older write may stay"
             );
         }
+        let place = Place::of(config.store.as_deref().unwrap_or_default(), &store.written);
         let old = before.named(name);
         let log = match log_dir.filter(|_| config.mode == Mode::WriteBehind) {
             None => None,
             Some(log_dir) => match old.and_then(|old| old.log.clone()) {
                 Some(log) => {
                     check_same_log(&log, name, config, log_dir)?;
+                    place.claim(&log, name)?;
                     Some(log)
                 }
-                None => Some(open_log(log_dir, name, config).await?),
+                None => Some(open_log(log_dir, name, config, &place).await?),
             },
         };
         let counts = old.map_or_else(|| Arc::new(TierCounts::default()), |old| Arc::clone(&old.counts));
@@ -434,30 +445,6 @@ async fn open_store(before: Option<&Store>, config: &StoreConfig) -> Result<Stor
     };
     let gate = Arc::new(Gate::new(store, config.limits));
     Ok(Store { written: config.written.clone(), limits: config.limits, gate })
-}
-
-async fn open_log(log_dir: &Path, name: &str, config: &NamespaceConfig) -> Result<Arc<Log>, String> {
-    let (directory, options) = (log::directory(log_dir, name), config.log);
-    let at = directory.display().to_string();
-    let opened = tokio::task::spawn_blocking(move || Log::open(&directory, options)).await;
-    let opened =
-        opened.map_err(|_| format!("[namespaces.{name}] the log in {at} was not opened: interrupted"))?;
-    let (log, damages) = opened.map_err(|error| format!("[namespaces.{name}] the log in {at}: {error}"))?;
-    for damage in damages {
-        let what = if damage.is_tail {
-            "the end of a file of the log is no whole write"
-        } else {
-            "the log is damaged"
-        };
-        tracing::error!(
-            namespace = name, file = %damage.path.display(), offset = damage.offset, bytes = damage.bytes,
-            "{what}: what is there is skipped, and everything else is taken up"
-        );
-    }
-    if log.state().waiting > 0 {
-        tracing::info!(namespace = name, waiting = log.state().waiting, "writes from before go to the store");
-    }
-    Ok(Arc::new(log))
 }
 
 impl State {

@@ -96,9 +96,9 @@ impl Files {
     }
 
     /// Numbers of the segments there are, oldest first.
-    fn numbers(&self) -> io::Result<Vec<u64>> {
+    pub(super) fn numbers(directory: &Path) -> io::Result<Vec<u64>> {
         let mut numbers = Vec::new();
-        for found in std::fs::read_dir(&self.directory)? {
+        for found in std::fs::read_dir(directory)? {
             let name = found?.file_name();
             let number: Option<u64> = name.to_str().and_then(|name| name.strip_suffix(".log")?.parse().ok());
             numbers.extend(number);
@@ -112,7 +112,7 @@ impl Files {
         let (mut index, mut damages, mut next) = (Index::default(), Vec::new(), 1);
         // What is done stays so whatever stands behind it: an older record may have been moved, or a newer one is damaged.
         let mut done = HashMap::new();
-        for number in self.numbers()? {
+        for number in Self::numbers(&self.directory)? {
             let bytes = std::fs::read(self.path(number))?;
             index.add_segment(number, bytes.len() as u64);
             self.replay(number, &bytes, &mut index, &mut done, &mut damages);

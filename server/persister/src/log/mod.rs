@@ -18,6 +18,7 @@ mod writer;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -88,6 +89,8 @@ struct Shared {
     index: Mutex<Index>,
     failed: Mutex<Option<String>>,
     reserved: Reserved,
+    /// No more writes are taken.
+    is_sealed: AtomicBool,
     /// Something waits that did not wait before.
     wake: Notify,
 }
@@ -150,7 +153,8 @@ impl std::fmt::Debug for Log {
 impl Shared {
     fn new(files: Files, options: LogConfig, index: Index) -> Self {
         let (index, failed, reserved) = (Mutex::new(index), Mutex::default(), Reserved::default());
-        Self { files, options, index, failed, reserved, wake: Notify::new() }
+        let is_sealed = AtomicBool::new(false);
+        Self { files, options, index, failed, reserved, is_sealed, wake: Notify::new() }
     }
 }
 
@@ -182,6 +186,9 @@ impl Log {
     /// the store.
     pub(crate) async fn append(&self, change: KeyChange, room: Option<Room>) -> Result<(), LogError> {
         let (told, outcome) = oneshot::channel();
+        if self.shared.is_sealed.load(Ordering::Acquire) {
+            return Err(LogError::Unavailable);
+        }
         let record = Record::Pending { change, stamped_ms: now_ms() };
         self.commands.try_send(Command::Append(record, room, told)).map_err(|error| match error {
             TrySendError::Full(_) | TrySendError::Disconnected(_) => LogError::Unavailable,
@@ -321,6 +328,19 @@ impl Log {
         }
     }
 
+    /// Takes no more writes. What was taken before waits, and is known, when this returns.
+    pub(crate) async fn seal(&self) {
+        let (told, sealed) = oneshot::channel();
+        self.shared.is_sealed.store(true, Ordering::Release);
+        let mut command = Command::Seal(told);
+        while let Err(TrySendError::Full(back)) = self.commands.try_send(command) {
+            command = back;
+            tokio::task::yield_now().await;
+        }
+        // A thread that has ended has taken nothing.
+        let _ = sealed.await;
+    }
+
     /// Flushes, and takes no more writes.
     pub(crate) async fn close(&self) {
         let (told, closed) = oneshot::channel();
@@ -334,6 +354,15 @@ impl Log {
 /// Where the log of a namespace is.
 pub(crate) fn directory(log_dir: &Path, namespace: &str) -> PathBuf {
     log_dir.join(namespace)
+}
+
+/// How many writes wait in this directory, which may be that of no log. Blocks.
+pub(crate) fn waiting_in(directory: &Path) -> io::Result<usize> {
+    if Files::numbers(directory)?.is_empty() {
+        return Ok(0);
+    }
+    let (index, ..) = Files::open(directory)?.recover()?;
+    Ok(index.len())
 }
 
 /// Milliseconds since the Unix epoch.

@@ -31,6 +31,8 @@ pub(super) enum Command {
     Append(Record, Option<Room>, oneshot::Sender<Result<(), LogError>>),
     /// It waits no more. One that is lost goes to the store once more.
     Done(Bytes, u64),
+    /// Tell when all that came before is written; what comes behind is refused.
+    Seal(oneshot::Sender<()>),
     /// Flush, and end.
     Close(oneshot::Sender<()>),
 }
@@ -48,6 +50,8 @@ pub(super) struct Writer {
     dirty_since: Option<Instant>,
     /// The disk took something the last time not.
     is_refused: bool,
+    /// Somebody was told that no more is taken.
+    is_sealed: bool,
 }
 
 impl Writer {
@@ -65,6 +69,7 @@ impl Writer {
             segment_bytes,
             dirty_since: None,
             is_refused: false,
+            is_sealed: false,
         })
     }
 
@@ -109,7 +114,7 @@ impl Writer {
     fn batch(&mut self, first: Command, commands: &Receiver<Command>) -> Option<oneshot::Sender<()>> {
         let mut batch = Batch::default();
         let mut next = Some(first);
-        let mut closing = None;
+        let (mut closing, mut sealed) = (None, Vec::new());
         while let Some(command) = next.take() {
             match command {
                 Command::Append(record, room, told) => match self.admit(&batch, &record, room.as_ref()) {
@@ -118,6 +123,10 @@ impl Writer {
                     Err(error) => _ = told.send(Err(error)),
                 },
                 Command::Done(key, version) => batch.push(Record::Done { key, version }, None, None),
+                Command::Seal(told) => {
+                    self.is_sealed = true;
+                    sealed.push(told);
+                }
                 Command::Close(told) => {
                     closing = Some(told);
                     break;
@@ -128,12 +137,17 @@ impl Writer {
             }
         }
         self.write(batch);
+        // Who has gone need not be told.
+        sealed.into_iter().for_each(|told| _ = told.send(()));
         closing
     }
 
     /// Whether there is room for it.
     fn admit(&self, batch: &Batch, record: &Record, room: Option<&Room>) -> Result<(), LogError> {
         self.shared.refuse_if_failed()?;
+        if self.is_sealed {
+            return Err(LogError::Unavailable);
+        }
         let Record::Pending { change, .. } = record else { return Ok(()) };
         if room.is_some() {
             return Ok(());

@@ -29,16 +29,20 @@ pub(super) fn check_same_log(
     ))
 }
 
+/// What of a store's settings says which store it is.
+pub(super) fn without_credentials(written: &toml::Table) -> toml::Table {
+    let mut place = written.clone();
+    CREDENTIALS.iter().for_each(|key| _ = place.remove(*key));
+    place
+}
+
 impl State {
     /// Whether a store's name still means the store it meant; credentials may change.
     fn is_same_place(&self, store: &str, config: &Config) -> bool {
-        let place = |written: &toml::Table| {
-            let mut place = written.clone();
-            CREDENTIALS.iter().for_each(|key| _ = place.remove(*key));
-            place
-        };
         let (before, next) = (self.stores.get(store), config.stores.get(store));
-        before.zip(next).is_some_and(|(before, next)| place(&before.written) == place(&next.written))
+        before.zip(next).is_some_and(|(before, next)| {
+            without_credentials(&before.written) == without_credentials(&next.written)
+        })
     }
 
     /// What waits in a log must have a way to its store.

@@ -50,7 +50,9 @@ async fn drain_of_an_old_write_leaves_newer_writes_and_no_older_loads() {
     };
     let load = raw.get_item_or_load("user:loaded", before).ttl(Duration::from_secs(60));
     load.yields_to_writes_of(Duration::from_millis(1)).await.expect("it is loaded");
-    assert_eq!(shown(&gateway, "user:loaded").await.expect("it is loaded").0, "from before");
+    let is_loaded =
+        || async { shown(&gateway, "user:loaded").await.is_some_and(|(value, _)| value == "from before") };
+    eventually("it is filled", is_loaded).await;
     world.store.down.store(false, Ordering::SeqCst);
     drained(&gateway).await;
     assert_eq!(shown(&gateway, "user:written").await.expect("it stays").0, "newer");
@@ -150,4 +152,43 @@ async fn decision_for_which_the_log_has_no_room_leaves_what_others_wrote() {
     let refused = refused.await.expect_err("there is no room").to_string();
     assert!(refused.contains("write-behind log is full"), "{refused}");
     assert_eq!(shown(&full, "user:1").await.expect("it stays").0, "theirs");
+}
+
+/// What was seen: after a start with another mode, without the namespace or over another store, acknowledged writes that waited went
+/// nowhere, and nobody was told; or to the wrong store.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn start_that_would_orphan_writes_that_wait_is_refused() {
+    let world = World::new().await;
+    world.store.down.store(true, Ordering::SeqCst);
+    let gateway = world.gateway("g", mode(Mode::WriteBehind)).await;
+    gateway.set("user:1", "v").await;
+    assert_eq!(gateway.persister.close(Instant::now()).await, 1);
+    drop(gateway);
+    let client = world.client().await;
+    let config = |written| world.config("g", &mode(written), StoreLimits::default());
+    let refused =
+        async |config| Persister::start(client.clone(), config).await.expect_err("a write waits").to_string();
+    let told = refused(config(Mode::WriteThrough)).await;
+    assert!(
+        told.contains("1 writes wait in") && told.contains("make it so, over the store it had"),
+        "{told}"
+    );
+    let mut gone = config(Mode::WriteBehind);
+    gone.namespaces.clear();
+    assert!(refused(gone).await.contains("no namespace \"user\" is write-behind"));
+    let mut elsewhere = config(Mode::WriteBehind);
+    let place = |store: &mut StoreConfig| _ = store.written.insert("path".to_owned(), "other".into());
+    elsewhere.stores.values_mut().for_each(place);
+    let told = refused(elsewhere).await;
+    assert!(told.contains("for the store \"main\" with other settings than now"), "{told}");
+    world.store.down.store(false, Ordering::SeqCst);
+    let mut login = config(Mode::WriteBehind);
+    let password = |store: &mut StoreConfig| _ = store.written.insert("password".to_owned(), "new".into());
+    login.stores.values_mut().for_each(password);
+    let persister = Persister::start(client.clone(), login).await.expect("it is the same store");
+    let again = Gateway { client: client.clone(), persister };
+    drained(&again).await;
+    assert_eq!(again.persister.close(Instant::now() + PATIENCE).await, 0);
+    drop(again);
+    Persister::start(client.clone(), config(Mode::WriteThrough)).await.expect("nothing waits any more");
 }
