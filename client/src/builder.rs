@@ -170,7 +170,7 @@ impl ClientBuilder {
     }
 
     /// Up to which share of all reads a second zone is asked when the first takes longer than it does for 95 of 100
-    /// reads, 0 to 1. Default 0.02; 0 never asks.
+    /// reads, 0 to 1. Default 0.02; 0 never asks. Bulk reads are never hedged.
     pub fn hedge(mut self, share_of_reads: f64) -> Self {
         self.settings.hedge_share = share_of_reads;
         self

@@ -127,14 +127,19 @@
 //! # }
 //! ```
 //!
-//! Writes can be part of a batch, too. They go beside the reads, so do not read in a batch what it writes.
+//! Writes can be part of a batch, too, and so can reads that may load or write (`get_or_load`, `get_and_touch`, `get_for_cas`).
+//! They go beside the reads, each with a request of its own, so do not read in a batch what it writes.
+//!
+//! Bulk reads, `get_many` and those of a batch, are **not hedged**: where one node stutters, a page waits for the attempt
+//! timeout (20 ms) and then asks the next zone for what is missing. Lower `read_attempt_timeout` where pages must be
+//! quicker than that; single reads are hedged.
 //!
 //! # When a zone is lost
 //!
 //! - **Its processes die**: connections are refused, and each read goes to the next zone at once. Writes wait for nobody
 //!   there: `Local` is met by any zone while the local one is down.
 //! - **It freezes, or its network does**: a read waits for the attempt timeout (20 ms) and goes on elsewhere; hedges shorten
-//!   that for some. After 5 errors in a second a node's breaker opens, and nobody waits for it any more. It is
+//!   that for some single reads. After 5 errors in a second a node's breaker opens, and nobody waits for it any more. It is
 //!   probed with single reads after 100 ms, and then ever more rarely, down to every 5 s.
 //! - **Meanwhile** the writes that it misses wait in this process, 64 MiB of them, the newest of each key. Other zones
 //!   take its reads: have room for that.
@@ -308,7 +313,7 @@
 //! | reads time out though nodes are well: zones far apart, values of megabytes | raise `read_attempt_timeout` and `read_timeout`, per read by `timeout` | waiting longer for a node that is frozen |
 //! | callers have deadlines of their own | hand them on by `deadline`: no operation outlasts it, and a write that is too late for it is not sent | |
 //! | a miss is no loss, or the caller asks elsewhere itself | `no_fallback` of that read | it does not find what another zone has |
-//! | p99 is far above p95, one node is slow now and then | `hedge(0.05)` | load in another zone |
+//! | p99 of single reads is far above p95, one node is slow now and then | `hedge(0.05)` | load in another zone |
 //! | traffic across zones is dear | `hedge(0.0)`, `miss_fallback(0.0)` | a slow or empty zone is felt |
 //! | zones are often away for long, and memory is there | raise `repair_queue_bytes` | memory of this process |
 //! | writes must be quicker than the local zone | latch `One` or `None` | what is known to survive |

@@ -64,7 +64,7 @@
 //! | latch | `Local` | [`ClientBuilder::latch`], namespace, operation |
 //! | TTL | 15 min | [`ClientBuilder::ttl`], namespace, operation |
 //! | reads that fall back after a miss | up to 20 %, while at least 5 % of them find something | [`ClientBuilder::miss_fallback`], `no_fallback` of the operation |
-//! | reads that a second zone is asked when slower than the 95th percentile | up to 2 % | [`ClientBuilder::hedge`] |
+//! | single reads that a second zone is asked for when slower than the 95th percentile | up to 2 % | [`ClientBuilder::hedge`] |
 //! | single reads under way to a node | 8 to 4096, as its answers allow | |
 //! | writes kept for replicas that missed them | 64 MiB; sets are given up before deletes | [`ClientBuilder::repair_queue_bytes`] |
 //! | breaker of a node | opens at 5 errors in 1 s; probes after 100 ms, doubling to 5 s | |

@@ -31,13 +31,13 @@ pub(crate) use held::{NearCaches, NearSettings, Ticket};
 pub(crate) use none::{NearCaches, Ticket};
 
 use crate::cluster::Cluster;
-use crate::core::Core;
+use crate::core::{Core, TIMEOUT_MAX};
 use crate::error::ReadError;
 use crate::item::Item;
 use crate::key::Key;
 use crate::large::{self, assemble_many};
 use crate::read::ReadPlan;
-use crate::read_many::read_many;
+use crate::read_many::{Terms, read_each};
 use crate::request::Want;
 use crate::value::Form;
 
@@ -107,6 +107,7 @@ pub(crate) struct Asked {
     pub(crate) form: Form,
     /// Whether the near cache may answer.
     pub(crate) near: bool,
+    pub(crate) terms: Terms,
 }
 
 /// The same for many keys, each as it is asked for; the outcomes are in their order.
@@ -118,12 +119,12 @@ pub(crate) async fn get_many(
     plan: &ReadPlan,
 ) -> Vec<Result<Option<Item>, ReadError>> {
     if !core.near.is_used() {
-        return get_many_far(core, cluster, |at| asked(at).form, keys, plan).await;
+        return get_many_far(core, cluster, asked, keys, plan).await;
     }
     let mut answers: Vec<Result<Option<Item>, ReadError>> = Vec::with_capacity(keys.len());
     let (mut places, mut far, mut tickets) = (Vec::new(), Vec::new(), Vec::new());
     for (at, key) in keys.iter().enumerate() {
-        let Asked { form, near } = asked(at);
+        let Asked { form, near, .. } = asked(at);
         answers.push(match core.near.look(form, key, near) {
             Looked::Hit(item) => Ok(Some(item)),
             Looked::Miss(ticket) => {
@@ -136,7 +137,7 @@ pub(crate) async fn get_many(
     }
     let want = if tickets.iter().any(Option::is_some) { Want::Item } else { plan.want };
     let plan = ReadPlan { want, ..*plan };
-    let found = get_many_far(core, cluster, |at| asked(places[at]).form, &far, &plan).await;
+    let found = get_many_far(core, cluster, |at| asked(places[at]), &far, &plan).await;
     for ((&at, ticket), found) in places.iter().zip(tickets).zip(found) {
         if let (Some(ticket), Ok(found)) = (ticket, &found) {
             core.near.keep(&ticket, asked(at).form, &keys[at], found.as_ref());
@@ -149,14 +150,15 @@ pub(crate) async fn get_many(
 async fn get_many_far(
     core: &Core,
     cluster: &Cluster,
-    form: impl Fn(usize) -> Form,
+    asked: impl Fn(usize) -> Asked,
     keys: &[Key],
     plan: &ReadPlan,
 ) -> Vec<Result<Option<Item>, ReadError>> {
     if keys.is_empty() {
         return Vec::new();
     }
-    let deadline = Instant::now() + plan.timeout;
-    let found = read_many(core, cluster, keys, plan).await;
-    assemble_many(core, cluster, form, keys, found, deadline).await
+    let now = Instant::now();
+    let found = read_each(core, cluster, keys, |at| asked(at).terms, plan).await;
+    let deadline = |at| now + asked(at).terms.timeout.min(TIMEOUT_MAX);
+    assemble_many(core, cluster, |at| (asked(at).form, deadline(at)), keys, found).await
 }

@@ -18,6 +18,7 @@ use crate::key::Key;
 use crate::member::Member;
 use crate::observe::{attempt_span, traced};
 use crate::policy::held_up;
+use crate::read_many::Terms;
 use crate::repair::Repair;
 use crate::request::{Want, with_repair};
 use crate::value::flags::MANIFEST;
@@ -47,6 +48,11 @@ impl ReadPlan {
         let timeout = timeout.min(TIMEOUT_MAX);
         let attempt_timeout = core.settings.read_attempt_timeout.min(timeout);
         Self { want, touch: None, attempt_timeout, timeout, near: false, falls_back: true }
+    }
+
+    /// What holds for each key of many that are read so.
+    pub(crate) fn terms(&self) -> Terms {
+        Terms { timeout: self.timeout, falls_back: self.falls_back }
     }
 }
 

@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use crate::cluster::{Cluster, Walk};
-use crate::core::Core;
+use crate::core::{Core, TIMEOUT_MAX};
 use crate::error::{Attempt, NodeError, ReadError};
 use crate::item::Item;
 use crate::key::Key;
@@ -27,10 +27,20 @@ const BATCH_KEYS_MAX: usize = 256;
 /// What came of one key.
 pub(crate) type Found<'a> = Result<Option<Hit<'a>>, ReadError>;
 
+/// What holds for one key, whatever does for the others.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    pub(crate) timeout: Duration,
+    /// Whether another zone may be asked after a miss.
+    pub(crate) falls_back: bool,
+}
+
 /// A key on its way.
 struct Search<'a> {
     index: usize,
     key: &'a Key,
+    falls_back: bool,
+    deadline: Instant,
     walk: Walk<'a>,
     /// A node has said that it does not have it.
     missed: Option<&'a Member>,
@@ -60,20 +70,38 @@ pub(crate) async fn read_many<'a>(
     keys: &'a [Key],
     plan: &ReadPlan,
 ) -> Vec<Found<'a>> {
+    let terms = plan.terms();
+    read_each(core, cluster, keys, |_| terms, plan).await
+}
+
+/// The same, each key on its own terms. What travels with keys that have more time is waited for as long as they are, and
+/// goes nowhere else after its own.
+pub(crate) async fn read_each<'a>(
+    core: &'a Core,
+    cluster: &'a Cluster,
+    keys: &'a [Key],
+    terms: impl Fn(usize) -> Terms,
+    plan: &ReadPlan,
+) -> Vec<Found<'a>> {
     core.count_reads(keys.len() as u64);
     let mut found: Vec<Option<Found<'_>>> = Vec::new();
     found.resize_with(keys.len(), || None);
     let mut searches: Vec<Search<'_>> =
         keys.iter().enumerate().map(|key| Search::new(core, cluster, key)).collect();
     // Sorting out many keys takes its time, too, and is not the nodes' time.
-    let mut deadline = Instant::now() + plan.timeout;
+    let now = Instant::now();
+    for search in &mut searches {
+        let Terms { timeout, falls_back } = terms(search.index);
+        (search.deadline, search.falls_back) = (now + timeout.min(TIMEOUT_MAX), falls_back);
+    }
+    // Time in which this process did not run is not the zones' time.
+    let mut late = Duration::ZERO;
     while !searches.is_empty() {
-        let batches = next_batches(core, std::mem::take(&mut searches), &mut found, deadline);
-        let answers = join_all(batches.into_iter().map(|batch| batch.ask(core, plan, deadline))).await;
-        // Time in which this process did not run is not the zones' time.
-        deadline += answers.iter().map(|(_, late)| *late).max().unwrap_or_default();
+        let batches = next_batches(core, std::mem::take(&mut searches), &mut found, late);
+        let answers = join_all(batches.into_iter().map(|batch| batch.ask(core, plan, late))).await;
+        late += answers.iter().map(|(_, late)| *late).max().unwrap_or_default();
         for (search, answer) in answers.into_iter().flat_map(|(answers, _)| answers) {
-            if let Some(search) = search.settle(core, plan, answer, &mut found) {
+            if let Some(search) = search.settle(core, answer, &mut found) {
                 searches.push(search);
             }
         }
@@ -89,14 +117,14 @@ fn next_batches<'a>(
     core: &Core,
     searches: Vec<Search<'a>>,
     found: &mut [Option<Found<'a>>],
-    deadline: Instant,
+    late: Duration,
 ) -> Vec<Batch<'a>> {
     let now = Instant::now();
     let mut batches: Vec<Batch<'a>> = Vec::new();
     let mut left = searches.len();
     for mut search in searches {
         left -= 1;
-        let member = if now < deadline { search.next_member(now) } else { None };
+        let member = if now < search.deadline + late { search.next_member(now) } else { None };
         let Some(member) = member else {
             let index = search.index;
             found[index] = Some(search.end());
@@ -120,7 +148,17 @@ fn next_batches<'a>(
 impl<'a> Search<'a> {
     fn new(core: &'a Core, cluster: &'a Cluster, (index, key): (usize, &'a Key)) -> Self {
         let walk = Walk::new(core, cluster, key);
-        Self { index, key, walk, missed: None, asked: None, attempts: Vec::new(), walked: 0 }
+        Self {
+            index,
+            key,
+            falls_back: true,
+            deadline: Instant::now(),
+            walk,
+            missed: None,
+            asked: None,
+            attempts: Vec::new(),
+            walked: 0,
+        }
     }
 
     fn next_member(&mut self, now: Instant) -> Option<&'a Member> {
@@ -148,7 +186,6 @@ impl<'a> Search<'a> {
     fn settle(
         mut self,
         core: &Core,
-        plan: &ReadPlan,
         answer: Result<Option<Item>, Attempt>,
         found: &mut [Option<Found<'a>>],
     ) -> Option<Self> {
@@ -162,7 +199,7 @@ impl<'a> Search<'a> {
         }
         match answer {
             Ok(Some(hit)) => found[self.index] = Some(Ok(Some(hit))),
-            Ok(None) if plan.falls_back && self.walk.has_more() && core.falls_back_on_miss() => {
+            Ok(None) if self.falls_back && self.walk.has_more() && core.falls_back_on_miss() => {
                 self.missed = self.asked;
                 return Some(self);
             }
@@ -184,13 +221,14 @@ impl<'a> Search<'a> {
 impl<'a> Batch<'a> {
     /// The answers, and for how long this process was held up meanwhile. A node that is late with one part is not asked for
     /// the next: those keys go on at once, while there is time for them to be asked elsewhere.
-    async fn ask(self, core: &Core, plan: &ReadPlan, deadline: Instant) -> (Vec<Answered<'a>>, Duration) {
+    async fn ask(self, core: &Core, plan: &ReadPlan, before: Duration) -> (Vec<Answered<'a>>, Duration) {
         let mut answers = Vec::with_capacity(self.searches.len());
         let mut late = Duration::ZERO;
         let mut is_late = false;
         for part in self.searches.chunks(BATCH_KEYS_MAX) {
             let now = Instant::now();
-            let due = (deadline + late).min(now + plan.attempt_timeout);
+            let deadline = part.iter().map(|search| search.deadline).max().unwrap_or(now);
+            let due = (deadline + before + late).min(now + plan.attempt_timeout);
             if is_late || now >= due {
                 answers.extend(part.iter().map(|_| Err(self.member.too_late())));
                 continue;

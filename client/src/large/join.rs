@@ -57,19 +57,18 @@ pub(crate) async fn assemble(
     }
 }
 
-/// The same for many, in their order, each in the form of its place. Those that need no chunks wait for none.
+/// The same for many, in their order, each in the form of its place and until its deadline. Those that need no chunks wait for none.
 pub(crate) async fn assemble_many<'a>(
     core: &Core,
     cluster: &Cluster,
-    form: impl Fn(usize) -> Form,
+    of: impl Fn(usize) -> (Form, Instant),
     keys: &'a [Key],
     found: Vec<Found<'a>>,
-    deadline: Instant,
 ) -> Vec<Result<Option<Item>, ReadError>> {
     let mut split = Vec::new();
     let open = |(at, found): (usize, Found<'a>)| {
         let Some(hit) = found? else { return Ok(None) };
-        let form = form(at);
+        let (form, _) = of(at);
         match form.open(&keys[at], hit.item)? {
             Opened::Whole(item) => Ok(Some(item)),
             Opened::Foreign => Ok(None),
@@ -85,7 +84,7 @@ pub(crate) async fn assemble_many<'a>(
     loop {
         while joins.len() < JOINS_AT_ONCE {
             let Some((at, split)) = waiting.next() else { break };
-            joins.push(split.join_at(at, core, cluster, deadline));
+            joins.push(split.join_at(at, core, cluster, of(at).1));
         }
         match joins.next().await {
             Some((at, joined)) => values[at] = joined,

@@ -11,10 +11,11 @@ use tokio::time::Instant;
 
 use super::options::Limit;
 use super::{
-    Arithmetic, CompareAndSet, Delete, Get, GetMany, OpFuture, ReadOptions, Set, Store, Touch, WriteMany,
+    Arithmetic, CompareAndSet, Delete, Get, GetAndTouch, GetForCas, GetMany, GetOrLoad, GetOrLoadMany,
+    OpFuture, ReadOptions, Set, Store, Touch, WriteMany,
 };
-use crate::core::Core;
-use crate::error::{ReadError, WriteError};
+use crate::core::{Core, TIMEOUT_MAX};
+use crate::error::{LoadError, ReadError, WriteError};
 use crate::item::{self, Item};
 use crate::key::{Key, KeyError};
 use crate::namespace::Namespace;
@@ -24,6 +25,7 @@ use crate::outcome::{
     self, ArithmeticOutcome, CompareAndSetOutcome, Deleted, StoreOutcome, Touched, Written,
 };
 use crate::read::ReadPlan;
+use crate::read_many::Terms;
 use crate::request::Want;
 use crate::view::View;
 
@@ -51,19 +53,16 @@ const WRITES_IN_FLIGHT: usize = 256;
 ///
 /// Each operation is answered as it would be alone, by the handle that it was exchanged for: nothing that goes wrong with one
 /// is another's error. Reads are sent before writes, and nothing else is said of their order: do not read in a batch what
-/// it writes. All reads have the time of the one that was given most, or that of [`timeout`](Self::timeout); writes have
-/// their own. The batch ends when all have.
+/// it writes. Each has the time and the options that it was given. The batch ends when all have: a read that travels to a
+/// node with others is waited for as long as they are, and asked nowhere else after its own time.
 #[must_use = "a batch does nothing until it is awaited"]
 pub struct Batch<'a> {
     core: Arc<Core>,
     id: Arc<()>,
     keys: Vec<Key>,
-    /// How each is read.
-    asked: Vec<Asked>,
+    /// How each is read, and until when.
+    asked: Vec<(Asked, Limit)>,
     want: Want,
-    longest: Duration,
-    /// Whether any read may be asked elsewhere after a miss.
-    falls_back: bool,
     timeout: Option<Duration>,
     deadline: Option<Instant>,
     writes: Vec<BoxFuture<'a, ()>>,
@@ -76,7 +75,12 @@ pub struct Answers {
     found: Vec<Result<Option<Item>, ReadError>>,
 }
 
-/// An operation that can be part of a [`Batch`]. Sealed: all reads and writes of one key, and those of many, are.
+/// An operation that can be part of a [`Batch`]. Sealed.
+///
+/// Those of [`Get`] and [`GetMany`] travel together, one request for each node and up to 64 keys. All others run beside them
+/// as they would alone, each with requests of its own: writes of one key and of many, and the reads that may load
+/// or write, [`GetOrLoad`], [`GetOrLoadMany`], [`GetAndTouch`] and [`GetForCas`]. Of these 256 are under way at once.
+/// `get_at_home` and flushes are no part of a batch.
 pub trait BatchOperation<'a>: sealed::Sealed {
     /// What its answer is taken with.
     type Handle: BatchHandle;
@@ -118,12 +122,12 @@ pub struct GetManyHandle<V> {
     view: V,
 }
 
-/// For the outcome of a write. Writes of which nobody asks are executed all the same.
+/// For the outcome of a write, or of a read that runs beside others. One of which nobody asks is executed all the same.
 #[derive(Debug)]
-pub struct WriteHandle<T> {
+pub struct WriteHandle<T, E = WriteError> {
     batch: Arc<()>,
     /// Lock order: alone.
-    outcome: Arc<Mutex<Option<Result<T, WriteError>>>>,
+    outcome: Arc<Mutex<Option<Result<T, E>>>>,
 }
 
 impl<'a> Batch<'a> {
@@ -134,8 +138,6 @@ impl<'a> Batch<'a> {
             keys: Vec::new(),
             asked: Vec::new(),
             want: Want::Flags,
-            longest: Duration::ZERO,
-            falls_back: false,
             timeout: None,
             deadline: None,
             writes: Vec::new(),
@@ -147,13 +149,14 @@ impl<'a> Batch<'a> {
         operation.add_to(self)
     }
 
-    /// How long all reads together may take. Default what the one that has most may, 50 ms unless told otherwise.
+    /// How long each read of keys may take, whatever timeout it was given. Default what it was given, 50 ms unless told
+    /// otherwise. What runs beside them (see [`BatchOperation`]) has its own.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
-    /// When all reads end at the latest, whatever their timeout. Default none. Writes have their own.
+    /// When all reads of keys end at the latest, whatever their timeout. Default none. What runs beside them has its own.
     pub fn deadline(mut self, deadline: impl Into<Instant>) -> Self {
         self.deadline = Some(deadline.into());
         self
@@ -168,9 +171,16 @@ impl<'a> Batch<'a> {
     }
 
     async fn execute(self) -> Answers {
-        let Self { core, id, keys, asked, want, longest, falls_back, timeout, deadline, writes } = self;
-        let limit = Limit { timeout: timeout.unwrap_or(longest), deadline };
-        let plan = ReadPlan { falls_back, ..ReadPlan::new(&core, want, limit.left(Instant::now())) };
+        let Self { core, id, keys, asked, want, timeout, deadline, writes } = self;
+        let now = Instant::now();
+        let end = |(asked, own): (Asked, Limit)| {
+            let limit = Limit { timeout: timeout.unwrap_or(own.timeout), deadline };
+            let timeout = limit.left(now).min(Limit { timeout: TIMEOUT_MAX, ..own }.left(now));
+            Asked { terms: Terms { timeout, ..asked.terms }, ..asked }
+        };
+        let asked: Vec<Asked> = asked.into_iter().map(end).collect();
+        let longest = asked.iter().map(|asked| asked.terms.timeout).max().unwrap_or_default();
+        let plan = ReadPlan::new(&core, want, longest);
         let writes = stream::iter(writes).buffer_unordered(WRITES_IN_FLIGHT).collect::<()>();
         let (found, ()) = join(read_all(&core, &keys, &asked, &plan), writes).await;
         Answers { id, keys, found }
@@ -188,25 +198,24 @@ impl<'a> Batch<'a> {
         }
         let first = self.keys.len();
         self.keys.extend(keys);
-        let asked = Asked { form: namespace.form(), near: options.near };
-        self.asked.resize(self.keys.len(), asked);
-        self.falls_back |= options.falls_back;
+        let ReadOptions { limit, near, falls_back } = options;
+        let terms = Terms { timeout: limit.timeout, falls_back };
+        self.asked.resize(self.keys.len(), (Asked { form: namespace.form(), near, terms }, limit));
         if want == Want::Item {
             self.want = want;
         }
-        self.longest = self.longest.max(options.limit.left(Instant::now()));
         Ok(first..self.keys.len())
     }
 
-    fn write<T: Send + 'a>(
+    fn run_beside<T: Send + 'a, E: Send + 'a>(
         &mut self,
-        write: impl Future<Output = Result<T, WriteError>> + Send + 'a,
-    ) -> WriteHandle<T> {
+        operation: impl Future<Output = Result<T, E>> + Send + 'a,
+    ) -> WriteHandle<T, E> {
         let handle = WriteHandle { batch: Arc::clone(&self.id), outcome: Arc::default() };
         let outcome = Arc::clone(&handle.outcome);
         self.writes.push(Box::pin(async move {
-            let written = write.await;
-            *outcome.lock() = Some(written);
+            let ended = operation.await;
+            *outcome.lock() = Some(ended);
         }));
         handle
     }
@@ -308,10 +317,10 @@ impl<V: View> BatchHandle for GetManyHandle<V> {
     }
 }
 
-impl<T> sealed::Sealed for WriteHandle<T> {}
+impl<T, E> sealed::Sealed for WriteHandle<T, E> {}
 
-impl<T> BatchHandle for WriteHandle<T> {
-    type Answer = Result<T, WriteError>;
+impl<T, E: From<KeyError>> BatchHandle for WriteHandle<T, E> {
+    type Answer = Result<T, E>;
 
     fn take_from(self, answers: &mut Answers) -> Self::Answer {
         answers.check(&self.batch)?;
@@ -328,7 +337,7 @@ macro_rules! writes {
             type Handle = WriteHandle<$outcome>;
 
             fn add_to(self, batch: &mut Batch<'a>) -> Self::Handle {
-                batch.write(self.run())
+                batch.run_beside(self.run())
             }
         }
     )+};
@@ -342,6 +351,28 @@ writes! {
     Store => StoreOutcome,
     Touch => Touched,
     WriteMany => outcome::WriteMany,
+}
+
+/// So do reads that may load or write.
+macro_rules! reads {
+    ($($operation:ident => $answer:ty, $error:ty);+ $(;)?) => {$(
+        impl<V: View> sealed::Sealed for $operation<'_, V> {}
+
+        impl<'a, V: View + 'a> BatchOperation<'a> for $operation<'a, V> {
+            type Handle = WriteHandle<$answer, $error>;
+
+            fn add_to(self, batch: &mut Batch<'a>) -> Self::Handle {
+                batch.run_beside(self.run())
+            }
+        }
+    )+};
+}
+
+reads! {
+    GetAndTouch => Option<V::Output>, ReadError;
+    GetForCas => Option<V::Output>, ReadError;
+    GetOrLoad => Option<V::Output>, LoadError;
+    GetOrLoadMany => item::LoadMany<V::Output>, LoadError;
 }
 
 impl<'a> IntoFuture for Batch<'a> {

@@ -58,7 +58,7 @@ impl<'a, V: View + 'a> GetMany<'a, V> {
         let cluster = core.cluster().ok_or(ReadError::Closed)?;
         let keys = self.keys?;
         let plan = self.options.plan(core, V::WANT);
-        let asked = Asked { form: self.namespace.form(), near: self.options.near };
+        let asked = Asked { form: self.namespace.form(), near: self.options.near, terms: plan.terms() };
         let found = near::get_many(core, &cluster, |_| asked, &keys, &plan).await;
         let mut result = item::GetMany { hits: Vec::with_capacity(keys.len()), ..item::GetMany::default() };
         for (key, found) in keys.iter().zip(found) {

@@ -108,10 +108,10 @@ impl<'a, V: View + 'a> GetOrLoadMany<'a, V> {
     async fn load(&self, keys: &[Key], until: Instant) -> Result<Vec<Loaded>, LoadError> {
         let core = &self.namespace.core;
         let cluster = core.cluster().ok_or(LoadError::Closed)?;
-        let asked = Asked { form: self.plan.form, near: self.options.near };
         let plan = self.options.plan(core, Want::Item);
         let timeout = plan.timeout.min(until.saturating_duration_since(Instant::now()));
         let plan = ReadPlan { timeout, attempt_timeout: plan.attempt_timeout.min(timeout), ..plan };
+        let asked = Asked { form: self.plan.form, near: self.options.near, terms: plan.terms() };
         let found = near::get_many(core, &cluster, |_| asked, keys, &plan).await;
         let mut loaded: Vec<Loaded> = Vec::with_capacity(keys.len());
         let (mut missing, mut again) = (Vec::new(), HashMap::new());

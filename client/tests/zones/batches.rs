@@ -1,11 +1,12 @@
 //! Batches over namespaces.
 
+use std::convert::Infallible;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use evanesce_client::{Client, KeyError, LatchPolicy, ReadError, Typed, WriteError};
+use evanesce_client::{Client, ConnectionOptions, KeyError, LatchPolicy, ReadError, Typed, WriteError};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, PATIENCE};
 
 /// Two namespaces of different types, every write in every zone before it returns.
 fn namespaces(cache: &Client) -> (Typed<String>, Typed<Vec<u32>>) {
@@ -124,4 +125,65 @@ async fn batch_asks_other_zones_for_what_its_own_does_not_answer() {
     let mut answers = batch.await;
     assert_eq!(answers.take(user), Err(ReadError::Closed));
     assert_eq!(answers.take(set), Err(WriteError::Closed));
+}
+
+/// What was seen in review: a read that was to ask no other zone did when another one of its batch might.
+#[tokio::test]
+async fn read_keeps_its_options_among_others_of_its_batch() {
+    let cluster = Cluster::start(&["a", "b"]).await;
+    let cache = cluster.client("a").await;
+    let far = cluster.inside("b").await;
+    for key in ["1", "2"] {
+        far.set(key, "far").await.expect("the zone is well");
+    }
+    let mut batch = cache.batch();
+    let here = batch.add(cache.raw().get("1").no_fallback());
+    let anywhere = batch.add(cache.raw().get("2"));
+    let mut answers = batch.await;
+    assert_eq!(answers.take(here), Ok(None));
+    assert_eq!(answers.take(anywhere), Ok(Some("far".into())));
+}
+
+/// What was seen in review: all reads of a batch had the time of the one that was given most.
+#[tokio::test]
+async fn read_is_asked_nowhere_else_after_its_own_time() {
+    let mut cluster = Cluster::start(&["b"]).await;
+    cluster.add_frozen("a").await;
+    let far = cluster.inside("b").await;
+    for key in ["1", "2", "3"] {
+        far.set(key, "far").await.expect("the zone is well");
+    }
+    let attempt = Duration::from_millis(300);
+    let connection = ConnectionOptions { stall_timeout: 10 * PATIENCE, ..ConnectionOptions::default() };
+    let cache = cluster.builder("a").connection(connection).read_attempt_timeout(attempt);
+    let cache = cache.connect().await.expect("a list needs no discovery");
+    let mut batch = cache.batch();
+    let short = batch.add(cache.raw().get("1").timeout(attempt / 3));
+    let sooner = batch.add(cache.raw().get("2").deadline(tokio::time::Instant::now() + attempt / 3));
+    let long = batch.add(cache.raw().get("3"));
+    let mut answers = batch.await;
+    assert!(matches!(answers.take(short), Err(ReadError::Unanswered { .. })));
+    assert!(matches!(answers.take(sooner), Err(ReadError::Unanswered { .. })));
+    assert_eq!(answers.take(long), Ok(Some("far".into())));
+}
+
+#[tokio::test]
+async fn reads_that_load_or_touch_go_beside_the_others() {
+    let cluster = Cluster::start(&["a", "b"]).await;
+    let cache = cluster.client("a").await;
+    let (users, rows) = namespaces(&cache);
+    users.set("1", &"Ada".to_owned()).await.expect("all zones are well");
+    let mut batch = cache.batch();
+    let read = batch.add(users.get("1"));
+    let touched = batch.add(users.get_and_touch("1", Duration::from_secs(60)));
+    let loaded = batch.add(rows.get_or_load("1", async |_| Ok::<_, Infallible>(Some(vec![7]))));
+    let mut answers = batch.await;
+    assert_eq!(answers.take(read), Ok(Some("Ada".to_owned())));
+    assert_eq!(answers.take(touched), Ok(Some("Ada".to_owned())));
+    assert_eq!(answers.take(loaded).expect("it is loaded"), Some(vec![7]));
+    let mut batch = cache.batch();
+    let token = batch.add(cache.raw().get_for_cas("1"));
+    let other = cluster.client("a").await.batch().await.take(token);
+    assert!(matches!(other, Err(ReadError::Key(KeyError::OtherBatch))));
+    _ = batch.await;
 }
