@@ -10,6 +10,8 @@
 //! which it was, so an older write is [`Applied::Yes`] and changes nothing. Versions are larger than the microseconds
 //! that other programs' writes are stamped with: such a write creates a row, but does not change one of ours.
 //!
+//! ScyllaDB refuses timestamps of the future unless its nodes have `restrict_future_timestamp: false`, which this store needs.
+//!
 //! What a failed node was asked the driver asks another; nothing else is retried here. There is no TLS: the driver's
 //! brings a second provider of cryptography along, beside which ours would panic.
 
