@@ -36,9 +36,7 @@ pub(crate) use pace::Slot;
 
 /// One write in sixteen measures how far the zones are: zones that are never read are measured, too.
 const MEASURED_MASK: u64 = 15;
-
-/// Between two looks at the health of zones that an outcome is still to come to: that one is ill is found out by other
-/// requests.
+/// Between two looks at zones that an outcome is still to come to: other requests find out that one is ill.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A process that did not run waits for so much longer at most: answers that are there are read in a few milliseconds.
@@ -462,8 +460,7 @@ impl State {
         }
     }
 
-    /// Whether to go on waiting. A write that has failed so far since its version was refused waits for all answers: if
-    /// nobody has it, it is stamped anew.
+    /// Whether to go on waiting. A write whose version was refused waits for all: if nobody has it, it is stamped anew.
     fn decide(&self) -> Decision {
         match self.latch.decide() {
             Decision::Met => self.consent.as_ref().map_or(Decision::Met, Consent::decide),
