@@ -58,7 +58,9 @@ struct Looked {
 /// When something could not be tried at all.
 pub(crate) fn run(bench: &Bench, verdict: &mut Verdict) -> anyhow::Result<()> {
     let (items, memory) = if bench.short { (80_000, "64MiB") } else { (1_000_000, "512MiB") };
-    let options = ["--memory", memory, "--lease", if bench.short { "4s" } else { "10s" }];
+    let logs = bench.directory.join("up-away").display().to_string();
+    let lease = if bench.short { "4s" } else { "10s" };
+    let options = ["--memory", memory, "--lease", lease, "--data-dir", &logs];
     let mut cluster = Cluster::of(bench, "up-away", ("3", "2"), &options)?;
     let nodes: Vec<NodeReport> = cluster.up.report.nodes_of(AWAY).cloned().collect();
     let [stopped, ended] = nodes.as_slice() else { anyhow::bail!("not two nodes in zone {AWAY}") };

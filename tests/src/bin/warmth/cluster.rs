@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::Bench;
 use crate::held::{owner, placement};
+use crate::load::Load;
 use crate::talk::{key, value};
 
 /// What the reported pids must run.
@@ -178,7 +179,8 @@ impl<'a> Cluster<'a> {
     /// When none does in time.
     pub(crate) fn serves(&self, client: &Client, node: &NodeReport, but: Option<u64>) -> anyhow::Result<u64> {
         let looks = || self.standing(client, node).filter(|incarnation| Some(*incarnation) != but);
-        Ok(eventually("a node that serves again", Deadline::within(SERVING_LIMIT), looks)?)
+        let what = format!("node {} that serves again", node.name);
+        Ok(eventually(&what, Deadline::within(SERVING_LIMIT), looks)?)
     }
 
     /// Waits until a write of a careful client has come to all zones.
@@ -266,11 +268,18 @@ fn standing(topology: &Topology, zone: &str, name: &str) -> Option<(u64, NodeSta
     Some((node.incarnation, node.state))
 }
 
-/// Of so many keys spread over `items` that a node should have, how many it has, in percent.
-pub(crate) fn held_percent(address: SocketAddr, items: u64, asked: u64) -> anyhow::Result<f64> {
-    let step = (items / asked).max(1) as usize;
-    let numbers = (0..items).step_by(step);
-    let count = numbers.clone().count();
-    let found = crate::talk::get(address, numbers)?;
-    Ok(100.0 * found.len() as f64 / count as f64)
+/// Of so many keys that a node should have, how many it has, in percent: of keys spread evenly over `items`, or as a load
+/// reads them.
+pub(crate) fn held_percent(
+    address: SocketAddr,
+    items: u64,
+    asked: u64,
+    as_read: bool,
+) -> anyhow::Result<f64> {
+    let power = if as_read { Load::SKEW } else { 1 };
+    let number = |at: u64| ((at as f64 / asked as f64).powi(power) * items as f64) as u64;
+    let mut numbers: Vec<u64> = (0..asked.min(items)).map(number).collect();
+    let found = crate::talk::get(address, numbers.iter().copied())?;
+    numbers.retain(|number| found.contains_key(number));
+    Ok(100.0 * numbers.len() as f64 / asked.min(items) as f64)
 }

@@ -15,7 +15,7 @@ use crate::cluster::Cluster;
 use crate::held::{Held, look, owner, placement};
 use crate::load::Load;
 use crate::plain::{Found, Past, Readers, Writer};
-use crate::taken::Span;
+use crate::taken::{Span, unseen_max};
 
 /// Bytes of a value.
 const VALUE_BYTES: usize = 130;
@@ -184,11 +184,12 @@ impl Plain {
 fn judge_found(verdict: &mut Verdict, what: &str, changes: u64, found: &Found, starved: &Starved) {
     let oldest = found.stale.iter().map(|(by, _)| *by).max().unwrap_or(0);
     verdict.figure(format!(
-        "{changes} changes of a plain client {what}: {} of {} reads were stale, the oldest by {:.1} ms, {} missed",
+        "{changes} changes of a plain client {what}: {} of {} reads were stale, the oldest by {:.1} ms, {} missed, {} failed",
         found.stale.len(),
         found.reads,
         ms(oldest),
-        found.misses.len()
+        found.misses.len(),
+        found.failed.len()
     ));
     // How long the machine did not let what is on its way be done counts for nobody.
     let is_late = |(by, begun): &&(u64, u64)| {
@@ -201,7 +202,9 @@ fn judge_found(verdict: &mut Verdict, what: &str, changes: u64, found: &Found, s
     let missed: Vec<String> = missed.map(|(begun, _)| format!("at {begun}")).collect();
     verdict.none(&format!("reads found nothing of what a plain client wrote {what}"), &missed);
     verdict.none("values that no plain client wrote", &found.wrong);
-    verdict.none("reads of what plain clients write failed", &found.failed);
+    if found.failed.len() > unseen_max(found.reads, starved) {
+        verdict.none("reads of what plain clients write failed", &found.failed);
+    }
 }
 
 /// The ring as somebody has it who is told of a new one late.

@@ -12,6 +12,8 @@ const WINDOW: Duration = Duration::from_secs(1);
 const WINDOW_MIN: usize = 100;
 /// Below this share of requests that no hiccup of the machine touched, nothing is said of latency.
 const JUDGED_SHARE_MIN: f64 = 0.5;
+/// Of so many requests one may fail in a hiccup that nobody saw, on a machine that has many.
+const UNSEEN_SHARE: usize = 500;
 /// Where the timer's own step and a busy machine's hiccups lie: what is below is as good as quiet.
 const QUIET_MIN: Duration = Duration::from_millis(5);
 
@@ -23,6 +25,8 @@ pub(crate) enum Outcome {
     Written,
     Failed,
     Wrong,
+    /// There were too many under way.
+    Unsent,
 }
 
 /// One request, in nanoseconds.
@@ -92,16 +96,19 @@ impl Taken {
             of(Outcome::Failed).partition(|sample| starved.within(sample.due, sample.ended));
         let wrong = of(Outcome::Wrong).count();
         verdict.figure(format!(
-            "{} requests: {} failed, {} more while the machine was starved, {wrong} wrong",
+            "{} requests: {} failed, {} more while the machine was starved, {wrong} wrong, {} not sent in time",
             self.samples.len(),
             failed.len(),
-            held_up.len()
+            held_up.len(),
+            of(Outcome::Unsent).count()
         ));
         let told = |sample: &&Sample| {
             let (at, took) = (ms(sample.due - begun) / 1e3, ms(sample.ended - sample.due));
             format!("after {at:.2} s, for {took:.0} ms")
         };
-        verdict.none("requests failed", &failed.iter().map(told).collect::<Vec<_>>());
+        if failed.len() > unseen_max(self.samples.len(), starved) {
+            verdict.none("requests failed", &failed.iter().map(told).collect::<Vec<_>>());
+        }
         verdict.must(wrong == 0, format!("{wrong} values were wrong"));
     }
 
@@ -144,9 +151,16 @@ impl Taken {
     }
 }
 
+/// How many of so many requests may fail: none, but where this machine was starved again and again. It is not always seen that
+/// a process was held up, and a read ends after fifty milliseconds.
+pub(crate) fn unseen_max(requests: usize, starved: &Starved) -> usize {
+    if starved.is_often() { requests / UNSEEN_SHARE } else { 0 }
+}
+
 fn p99(samples: &[Sample], starved: &Starved) -> Option<u64> {
     let undisturbed = samples.iter().filter(|sample| {
-        sample.begun - sample.due < ns(LATE_MIN) && !starved.within(sample.due, sample.ended)
+        let is_in_time = sample.outcome != Outcome::Unsent && sample.begun - sample.due < ns(LATE_MIN);
+        is_in_time && !starved.within(sample.due, sample.ended)
     });
     let mut took: Vec<u64> = undisturbed.map(|sample| sample.ended - sample.due).collect();
     if (took.len() as f64) < samples.len() as f64 * JUDGED_SHARE_MIN {
