@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
-use evanesce_tests::free_port;
+use evanesce_tests::{Deadline, eventually, free_port};
 use rustix::process::Signal;
 
 use crate::emulators;
@@ -17,6 +18,9 @@ const USER: &str = "evanesce";
 
 /// Its password.
 pub(crate) const PASSWORD: &str = "right-s3cret";
+
+/// A server that lets nobody in by then will not.
+const PREPARE_LIMIT: Duration = Duration::from_secs(60);
 
 /// A kind of store with a real server behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -223,7 +227,10 @@ fn postgres(address: SocketAddr, directory: &Path) -> anyhow::Result<Server> {
             texts(["-h", host, "-p", &port, "-U", USER, "-d", "postgres", "-c", "CREATE DATABASE evanesce"]);
         let mut arguments = vec![format!("PGPASSWORD={PASSWORD}"), "psql".to_owned()];
         arguments.extend(create);
-        done(Path::new("env"), &arguments, &std::env::temp_dir().join(format!("psql-{port}.log")))
+        let log = std::env::temp_dir().join(format!("psql-{port}.log"));
+        // It listens before it lets anybody in.
+        let made = || done(Path::new("env"), &arguments, &log).ok();
+        Ok(eventually("the database of PostgreSQL", Deadline::within(PREPARE_LIMIT), made)?)
     };
     let mut server = Server::new(address, directory, serve, Some(prepare));
     // On SIGTERM it waits for its clients.
