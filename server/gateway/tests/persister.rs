@@ -114,6 +114,8 @@ async fn every_command_finds_what_only_the_store_has_and_leaves_it_there() {
             ("replace K 3 0 1\r\nr\r\n", "STORED\r\n"),
             ("incr K 1\r\n", "CLIENT_ERROR cannot increment or decrement non-numeric value\r\n"),
             ("mg K v f s\r\n", "VA 1 f3 s1\r\nr\r\n"),
+            // The home zone keeps nothing of a load that is older than its delete: no token, and a hit all the same.
+            ("mg K v f s c h\r\n", "VA 1 f3 s1 c0 h0\r\nr\r\n"),
             ("cas K 0 0 1 1\r\nz\r\n", "EXISTS\r\n"),
         ] {
             // The node loses it; store or log have it.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use evanesce_client::Item;
 use evanesce_client::op::HomeItem;
+use evanesce_client::{ABSENT_FLAGS, Item};
 use evanesce_persister::TierError;
 use evanesce_wire::encode::{self, ItemFacts};
 use evanesce_wire::request::MetaGet;
@@ -63,9 +63,11 @@ async fn read(context: Context<'_>, get: &MetaGet<'_>) -> Found {
 /// Every zone gets the expiry; the home zone tells the rest.
 async fn read_at_home(context: Context<'_>, get: &MetaGet<'_>) -> Found {
     let keys = &context.shared.keys;
+    let mut loaded = None;
     if context.tier(&get.key.bytes).is_some() {
         // What is not there is loaded before the home zone is asked.
-        if super::get::read(context, &get.key.bytes, get.touch, true).await?.is_none() {
+        loaded = super::get::read(context, &get.key.bytes, get.touch, true).await?;
+        if loaded.is_none() {
             return Ok(None);
         }
     } else if let Some(exptime) = get.touch {
@@ -80,10 +82,18 @@ async fn read_at_home(context: Context<'_>, get: &MetaGet<'_>) -> Found {
         read = read.recache_below(Duration::from_secs(secs));
     }
     context.counts.cmd_get.add(1);
-    Ok(read.run().await?.map(|found| {
-        let facts = home_facts(&found);
-        (found.item, facts)
-    }))
+    let found = read.run().await?.filter(|found| loaded.is_none() || found.item.flags != ABSENT_FLAGS);
+    Ok(match found {
+        Some(found) => {
+            let facts = home_facts(&found);
+            Some((found.item, facts))
+        }
+        // The home zone did not keep what the tier has, for something was newer there, or it is not there yet.
+        None => loaded.map(|item| {
+            let facts = ItemFacts { cas: 0, ..facts(&item) };
+            (item, facts)
+        }),
+    })
 }
 
 fn home_facts(found: &HomeItem) -> ItemFacts {

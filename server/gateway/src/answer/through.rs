@@ -34,7 +34,7 @@ pub(super) async fn touch(tier: &Arc<Tier>, key: &[u8], exptime: Exptime) -> Res
         touched = item.cloned();
         match item {
             None => Step::Leave(()),
-            Some(item) => Step::Store { value: item.value.clone(), flags: item.flags, ttl },
+            Some(_) => Step::Expire(ttl),
         }
     });
     match decided.await? {

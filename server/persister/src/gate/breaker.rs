@@ -72,6 +72,13 @@ impl Breaker {
         }
     }
 
+    /// A call that was let through did not come about. If it was the one to try, another may at once.
+    pub(super) fn on_untried(&mut self, now: Instant) {
+        if let State::Trying { pause, .. } = self.state {
+            self.state = State::Open { until: now, pause };
+        }
+    }
+
     /// The store answered.
     pub(super) fn on_answer(&mut self) {
         self.state = State::Closed { errors: 0 };
@@ -135,6 +142,20 @@ mod tests {
             assert_eq!(breaker.ask(now, PAUSE), Leave::Yes);
             breaker.on_error(now);
         }
+    }
+
+    #[test]
+    fn try_that_does_not_come_about_lets_another_at_once() {
+        let (mut breaker, now) = (Breaker::new(1, PAUSE), Instant::now());
+        breaker.on_untried(now);
+        assert_eq!(breaker.name(), "closed");
+        breaker.on_error(now);
+        breaker.on_untried(now);
+        assert!(breaker.is_open(now), "nobody tries");
+        let tried = now + PAUSE;
+        assert_eq!(breaker.ask(tried, PAUSE), Leave::Yes);
+        breaker.on_untried(tried);
+        assert_eq!((breaker.ask(tried, PAUSE), breaker.name()), (Leave::Yes, "trying"));
     }
 
     #[test]

@@ -85,8 +85,6 @@ impl<T> Place<Result<T, StoreError>> {
 /// What goes to the store together: no key twice.
 pub(super) struct Lot<T, R> {
     pub(super) items: Vec<T>,
-    /// When the last of those who wait for it goes.
-    pub(super) deadline: Instant,
     /// Those whose time was up.
     pub(super) too_late: usize,
     outcomes: Vec<(oneshot::Sender<R>, [OwnedSemaphorePermit; 2])>,
@@ -148,7 +146,7 @@ impl<T: Keyed, R> Lane<T, R> {
 
     /// The first `most` who still wait. A key that is there twice ends the lot: what comes behind keeps its order.
     pub(super) fn take(&self, most: usize, now: Instant) -> Lot<T, R> {
-        let mut lot = Lot { items: Vec::new(), deadline: now, too_late: 0, outcomes: Vec::new() };
+        let mut lot = Lot { items: Vec::new(), too_late: 0, outcomes: Vec::new() };
         let mut keys: HashSet<Bytes> = HashSet::new();
         let mut waiting = self.waiting.lock();
         while let Some(first) = waiting.front() {
@@ -162,7 +160,6 @@ impl<T: Keyed, R> Lane<T, R> {
             }
             let Some(next) = waiting.pop_front() else { break };
             next.begun.store(true, Ordering::Release);
-            lot.deadline = lot.deadline.max(next.deadline);
             lot.items.push(next.item);
             lot.outcomes.push((next.outcome, next.room));
         }

@@ -139,11 +139,10 @@ impl Gate {
         self.inner.limits.concurrency_max - self.inner.places.available_permits()
     }
 
-    /// Why a key that would be loaded now would be refused, if it would: for those who can save themselves the way here.
+    /// Why a key that would be loaded now would be refused, if it would: for those who can save themselves the way here. Whoever
+    /// is refused for it counts that.
     pub(crate) fn refusal(&self, budget: &Budget) -> Option<StoreError> {
-        let refused = self.inner.refuse_if_ill().err().or_else(|| self.inner.loads.refusal(budget))?;
-        self.inner.counts.refused.add(1);
-        Some(refused)
+        self.inner.refuse_if_ill().err().or_else(|| self.inner.loads.refusal(budget))
     }
 
     /// Loads one key, together with others that wait.
@@ -238,6 +237,11 @@ async fn drive<T, R, F>(
         let (permit, most) = inner.permit(wanted.min(most)).await;
         let lot = lane(&inner).take(most, Instant::now());
         inner.counts.timed_out.add(lot.too_late);
+        if lot.items.is_empty() {
+            // All have gone, and the next may try the store.
+            inner.state.lock().breaker.on_untried(Instant::now());
+            continue;
+        }
         let inner = Arc::clone(&inner);
         tokio::spawn(async move {
             call(inner, lot).await;
@@ -284,10 +288,8 @@ impl Inner {
     }
 
     async fn load_lot(self: Arc<Self>, lot: Lot<Bytes, Loaded>) {
-        if lot.items.is_empty() {
-            return;
-        }
-        let deadline = self.deadline().min(lot.deadline);
+        // The store's own time, though those who wait may go before: what it says of the store's health is to be true.
+        let deadline = self.deadline();
         let keys = &lot.items;
         self.counts.load_calls.add(1);
         self.counts.loads.add(keys.len());
@@ -301,9 +303,6 @@ impl Inner {
     }
 
     async fn write_lot(self: Arc<Self>, lot: Lot<KeyChange, Outcome>) {
-        if lot.items.is_empty() {
-            return;
-        }
         let outcomes = self.write(&lot.items).await;
         lot.tell(outcomes);
     }

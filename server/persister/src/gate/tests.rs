@@ -216,3 +216,20 @@ async fn two_changes_of_a_key_go_one_after_the_other() {
     assert!(writes.into_iter().all(|written| written.is_ok_and(|applied| applied == Applied::Yes)));
     assert_eq!(*store.keys.lock(), [1, 1]);
 }
+
+/// What was seen: a namespace whose callers wait for less than the store's own time opened the breaker for all.
+#[tokio::test(start_paused = true)]
+async fn callers_who_go_early_do_not_make_the_store_ill() {
+    let store = Held::new();
+    let limits =
+        StoreLimits { breaker_errors: 1, timeout: Duration::from_secs(10), ..StoreLimits::default() };
+    let gate = Gate::new(Arc::clone(&store) as _, limits);
+    let budget = Budget::new(10);
+    let impatient = Instant::now() + Duration::from_secs(1);
+    let late = gate.load(key(0), &budget, impatient).await.expect_err("it is held");
+    assert!(late.to_string().contains("did not answer in time"), "{late}");
+    assert_eq!(gate.breaker(), "closed");
+    store.go.add_permits(2);
+    assert_eq!(gate.load(key(1), &budget, soon()).await, Ok(None));
+    assert_eq!(gate.breaker(), "closed");
+}

@@ -46,6 +46,8 @@ pub enum Step<R> {
         /// The flags.
         flags: u32,
     },
+    /// What is there lives for so long from now on.
+    Expire(Ttl),
     /// It stays as it is, and this is why.
     Leave(R),
 }
@@ -106,6 +108,14 @@ impl Tier {
             let (value, flags, ttl) = match step(item.as_ref()) {
                 Step::Leave(why) => return Ok(Decided::Left(why)),
                 Step::Store { value, flags, ttl } => (value, flags, ttl),
+                Step::Expire(ttl) => match self.newest(key, item).await? {
+                    Some((value, flags)) => (value, flags, ttl),
+                    None => {
+                        contended = TierError::Unsettled;
+                        self.wait_for_store(key).await?;
+                        continue;
+                    }
+                },
                 Step::Change { value, flags } => match self.life(key, item.as_ref()).await? {
                     Some(ttl) => (value, flags, ttl),
                     None => {
@@ -187,6 +197,23 @@ impl Tier {
         Ok(below.and_then(|item| match item.expires_at {
             None => Some(Ttl::Never),
             Some(at) => (at > unix_now()).then_some(Ttl::At(at)),
+        }))
+    }
+
+    /// Value and flags of what a key has, to be written down again: those below, unless the cluster's is newer, which waits in the
+    /// log of another gateway then. `None` as of [`life`](Self::life).
+    async fn newest(&self, key: &[u8], item: Option<Item>) -> Result<Option<(Bytes, u32)>, TierError> {
+        let in_cluster = item.map(|item| (item.version.map(Version::as_u64), item.value, item.flags));
+        if !self.config.mode.writes() {
+            return Ok(in_cluster.map(|(_, value, flags)| (value, flags)));
+        }
+        let below = self.below(Bytes::copy_from_slice(key)).await?;
+        let Some(below) = below.filter(|item| item.expires_at.is_none_or(|at| at > unix_now())) else {
+            return Ok(None);
+        };
+        Ok(Some(match in_cluster {
+            Some((version, value, flags)) if self.log.is_some() && version > below.version => (value, flags),
+            _ => (below.value, below.flags),
         }))
     }
 

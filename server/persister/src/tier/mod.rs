@@ -139,13 +139,16 @@ impl Tier {
 
     /// Reads a key while none can be loaded, with no way to a lease and back.
     async fn get_or_refuse(&self, key: &[u8], error: StoreError) -> Result<Option<Item>, TierError> {
-        match self.keys.get_item(key).run().await? {
+        match self.keys.get_item_or_absent(key).run().await? {
             Some(item) if item.flags == ABSENT_FLAGS => {
                 self.counts.negative_hits.add(1);
                 Ok(None)
             }
             Some(item) => Ok(Some(item)),
-            None => Err(TierError::Store { error, maybe_applied: false }),
+            None => {
+                self.gate.counts().refused.add(1);
+                Err(TierError::Store { error, maybe_applied: false })
+            }
         }
     }
 

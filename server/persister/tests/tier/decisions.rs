@@ -88,3 +88,45 @@ async fn set_that_has_expired_already_is_a_delete() {
     assert_eq!(below.expect("in memory").map(|item| item.value), None);
     assert_eq!(gateway.get("user:1").await, None);
 }
+
+/// What was seen: a touch wrote what the cluster had down over a newer row of the store.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn new_expiry_goes_down_with_what_the_store_has_and_not_with_an_older_copy() {
+    let world = World::new().await;
+    let gateway = world.gateway("g", mode(Mode::WriteThrough)).await;
+    gateway.set("user:1", "old").await;
+    let there = world.store.items.load(&["user:1".into()], Instant::now()).await.remove(0);
+    let version = there.expect("in memory").expect("it is there").version.expect("it has one");
+    let item = StoreItem { value: "newer".into(), flags: 9, expires_at: None, version: None };
+    let newer = KeyChange { key: "user:1".into(), version: version + 1, change: Change::Put(item) };
+    world.store.items.write(&[newer], Instant::now()).await.remove(0).expect("in memory");
+    assert_eq!(gateway.get("user:1").await, Some("old".into()));
+    let far = Ttl::At(u64::from(u32::MAX));
+    let tier = gateway.tier();
+    let touched =
+        tier.decide(b"user:1", |item| if item.is_some() { Step::Expire(far) } else { Step::Leave(()) });
+    assert!(matches!(touched.await, Ok(Decided::Stored(_))));
+    let below = world.store.items.load(&["user:1".into()], Instant::now()).await.remove(0);
+    let below = below.expect("in memory").expect("it is there");
+    assert_eq!(
+        (&below.value[..], below.flags, below.expires_at),
+        (&b"newer"[..], 9, Some(u64::from(u32::MAX)))
+    );
+    assert_eq!(gateway.get("user:1").await, Some("newer".into()));
+}
+
+/// What was seen: while the store was down, what was known to be absent was answered with an error.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn absence_that_is_remembered_is_the_answer_while_the_store_is_down() {
+    let world = World::new().await;
+    let gateway = world.gateway("g", mode(Mode::ReadThrough)).await;
+    assert_eq!(gateway.get("user:none").await, None);
+    world.store.down.store(true, Ordering::SeqCst);
+    let opens = || async {
+        let _ = gateway.tier().get(b"user:2").await;
+        gateway.number("breaker_is_open") == 1
+    };
+    eventually("the breaker opens", opens).await;
+    let known = gateway.tier().get(b"user:none").await;
+    assert_eq!(known.expect("it is known").map(|item| item.value), None);
+}
