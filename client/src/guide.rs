@@ -253,7 +253,7 @@
 //! # Batch jobs
 //!
 //! [`set_many`](crate::Typed::set_many) and [`delete_many`](crate::Typed::delete_many) keep 256 keys under way
-//! ([`in_flight`](crate::WriteMany::in_flight)), each until all zones that are well have answered, whatever the latch, so
+//! ([`in_flight`](crate::op::WriteMany::in_flight)), each until all zones that are well have answered, whatever the latch, so
 //! that others get through; two jobs at once take twice the room. Hand over some thousands at a time: all of a call is encoded
 //! before the first is sent. The outcome has each key in `written` or `failed`, and tells which of those may be sent again. Publish under
 //! a new namespace and let readers change over, rather than over what they read: half of a new model is worse than all of
