@@ -124,8 +124,8 @@ fn leave(cluster: &mut Cluster<'_>, stopped: &NodeReport, ended: &NodeReport) ->
 
 /// Signals the zone's discovery.
 fn discovery(cluster: &Cluster<'_>, signal: Signal) -> anyhow::Result<()> {
-    let discoveries = cluster.up.report.discovery.iter().filter(|discovery| discovery.zone == AWAY);
-    discoveries.map(|discovery| signal_reported(discovery.pid, "evanesce", signal)).collect()
+    let mut discoveries = cluster.up.report.discovery.iter().filter(|discovery| discovery.zone == AWAY);
+    discoveries.try_for_each(|discovery| signal_reported(discovery.pid, "evanesce", signal))
 }
 
 /// Overwrites and deletes; a part by a client that takes with it what it still had to repair. How many changes failed.

@@ -1,6 +1,7 @@
 //! Plain memcached clients that change keys while our client reads them, and what it is to find there.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -190,11 +191,13 @@ fn is_delete(change: usize) -> bool {
 
 impl Connections {
     fn change(&mut self, to: SocketAddr, key: &str, value: &str, delete: bool) -> anyhow::Result<()> {
-        if !self.open.contains_key(&to) {
-            let stream = connect(to)?;
-            self.open.insert(to, (stream.try_clone()?, BufReader::new(stream)));
-        }
-        let Some((stream, answers)) = self.open.get_mut(&to) else { return Ok(()) };
+        let (stream, answers) = match self.open.entry(to) {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(place) => {
+                let stream = connect(to)?;
+                place.insert((stream.try_clone()?, BufReader::new(stream)))
+            }
+        };
         let request = if delete {
             format!("delete {key}\r\n")
         } else {
