@@ -31,7 +31,7 @@ use crate::config::StoreLimits;
 use crate::store::{Abilities, BackingStore, ErrorKind, KeyChange, Loaded, Outcome, StoreError, failed_all};
 
 use allowance::Allowance;
-use breaker::{Breaker, Leave};
+use breaker::{Breaker, Leave, Round};
 pub(crate) use counts::{Count, GateCounts};
 use lane::{Lane, Lot, Place};
 
@@ -194,9 +194,9 @@ impl Gate {
         let mut outcomes = Vec::with_capacity(changes.len());
         while outcomes.len() < changes.len() {
             let rest = &changes[outcomes.len()..];
-            let (permit, most) = self.inner.permit(rest.len()).await;
-            outcomes.extend(self.inner.write(&rest[..most.min(rest.len())]).await);
-            drop(permit);
+            let Permit { place, round, most } = self.inner.permit(rest.len()).await;
+            outcomes.extend(self.inner.write(&rest[..most.min(rest.len())], round).await);
+            drop(place);
         }
         outcomes
     }
@@ -221,11 +221,19 @@ async fn wait<T>(place: Place<Result<T, StoreError>>, deadline: Instant) -> Resu
     timeout_at(deadline + CUT_AFTER, place.outcome()).await.unwrap_or_else(|_| Err(StoreError::timeout()))
 }
 
+/// What a call needs to begin.
+struct Permit {
+    place: OwnedSemaphorePermit,
+    round: Round,
+    /// Its keys.
+    most: usize,
+}
+
 /// Takes what waits in a lane to the store, a lot at a time, for ever.
 async fn drive<T, R, F>(
     inner: Arc<Inner>,
     lane: fn(&Inner) -> &Lane<T, R>,
-    call: fn(Arc<Inner>, Lot<T, R>) -> F,
+    call: fn(Arc<Inner>, Lot<T, R>, Round) -> F,
 ) where
     F: Future<Output = ()> + Send + 'static,
     T: lane::Keyed + Send + 'static,
@@ -234,18 +242,18 @@ async fn drive<T, R, F>(
     let most = inner.batch_max();
     loop {
         let wanted = lane(&inner).waiting().await;
-        let (permit, most) = inner.permit(wanted.min(most)).await;
+        let Permit { place, round, most } = inner.permit(wanted.min(most)).await;
         let lot = lane(&inner).take(most, Instant::now());
         inner.counts.timed_out.add(lot.too_late);
         if lot.items.is_empty() {
             // All have gone, and the next may try the store.
-            inner.state.lock().breaker.on_untried(Instant::now());
+            inner.state.lock().breaker.on_untried(round, Instant::now());
             continue;
         }
         let inner = Arc::clone(&inner);
         tokio::spawn(async move {
-            call(inner, lot).await;
-            drop(permit);
+            call(inner, lot, round).await;
+            drop(place);
         });
     }
 }
@@ -268,17 +276,17 @@ impl Inner {
     }
 
     /// A place among the calls, and for how many keys; waits for it.
-    async fn permit(&self, wanted: usize) -> (OwnedSemaphorePermit, usize) {
+    async fn permit(&self, wanted: usize) -> Permit {
         // Never closed.
-        let permit = Arc::clone(&self.places).acquire_owned().await.expect("places are never closed");
+        let place = Arc::clone(&self.places).acquire_owned().await.expect("places are never closed");
         let wanted = wanted.clamp(1, self.batch_max());
         loop {
             let pause = {
                 let (now, mut state) = (Instant::now(), self.state.lock());
                 match state.breaker.ask(now, self.limits.timeout) {
                     Leave::NotBefore(until) => until - now,
-                    Leave::Yes => match state.allowance.take(wanted, now) {
-                        Ok(most) => return (permit, most),
+                    Leave::Yes(round) => match state.allowance.take(wanted, now) {
+                        Ok(most) => return Permit { place, round, most },
                         Err(wait) => wait,
                     },
                 }
@@ -287,7 +295,7 @@ impl Inner {
         }
     }
 
-    async fn load_lot(self: Arc<Self>, lot: Lot<Bytes, Loaded>) {
+    async fn load_lot(self: Arc<Self>, lot: Lot<Bytes, Loaded>, round: Round) {
         // The store's own time, though those who wait may go before: what it says of the store's health is to be true.
         let deadline = self.deadline();
         let keys = &lot.items;
@@ -295,25 +303,25 @@ impl Inner {
         self.counts.loads.add(keys.len());
         let loaded = timeout_at(deadline + CUT_AFTER, self.store.load(keys, deadline)).await;
         let mut loaded = loaded.unwrap_or_else(|_| failed_all(keys.len(), &StoreError::timeout()));
-        self.judge(&loaded);
+        self.judge(&loaded, round);
         loaded.resize_with(keys.len(), || {
             Err(StoreError::permanent("the backing store did not tell of a key"))
         });
         lot.tell(loaded);
     }
 
-    async fn write_lot(self: Arc<Self>, lot: Lot<KeyChange, Outcome>) {
-        let outcomes = self.write(&lot.items).await;
+    async fn write_lot(self: Arc<Self>, lot: Lot<KeyChange, Outcome>, round: Round) {
+        let outcomes = self.write(&lot.items, round).await;
         lot.tell(outcomes);
     }
 
-    async fn write(&self, changes: &[KeyChange]) -> Vec<Outcome> {
+    async fn write(&self, changes: &[KeyChange], round: Round) -> Vec<Outcome> {
         let deadline = self.deadline();
         self.counts.write_calls.add(1);
         self.counts.writes.add(changes.len());
         let outcomes = timeout_at(deadline + CUT_AFTER, self.store.write(changes, deadline)).await;
         let mut outcomes = outcomes.unwrap_or_else(|_| failed_all(changes.len(), &StoreError::timeout()));
-        self.judge(&outcomes);
+        self.judge(&outcomes, round);
         let untold = || Err(StoreError::permanent("the backing store did not tell of a change"));
         outcomes.resize_with(changes.len(), untold);
         outcomes
@@ -324,7 +332,7 @@ impl Inner {
     }
 
     /// What a call says of the store's health: it is ill when it answered for no key, and not by the keys' fault.
-    fn judge<T>(&self, answers: &[Result<T, StoreError>]) {
+    fn judge<T>(&self, answers: &[Result<T, StoreError>], round: Round) {
         let ill = |answer: &Result<T, StoreError>| {
             answer.as_ref().is_err_and(|error| error.kind != ErrorKind::Permanent)
         };
@@ -333,7 +341,7 @@ impl Inner {
         }
         let mut state = self.state.lock();
         if !answers.is_empty() && answers.iter().all(ill) {
-            if state.breaker.on_error(Instant::now()) {
+            if state.breaker.on_error(round, Instant::now()) {
                 self.counts.breaker_opened.add(1);
             }
         } else {
