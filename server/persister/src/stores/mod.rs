@@ -1,7 +1,7 @@
 //! The backing stores, one a file, and how configuration names them.
 //!
-//! To add one: a file or folder here with a `Settings` that implements [`StoreSettings`], a feature in `Cargo.toml`, a
-//! line in [`KINDS`], and a test in `tests/stores.rs` that runs `conformance::all` against it.
+//! To add one: a file or folder here with a `Settings` that implements [`StoreSettings`], a feature here and in the
+//! binary, a line in [`KINDS`] and one in `FEATURES`, and a test in `tests/stores.rs` that runs `conformance::all` against it.
 
 #[cfg(feature = "cassandra")]
 pub mod cassandra;
@@ -89,11 +89,24 @@ pub const KINDS: &[Kind] = &[
     Kind::new("s3", of::<s3::Settings>),
 ];
 
+/// Kinds that there are, each the name of the feature that it needs. What is not in [`KINDS`] is not in this build.
+const FEATURES: &[&str] = &["cassandra", "embedded", "http", "memcached", "mysql", "postgres", "redis", "s3"];
+
 fn of<S: StoreSettings + DeserializeOwned + 'static>(
     table: toml::Table,
 ) -> Result<Box<dyn StoreSettings>, String> {
     let settings: S = table.try_into().map_err(|error: toml::de::Error| error.message().to_owned())?;
     Ok(Box::new(settings))
+}
+
+/// Why there is no store of this kind, and what to do about it.
+fn unknown(kind: &toml::Value, known: &str) -> String {
+    match FEATURES.iter().find(|feature| kind.as_str() == Some(feature)) {
+        Some(feature) => format!(
+            "kind {kind} is not in this build, which knows {known}; build it with `cargo build --release -p evanesce --features {feature}`"
+        ),
+        None => format!("kind {kind} is not known; this build knows {known}"),
+    }
 }
 
 /// Reads the settings of a store: a table with `kind` and what that kind wants.
@@ -107,7 +120,7 @@ pub fn settings(mut table: toml::Table) -> Result<Box<dyn StoreSettings>, Vec<St
         return Err(vec![format!("kind is missing; this build knows {}", known())]);
     };
     let Some(kind) = KINDS.iter().find(|known| kind.as_str() == Some(known.name)) else {
-        return Err(vec![format!("kind {kind} is not known; this build knows {}", known())]);
+        return Err(vec![unknown(&kind, &known())]);
     };
     let settings = (kind.parse)(table).map_err(|fault| vec![fault])?;
     let faults = settings.faults();
@@ -129,6 +142,17 @@ mod tests {
         assert!(faults("kind = 'punchcards'").contains("kind \"punchcards\" is not known"));
         assert!(faults("kind = 7").contains("kind 7 is not known"));
         assert_eq!(faults("kind = 'memory'"), "");
+    }
+
+    /// Someone who asks for Cassandra has not misspelled it: the driver is not compiled in, and the message says how it is.
+    #[test]
+    fn kind_that_is_not_in_this_build_is_refused_with_its_feature() {
+        for feature in FEATURES {
+            let built = KINDS.iter().any(|kind| kind.name == *feature);
+            let told = format!("build it with `cargo build --release -p evanesce --features {feature}`");
+            assert_eq!(faults(&format!("kind = '{feature}'")).contains(&told), !built, "{feature}");
+        }
+        assert!(KINDS.iter().all(|kind| kind.name == "memory" || FEATURES.contains(&kind.name)));
     }
 
     #[test]

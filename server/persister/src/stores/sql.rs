@@ -16,7 +16,9 @@ use serde::Deserialize;
 
 use super::secret::Secret;
 use crate::clock::unix_now;
-use crate::store::{Applied, Change, KeyChange, StoreError, StoreItem};
+#[cfg(feature = "mysql")]
+use crate::store::Applied;
+use crate::store::{Change, KeyChange, StoreError, StoreItem};
 
 /// Largest value: half of the smallest packet that servers take by default.
 pub(super) const VALUE_BYTES_MAX: usize = 8 << 20;
@@ -175,6 +177,7 @@ pub(super) fn statements(rows: &[Row], most: usize) -> Vec<&[Row]> {
 }
 
 /// What became of a row, by the version that its key has after the write.
+#[cfg(feature = "mysql")]
 pub(super) fn applied(ours: i64, there: Option<i64>) -> Applied {
     if there.is_some_and(|there| there > ours) { Applied::Superseded } else { Applied::Yes }
 }
