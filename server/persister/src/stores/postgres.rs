@@ -21,6 +21,10 @@ use crate::store::{
 /// Rows of one statement: a lock each until it ends.
 const BATCH_MAX: usize = 256;
 
+/// How long the server goes on with what nobody waits for any more: all that is asked by a connection waits behind it.
+const PATIENCE: &str =
+    "SET statement_timeout = '10s'; SET lock_timeout = '2s'; SET idle_in_transaction_session_timeout = '10s'";
+
 /// Where the table is and who we are.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(transparent)]
@@ -71,6 +75,7 @@ impl Settings {
         let (client, connection) = config.connect(NoTls).await.map_err(|error| self.error(&error))?;
         // Ends with the client; what it ends with, its requests are told.
         tokio::spawn(connection);
+        client.batch_execute(PATIENCE).await.map_err(|error| self.error(&error))?;
         if self.0.create {
             self.create(&client).await.map_err(|error| self.error(&error))?;
         }
@@ -88,8 +93,18 @@ impl Settings {
         ]
     }
 
-    /// Makes the table. Of two that do so at once one fails, though it is asked for only if not there; the other made it.
+    /// Makes what is not there of table and index: even asked for only if not there, an index waits for all who write. Of two that
+    /// make them at once one fails; the other made them.
     async fn create(&self, client: &Client) -> Result<(), Error> {
+        let there = format!(
+            "SELECT c.relname = left(lower('{index}_expires_at'), 63) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
+             WHERE i.indrelid = to_regclass('{table}')",
+            table = self.0.table,
+            index = self.0.table.replace('.', "_"),
+        );
+        if client.query(&there, &[]).await?.iter().any(|row| row.get(0)) {
+            return Ok(());
+        }
         for statement in self.schema() {
             match client.batch_execute(&statement).await {
                 Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {}

@@ -13,17 +13,18 @@ use tokio::time::{Instant, sleep};
 
 use crate::emulators;
 use crate::kinds::{Kind, PASSWORD, Want};
+use crate::locked;
 use crate::relay::Relay;
 use crate::server::Server;
 
 /// For calls that should come back: slow machines, cold stores.
-const CALL: Duration = Duration::from_secs(20);
+pub(crate) const CALL: Duration = Duration::from_secs(20);
 
 /// For calls that should not.
-const SHORT: Duration = Duration::from_millis(800);
+pub(crate) const SHORT: Duration = Duration::from_millis(800);
 
 /// What a call may take beyond its deadline: a scheduler's turn on a loaded machine.
-const GRACE: Duration = Duration::from_secs(2);
+pub(crate) const GRACE: Duration = Duration::from_secs(2);
 
 /// By when a store must serve again once its server does.
 const BACK: Duration = Duration::from_secs(30);
@@ -34,7 +35,7 @@ const CONTENDED_KEYS: usize = 100;
 /// The same of a server that does one thing at a time.
 const CONTENDED_KEYS_SLOW: usize = 10;
 
-type Store = Arc<dyn BackingStore>;
+pub(crate) type Store = Arc<dyn BackingStore>;
 
 /// All checks of a kind; whether all passed.
 pub(crate) async fn all(kind: Kind, server: &mut Server) -> bool {
@@ -42,6 +43,9 @@ pub(crate) async fn all(kind: Kind, server: &mut Server) -> bool {
     passed &= report(kind, "suite", &suite(kind, server).await);
     passed &= report(kind, "two writers", &two_writers(kind, server).await);
     passed &= report(kind, "wrong credentials", &wrong_credentials(kind, server).await);
+    if kind == Kind::Postgres {
+        passed &= report(kind, "locked row", &locked::row(kind, server).await);
+    }
     passed &= report(kind, "slow", &slow(kind, server).await);
     passed & report(kind, "down and back", &down(kind, server).await)
 }
@@ -55,7 +59,7 @@ fn report(kind: Kind, check: &str, outcome: &anyhow::Result<String>) -> bool {
     outcome.is_ok()
 }
 
-async fn open(kind: Kind, address: std::net::SocketAddr, want: Want) -> anyhow::Result<Store> {
+pub(crate) async fn open(kind: Kind, address: std::net::SocketAddr, want: Want) -> anyhow::Result<Store> {
     let text = kind.settings(address, want);
     let table = text.parse().with_context(|| format!("settings of {}", kind.name()))?;
     let settings = stores::settings(table).map_err(|faults| anyhow::anyhow!(faults.join("; ")))?;
@@ -63,11 +67,11 @@ async fn open(kind: Kind, address: std::net::SocketAddr, want: Want) -> anyhow::
     Ok(settings.open().await?)
 }
 
-fn soon(limit: Duration) -> Instant {
+pub(crate) fn soon(limit: Duration) -> Instant {
     Instant::now() + limit
 }
 
-fn put(key: &Bytes, version: u64, value: &str) -> KeyChange {
+pub(crate) fn put(key: &Bytes, version: u64, value: &str) -> KeyChange {
     let value = Bytes::copy_from_slice(value.as_bytes());
     let item = StoreItem { value, flags: 0, expires_at: None, version: None };
     KeyChange { key: key.clone(), version, change: Change::Put(item) }

@@ -14,7 +14,7 @@ use crate::java;
 use crate::server::Server;
 
 /// The user that servers with users know.
-const USER: &str = "evanesce";
+pub(crate) const USER: &str = "evanesce";
 
 /// Its password.
 pub(crate) const PASSWORD: &str = "right-s3cret";

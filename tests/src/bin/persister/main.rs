@@ -15,6 +15,7 @@ mod emulators;
 mod java;
 mod killed;
 mod kinds;
+mod locked;
 mod monitor;
 mod origin;
 mod parts;
