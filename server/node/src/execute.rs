@@ -9,6 +9,7 @@ mod delete;
 mod expiry;
 mod flush_all;
 mod get;
+mod hidden;
 mod in_turn;
 mod listing;
 mod meta_arithmetic;
@@ -28,7 +29,7 @@ mod version;
 use std::cell::Cell;
 
 use evanesce_front::{Flow, ReplyBuffer};
-use evanesce_store::{Store, Time};
+use evanesce_store::{Store, Time, Version};
 use evanesce_wire::encode;
 use evanesce_wire::error_lines::UNKNOWN_COMMAND;
 use evanesce_wire::reply::Status;
@@ -58,6 +59,8 @@ pub(crate) struct Context<'a> {
     pub(crate) commands: &'a Commands,
     /// What `stats` tells of.
     pub(crate) shared: &'a Shared,
+    /// What is older is not shown; nothing is older than the first version of all.
+    pub(crate) hides_before: Version,
     /// Keys to look up at once next: all that may be while values are small, few after large ones.
     pub(crate) reads: &'a Cell<usize>,
     /// Who watches, and whose requests these are; `None` while nobody does.
@@ -66,6 +69,7 @@ pub(crate) struct Context<'a> {
 
 /// Executes one request and appends its reply.
 pub(crate) fn execute(request: &Request<'_>, context: &Context<'_>, out: &mut ReplyBuffer) -> Flow {
+    hidden::drop_before(request, context);
     match request {
         request if is_retrieval(request) => {
             let mut retrieval = retrieval(std::slice::from_ref(request));

@@ -118,6 +118,7 @@ impl Node {
         };
         let shared =
             Shared::new(store, Clock::start(), config.threads.get(), Some(front.stats_handle()), facts);
+        let reconciles = reconciles(&config, &shared);
         let shared = Arc::new(shared.with_namespaces(config.namespaces.clone()));
         let for_workers = Arc::clone(&shared);
         let front = front.start(move |worker| NodeService::new(Arc::clone(&for_workers), worker))?;
@@ -137,9 +138,6 @@ impl Node {
         chores.spawn(note_running(Arc::clone(&shared)));
         chores.spawn(expire(Arc::clone(&shared)));
         chores.spawn(memory::check(Arc::clone(&shared)));
-        let reconciles =
-            config.reconcile_every.filter(|_| role.registration.is_some() && !config.is_guarded());
-        shared.reconciles.store(reconciles.is_some(), Ordering::Release);
         if let Some(every) = reconciles {
             let member = Member {
                 cluster: config.cluster.clone(),
@@ -252,6 +250,16 @@ impl RunningNode {
     }
 }
 
+/// How often the node compares, if it does. Before it serves: where nobody will tell what was missed nothing is hidden.
+fn reconciles(config: &NodeConfig, shared: &Shared) -> Option<Duration> {
+    let every = config.reconcile_every.filter(|_| !config.discoveries.is_empty() && !config.is_guarded());
+    shared.reconciles.store(every.is_some(), Ordering::Release);
+    if every.is_none() {
+        shared.standing.show_all();
+    }
+    every
+}
+
 fn role(config: &NodeConfig, addresses: Addresses, shared: Arc<Shared>) -> Result<NodeRole, StartError> {
     let registration = if config.discoveries.is_empty() {
         None
@@ -339,6 +347,7 @@ async fn warm(shared: &Arc<Shared>, newcomer: &Newcomer, reconciles: bool, warmi
     warming();
     if timeout(newcomer.limit, shared.standing.settled()).await.is_err() {
         warn!("what was missed while away took too long: serving with what is here");
+        shared.standing.show_all();
     }
 }
 

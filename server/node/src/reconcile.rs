@@ -44,6 +44,6 @@ mod with_owner;
 
 pub(crate) use keeper::{Member, keep_reconciled};
 pub(crate) use source::Answers;
-pub(crate) use standing::Standing;
+pub(crate) use standing::{AWAY_LONG, Standing};
 pub(crate) use tally::{Divergence, DivergenceCounts, Tally};
 pub(crate) use with_owner::compare_with_owner;

@@ -39,6 +39,8 @@ impl NodeService {
             watch: shared.watchers.watch(now, || out.connection_id()),
             commands: &shared.commands[self.worker],
             shared,
+            // After it was noted that the process runs: it may have been away.
+            hides_before: shared.standing.hides_before(),
             reads: &self.reads,
         }
     }

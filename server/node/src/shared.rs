@@ -17,7 +17,7 @@ use crate::cut::Cut;
 use crate::execute::CLASS;
 use crate::namespaces::{Namespace, namespaces};
 use crate::promises::Promises;
-use crate::reconcile::{Divergence, DivergenceCounts, Standing};
+use crate::reconcile::{AWAY_LONG, Divergence, DivergenceCounts, Standing};
 use crate::resize::{Resize, ResizeCounts};
 use crate::settings::Facts;
 use crate::settling::{SETTLING_MS, Settling};
@@ -26,9 +26,6 @@ use crate::watch::{WatchCounts, Watchers};
 
 /// The release of Evanesce, as x.y.z.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// Whoever did not run for so long was down for everybody else, whose lease had lapsed: what it missed nobody may remember.
-const AWAY_LONG: Duration = Duration::from_secs(10);
 
 /// What all workers of a node share.
 pub(crate) struct Shared {
@@ -171,7 +168,7 @@ impl Shared {
             return;
         }
         self.standing.note(now, self.store.stats().evictions);
-        self.standing.keep_back();
+        self.standing.keep_back(now);
         self.cut.all(self.connections().into_iter().map(|(connection, _)| connection.id()));
         warn!(?away, "this node did not run: read by nobody who finds another until it has compared");
     }

@@ -3,18 +3,21 @@
 use std::time::Duration;
 
 use evanesce_front::ReplyBuffer;
-use evanesce_store::{Expiry, Hit, Lookup, Read};
+use evanesce_store::{Expiry, Hit, Lookup, Read, Version};
 use evanesce_wire::encode::{self, ItemFacts};
 use evanesce_wire::request::{Exptime, MetaGet};
 
 use super::retrieval::append_value;
-use super::{Context, expiry};
+use super::{Context, expiry, hidden};
 
 pub(super) fn read<'b>(get: &MetaGet<'_>, key: &'b [u8], context: &Context<'_>) -> Read<'b> {
     let resolve = |exptime| expiry::resolve(exptime, context.now);
     let made_until = |exptime| expiry::made_until(exptime, get.touch, &get.flags);
     let is_judged_after_touch =
         get.touch.is_some() && get.recache_below.is_some() && get.flags.has_before(b'T', b'R');
+    if get.vivify.is_some() && context.hides_before > Version::default() {
+        hidden::drop_hidden(key, context);
+    }
     Read {
         key,
         touch: get.touch.map(resolve),

@@ -5,7 +5,7 @@ use evanesce_wire::encode::{self, KeyTold};
 use evanesce_wire::reply::MetaStatus;
 use evanesce_wire::request::MetaGet;
 
-use super::{Context, version};
+use super::{Context, hidden, version};
 
 pub(super) fn execute(get: &MetaGet<'_>, context: &Context<'_>, out: &mut Vec<u8>) {
     context.commands.cmd_meta.add(1);
@@ -27,6 +27,7 @@ pub(super) fn execute(get: &MetaGet<'_>, context: &Context<'_>, out: &mut Vec<u8
     };
     drop(promise);
     let told = match there {
+        Some(there) if hidden::is_hidden(there, context) => KeyTold::Nothing,
         Some(there) => KeyTold::Item(there.0),
         None if latest > Version::default() => KeyTold::Deleted(latest.0),
         None => KeyTold::Nothing,

@@ -7,7 +7,7 @@ use evanesce_wire::request::Request;
 use evanesce_wire::{KeysIter, encode};
 
 use super::in_turn::InTurn;
-use super::{Context, binary, get, meta_get, tell};
+use super::{Context, binary, get, hidden, meta_get, tell};
 
 /// Keys of one batch of lookups: enough to hide the latency of memory, and a bound on what one step adds to the
 /// output.
@@ -71,6 +71,7 @@ impl<'b, 'a> Retrieval<'b, 'a> {
         let mut tally = Tally::default();
         context.store.read_batch(&reads, context.now, |index, lookup| {
             let (read, origin) = (&reads[index], &origins[index]);
+            let lookup = hidden::shown(lookup, context);
             tally.count(&lookup, read.touch.is_some());
             tell::fetched(read.key, &lookup, context);
             if read.touch.is_some() || read.vivify.is_some() {

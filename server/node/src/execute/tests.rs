@@ -81,6 +81,7 @@ impl Bench {
             now: self.now,
             commands: &self.shared.commands[0],
             shared: &self.shared,
+            hides_before: self.shared.standing.hides_before(),
             reads: &self.reads,
             watch: self.shared.watchers.watch(self.now, || 3),
         }

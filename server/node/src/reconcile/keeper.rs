@@ -78,6 +78,9 @@ pub(crate) async fn keep_reconciled(shared: Arc<Shared>, member: Member, every: 
             Some(topology) => Others::reach(&shared, &topology, &member).await,
             None => None,
         };
+        if reached.as_ref().is_some_and(Others::all_missed_something) {
+            shared.standing.show_all();
+        }
         let outcome = match &reached {
             Some(others) => once(&shared, &member, others, haste, gap).await,
             // Not in a topology: it is not known who else is there.

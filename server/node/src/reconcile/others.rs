@@ -62,6 +62,14 @@ impl Others {
         Some(Self { cluster: topology.cluster.clone(), placement, own, groups })
     }
 
+    /// Whether no other group is there, or all their nodes have just come back themselves: nobody knows more, as far as anybody
+    /// knows. Who is down may come back.
+    pub(super) fn all_missed_something(&self) -> bool {
+        let topology = self.placement.topology();
+        let nodes = self.groups.iter().flat_map(|group| &topology.groups[group.at].nodes);
+        have_all_come_back(nodes.map(|node| node.state))
+    }
+
     /// Without any, for a comparison with a node that is none.
     pub(super) fn alone(cluster: String, placement: Placement) -> Self {
         Self { cluster, placement, own: 0, groups: Vec::new() }
@@ -105,6 +113,10 @@ impl Group {
     }
 }
 
+fn have_all_come_back(mut states: impl Iterator<Item = NodeState>) -> bool {
+    states.all(|state| matches!(state, NodeState::Joining | NodeState::Warming))
+}
+
 /// Where a node is asked, if it is there.
 fn answers(node: &Node) -> Option<std::net::SocketAddr> {
     let knows = node.capabilities.iter().any(|word| word == CAPABILITY_PEER);
@@ -122,5 +134,19 @@ impl Other {
             return Err(Status::new(Code::Internal, "it answers what was not asked"));
         }
         Ok(answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sibling_that_serves_or_may_come_back_may_know_more() {
+        use NodeState::{Down, Draining, Joining, Serving, Warming};
+        let knows = [Serving, Draining, Down].map(|state| have_all_come_back([Warming, state].into_iter()));
+        assert_eq!(knows, [false; 3]);
+        assert!(have_all_come_back([Warming, Joining].into_iter()), "all were away");
+        assert!(have_all_come_back([].into_iter()), "there is no other zone");
     }
 }

@@ -1,5 +1,6 @@
 //! What a node knows of its own gaps: since when it hears of everything, and what it may have missed.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use evanesce_store::{Time, Version};
@@ -13,6 +14,9 @@ const AWAY_MS: u64 = 2_000;
 /// What was written so long before a node was away may not have come to it any more: a write's whole time, and the clocks'
 /// difference that is borne.
 const BEFORE_AWAY_MS: u64 = 6_000;
+
+/// Whoever did not run for so long was down for everybody else, whose lease had lapsed: what it missed nobody may remember.
+pub(crate) const AWAY_LONG: Duration = Duration::from_secs(10);
 
 /// A comparison spares what is so young, for it may still be on its way, with what its writer's clock may be ahead: after a
 /// quick restart it would spare what was written before, and deleted since.
@@ -34,7 +38,8 @@ const AFTER_EVICTION_MS: u64 = 1_000;
 /// could tell it what it missed lacks that still, and its siblings are not to drop anything by its word.
 ///
 /// A node that was away so long that it is kept back is read by nobody who finds another, until it is settled: what was deleted
-/// meanwhile may be forgotten by all others.
+/// meanwhile may be forgotten by all others. Whoever reads it nevertheless misses what was there before, for as long as anybody
+/// may be there who knows more: a miss is right, and something deleted is not.
 ///
 /// Being told that writes were given up asks for a comparison, too, and leaves the node settled.
 #[derive(Debug)]
@@ -42,6 +47,8 @@ pub(crate) struct Standing {
     state: Mutex<State>,
     settled: watch::Sender<bool>,
     kept_back: watch::Sender<bool>,
+    /// Readers are told of no items older than this version; 0 hides nothing.
+    hides_before: AtomicU64,
     called: Notify,
 }
 
@@ -105,11 +112,14 @@ impl Standing {
             state: Mutex::new(state),
             settled: watch::Sender::new(false),
             kept_back: watch::Sender::new(false),
+            hides_before: AtomicU64::new(0),
             called: Notify::new(),
         };
         if let Some(ran) = ran {
-            let mut state = standing.state.lock();
-            state.was_away(ran, now);
+            standing.state.lock().was_away(ran, now);
+            if Duration::from_millis(now.0.saturating_sub(ran.0)) >= AWAY_LONG {
+                standing.hide(now);
+            }
         }
         standing
     }
@@ -131,11 +141,27 @@ impl Standing {
     }
 
     /// The process, which is noted to run, was away for long.
-    pub(crate) fn keep_back(&self) {
+    pub(crate) fn keep_back(&self, now: Time) {
         let state = self.state.lock();
         if state.gap.is_some() && !self.is_settled() {
+            self.hide(now);
             self.kept_back.send_replace(true);
         }
+    }
+
+    /// What was there until now is not shown.
+    fn hide(&self, now: Time) {
+        self.hides_before.store(Version::at(now, 0).0, Ordering::Release);
+    }
+
+    /// All that is there is shown, though the node may not be settled: nobody is there who knows more.
+    pub(crate) fn show_all(&self) {
+        self.hides_before.store(0, Ordering::Release);
+    }
+
+    /// Readers miss what is older than this; the first version of all where nothing is hidden.
+    pub(crate) fn hides_before(&self) -> Version {
+        Version(self.hides_before.load(Ordering::Acquire))
     }
 
     pub(crate) fn is_kept_back(&self) -> bool {
@@ -150,6 +176,7 @@ impl Standing {
 
     /// The node is read from now on.
     fn let_read(&self) {
+        self.show_all();
         self.settled.send_replace(true);
         self.kept_back.send_replace(false);
     }
@@ -368,6 +395,18 @@ mod tests {
         assert_eq!(standing.keeps_since(), Version::at(NOW, 0));
         standing.settle(false);
         assert!(standing.is_settled() && standing.gap().is_none(), "nobody will close it");
+    }
+
+    #[test]
+    fn items_of_a_memory_file_are_hidden_after_a_long_absence_until_they_are_compared() {
+        let standing = Standing::new(later(9_999), Some(NOW));
+        assert_eq!(standing.hides_before(), Version(0), "its clients bring what it missed");
+        let standing = Standing::new(later(10_000), Some(NOW));
+        assert_eq!(standing.hides_before(), Version::at(later(10_000), 0));
+        standing.missed(Version(70), later(11_000));
+        let gap = standing.gap().expect("it ended");
+        standing.made_up(gap);
+        assert_eq!(standing.hides_before(), Version(0));
     }
 
     #[test]

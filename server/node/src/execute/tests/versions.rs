@@ -346,6 +346,66 @@ fn node_that_was_away_for_long_says_so_to_newcomers_until_it_has_compared() {
     assert_eq!(bench.text("mn V\n"), format!("MN V K{}\n", bench.now.0));
 }
 
+/// Four of 50,000 reads found what had been deleted, a second after their zone was back: all others were slow, and who asks
+/// then asks whoever is left.
+#[test]
+fn node_that_was_away_for_long_shows_nothing_from_before_until_it_has_compared() {
+    let mut bench = bench();
+    bench.shared.reconciles.store(true, Ordering::Release);
+    let note = |bench: &Bench| {
+        bench.shared.note_request(bench.now);
+        bench.shared.standing.note(bench.now, 0);
+    };
+    note(&bench);
+    bench.shared.standing.settle(true);
+    for key in ["k", "n", "c", "t", "v", "a"] {
+        assert_eq!(bench.text(&format!("set {key} 0 0 1\n7\n")), "STORED\n");
+    }
+    let (before, promised) = (version(0), version(80_000));
+    assert_eq!(bench.text(&format!("ms w 1 V{before}\n7\n")), format!("HD V{before}\n"));
+    bench.now = Time(bench.now.0 + 9_000);
+    note(&bench);
+    assert_eq!(bench.text("get k\n"), "VALUE k 0 1\n7\nEND\n", "clients have brought what it missed");
+    bench.now = Time(bench.now.0 + 60_000);
+    bench.shared.note_request(bench.now);
+    for (asked, told) in [
+        ("get k\n", "END\n"),
+        ("gets k w\n", "END\n"),
+        ("gat 100 k\n", "END\n"),
+        ("mg k v\n", "EN\n"),
+        ("touch t 100\n", "NOT_FOUND\n"),
+        ("incr n 1\n", "NOT_FOUND\n"),
+        ("append c 0 0 1\n8\n", "NOT_STORED\n"),
+        ("ma n N0 J3 v\n", "VA 1\n3\n"),
+        ("mg v v N30\n", "VA 0 W\n\n"),
+        ("add a 0 0 1\n8\n", "STORED\n"),
+        ("get a n\n", "VALUE a 0 1\n8\nVALUE n 0 1\n3\nEND\n"),
+    ] {
+        assert_eq!(bench.text(asked), told, "{asked}");
+    }
+    bench.now = Time(bench.now.0 + 11_000);
+    let told = bench.text(&format!("mg w V H{promised}\n"));
+    assert!(told.starts_with("HD H"), "a decider is told of no version: {told}");
+    let gap = bench.shared.standing.gap().expect("it was away");
+    bench.shared.standing.made_up(gap);
+    assert_eq!(bench.text("get k w\n"), "VALUE k 0 1\n7\nVALUE w 0 1\n7\nEND\n");
+}
+
+#[test]
+fn node_that_was_away_shows_what_it_has_once_nobody_knows_more() {
+    let mut bench = bench();
+    bench.shared.reconciles.store(true, Ordering::Release);
+    bench.shared.note_request(bench.now);
+    bench.shared.standing.note(bench.now, 0);
+    bench.text("set k 0 0 1\n7\n");
+    bench.now = Time(bench.now.0 + 60_000);
+    bench.shared.note_request(bench.now);
+    assert_eq!(bench.text("get k\n"), "END\n");
+    bench.shared.standing.show_all();
+    assert_eq!(bench.text("get k\n"), "VALUE k 0 1\n7\nEND\n");
+    assert!(bench.shared.standing.is_kept_back(), "still read by nobody who finds another");
+}
+
 #[test]
 fn node_that_nobody_makes_up_for_is_not_kept_back() {
     let mut bench = bench();
