@@ -85,8 +85,8 @@ impl v1::admin_server::Admin for AdminService {
         &self,
         request: Request<v1::SettleDeadLettersRequest>,
     ) -> Result<Response<v1::SettleDeadLettersResponse>, Status> {
-        let request = request.get_ref();
-        let settled = self.stores()?.settle(request);
+        let request = request.into_inner();
+        let settled = self.stores()?.settle(request.clone()).await;
         tracing::warn!(namespace = request.namespace, how = ?request.how(), ?settled, "dead letters settled over gRPC");
         answered(settled)
     }

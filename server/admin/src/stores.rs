@@ -26,14 +26,7 @@ pub trait Stores: Send + Sync {
     ) -> Result<v1::ListDeadLettersResponse, StoresRefusal>;
 
     /// Sends them again, or gives them up.
-    ///
-    /// # Errors
-    ///
-    /// A [`StoresRefusal`].
-    fn settle(
-        &self,
-        request: &v1::SettleDeadLettersRequest,
-    ) -> Result<v1::SettleDeadLettersResponse, StoresRefusal>;
+    fn settle(&self, request: v1::SettleDeadLettersRequest) -> Answer<'_, v1::SettleDeadLettersResponse>;
 }
 
 /// Why a question about stores has no answer, in a sentence.

@@ -49,24 +49,21 @@ impl Stores for Shared {
         Ok(v1::ListDeadLettersResponse { letters })
     }
 
-    fn settle(
-        &self,
-        request: &v1::SettleDeadLettersRequest,
-    ) -> Result<v1::SettleDeadLettersResponse, StoresRefusal> {
-        let key = Some(&request.key[..]).filter(|key| !key.is_empty());
-        let persister = self.operated()?;
-        let settled = match request.how() {
-            v1::settle_dead_letters_request::How::Retry => {
-                persister.retry_dead_letters(&request.namespace, key)
-            }
-            v1::settle_dead_letters_request::How::Drop => {
-                persister.drop_dead_letters(&request.namespace, key)
-            }
-            v1::settle_dead_letters_request::How::Unspecified => {
-                return Err(StoresRefusal::Invalid("say how: retry or drop".to_owned()));
-            }
-        };
-        Ok(v1::SettleDeadLettersResponse { letters: settled.map_err(refusal)? as u64 })
+    fn settle(&self, request: v1::SettleDeadLettersRequest) -> Answer<'_, v1::SettleDeadLettersResponse> {
+        Box::pin(async move {
+            let key = Some(&request.key[..]).filter(|key| !key.is_empty());
+            let (persister, namespace) = (self.operated()?, &request.namespace);
+            let settled = match request.how() {
+                v1::settle_dead_letters_request::How::Retry => persister.retry_dead_letters(namespace, key),
+                v1::settle_dead_letters_request::How::Drop => {
+                    persister.drop_dead_letters(namespace, key).await
+                }
+                v1::settle_dead_letters_request::How::Unspecified => {
+                    return Err(StoresRefusal::Invalid("say how: retry or drop".to_owned()));
+                }
+            };
+            Ok(v1::SettleDeadLettersResponse { letters: settled.map_err(refusal)? as u64 })
+        })
     }
 }
 

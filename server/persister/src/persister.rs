@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::config::{Config, Mode, NamespaceConfig, StoreConfig, StoreLimits};
 use crate::gate::Gate;
-use crate::log::{DeadLetter, Log, LogState};
+use crate::log::{DeadLetter, Log, LogError, LogState};
 use crate::store::{Applied, Change, KeyChange, StoreError, StoreItem};
 use crate::tier::{Tier, TierCounts, start_drain};
 use changes::check_same_log;
@@ -60,6 +60,9 @@ pub enum OperatorError {
     /// The store failed.
     #[error("backing store: {0}")]
     Store(#[from] StoreError),
+    /// The log did not take it.
+    #[error(transparent)]
+    Log(#[from] LogError),
 }
 
 /// The tier of one client.
@@ -338,17 +341,21 @@ impl Persister {
     /// [`OperatorError`].
     pub fn retry_dead_letters(&self, namespace: &str, key: Option<&[u8]>) -> Result<usize, OperatorError> {
         let log = self.log(namespace)?;
-        Ok(of_dead(&log, key, |key| log.revive(key)))
+        Ok(of_dead(&log, key).iter().filter(|key| log.revive(key)).count())
     }
 
-    /// Gives dead letters up for good: that of `key`, or all. Returns how many. The cluster keeps what it has.
+    /// Gives dead letters up for good: that of `key`, or all. Returns how many, once the log knows. The cluster keeps what it has.
     ///
     /// # Errors
     ///
-    /// [`OperatorError`].
-    pub fn drop_dead_letters(&self, namespace: &str, key: Option<&[u8]>) -> Result<usize, OperatorError> {
+    /// [`OperatorError`]. They are dead letters still when the log does not take it.
+    pub async fn drop_dead_letters(
+        &self,
+        namespace: &str,
+        key: Option<&[u8]>,
+    ) -> Result<usize, OperatorError> {
         let log = self.log(namespace)?;
-        Ok(of_dead(&log, key, |key| log.drop_dead(key)))
+        Ok(log.drop_dead(&of_dead(&log, key)).await?)
     }
 
     /// Gives the stores what waits, until `deadline`; then logs are flushed and all is closed. Returns how many writes wait still:
@@ -413,12 +420,12 @@ fn log_numbers(state: &LogState) -> [(&'static str, u64); 6] {
     ]
 }
 
-fn of_dead(log: &Log, key: Option<&[u8]>, act: impl Fn(&[u8]) -> bool) -> usize {
-    let keys = match key {
+/// This key, or those of all dead letters.
+fn of_dead(log: &Log, key: Option<&[u8]>) -> Vec<Bytes> {
+    match key {
         Some(key) => vec![Bytes::copy_from_slice(key)],
         None => log.dead_letters(usize::MAX, None).into_iter().map(|letter| letter.key).collect(),
-    };
-    keys.iter().filter(|key| act(key)).count()
+    }
 }
 
 async fn open_stores(before: &State, config: &Config, faults: &mut Vec<String>) -> BTreeMap<String, Store> {

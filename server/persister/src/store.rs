@@ -40,6 +40,13 @@ pub struct KeyChange {
     pub change: Change,
 }
 
+impl KeyChange {
+    /// Of the value that it brings.
+    pub(crate) fn value_bytes(&self) -> usize {
+        if let Change::Put(item) = &self.change { item.value.len() } else { 0 }
+    }
+}
+
 /// What a change came to that met no error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {

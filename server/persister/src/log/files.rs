@@ -58,6 +58,21 @@ pub(super) struct Files {
     open: Mutex<HashMap<u64, Arc<File>>>,
 }
 
+/// Makes a directory, and those it is in, that survive a power cut from then on.
+fn make_directory(directory: &Path) -> io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(parent) = parent {
+        make_directory(parent)?;
+    }
+    match std::fs::create_dir(directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => File::open(parent.unwrap_or(Path::new(".")))?.sync_all(),
+    }
+}
+
 /// Something in the files that is no record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Damage {
@@ -74,7 +89,7 @@ pub(crate) struct Damage {
 impl Files {
     /// Opens or makes the directory, and locks it.
     pub(super) fn open(directory: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(directory)?;
+        make_directory(directory)?;
         let lock =
             OpenOptions::new().write(true).create(true).truncate(false).open(directory.join("lock"))?;
         lock.try_lock().map_err(|error| match error {
@@ -146,6 +161,10 @@ impl Files {
                     let place = Place { segment, offset: offset as u64, bytes: len as u32 };
                     index.put(change.key, change.version, place, stamped_ms);
                 }
+                Record::Letter { key, version, attempts, why } => match why {
+                    Some(why) => index.lay_aside(&key, version, attempts, &why),
+                    None => _ = index.revive(&key, Some(version)),
+                },
                 Record::Done { key, version } => {
                     index.done(&key, version);
                     let newest = done.entry(key).or_insert(version);
@@ -174,21 +193,28 @@ impl Files {
         Ok((medium, number))
     }
 
-    /// Deletes a segment in which nothing waits.
+    /// Deletes a segment in which nothing waits, so that a power cut does not bring it back: newer ones, which say that what is
+    /// in it is done, may go once this returns.
     pub(super) fn delete(&self, number: u64) -> io::Result<()> {
-        self.open.lock().remove(&number);
-        std::fs::remove_file(self.path(number))
+        match std::fs::remove_file(self.path(number)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => self.open.lock().remove(&number),
+        };
+        File::open(&self.directory)?.sync_all()
     }
 
     /// The bytes of a record.
     pub(super) fn read(&self, place: Place) -> io::Result<Vec<u8>> {
-        let known = self.open.lock().get(&place.segment).cloned();
-        let file = match known {
-            Some(file) => file,
-            None => {
-                let file = Arc::new(File::open(self.path(place.segment))?);
-                self.open.lock().insert(place.segment, Arc::clone(&file));
-                file
+        let file = {
+            // One that is deleted meanwhile is not to be kept.
+            let mut open = self.open.lock();
+            match open.get(&place.segment) {
+                Some(file) => Arc::clone(file),
+                None => {
+                    let file = Arc::new(File::open(self.path(place.segment))?);
+                    open.insert(place.segment, Arc::clone(&file));
+                    file
+                }
             }
         };
         let mut bytes = vec![0; place.bytes as usize];

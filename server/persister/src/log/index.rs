@@ -264,28 +264,46 @@ impl Index {
         self.line_up(key);
     }
 
-    /// It does not go again by itself.
-    pub(super) fn bury(&mut self, key: &Bytes, version: u64, why: &str) {
-        let Some(pending) = self.come_back(key, version) else { return self.line_up(key) };
-        pending.attempts += 1;
-        pending.dead = Some(why.to_owned());
+    /// It does not go again by itself. Returns how often it was tried, unless a newer one waits, or none.
+    pub(super) fn bury(&mut self, key: &Bytes, version: u64, why: &str) -> Option<usize> {
+        let Some(pending) = self.come_back(key, version) else {
+            self.line_up(key);
+            return None;
+        };
+        let attempts = pending.attempts + 1;
+        self.lay_aside(key, version, attempts, why);
+        Some(attempts)
+    }
+
+    /// It is a dead letter, if it waits.
+    pub(super) fn lay_aside(&mut self, key: &Bytes, version: u64, attempts: usize, why: &str) {
+        let pending = self.pending.get_mut(key).filter(|pending| pending.version == version);
+        let Some(pending) = pending else { return };
+        (pending.attempts, pending.dead) = (attempts, Some(why.to_owned()));
         let pending = pending.clone();
         self.step_out(&pending);
         self.turns.remove(&pending.turn);
         self.dead_turns.insert(pending.turn, key.clone());
     }
 
-    /// A dead letter goes again. Returns whether it was one.
-    pub(super) fn revive(&mut self, key: &[u8]) -> bool {
-        let Some(pending) = self.pending.get_mut(key).filter(|pending| pending.dead.is_some()) else {
-            return false;
-        };
-        (pending.dead, pending.not_before, pending.attempts) = (None, None, 0);
-        let turn = pending.turn;
+    /// It is given up, if it is a dead letter still.
+    pub(super) fn drop_dead(&mut self, key: &Bytes, version: u64) {
+        let is_dead = |pending: &Pending| pending.version == version && pending.dead.is_some();
+        if self.pending.get(key).is_some_and(is_dead) {
+            self.forget(key);
+        }
+    }
+
+    /// A dead letter goes again, if it is of this version where one is given. Returns its version if it was one.
+    pub(super) fn revive(&mut self, key: &[u8], version: Option<u64>) -> Option<u64> {
+        let pending = self.pending.get_mut(key).filter(|pending| pending.dead.is_some())?;
+        let is_it = version.is_none_or(|version| version == pending.version);
+        (pending.dead, pending.not_before, pending.attempts) = is_it.then_some((None, None, 0))?;
+        let (turn, version) = (pending.turn, pending.version);
         let key = self.dead_turns.remove(&turn).expect("a dead letter is among them");
         self.turns.insert(turn, key.clone());
         self.line_up(&key);
-        true
+        Some(version)
     }
 
     /// Dead letters in their order, behind a key if one is given.
@@ -295,21 +313,24 @@ impl Index {
         dead.filter_map(|key| Some((key.clone(), self.pending.get(key)?.clone()))).take(most).collect()
     }
 
-    /// The keys that wait in this segment.
-    pub(super) fn in_segment(&self, number: u64) -> Vec<(Bytes, u64, Place)> {
+    /// What waits in this segment.
+    pub(super) fn in_segment(&self, number: u64) -> Vec<(Bytes, Pending)> {
         let there = self.pending.iter().filter(|(_, pending)| pending.place.segment == number);
-        there.map(|(key, pending)| (key.clone(), pending.version, pending.place)).collect()
+        there.map(|(key, pending)| (key.clone(), pending.clone())).collect()
     }
 
-    /// Takes the oldest segment off when nothing waits in it and it is not the one written to. Always the oldest first: a
-    /// newer one may say that what an older one holds is done.
-    pub(super) fn pop_settled(&mut self) -> Option<u64> {
-        self.is_settled().then(|| self.segments.pop_front().map(|first| first.number)).flatten()
+    /// The oldest segment, when nothing waits in it and it is not the one written to. Always the oldest first: a newer one
+    /// may say that what an older one holds is done.
+    pub(super) fn settled(&self) -> Option<u64> {
+        let first = self.segments.front().filter(|first| first.live == 0 && self.segments.len() > 1);
+        first.map(|first| first.number)
     }
 
-    /// Whether there is such a segment.
-    pub(super) fn is_settled(&self) -> bool {
-        self.segments.len() > 1 && self.segments.front().is_some_and(|first| first.live == 0)
+    /// The oldest segment is gone.
+    pub(super) fn pop_settled(&mut self) {
+        if self.settled().is_some() {
+            self.segments.pop_front();
+        }
     }
 }
 
@@ -376,7 +397,7 @@ mod tests {
         assert_eq!((index.dead(), index.oldest_ms()), (1, None));
         assert_eq!(index.dead_letters(9, None)[0].1.dead.as_deref(), Some("too large"));
         assert_eq!(index.dead_letters(9, Some(b"a")), []);
-        assert!(index.revive(b"a") && !index.revive(b"a"));
+        assert_eq!((index.revive(b"a", None), index.revive(b"a", None)), (Some(1), None));
         assert_eq!((index.take(1, 1, later).len(), index.dead()), (1, 0));
         index.bury(&key("a"), 1, "still");
         index.put(key("a"), 2, place(1), 2);
@@ -392,11 +413,15 @@ mod tests {
         index.add_segment(3, 0);
         taken(&mut index);
         index.done(&key("b"), 2);
-        assert_eq!(index.pop_settled(), None, "the first is not");
+        assert_eq!(index.settled(), None, "the first is not");
         assert!(index.moved(&key("a"), 1, place(3)));
-        assert_eq!((index.pop_settled(), index.pop_settled(), index.pop_settled()), (Some(1), Some(2), None));
+        for number in [1, 2] {
+            assert_eq!(index.settled(), Some(number));
+            index.pop_settled();
+        }
+        assert_eq!(index.settled(), None);
         index.done(&key("a"), 1);
-        assert_eq!(index.pop_settled(), None, "it is written to");
+        assert_eq!(index.settled(), None, "it is written to");
     }
 
     #[test]
@@ -426,7 +451,7 @@ mod tests {
         let names =
             |turns: Vec<Turn>| turns.into_iter().map(|turn| (turn.key, turn.attempts)).collect::<Vec<_>>();
         let at = |secs| now + Duration::from_secs(secs);
-        assert!(index.revive(b"a"));
+        assert_eq!(index.revive(b"a", Some(1)), Some(1));
         assert_eq!(names(index.take(1, 1_000, at(1))), [(key("a"), 0)]);
         assert_eq!(names(index.take(9, 1_000, at(2))), [(key("b"), 1), (key("c"), 0), (key("d"), 0)]);
         index.put(key("b"), 2, place(1), 5);

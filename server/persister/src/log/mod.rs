@@ -9,6 +9,7 @@
 //!
 //! A start reads all segments again: what was acknowledged waits again, and what is damaged is told and skipped.
 
+mod clear;
 mod files;
 mod index;
 mod record;
@@ -47,6 +48,9 @@ const READ_TRIES: usize = 3;
 /// Until a write is read again that could not be read.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 
+/// What is kept of why a write is a dead letter.
+const WHY_CHARS_MAX: usize = 256;
+
 /// Why the log did not take a write. Nothing of it is kept.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -62,6 +66,9 @@ pub enum LogError {
         /// How many of them an operator must decide on.
         dead: usize,
     },
+    /// It is larger than the log takes any, however empty it is.
+    #[error("the write is larger than the write-behind log takes: write less, or raise log_max")]
+    TooLarge,
     /// The disk did not take it; the next write may fare better.
     #[error("the write-behind log cannot be written: {0}; make room on its disk")]
     Disk(String),
@@ -85,10 +92,12 @@ pub(crate) struct Log {
 struct Shared {
     files: Files,
     options: LogConfig,
-    /// Lock order: `failed` first.
+    /// Lock order: `failed` first, `owed` last.
     index: Mutex<Index>,
     failed: Mutex<Option<String>>,
     reserved: Reserved,
+    /// What is to be written of changes and found no place yet, in the queue or on the disk: of what waited, one or two each.
+    owed: Mutex<Vec<Record>>,
     /// No more writes are taken.
     is_sealed: AtomicBool,
     /// Something waits that did not wait before.
@@ -153,8 +162,8 @@ impl std::fmt::Debug for Log {
 impl Shared {
     fn new(files: Files, options: LogConfig, index: Index) -> Self {
         let (index, failed, reserved) = (Mutex::new(index), Mutex::default(), Reserved::default());
-        let is_sealed = AtomicBool::new(false);
-        Self { files, options, index, failed, reserved, is_sealed, wake: Notify::new() }
+        let (owed, is_sealed) = (Mutex::default(), AtomicBool::new(false));
+        Self { files, options, index, failed, reserved, owed, is_sealed, wake: Notify::new() }
     }
 }
 
@@ -188,6 +197,9 @@ impl Log {
         let (told, outcome) = oneshot::channel();
         if self.shared.is_sealed.load(Ordering::Acquire) {
             return Err(LogError::Unavailable);
+        }
+        if !record::holds(change.key.len(), change.value_bytes()) {
+            return Err(LogError::TooLarge);
         }
         let record = Record::Pending { change, stamped_ms: now_ms() };
         self.commands.try_send(Command::Append(record, room, told)).map_err(|error| match error {
@@ -268,11 +280,18 @@ impl Log {
     /// The store has it, or something newer.
     pub(crate) fn done(&self, key: &Bytes, version: u64) {
         if self.shared.index.lock().done(key, version) {
-            // One that is lost goes to the store once more after a start, which has it already.
-            let _ = self.commands.try_send(Command::Done(key.clone(), version));
+            self.note(Record::Done { key: key.clone(), version });
         } else {
             // A newer one of its key may go now.
             self.shared.wake.notify_one();
+        }
+    }
+
+    /// Has it written what became of a change. One that is lost with the machine is done once more after a start.
+    fn note(&self, record: Record) {
+        if let Err(TrySendError::Full(Command::Note(record))) = self.commands.try_send(Command::Note(record))
+        {
+            self.shared.owed.lock().push(record);
         }
     }
 
@@ -283,7 +302,11 @@ impl Log {
 
     /// It does not go again by itself.
     pub(crate) fn bury(&self, key: &Bytes, version: u64, why: &str) {
-        self.shared.index.lock().bury(key, version, why);
+        let why: String = why.chars().take(WHY_CHARS_MAX).collect();
+        let attempts = self.shared.index.lock().bury(key, version, &why);
+        if let Some(attempts) = attempts {
+            self.note(Record::Letter { key: key.clone(), version, attempts, why: Some(why) });
+        }
     }
 
     /// Dead letters, oldest first, behind a key if one is given.
@@ -301,18 +324,27 @@ impl Log {
 
     /// A dead letter goes again. Returns whether it was one.
     pub(crate) fn revive(&self, key: &[u8]) -> bool {
-        let revived = self.shared.index.lock().revive(key);
+        let revived = self.shared.index.lock().revive(key, None);
+        if let Some(version) = revived {
+            let key = Bytes::copy_from_slice(key);
+            self.note(Record::Letter { key, version, attempts: 0, why: None });
+        }
         self.shared.wake.notify_one();
-        revived
+        revived.is_some()
     }
 
-    /// Gives up a dead letter for good. Returns whether it was one.
-    pub(crate) fn drop_dead(&self, key: &[u8]) -> bool {
-        let dead = self.shared.index.lock().get(key).filter(|pending| pending.dead.is_some()).cloned();
-        dead.is_some_and(|pending| {
-            self.done(&Bytes::copy_from_slice(key), pending.version);
-            true
-        })
+    /// Gives up those of these keys that are dead letters, for good. Returns how many those were, once that is as safe as the flush
+    /// policy says.
+    pub(crate) async fn drop_dead(&self, keys: &[Bytes]) -> Result<usize, LogError> {
+        let letters: Vec<(Bytes, u64)> = {
+            let index = self.shared.index.lock();
+            let dead = |key: &Bytes| index.get(key).filter(|pending| pending.dead.is_some());
+            keys.iter().filter_map(|key| Some((key.clone(), dead(key)?.version))).collect()
+        };
+        let (count, (told, outcome)) = (letters.len(), oneshot::channel());
+        self.send(Command::GiveUp(letters, told)).await;
+        outcome.await.unwrap_or(Err(LogError::Unavailable))?;
+        Ok(count)
     }
 
     pub(crate) fn state(&self) -> LogState {
@@ -332,11 +364,7 @@ impl Log {
     pub(crate) async fn seal(&self) {
         let (told, sealed) = oneshot::channel();
         self.shared.is_sealed.store(true, Ordering::Release);
-        let mut command = Command::Seal(told);
-        while let Err(TrySendError::Full(back)) = self.commands.try_send(command) {
-            command = back;
-            tokio::task::yield_now().await;
-        }
+        self.send(Command::Seal(told)).await;
         // A thread that has ended has taken nothing.
         let _ = sealed.await;
     }
@@ -344,9 +372,19 @@ impl Log {
     /// Flushes, and takes no more writes.
     pub(crate) async fn close(&self) {
         let (told, closed) = oneshot::channel();
-        if self.commands.try_send(Command::Close(told)).is_ok() {
-            // What the policy promised is on the disk in any case.
-            let _ = timeout(CLOSE_TIMEOUT, closed).await;
+        let close = async {
+            self.send(Command::Close(told)).await;
+            closed.await
+        };
+        // What the policy promised is on the disk in any case.
+        let _ = timeout(CLOSE_TIMEOUT, close).await;
+    }
+
+    /// Asks the thread, once there is room among what it is asked.
+    async fn send(&self, mut command: Command) {
+        while let Err(TrySendError::Full(back)) = self.commands.try_send(command) {
+            command = back;
+            tokio::task::yield_now().await;
         }
     }
 }

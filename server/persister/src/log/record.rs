@@ -6,7 +6,8 @@
 //!          all numbers big-endian
 //! ```
 //!
-//! Kinds: 1 a put, 2 a delete, 3 what says that the put or delete of this key and version is done.
+//! Kinds: 1 a put, 2 a delete, 3 what says that the put or delete of this key and version is done, 4 that it is a dead
+//! letter: its value says why, and is empty where it is none any more; its `stamped_ms` is how often it was tried.
 
 use bytes::{Buf, BufMut, Bytes};
 
@@ -22,7 +23,12 @@ pub(super) const HEAD_BYTES: usize = 12;
 pub(super) const BODY_HEAD_BYTES: usize = 31;
 
 /// Larger is no record of ours: a value of 64 MiB, the largest that a client makes, with room to spare.
-const BODY_BYTES_MAX: usize = 80 << 20;
+pub(super) const BODY_BYTES_MAX: usize = 80 << 20;
+
+/// Whether there is a record for a key and a value of so many bytes.
+pub(super) fn holds(key: usize, value: usize) -> bool {
+    key <= usize::from(u16::MAX) && BODY_HEAD_BYTES + key + value <= BODY_BYTES_MAX
+}
 
 /// What a record says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +37,8 @@ pub(super) enum Record {
     Pending { change: KeyChange, stamped_ms: u64 },
     /// That it waits no more.
     Done { key: Bytes, version: u64 },
+    /// That it waits for an operator, and why; or for the store again.
+    Letter { key: Bytes, version: u64, attempts: usize, why: Option<String> },
 }
 
 impl Record {
@@ -46,6 +54,11 @@ impl Record {
                 Change::Delete => (2, None, *stamped_ms),
             },
             Self::Done { .. } => (3, None, 0),
+            Self::Letter { attempts, .. } => (4, None, *attempts as u64),
+        };
+        let value = match self {
+            Self::Letter { why: Some(why), .. } => why.as_bytes(),
+            _ => item.map_or(&[][..], |item| &item.value),
         };
         out.put_u8(kind);
         out.put_u64(version);
@@ -54,7 +67,7 @@ impl Record {
         out.put_u64(item.and_then(|item| item.expires_at).unwrap_or_default());
         out.put_u16(key.len() as u16);
         out.put_slice(key);
-        out.put_slice(item.map_or(&[][..], |item| &item.value));
+        out.put_slice(value);
         let body = begin + HEAD_BYTES;
         let (sum, bytes) = (crc32fast::hash(&out[body..]), (out.len() - body) as u32);
         out[begin + 4..begin + 8].copy_from_slice(&sum.to_be_bytes());
@@ -64,7 +77,7 @@ impl Record {
     fn key_and_version(&self) -> (&Bytes, u64) {
         match self {
             Self::Pending { change, .. } => (&change.key, change.version),
-            Self::Done { key, version } => (key, *version),
+            Self::Done { key, version } | Self::Letter { key, version, .. } => (key, *version),
         }
     }
 
@@ -100,6 +113,11 @@ impl Record {
             }),
             2 => Change::Delete,
             3 => return Some(Self::Done { key, version }),
+            4 => {
+                let why = Some(String::from_utf8_lossy(value).into_owned()).filter(|why| !why.is_empty());
+                let attempts = usize::try_from(stamped_ms).ok()?;
+                return Some(Self::Letter { key, version, attempts, why });
+            }
             _ => return None,
         };
         Some(Self::Pending { change: KeyChange { key, version, change }, stamped_ms })
@@ -107,7 +125,15 @@ impl Record {
 }
 
 /// Where the next record may begin in `bytes`, which do not begin with a sound one: the distance, or all of them.
+///
+/// Where the length that stands there leads to a sound record, or to the end, it is believed: a value may hold what looks
+/// like a record, and is not to be taken for one.
 pub(super) fn next_sound(bytes: &[u8]) -> usize {
+    if let Some(end) = told_end(bytes)
+        && (end == bytes.len() || Record::decode(&bytes[end..]).is_some())
+    {
+        return end;
+    }
     let mut from = 1;
     while let Some(found) = bytes.get(from..).and_then(|rest| find(rest, MAGIC)) {
         if Record::decode(&bytes[from + found..]).is_some() {
@@ -116,6 +142,14 @@ pub(super) fn next_sound(bytes: &[u8]) -> usize {
         from += found + 1;
     }
     bytes.len()
+}
+
+/// Where the record that `bytes` begin with ends, by its own word; `None` when it is no word of ours.
+fn told_end(bytes: &[u8]) -> Option<usize> {
+    let head = bytes.get(..HEAD_BYTES).filter(|head| head[..4] == MAGIC)?;
+    let len = u32::from_be_bytes(head[8..].try_into().ok()?) as usize;
+    let end = Some(HEAD_BYTES + len).filter(|_| (BODY_HEAD_BYTES..=BODY_BYTES_MAX).contains(&len));
+    end.filter(|end| *end <= bytes.len())
 }
 
 fn find(bytes: &[u8], magic: [u8; 4]) -> Option<usize> {
@@ -143,7 +177,15 @@ mod tests {
         let delete = KeyChange { key: Bytes::from("k"), version: 3, change: Change::Delete };
         let delete = Record::Pending { change: delete, stamped_ms: 8 };
         let done = Record::Done { key: Bytes::new(), version: 4 };
-        for record in [put("key", 1, "value"), put("", 2, ""), delete, done] {
+        let letter = |why: Option<&str>| Record::Letter {
+            key: Bytes::from("k"),
+            version: 5,
+            attempts: 7,
+            why: why.map(str::to_owned),
+        };
+        for record in
+            [put("key", 1, "value"), put("", 2, ""), delete, done, letter(Some("too large")), letter(None)]
+        {
             let bytes = encoded(std::slice::from_ref(&record));
             assert_eq!(Record::decode(&bytes), Some((record, bytes.len())));
             assert!((0..bytes.len()).all(|cut| Record::decode(&bytes[..cut]).is_none()), "torn");
@@ -162,5 +204,23 @@ mod tests {
         }
         assert_eq!(next_sound(&bytes[..first]), first, "nothing sound is behind it");
         assert_eq!(next_sound(b"x"), 1);
+    }
+
+    /// What was seen: where a value was damaged that held a record of the log, the start took that for one, and a key was
+    /// written that nobody had written.
+    #[test]
+    fn value_that_holds_a_record_is_not_taken_for_one_when_it_is_damaged() {
+        let inner = encoded(&[put("forged", 9, "never written")]);
+        let (key, value) = (Bytes::from("k"), Bytes::from([b"damaged ".as_slice(), &inner].concat()));
+        let item = StoreItem { value, flags: 0, expires_at: None, version: None };
+        let change = KeyChange { key, version: 1, change: Change::Put(item) };
+        let outer = Record::Pending { change, stamped_ms: 5 };
+        for behind in [vec![], vec![put("b", 2, "sound")]] {
+            let mut bytes = encoded(&[&[outer.clone()][..], &behind].concat());
+            let at = bytes.windows(7).position(|window| window == b"damaged").expect("it is there");
+            bytes[at] ^= 1;
+            assert!(Record::decode(&bytes).is_none());
+            assert_eq!(next_sound(&bytes), encoded(std::slice::from_ref(&outer)).len());
+        }
     }
 }

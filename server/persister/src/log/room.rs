@@ -45,7 +45,7 @@ impl Log {
         shared.refuse_if_failed()?;
         // All rooms are taken under the index's lock.
         let index = shared.index.lock();
-        shared.refuse_if_full(&index, bytes)?;
+        shared.refuse_if_full(&index, bytes, 0)?;
         shared.reserved.0.fetch_add(bytes, Ordering::Relaxed);
         drop(index);
         Ok(Room { shared, bytes })
@@ -57,10 +57,13 @@ impl Shared {
         self.failed.lock().clone().map_or(Ok(()), |why| Err(LogError::Failed(why)))
     }
 
-    /// Whether there is room for so many bytes.
-    pub(super) fn refuse_if_full(&self, index: &Index, wanted: u64) -> Result<(), LogError> {
+    /// Whether there is room for so many bytes beside others that are about to be taken.
+    pub(super) fn refuse_if_full(&self, index: &Index, wanted: u64, others: u64) -> Result<(), LogError> {
+        if wanted > self.options.bytes_max {
+            return Err(LogError::TooLarge);
+        }
         let taken = index.cost() + self.reserved.0.load(Ordering::Relaxed);
-        match taken + wanted > self.options.bytes_max {
+        match taken + wanted + others > self.options.bytes_max {
             true => Err(LogError::Full { waiting: index.len(), dead: index.dead() }),
             false => Ok(()),
         }

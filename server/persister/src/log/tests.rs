@@ -1,5 +1,7 @@
+mod clear;
 mod flushes;
 mod lacks;
+mod letters;
 
 use std::fs::{File, OpenOptions};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -196,7 +198,8 @@ async fn dead_letters_are_listed_retried_and_dropped() {
     }
     let letters = log.dead_letters(10, None);
     assert_eq!(letters.iter().map(|letter| &letter.error[..]).collect::<Vec<_>>(), ["too large"; 2]);
-    assert!(log.revive(b"a") && log.drop_dead(b"b") && !log.drop_dead(b"c"));
+    assert!(log.revive(b"a") && !log.revive(b"a"));
+    assert_eq!(log.drop_dead(&["a".into(), "b".into(), "c".into()]).await, Ok(1));
     assert_eq!((waiting(&log), log.state().dead), (vec![("a".into(), 1)], 0));
     assert!(!log.has(b"b"));
 }
@@ -279,6 +282,35 @@ async fn nothing_is_acknowledged_after_a_flush_that_failed() {
         assert!(matches!(refused, LogError::Failed(_)), "{refused}");
     }
     assert!(log.state().failed && !log.has(b"k"));
+}
+
+/// What was seen: a write that was refused since its flush failed was in the file all the same, and a start sent it to the
+/// store, over what had been written there meanwhile.
+#[tokio::test]
+async fn write_that_was_refused_after_a_flush_that_failed_is_not_found_by_a_start() {
+    struct Unflushed(File);
+    impl Medium for Unflushed {
+        fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+            self.0.append(bytes)
+        }
+        fn truncate(&mut self, len: u64) -> io::Result<()> {
+            self.0.truncate(len)
+        }
+        fn sync(&mut self) -> io::Result<()> {
+            Err(io::Error::other("no"))
+        }
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let make: Make =
+        |path| Ok(Box::new(Unflushed(OpenOptions::new().append(true).create_new(true).open(path)?)));
+    let (log, _) = Log::open_on(directory.path(), options(1 << 20), make).expect("it opens");
+    for _ in 0..2 {
+        let refused = log.append(put("k", 1, "v"), None).await.expect_err("it is not on the disk");
+        assert!(matches!(refused, LogError::Failed(_)), "{refused}");
+    }
+    log.close().await;
+    drop(log);
+    assert_eq!(waiting(&open(directory.path())), []);
 }
 
 #[tokio::test]

@@ -9,8 +9,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::files::{Make, Medium};
-use super::index::INDEX_BYTES;
-use super::index::Place;
+use super::index::{INDEX_BYTES, Place};
 use super::record::Record;
 use super::room::{Room, cost};
 use super::{LogError, Shared};
@@ -28,9 +27,11 @@ const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = (256 << 10)..=(64 << 20);
 /// What the thread is asked.
 pub(super) enum Command {
     /// Write it, in this room if it was reserved, and tell when it is as safe as the policy says.
-    Append(Record, Option<Room>, oneshot::Sender<Result<(), LogError>>),
-    /// It waits no more. One that is lost goes to the store once more.
-    Done(Bytes, u64),
+    Append(Record, Option<Room>, Told),
+    /// Write it some time: what became of a change.
+    Note(Record),
+    /// Write that these dead letters are given up, and tell when that is as safe as the policy says.
+    GiveUp(Vec<(Bytes, u64)>, Told),
     /// Tell when all that came before is written; what comes behind is refused.
     Seal(oneshot::Sender<()>),
     /// Flush, and end.
@@ -39,17 +40,19 @@ pub(super) enum Command {
 
 /// The thread's own.
 pub(super) struct Writer {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     make: Make,
-    medium: Box<dyn Medium>,
-    number: u64,
+    pub(super) medium: Box<dyn Medium>,
+    pub(super) number: u64,
     /// How much of the segment is good.
-    offset: u64,
+    pub(super) offset: u64,
     segment_bytes: u64,
     /// Since when something written is not flushed.
-    dirty_since: Option<Instant>,
+    pub(super) dirty_since: Option<Instant>,
     /// The disk took something the last time not.
-    is_refused: bool,
+    pub(super) is_refused: bool,
+    /// What could not be moved or deleted is not tried again before.
+    pub(super) not_tidied_before: Option<Instant>,
     /// Somebody was told that no more is taken.
     is_sealed: bool,
 }
@@ -69,6 +72,7 @@ impl Writer {
             segment_bytes,
             dirty_since: None,
             is_refused: false,
+            not_tidied_before: None,
             is_sealed: false,
         })
     }
@@ -82,7 +86,6 @@ impl Writer {
             };
             let mut closing = None;
             match first {
-                Ok(Command::Close(told)) => closing = Some(told),
                 Ok(first) => closing = self.batch(first, commands),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return self.flush(),
@@ -96,9 +99,7 @@ impl Writer {
                 return;
             }
             // Even if more waits: under load something always does.
-            if self.flush_due().is_some_and(|due| due <= Instant::now()) {
-                self.flush();
-            }
+            self.flush_if_due();
             self.tidy();
         }
     }
@@ -106,7 +107,14 @@ impl Writer {
     fn flush_due(&self) -> Option<Instant> {
         match self.shared.options.flush {
             FlushPolicy::EveryWrite => None,
-            FlushPolicy::Every(time) => self.dirty_since.map(|since| since + time),
+            // One that no clock reaches is never.
+            FlushPolicy::Every(time) => self.dirty_since.and_then(|since| since.checked_add(time)),
+        }
+    }
+
+    pub(super) fn flush_if_due(&mut self) {
+        if self.flush_due().is_some_and(|due| due <= Instant::now()) {
+            self.flush();
         }
     }
 
@@ -118,11 +126,16 @@ impl Writer {
         while let Some(command) = next.take() {
             match command {
                 Command::Append(record, room, told) => match self.admit(&batch, &record, room.as_ref()) {
-                    Ok(()) => batch.push(record, room, Some(told)),
+                    Ok(true) => batch.push(record, room, Some(told)),
                     // Who has gone need not be told.
+                    Ok(false) => _ = told.send(Ok(())),
                     Err(error) => _ = told.send(Err(error)),
                 },
-                Command::Done(key, version) => batch.push(Record::Done { key, version }, None, None),
+                Command::Note(record) => batch.note(record),
+                Command::GiveUp(letters, told) => match self.shared.refuse_if_failed() {
+                    Ok(()) => batch.give_up(letters, told),
+                    Err(error) => _ = told.send(Err(error)),
+                },
                 Command::Seal(told) => {
                     self.is_sealed = true;
                     sealed.push(told);
@@ -136,75 +149,120 @@ impl Writer {
                 next = commands.try_recv().ok();
             }
         }
+        batch.take_owed(&self.shared, if closing.is_some() { usize::MAX } else { BATCH_MAX });
         self.write(batch);
         // Who has gone need not be told.
         sealed.into_iter().for_each(|told| _ = told.send(()));
         closing
     }
 
-    /// Whether there is room for it.
-    fn admit(&self, batch: &Batch, record: &Record, room: Option<&Room>) -> Result<(), LogError> {
+    /// Whether it is to be written, if there is room for it: one that is older than what waits of its key never goes anywhere.
+    fn admit(&self, batch: &Batch, record: &Record, room: Option<&Room>) -> Result<bool, LogError> {
         self.shared.refuse_if_failed()?;
         if self.is_sealed {
             return Err(LogError::Unavailable);
         }
-        let Record::Pending { change, .. } = record else { return Ok(()) };
-        if room.is_some() {
-            return Ok(());
-        }
-        let value = if let crate::store::Change::Put(item) = &change.change { item.value.len() } else { 0 };
-        let wanted = batch.bytes_unreserved + cost(change.key.len(), value);
+        let Record::Pending { change, .. } = record else { return Ok(true) };
         let index = self.shared.index.lock();
-        self.shared.refuse_if_full(&index, wanted)
+        if index.get(&change.key).is_some_and(|waiting| waiting.version > change.version) {
+            return Ok(false);
+        }
+        if room.is_none() {
+            let wanted = cost(change.key.len(), change.value_bytes());
+            self.shared.refuse_if_full(&index, wanted, batch.bytes_unreserved)?;
+        }
+        Ok(true)
     }
 
     fn write(&mut self, batch: Batch) {
-        let written = self.rotate().and_then(|()| self.medium.append(&batch.bytes));
-        self.is_refused = written.is_err();
-        if let Err(error) = written {
-            return self.take_back(batch, &error);
+        if batch.records.is_empty() {
+            return;
         }
-        let base = self.offset;
-        self.offset += batch.bytes.len() as u64;
+        match self.put_down(&batch) {
+            Ok(base) => self.acknowledge(batch, base),
+            Err(error) => self.take_back(batch, &error),
+        }
+    }
+
+    /// Writes it, as safe as the policy says where somebody waits for it. Returns where it begins.
+    fn put_down(&mut self, batch: &Batch) -> Result<u64, LogError> {
+        let written = self.rotate().and_then(|()| {
+            let base = self.offset;
+            self.append(&batch.bytes).map(|()| base)
+        });
+        self.is_refused = written.is_err();
+        let base = written.map_err(|error| LogError::Disk(error.to_string()))?;
         self.dirty_since.get_or_insert_with(Instant::now);
+        if !batch.is_waited_for() {
+            // What is lost of it is done once more after a start.
+            return Ok(base);
+        }
         if self.shared.options.flush == FlushPolicy::EveryWrite {
             self.flush();
         }
-        let failed = self.shared.failed.lock().clone();
+        if let Err(error) = self.shared.refuse_if_failed() {
+            // A start is not to find what was refused. Where the disk does not do this either, it may.
+            if self.medium.truncate(base).is_ok() {
+                self.offset = base;
+            }
+            return Err(error);
+        }
+        Ok(base)
+    }
+
+    fn acknowledge(&self, batch: Batch, base: u64) {
         let mut index = self.shared.index.lock();
         index.grew(batch.bytes.len() as u64);
-        for Written { record, at, bytes, room, told } in batch.records {
-            if let (Record::Pending { change, stamped_ms }, None) = (&record, &failed) {
+        for (key, version) in &batch.given_up {
+            index.drop_dead(key, *version);
+        }
+        for Written { record, at, bytes, room, told, .. } in batch.records {
+            if let Record::Pending { change, stamped_ms } = &record {
                 let place = Place { segment: self.number, offset: base + at, bytes };
                 index.put(change.key.clone(), change.version, place, *stamped_ms);
             }
             drop(room);
-            let outcome = failed.clone().map_or(Ok(()), |why| Err(LogError::Failed(why)));
             // Who has gone need not be told.
-            told.map(|told| told.send(outcome));
+            told.map(|told| told.send(Ok(())));
         }
         drop(index);
         self.shared.wake.notify_one();
     }
 
     /// The disk took none or a part of it: what is there stays good.
-    fn take_back(&mut self, batch: Batch, error: &io::Error) {
-        tracing::error!(%error, path = %self.shared.files.path(self.number).display(), "the log cannot be written");
-        if let Err(error) = self.medium.truncate(self.offset) {
-            self.fail(&error);
-        }
-        for Written { told, .. } in batch.records {
-            told.map(|told| told.send(Err(LogError::Disk(error.to_string()))));
+    fn take_back(&self, batch: Batch, error: &LogError) {
+        let path = self.shared.files.path(self.number);
+        tracing::error!(%error, path = %path.display(), "the log cannot be written");
+        let mut owed = self.shared.owed.lock();
+        for Written { record, told, is_note, .. } in batch.records {
+            if is_note {
+                owed.push(record);
+            }
+            // Who has gone need not be told.
+            told.map(|told| told.send(Err(error.clone())));
         }
     }
 
-    fn fail(&self, error: &io::Error) {
+    /// Writes all of it behind what is good, or nothing.
+    pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if let Err(error) = self.medium.append(bytes) {
+            if let Err(error) = self.medium.truncate(self.offset) {
+                // What comes next would be somewhere else than where it is looked for.
+                self.fail(&error);
+            }
+            return Err(error);
+        }
+        self.offset += bytes.len() as u64;
+        Ok(())
+    }
+
+    pub(super) fn fail(&self, error: &io::Error) {
         let why = format!("{}: {error}", self.shared.files.path(self.number).display());
         tracing::error!(%why, "the log is not written any more until this process is started again");
         *self.shared.failed.lock() = Some(why);
     }
 
-    fn flush(&mut self) {
+    pub(super) fn flush(&mut self) {
         // After a flush that failed nobody knows what is on the disk.
         if self.dirty_since.take().is_some()
             && let Err(error) = self.medium.sync()
@@ -214,7 +272,7 @@ impl Writer {
     }
 
     /// Goes on to another segment when this one is long enough.
-    fn rotate(&mut self) -> io::Result<()> {
+    pub(super) fn rotate(&mut self) -> io::Result<()> {
         if self.offset < self.segment_bytes {
             return Ok(());
         }
@@ -222,83 +280,6 @@ impl Writer {
         let (medium, number) = self.shared.files.make(self.number + 1, self.make)?;
         (self.medium, self.number, self.offset) = (medium, number, 0);
         self.shared.index.lock().add_segment(self.number, 0);
-        Ok(())
-    }
-
-    /// Deletes segments in which nothing waits, and moves what waits in the oldest when they take more than twice what may
-    /// wait.
-    fn tidy(&mut self) {
-        let oldest = {
-            let index = self.shared.index.lock();
-            let first = index.segments().front().map(|segment| segment.number);
-            let too_much = index.bytes() > 2 * self.shared.options.bytes_max;
-            first.filter(|first| too_much && *first != self.number)
-        };
-        if let Some(oldest) = oldest
-            && let Err(error) = self.move_from(oldest)
-        {
-            tracing::warn!(%error, "what waits in the oldest part of the log cannot be moved; the log grows meanwhile");
-        }
-        if !self.shared.index.lock().is_settled() {
-            return self.make_room();
-        }
-        // What took the place of the last that waited there may not be on the disk yet.
-        self.flush();
-        loop {
-            if self.shared.failed.lock().is_some() {
-                return;
-            }
-            let Some(settled) = self.shared.index.lock().pop_settled() else { return };
-            if let Err(error) = self.shared.files.delete(settled) {
-                tracing::warn!(%error, settled, "a part of the log that is done with cannot be deleted");
-            }
-        }
-    }
-
-    /// Empties the segment that is written to when nothing waits any more and the disk is full: else it would stay full for good,
-    /// for a segment goes when there is another.
-    fn make_room(&mut self) {
-        let is_all_done = || {
-            let index = self.shared.index.lock();
-            index.len() == 0 && index.segments().len() == 1
-        };
-        if !self.is_refused || self.offset == 0 || !is_all_done() {
-            return;
-        }
-        match self.medium.truncate(0) {
-            Ok(()) => {
-                (self.offset, self.is_refused) = (0, false);
-                self.shared.index.lock().emptied();
-            }
-            Err(error) => self.fail(&error),
-        }
-    }
-
-    fn move_from(&mut self, oldest: u64) -> io::Result<()> {
-        let waiting = self.shared.index.lock().in_segment(oldest);
-        let mut moved = Vec::with_capacity(waiting.len());
-        for (key, version, place) in waiting {
-            self.rotate()?;
-            let bytes = self.shared.files.read(place)?;
-            if let Err(error) = self.medium.append(&bytes) {
-                self.medium.truncate(self.offset)?;
-                return Err(error);
-            }
-            moved.push((
-                key,
-                version,
-                Place { segment: self.number, offset: self.offset, bytes: place.bytes },
-            ));
-            self.offset += bytes.len() as u64;
-            // At once: the next may go on to another segment, which flushes this one only if there is something to flush.
-            self.dirty_since.get_or_insert_with(Instant::now);
-            self.shared.index.lock().grew(bytes.len() as u64);
-        }
-        self.flush();
-        if self.shared.failed.lock().is_none() {
-            let mut index = self.shared.index.lock();
-            moved.iter().for_each(|(key, version, place)| _ = index.moved(key, *version, *place));
-        }
         Ok(())
     }
 }
@@ -310,6 +291,8 @@ struct Batch {
     /// What they cost of whom no room was reserved for.
     bytes_unreserved: u64,
     records: Vec<Written>,
+    /// Dead letters that are no more once it is written.
+    given_up: Vec<(Bytes, u64)>,
 }
 
 /// A record of a batch.
@@ -321,19 +304,49 @@ struct Written {
     room: Option<Room>,
     /// Who is to be told.
     told: Option<Told>,
+    /// Nobody waits for it, and it must be written some time.
+    is_note: bool,
 }
 
-type Told = oneshot::Sender<Result<(), LogError>>;
+pub(super) type Told = oneshot::Sender<Result<(), LogError>>;
 
 impl Batch {
     fn push(&mut self, record: Record, room: Option<Room>, told: Option<Told>) {
         let at = self.bytes.len();
         record.encode(&mut self.bytes);
         let bytes = (self.bytes.len() - at) as u32;
-        if room.is_none() && told.is_some() {
+        if room.is_none() && matches!(record, Record::Pending { .. }) {
             self.bytes_unreserved += u64::from(bytes) + INDEX_BYTES;
         }
-        self.records.push(Written { record, at: at as u64, bytes, room, told });
+        self.records.push(Written { record, at: at as u64, bytes, room, told, is_note: false });
+    }
+
+    fn note(&mut self, record: Record) {
+        self.push(record, None, None);
+        self.records.last_mut().into_iter().for_each(|written| written.is_note = true);
+    }
+
+    /// The last of them tells for all.
+    fn give_up(&mut self, letters: Vec<(Bytes, u64)>, told: Told) {
+        let mut told = Some(told);
+        for (left, (key, version)) in (0..letters.len()).rev().zip(&letters) {
+            let record = Record::Done { key: key.clone(), version: *version };
+            self.push(record, None, if left == 0 { told.take() } else { None });
+        }
+        // Where there were none. Who has gone need not be told.
+        told.map(|told| told.send(Ok(())));
+        self.given_up.extend(letters);
+    }
+
+    /// And what found no place before, in the queue or on the disk.
+    fn take_owed(&mut self, shared: &Shared, most: usize) {
+        let mut owed = shared.owed.lock();
+        let rest = owed.len().saturating_sub(most);
+        owed.drain(rest..).for_each(|record| self.note(record));
+    }
+
+    fn is_waited_for(&self) -> bool {
+        self.records.iter().any(|written| written.told.is_some())
     }
 }
 

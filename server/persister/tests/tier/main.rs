@@ -368,7 +368,7 @@ async fn write_that_the_store_will_never_take_is_a_dead_letter_until_an_operator
     assert!(letters.iter().all(|letter| letter.error == "it does not like it"), "{letters:?}");
     assert!(gateway.persister.dead_letters("none", 10, None).is_err());
     world.store.refuses.store(false, Ordering::SeqCst);
-    assert_eq!(gateway.persister.drop_dead_letters("user", Some(b"user:2")), Ok(1));
+    assert_eq!(gateway.persister.drop_dead_letters("user", Some(b"user:2")).await, Ok(1));
     assert_eq!(gateway.persister.retry_dead_letters("user", None), Ok(1));
     eventually("it goes down", || async { gateway.number("log_waiting") == 0 }).await;
     assert_eq!(world.store.items.len(), 1);

@@ -27,7 +27,9 @@ async fn log_is_flushed_in_time_even_if_there_is_always_more_to_write() {
     // Four batches of the most writes, and all are there before the first.
     let (commands, asked) = sync_channel(COMMANDS_MAX);
     for n in 0..4 * 1024 {
-        commands.send(Command::Done(format!("k{n}").into(), 1)).expect("there is room");
+        commands
+            .send(Command::Note(Record::Done { key: format!("k{n}").into(), version: 1 }))
+            .expect("there is room");
     }
     drop(commands);
     writer.run(&asked);
