@@ -143,6 +143,10 @@ impl Persister {
                 Err(fault) => faults.push(fault),
             }
         }
+        if faults.is_empty() {
+            // Only now: what is not put in force has no log.
+            next.claim_logs(&mut faults);
+        }
         if !faults.is_empty() {
             return Err(StartErrors(faults));
         }
@@ -190,7 +194,7 @@ impl Persister {
             Some(log_dir) => match old.and_then(|old| old.log.clone()) {
                 Some(log) => {
                     check_same_log(&log, name, config, log_dir)?;
-                    place.claim(&log, name)?;
+                    place.check(&log, name)?;
                     Some(log)
                 }
                 None => Some(open_log(log_dir, name, config, &place).await?),

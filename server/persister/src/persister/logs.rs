@@ -1,5 +1,6 @@
 //! Logs at a start and at their end: what waits in one goes to the store it was written for, or the start is refused.
 
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,21 +24,18 @@ impl Place {
         Self(format!("{store} {:08x}", crc32fast::hash(settings.as_bytes())))
     }
 
-    /// Makes the log that of this store, unless writes for another wait in it.
-    pub(super) fn claim(&self, log: &Log, namespace: &str) -> Result<(), String> {
+    /// Refuses a log in which writes for another store wait. Returns whether the log is that of this store already.
+    pub(super) fn check(&self, log: &Log, namespace: &str) -> Result<bool, String> {
         let file = log.directory().join(PLACE_FILE);
         let before = match std::fs::read_to_string(&file) {
-            Ok(before) => Some(before),
+            Ok(before) => before,
             // A log of a version that did not write it.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(format!("[namespaces.{namespace}] {}: {error}", file.display())),
         };
-        let Some(before) = before.filter(|before| *before != self.0) else {
-            return self.write(&file, namespace);
-        };
         let waiting = log.state().waiting;
-        if waiting == 0 {
-            return self.write(&file, namespace);
+        if before == self.0 || waiting == 0 {
+            return Ok(before == self.0);
         }
         let store = before.split(' ').next().unwrap_or_default();
         Err(format!(
@@ -47,11 +45,24 @@ impl Place {
         ))
     }
 
-    fn write(&self, file: &Path, namespace: &str) -> Result<(), String> {
-        // By rename: half of it would refuse a start.
+    /// Makes the log that of this store, unless writes for another wait in it.
+    pub(super) fn claim(&self, log: &Log, namespace: &str) -> Result<(), String> {
+        if self.check(log, namespace)? {
+            return Ok(());
+        }
+        let directory = log.directory();
+        self.write(directory)
+            .map_err(|error| format!("[namespaces.{namespace}] {}: {error}", directory.display()))
+    }
+
+    fn write(&self, directory: &Path) -> io::Result<()> {
+        // By rename, and on the disk before that: half of it would refuse a start.
+        let file = directory.join(PLACE_FILE);
         let new = file.with_extension("new");
-        let written = std::fs::write(&new, &self.0).and_then(|()| std::fs::rename(&new, file));
-        written.map_err(|error| format!("[namespaces.{namespace}] {}: {error}", file.display()))
+        std::fs::write(&new, &self.0)?;
+        File::open(&new)?.sync_all()?;
+        std::fs::rename(&new, &file)?;
+        File::open(directory)?.sync_all()
     }
 }
 
@@ -108,6 +119,16 @@ pub(super) async fn drain_to_its_end(log: Arc<Log>, drain: Arc<Drain>) {
 }
 
 impl State {
+    /// Makes each log that of its namespace's store.
+    pub(super) fn claim_logs(&self, faults: &mut Vec<String>) {
+        for tier in self.all() {
+            let Some(log) = &tier.log else { continue };
+            let name = tier.config.store.as_deref().unwrap_or_default();
+            let Some(store) = self.stores.get(name) else { continue };
+            faults.extend(Place::of(name, &store.written).claim(log, &tier.name).err());
+        }
+    }
+
     /// Logs that are not those of the next state, each with what drains it.
     pub(super) fn drains_that_end(&self, next: &Self) -> Vec<(Arc<Log>, Arc<Drain>)> {
         let stays = |log: &Arc<Log>| {
@@ -143,7 +164,7 @@ pub(super) async fn open_log(
             "{what}: what is there is skipped, and everything else is taken up"
         );
     }
-    place.claim(&log, name)?;
+    place.check(&log, name)?;
     if log.state().waiting > 0 {
         tracing::info!(namespace = name, waiting = log.state().waiting, "writes from before go to the store");
     }

@@ -183,8 +183,7 @@ impl Tier {
         let Some(waiting) = found.map_err(|error| TierError::LogRead(Arc::new(error)))? else {
             return self.stored(key, self.config.load_timeout).await;
         };
-        let is_fresh = now_ms().saturating_sub(waiting.stamped_ms) < FRESH.as_millis() as u64;
-        if waiting.is_dead || !is_fresh {
+        if waiting.is_dead || !is_fresh(waiting.stamped_ms, now_ms()) {
             // A store that does not tell is not asked for long: the log's is the newest that is known then.
             let stored = self.stored(key, self.config.load_timeout / 2).await.ok().flatten();
             let is_newer = |stored: &StoreItem| stored.version > Some(waiting.change.version);
@@ -354,6 +353,11 @@ fn loaded_item(item: StoreItem) -> Option<LoadedItem> {
     Some(LoadedItem { value, flags, ttl })
 }
 
+/// Whether nobody can have overtaken what was stamped then. Of what was stamped by a clock that was set back since, nobody knows.
+fn is_fresh(stamped_ms: u64, now_ms: u64) -> bool {
+    now_ms.checked_sub(stamped_ms).is_some_and(|age| age < FRESH.as_millis() as u64)
+}
+
 /// Whether what has this TTL has expired already.
 fn is_over(ttl: Ttl) -> bool {
     match ttl {
@@ -372,5 +376,18 @@ fn expires_at(ttl: Ttl) -> Option<u64> {
             let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().checked_add(ttl)?;
             Some(at.as_secs() + u64::from(at.subsec_nanos() > 0))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was seen: after the clock was set back by an hour, what waited was shown for that hour over what others had written
+    /// to the store meanwhile.
+    #[test]
+    fn change_is_fresh_for_five_seconds_and_never_when_the_clock_was_set_back() {
+        assert!(is_fresh(1_000, 1_000) && is_fresh(1_000, 5_999));
+        assert!(!is_fresh(1_000, 6_000) && !is_fresh(3_600_000, 1_000));
     }
 }

@@ -192,3 +192,26 @@ async fn start_that_would_orphan_writes_that_wait_is_refused() {
     drop(again);
     Persister::start(client.clone(), config(Mode::WriteThrough)).await.expect("nothing waits any more");
 }
+
+/// What was seen: a reload that was refused for one namespace had made the log of another that of a store which was not put in force:
+/// what waited there was for the wrong store after a restart, or refused it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reload_that_is_refused_leaves_a_log_to_its_store() {
+    let world = World::new().await;
+    let gateway = world.gateway("g", mode(Mode::WriteBehind)).await;
+    let config = || world.config("g", &mode(Mode::WriteBehind), StoreLimits::default());
+    let mut elsewhere = config();
+    let place = |store: &mut StoreConfig| _ = store.written.insert("path".to_owned(), "other".into());
+    elsewhere.stores.values_mut().for_each(place);
+    // No log: it cannot be read, and so is a fault.
+    let left = world.directory.path().join("g/left/0000000000000001.log");
+    std::fs::create_dir_all(&left).expect("it can be made");
+    gateway.persister.reload(elsewhere).await.expect_err("there is a fault");
+    std::fs::remove_dir_all(left.parent().expect("it has one")).expect("it can be removed");
+    world.store.down.store(true, Ordering::SeqCst);
+    gateway.set("user:1", "v").await;
+    assert_eq!(gateway.persister.close(Instant::now()).await, 1);
+    let client = gateway.client.clone();
+    drop(gateway);
+    Persister::start(client, config()).await.expect("it is the store it was");
+}
