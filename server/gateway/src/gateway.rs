@@ -13,6 +13,7 @@ use evanesce_persister::Persister;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::clusters::{self, Namespaces};
 use crate::config::GatewayConfig;
 use crate::metrics;
 use crate::nodes::NodeAccessErrors;
@@ -91,12 +92,20 @@ impl Gateway {
         });
         let admin = admin.start(role.clone(), Services::default())?;
         metrics::describe();
-        let client = connect(&config).await?;
+        let (client, namespaces) = match &config.persister {
+            None => (connect(&config).await?, None),
+            Some(file) => {
+                Persister::describe_metrics();
+                let read = persister::read(file).await?;
+                let (client, namespaces) = Namespaces::start(&config, file, read).await?;
+                (client, Some(namespaces))
+            }
+        };
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let configuration = config.configuration(role.memcached, started.as_secs());
         let mut shared = Shared::new(client, config.threads.get(), front.stats_handle(), configuration);
         shared.flush_command = config.flush_command;
-        shared.persister = start_persister(&config, &shared).await?;
+        shared.namespaces = namespaces;
         let shared = Arc::new(shared);
         let shared = role.shared.get_or_init(|| shared);
         let for_workers = Arc::clone(shared);
@@ -108,18 +117,11 @@ impl Gateway {
     }
 }
 
-async fn connect(config: &GatewayConfig) -> Result<Client, StartError> {
+/// A client of the cluster that `config` names.
+pub(crate) async fn connect(config: &GatewayConfig) -> Result<Client, StartError> {
     let client = Client::builder(&config.cluster).discovery(&config.discoveries).zone(&config.zone);
     let client = config.nodes.give(client)?;
     Ok(client.connect_timeout(config.connect_timeout).connect().await?)
-}
-
-async fn start_persister(config: &GatewayConfig, shared: &Shared) -> Result<Option<Persister>, StartError> {
-    let Some(path) = &config.persister else { return Ok(None) };
-    Persister::describe_metrics();
-    let read = persister::read(path).await?;
-    let started = Persister::start(shared.client.clone(), read).await;
-    Ok(Some(started.map_err(|error| PersisterFileError::start(path, error))?))
 }
 
 impl RunningGateway {
@@ -145,8 +147,9 @@ impl RunningGateway {
     pub fn reload(&self) {
         self.front.reload();
         let shared = self.role.shared.get().cloned();
-        if let Some((path, shared)) = self.persister.clone().zip(shared) {
-            tokio::spawn(async move { persister::reload(&path, &shared).await });
+        let namespaces = shared.and_then(|shared| shared.namespaces.clone());
+        if let Some((path, namespaces)) = self.persister.clone().zip(namespaces) {
+            tokio::spawn(async move { persister::reload(&path, &namespaces).await });
         }
     }
 
@@ -175,16 +178,10 @@ impl RunningGateway {
         let end = Instant::now() + deadline;
         let drained = self.front.drain(deadline).await;
         if let Some(shared) = self.role.shared.get() {
-            if let Some(persister) = &shared.persister {
-                let waiting = persister.close(end).await;
-                if waiting > 0 {
-                    tracing::info!(
-                        waiting,
-                        "writes wait in the log for the backing store: the next start goes on"
-                    );
-                }
+            if let Some(namespaces) = &shared.namespaces {
+                namespaces.close(end).await;
             }
-            shared.client.close().await;
+            clusters::close(&shared.client).await;
         }
         self.admin.stop().await;
         drained

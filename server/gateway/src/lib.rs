@@ -32,6 +32,7 @@
 //! ```
 
 mod answer;
+mod clusters;
 mod config;
 mod counts;
 mod gateway;

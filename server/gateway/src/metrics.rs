@@ -1,6 +1,7 @@
 //! The gateway's metrics, published at each scrape.
 
 use evanesce_front::FrontStats;
+use evanesce_persister::{ClusterState, Persister, Reach};
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 
 use crate::counts::sums;
@@ -50,6 +51,10 @@ pub(crate) fn describe() {
     );
     describe_gauge!("evanesce_gateway_connections", "Connections open.");
     describe_gauge!("evanesce_gateway_epoch", "Epoch of the topology in force; 0 for none.");
+    describe_gauge!(
+        "evanesce_gateway_cluster_reached",
+        "1 where another cluster that namespaces live in is reached."
+    );
 }
 
 /// Sets all metrics from the counts.
@@ -64,6 +69,11 @@ pub(crate) fn publish(shared: &Shared) {
     gauge!("evanesce_gateway_connections").set(front.curr_connections as f64);
     let epoch = shared.client.topology().map_or(0, |topology| topology.epoch.0);
     gauge!("evanesce_gateway_epoch").set(epoch as f64);
+    for ClusterState { cluster, reach, .. } in shared.persister().map(Persister::clusters).unwrap_or_default()
+    {
+        let is_reached = matches!(reach, Reach::Reached(_));
+        gauge!("evanesce_gateway_cluster_reached", "cluster" => cluster).set(f64::from(is_reached));
+    }
 }
 
 /// Who was let in, and who was not.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use evanesce_persister::{Config, ConfigErrors, StartErrors};
 
-use crate::service::Shared;
+use crate::clusters::Namespaces;
 
 /// What is wrong with the namespaces' stores. The operator's to mend.
 #[derive(Debug, thiserror::Error)]
@@ -67,8 +67,7 @@ fn parse(path: &Path, text: &str) -> Result<Config, PersisterFileError> {
 }
 
 /// Puts what the file says now in force, or logs why not.
-pub(crate) async fn reload(path: &Path, shared: &Shared) {
-    let Some(persister) = &shared.persister else { return };
+pub(crate) async fn reload(path: &Path, namespaces: &Namespaces) {
     let reloaded = match read(path).await {
         // A file that is being written is empty at first; whoever wants none of it starts without the option.
         Ok(config) if config.namespaces.is_empty() => {
@@ -76,12 +75,12 @@ pub(crate) async fn reload(path: &Path, shared: &Shared) {
                 vec!["it names no namespace: it may be half written, write it whole, by rename".to_owned()];
             Err(PersisterFileError::Config { path: path.to_owned(), faults: ConfigErrors(faults) })
         }
-        Ok(config) => persister.reload(config).await.map_err(|error| PersisterFileError::start(path, error)),
+        Ok(config) => namespaces.reload(config).await.map_err(|error| PersisterFileError::start(path, error)),
         Err(error) => Err(error),
     };
     match reloaded {
         Ok(()) => {
-            tracing::info!(file = %path.display(), namespaces = ?persister.namespaces(), "the namespaces' stores were read again");
+            tracing::info!(file = %path.display(), namespaces = ?namespaces.persister.namespaces(), "the namespaces' stores were read again");
         }
         Err(error) => tracing::error!(%error, "the namespaces' stores stay as they were"),
     }

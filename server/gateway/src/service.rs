@@ -1,6 +1,7 @@
 //! The gateway behind its front: batches in, the cluster's answers out.
 
 use std::io;
+use std::ops::Deref;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -9,13 +10,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use evanesce_client::{Client, Namespace};
 use evanesce_front::{Flow, FrontStats, Output, Service, StatsHandle};
-use evanesce_persister::{Persister, Tier};
+use evanesce_persister::{Persister, Route, Tier, TierError};
 use evanesce_wire::request::{Get, Request};
 use futures_util::future::join_all;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::answer::{self, Answer};
+use crate::clusters::Namespaces;
 use crate::counts::{Counts, sums};
 use crate::order::run_length;
 
@@ -48,8 +50,8 @@ pub(crate) struct Shared {
     pub(crate) configuration: Option<String>,
     /// Whether `flush_all` empties the cluster.
     pub(crate) flush_command: bool,
-    /// Namespaces that have a backing store, if any may.
-    pub(crate) persister: Option<Persister>,
+    /// Namespaces that live elsewhere or have a backing store, if any may.
+    pub(crate) namespaces: Option<Arc<Namespaces>>,
     under_way: Semaphore,
     waiting: Semaphore,
     started: Instant,
@@ -69,11 +71,15 @@ impl Shared {
             front,
             configuration,
             flush_command: false,
-            persister: None,
+            namespaces: None,
             under_way: Semaphore::new(KEYS_UNDER_WAY_MAX),
             waiting: Semaphore::new(KEYS_WAITING_MAX),
             started: Instant::now(),
         }
+    }
+
+    pub(crate) fn persister(&self) -> Option<&Persister> {
+        self.namespaces.as_ref().map(|namespaces| &namespaces.persister)
     }
 
     /// What `stats` and the admin API tell.
@@ -122,7 +128,7 @@ pub(crate) struct Context<'a> {
     places: &'a AtomicUsize,
 }
 
-impl Context<'_> {
+impl<'a> Context<'a> {
     /// Awaits what may wait for a backing store. While it does, hits of others get its place.
     pub(crate) async fn beside_others<T>(&self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
@@ -136,9 +142,50 @@ impl Context<'_> {
         work.await
     }
 
-    /// The store's side of a key; `None` where the cluster is all there is.
-    pub(crate) fn tier(&self, key: &[u8]) -> Option<Arc<Tier>> {
-        self.shared.persister.as_ref()?.tier_of(key)
+    /// Where a key is served. An error when its cluster was not reached yet.
+    pub(crate) fn place(&self, key: &[u8]) -> Result<Place<'a>, TierError> {
+        let route = self.shared.persister().map_or(Route::Own, |persister| persister.route(key));
+        match route {
+            Route::Own => Ok(Place::Cluster(Keys::Own(&self.shared.keys))),
+            Route::Other(client) => Ok(Place::Cluster(Keys::Other(client))),
+            Route::Tier(tier) => Ok(Place::Tier(tier)),
+            Route::Nowhere(why) => Err(why),
+        }
+    }
+}
+
+/// Where a key is served.
+pub(crate) enum Place<'a> {
+    /// Where it has a store.
+    Tier(Arc<Tier>),
+    /// Where a cluster is all there is.
+    Cluster(Keys<'a>),
+}
+
+impl Place<'_> {
+    /// The cluster, whether there is a store behind it or not.
+    pub(crate) fn keys(&self) -> &Namespace {
+        match self {
+            Self::Tier(tier) => tier.keys(),
+            Self::Cluster(keys) => keys,
+        }
+    }
+}
+
+/// All keys of a cluster, as they are. While one is held, its client is not closed.
+pub(crate) enum Keys<'a> {
+    Own(&'a Namespace),
+    Other(Arc<Client>),
+}
+
+impl Deref for Keys<'_> {
+    type Target = Namespace;
+
+    fn deref(&self) -> &Namespace {
+        match self {
+            Self::Own(keys) => keys,
+            Self::Other(client) => client.raw(),
+        }
     }
 }
 

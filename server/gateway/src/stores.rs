@@ -72,7 +72,7 @@ impl Shared {
         let none = || {
             StoresRefusal::Unknown("this gateway has no backing stores: see its option persister".to_owned())
         };
-        self.persister.as_ref().ok_or_else(none)
+        self.persister().ok_or_else(none)
     }
 }
 

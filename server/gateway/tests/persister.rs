@@ -151,6 +151,18 @@ async fn stats_tell_of_namespaces_and_stores_and_keys_of_others_go_to_the_cluste
     cluster.end().await;
 }
 
+/// What was seen: keys of a namespace whose mode is none went to the store of `default`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn namespace_without_a_store_stays_without_one_beside_a_default_that_has_one() {
+    let default =
+        "[namespaces.default]\nstore = 'main'\nmode = 'write-through'\n[namespaces.n]\nmode = 'none'\n";
+    let cluster = Cluster::start(&format!("{STORES}{default}")).await;
+    assert_eq!(cluster.ask("set n:1 0 0 1\r\nn\r\nset x 0 0 1\r\nx\r\n").await, "STORED\r\nSTORED\r\n");
+    cluster.node("delete n:1\r\ndelete x\r\n").await;
+    assert_eq!(cluster.ask("get n:1 x\r\n").await, "VALUE x 0 1\r\nx\r\nEND\r\n");
+    cluster.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn file_that_is_read_again_is_in_force_and_a_wrong_one_changes_nothing() {
     let cluster = Cluster::start(STORES).await;

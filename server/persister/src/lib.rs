@@ -50,10 +50,13 @@ pub mod stores;
 mod tier;
 
 pub use config::{
-    Config, ConfigErrors, FlushPolicy, LogConfig, Mode, NamespaceConfig, NearConfig, StoreConfig, StoreLimits,
+    ClusterConfig, Config, ConfigErrors, FlushPolicy, LogConfig, Mode, NamespaceConfig, NearConfig,
+    StoreConfig, StoreLimits,
 };
 pub use log::{DeadLetter, LogError, LogState};
-pub use persister::{Number, OperatorError, Owner, Persister, StartErrors};
+pub use persister::{
+    ClusterState, Clusters, Number, OperatorError, Owner, Persister, Reach, Route, StartErrors,
+};
 pub use store::{
     Abilities, Applied, BackingStore, Change, ErrorKind, KeyChange, Loaded, Outcome, StoreError, StoreItem,
     failed_all,

@@ -1,7 +1,9 @@
 //! All namespaces of a client over their stores: started, served, reloaded and closed.
 
 mod changes;
+mod clusters;
 mod logs;
+mod numbers;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -15,13 +17,16 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::config::{Config, Mode, NamespaceConfig, StoreConfig, StoreLimits};
+use crate::config::{ClusterConfig, Config, Mode, NamespaceConfig, StoreConfig, StoreLimits};
 use crate::gate::Gate;
-use crate::log::{DeadLetter, Log, LogError, LogState};
+use crate::log::{DeadLetter, Log, LogError};
 use crate::store::{Applied, Change, KeyChange, StoreError, StoreItem};
 use crate::tier::{Tier, TierCounts, start_drain};
 use changes::check_same_log;
+pub use clusters::{ClusterState, Clusters, Reach, Route};
+use clusters::{Home, home};
 use logs::{Place, check_left_logs, drain_to_its_end, open_log};
+pub use numbers::{Number, Owner};
 
 /// What keys of no other namespace have.
 const DEFAULT: &str = "default";
@@ -65,9 +70,9 @@ pub enum OperatorError {
     Log(#[from] LogError),
 }
 
-/// The tier of one client.
+/// The tier of one client, or of one for each of some clusters.
 pub struct Persister {
-    client: Client,
+    own: Arc<Client>,
     state: ArcSwap<State>,
     /// Held while it changes.
     changing: Mutex<()>,
@@ -75,8 +80,14 @@ pub struct Persister {
 
 #[derive(Default, Clone)]
 struct State {
-    tiers: HashMap<Bytes, Arc<Tier>>,
-    default: Option<Arc<Tier>>,
+    /// By namespace.
+    routes: HashMap<Bytes, Route>,
+    /// That of the keys of no other.
+    default: Route,
+    others: BTreeMap<String, Reach>,
+    clusters: BTreeMap<String, ClusterConfig>,
+    /// The clusters that namespaces name.
+    named_by: BTreeMap<String, String>,
     stores: BTreeMap<String, Store>,
     drains: BTreeMap<String, Arc<Drain>>,
 }
@@ -113,34 +124,47 @@ impl Persister {
     /// # Panics
     ///
     /// Outside a tokio runtime with time: tasks of the tier live on the one it is started in.
-    pub async fn start(client: Client, config: Config) -> Result<Self, StartErrors> {
-        let persister = Self { client, state: ArcSwap::default(), changing: Mutex::default() };
-        persister.reload(config).await?;
+    pub async fn start(clusters: impl Into<Clusters>, config: Config) -> Result<Self, StartErrors> {
+        let Clusters { own, others } = clusters.into();
+        let persister = Self { own, state: ArcSwap::default(), changing: Mutex::default() };
+        persister.reload_over(others, config).await?;
         Ok(persister)
     }
 
-    /// Puts another configuration in force. Stores and logs that stay the same are kept; requests under way end as they began.
+    /// Puts another configuration in force, over the clusters that there were. Stores and logs that stay the same are kept; requests
+    /// under way end as they began.
     ///
     /// # Errors
     ///
     /// What cannot be opened, or may not change while writes wait in a log. What was in force stays in force then.
     pub async fn reload(&self, config: Config) -> Result<(), StartErrors> {
+        let others = self.state.load().others.clone();
+        self.reload_over(others, config).await
+    }
+
+    /// The same over these clusters beside the own one: see [`Clusters::others`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`reload`](Self::reload), and clusters that `config` names and nobody tells of.
+    pub async fn reload_over(
+        &self,
+        others: BTreeMap<String, Reach>,
+        config: Config,
+    ) -> Result<(), StartErrors> {
         let _changing = self.changing.lock().await;
         let before = self.state.load_full();
         let mut faults = Vec::new();
         before.check_logs_that_end(&config, &mut faults);
         check_left_logs(&config, &mut faults).await;
         let stores = open_stores(&before, &config, &mut faults).await;
-        let mut next = State { stores, ..State::default() };
-        for (name, namespace) in
-            config.namespaces.iter().filter(|(_, namespace)| namespace.mode != Mode::None)
-        {
-            let log_dir = config.log_dir.as_deref();
-            match self.tier(&before, &next, name, namespace, log_dir).await {
-                Ok(Some(tier)) => next.add(tier),
-                // Its store is a fault already.
-                Ok(None) => {}
-                Err(fault) => faults.push(fault),
+        let clusters = config.clusters.clone();
+        let mut next = State { stores, others, clusters, ..State::default() };
+        for (name, namespace) in &config.namespaces {
+            next.named_by.extend(namespace.cluster.iter().map(|cluster| (name.clone(), cluster.clone())));
+            match self.next_route(&before, &next, name, namespace, &config).await {
+                Ok(route) => next.add(name, route),
+                Err(fault) => faults.extend(fault),
             }
         }
         if faults.is_empty() {
@@ -152,7 +176,7 @@ impl Persister {
         }
         let drain = |tier: &Arc<Tier>| (tier.name.clone(), Arc::new(Drain(start_drain(tier))));
         next.drains = next.all().map(drain).collect();
-        next.all().for_each(|tier| self.keep_near(tier));
+        config.namespaces.iter().for_each(|(name, namespace)| self.keep_near(&next, name, namespace));
         let ended = before.drains_that_end(&next);
         self.state.store(Arc::new(next));
         // Requests under way may have written to them since nothing waited there.
@@ -162,116 +186,42 @@ impl Persister {
         Ok(())
     }
 
-    async fn tier(
+    /// Where the keys of a namespace are served; no fault in the error where its store is one already.
+    async fn next_route(
         &self,
         before: &State,
         next: &State,
         name: &str,
-        config: &NamespaceConfig,
-        log_dir: Option<&Path>,
-    ) -> Result<Option<Arc<Tier>>, String> {
-        let store = config.store.as_ref().and_then(|store| next.stores.get(store));
-        let Some(store) = store else { return Ok(None) };
-        let gate = Arc::clone(&store.gate);
-        if config.mode.writes() && !gate.abilities().writes {
-            let kind = gate.store().kind();
-            return Err(format!(
-                "[namespaces.{name}] is {}, and a store of kind {kind} takes no writes",
-                config.mode
-            ));
-        }
-        if config.mode.writes() && !gate.abilities().versions {
-            tracing::warn!(
-                namespace = name,
-                store = gate.store().kind(),
-                "this store keeps no versions: of two gateways that write one key at once, the older write may stay"
-            );
-        }
-        let place = Place::of(config.store.as_deref().unwrap_or_default(), &store.written);
-        let old = before.named(name);
-        let log = match log_dir.filter(|_| config.mode == Mode::WriteBehind) {
-            None => None,
-            Some(log_dir) => match old.and_then(|old| old.log.clone()) {
-                Some(log) => {
-                    check_same_log(&log, name, config, log_dir)?;
-                    place.check(&log, name)?;
-                    Some(log)
-                }
-                None => Some(open_log(log_dir, name, config, &place).await?),
-            },
+        namespace: &NamespaceConfig,
+        config: &Config,
+    ) -> Result<Route, Option<String>> {
+        let client = match home(name, namespace, config, &next.others)? {
+            Home::Unreached(why) => return Ok(Route::Nowhere(why)),
+            Home::Own if namespace.mode == Mode::None => return Ok(Route::Own),
+            Home::Other(client) if namespace.mode == Mode::None => {
+                return Ok(Route::Other(Arc::clone(client)));
+            }
+            Home::Own => &self.own,
+            Home::Other(client) => client,
         };
-        let counts = old.map_or_else(|| Arc::new(TierCounts::default()), |old| Arc::clone(&old.counts));
-        Ok(Some(Arc::new(Tier::new(name, config.clone(), &self.client, gate, log, counts))))
+        let store = namespace.store.as_ref().and_then(|store| next.stores.get(store)).ok_or(None)?;
+        let log_dir = config.log_dir.as_deref();
+        Ok(Route::Tier(tier(before, client, store, name, namespace, log_dir).await?))
     }
 
-    fn keep_near(&self, tier: &Tier) {
-        let Some(near) = tier.config.near else { return };
-        let keys = match &tier.name[..] {
-            DEFAULT => self.client.raw().clone(),
-            name => self.client.namespace(name),
+    fn keep_near(&self, next: &State, name: &str, namespace: &NamespaceConfig) {
+        let Some(near) = namespace.near else { return };
+        let client = match next.route(name) {
+            Some(Route::Tier(tier)) => &tier.client,
+            Some(Route::Other(client)) => client,
+            Some(Route::Own) => &self.own,
+            Some(Route::Nowhere(_)) | None => return,
+        };
+        let keys = match name {
+            DEFAULT => client.raw().clone(),
+            name => client.namespace(name),
         };
         let _ = keys.near_cache(NearCache::new(near.bytes_max).ttl(near.ttl));
-    }
-
-    /// The tier of a key: that of the namespace before its first colon, or else of `default`. `None` where the cluster is
-    /// all there is.
-    #[must_use]
-    pub fn tier_of(&self, key: &[u8]) -> Option<Arc<Tier>> {
-        let state = self.state.load();
-        let named = key.iter().position(|byte| *byte == b':').and_then(|end| state.tiers.get(&key[..end]));
-        named.or(state.default.as_ref()).cloned()
-    }
-
-    /// Names of the namespaces that have a store.
-    #[must_use]
-    pub fn namespaces(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.state.load().all().map(|tier| tier.name.clone()).collect();
-        names.sort();
-        names
-    }
-
-    /// Every number: of each namespace (`user:misses`) and each store (`store main:loads`), sorted by owner.
-    #[must_use]
-    pub fn numbers(&self) -> Vec<Number> {
-        let state = self.state.load();
-        let mut tiers: Vec<&Arc<Tier>> = state.all().collect();
-        tiers.sort_by(|a, b| a.name.cmp(&b.name));
-        let mut numbers = Vec::new();
-        for tier in tiers {
-            let number = |(name, value)| Number { owner: Owner::Namespace(tier.name.clone()), name, value };
-            numbers.extend(tier.counts.list().map(number));
-            numbers.extend(log_numbers(&tier.log_state()).map(number));
-        }
-        for (store, Store { gate, .. }) in &state.stores {
-            let number = |(name, value)| Number { owner: Owner::Store(store.clone()), name, value };
-            numbers.extend(gate.counts().list().map(number));
-            numbers.push(number(("calls_under_way", gate.calls() as u64)));
-            numbers.push(number(("breaker_is_open", u64::from(gate.breaker() != "closed"))));
-        }
-        numbers
-    }
-
-    /// What `stats persister` tells: settings, states and [`numbers`](Self::numbers).
-    #[must_use]
-    pub fn stats(&self) -> Vec<(String, String)> {
-        let state = self.state.load();
-        let mut stats = Vec::new();
-        for (name, store) in &state.stores {
-            stats.push((format!("store:{name}:kind"), store.gate.store().kind().to_owned()));
-            stats.push((format!("store:{name}:breaker"), store.gate.breaker().to_owned()));
-        }
-        for name in self.namespaces() {
-            let mode = state.named(&name).map(|tier| tier.config.mode.to_string());
-            stats.push((format!("{name}:mode"), mode.unwrap_or_default()));
-        }
-        stats.extend(self.numbers().into_iter().map(|Number { owner, name, value }| {
-            let owner = match owner {
-                Owner::Namespace(namespace) => namespace,
-                Owner::Store(store) => format!("store:{store}"),
-            };
-            (format!("{owner}:{name}"), value.to_string())
-        }));
-        stats
     }
 
     /// What a store has of a key, whatever the cluster has.
@@ -299,7 +249,7 @@ impl Persister {
     ) -> Result<Applied, OperatorError> {
         check_key(&key)?;
         let gate = self.gate(store)?;
-        let change = KeyChange { key, version: self.client.stamp().as_u64(), change };
+        let change = KeyChange { key, version: self.own.stamp().as_u64(), change };
         let outcome = gate.store().write(&[change], Instant::now() + gate.limits().timeout).await;
         Ok(outcome.into_iter().next().unwrap_or(Ok(Applied::Yes))?)
     }
@@ -393,37 +343,6 @@ fn check_key(key: &[u8]) -> Result<(), OperatorError> {
     if (1..=KEY_BYTES_MAX).contains(&key.len()) { Ok(()) } else { Err(OperatorError::Key(key.len())) }
 }
 
-/// One number of one owner.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Number {
-    /// Whose.
-    pub owner: Owner,
-    /// What it counts.
-    pub name: &'static str,
-    /// How many.
-    pub value: u64,
-}
-
-/// Whose a number is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Owner {
-    /// A namespace's.
-    Namespace(String),
-    /// A store's.
-    Store(String),
-}
-
-fn log_numbers(state: &LogState) -> [(&'static str, u64); 6] {
-    [
-        ("log_waiting", state.waiting as u64),
-        ("log_waiting_bytes", state.waiting_bytes),
-        ("log_file_bytes", state.file_bytes),
-        ("log_oldest_age_ms", state.oldest_age_ms),
-        ("log_dead_letters", state.dead as u64),
-        ("log_failed", u64::from(state.failed)),
-    ]
-}
-
 /// This key, or those of all dead letters.
 fn of_dead(log: &Log, key: Option<&[u8]>) -> Vec<Bytes> {
     match key {
@@ -460,17 +379,62 @@ async fn open_store(before: Option<&Store>, config: &StoreConfig) -> Result<Stor
 
 impl State {
     fn all(&self) -> impl Iterator<Item = &Arc<Tier>> {
-        self.tiers.values().chain(&self.default)
+        self.routes.values().chain([&self.default]).filter_map(Route::tier)
+    }
+
+    fn route(&self, name: &str) -> Option<&Route> {
+        if name == DEFAULT { Some(&self.default) } else { self.routes.get(name.as_bytes()) }
     }
 
     fn named(&self, name: &str) -> Option<&Arc<Tier>> {
-        if name == DEFAULT { self.default.as_ref() } else { self.tiers.get(name.as_bytes()) }
+        self.route(name)?.tier()
     }
 
-    fn add(&mut self, tier: Arc<Tier>) {
-        match &tier.name[..] {
-            DEFAULT => self.default = Some(tier),
-            _ => _ = self.tiers.insert(Bytes::copy_from_slice(tier.name.as_bytes()), tier),
+    fn add(&mut self, name: &str, route: Route) {
+        match name {
+            DEFAULT => self.default = route,
+            _ => _ = self.routes.insert(Bytes::copy_from_slice(name.as_bytes()), route),
         }
     }
+}
+
+/// The tier of a namespace over a store that is open.
+async fn tier(
+    before: &State,
+    client: &Arc<Client>,
+    store: &Store,
+    name: &str,
+    config: &NamespaceConfig,
+    log_dir: Option<&Path>,
+) -> Result<Arc<Tier>, String> {
+    let gate = Arc::clone(&store.gate);
+    if config.mode.writes() && !gate.abilities().writes {
+        let kind = gate.store().kind();
+        return Err(format!(
+            "[namespaces.{name}] is {}, and a store of kind {kind} takes no writes",
+            config.mode
+        ));
+    }
+    if config.mode.writes() && !gate.abilities().versions {
+        tracing::warn!(
+            namespace = name,
+            store = gate.store().kind(),
+            "this store keeps no versions: of two gateways that write one key at once, the older write may stay"
+        );
+    }
+    let place = Place::of(config.store.as_deref().unwrap_or_default(), &store.written);
+    let old = before.named(name);
+    let log = match log_dir.filter(|_| config.mode == Mode::WriteBehind) {
+        None => None,
+        Some(log_dir) => match old.and_then(|old| old.log.clone()) {
+            Some(log) => {
+                check_same_log(&log, name, config, log_dir)?;
+                place.check(&log, name)?;
+                Some(log)
+            }
+            None => Some(open_log(log_dir, name, config, &place).await?),
+        },
+    };
+    let counts = old.map_or_else(|| Arc::new(TierCounts::default()), |old| Arc::clone(&old.counts));
+    Ok(Arc::new(Tier::new(name, config.clone(), Arc::clone(client), gate, log, counts)))
 }

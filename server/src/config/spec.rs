@@ -362,14 +362,15 @@ const OPTIONS: &[Spec] = &[
         name: "flush_command",
         form: Form::Switch,
         roles: &[(Gateway, Unset::Text("false"))],
-        doc: "Whether any client may empty the whole cluster, in every zone, with memcached's `flush_all`.",
+        doc: "Whether any client may empty the whole cluster, in every zone, with memcached's `flush_all`; and with it the \
+              other clusters that the file of the option persister names.",
     },
     Spec {
         name: "persister",
         form: Form::WatchedFile,
         roles: &[(Gateway, Unset::Nothing)],
-        doc: "The TOML file that says which namespaces have a backing store, and how they are read and written: \
-              [stores.NAME] and [namespaces.NAME]. Read again at SIGHUP.",
+        doc: "The TOML file that says which namespaces have a backing store or live in another cluster, and how they \
+              are read and written: [stores.NAME], [clusters.NAME] and [namespaces.NAME]. Read again at SIGHUP.",
     },
     Spec {
         name: "config_get_cluster",

@@ -9,7 +9,7 @@ use evanesce_wire::request::{Arithmetic, Direction, Exptime, MetaArithmetic};
 
 use super::store::token;
 use super::{Answer, refusal, through, ttl};
-use crate::service::Context;
+use crate::service::{Context, Place};
 
 /// Answers `incr` and `decr`.
 pub(super) async fn answer(context: Context<'_>, request: &Arithmetic<'_>) -> Answer {
@@ -58,11 +58,13 @@ pub(super) async fn count(
     initial: Option<(u64, Exptime)>,
 ) -> Result<ArithmeticOutcome, TierError> {
     context.counts.cmd_arithmetic.add(1);
-    if let Some(tier) = context.tier(key) {
-        let count = Box::pin(through::count(&tier, key, direction, delta, initial));
-        return context.beside_others(count).await;
-    }
-    let keys = &context.shared.keys;
+    let keys = match context.place(key)? {
+        Place::Cluster(keys) => keys,
+        Place::Tier(tier) => {
+            let count = Box::pin(through::count(&tier, key, direction, delta, initial));
+            return context.beside_others(count).await;
+        }
+    };
     let operation = match direction {
         Direction::Increment => keys.incr(key, delta),
         Direction::Decrement => keys.decr(key, delta),

@@ -6,7 +6,7 @@ use evanesce_wire::reply::Status;
 use evanesce_wire::request::{Delete, TooLarge};
 
 use super::{Answer, refusal};
-use crate::service::Context;
+use crate::service::{Context, Place};
 
 pub(super) async fn answer(context: Context<'_>, delete: &Delete<'_>) -> Answer {
     let found = match self::delete(context, delete.key).await {
@@ -23,9 +23,9 @@ pub(super) async fn answer(context: Context<'_>, delete: &Delete<'_>) -> Answer 
 /// Deletes a key, and tells whether it was there.
 pub(super) async fn delete(context: Context<'_>, key: &[u8]) -> Result<bool, TierError> {
     context.counts.cmd_delete.add(1);
-    match context.tier(key) {
-        Some(tier) => context.beside_others(Box::pin(async move { tier.delete(key).await })).await,
-        None => Ok(context.shared.keys.delete(key).run().await?.found),
+    match context.place(key)? {
+        Place::Tier(tier) => context.beside_others(Box::pin(async move { tier.delete(key).await })).await,
+        Place::Cluster(keys) => Ok(keys.delete(key).run().await?.found),
     }
 }
 
@@ -33,9 +33,8 @@ pub(super) async fn delete(context: Context<'_>, key: &[u8]) -> Result<bool, Tie
 /// stays: a cache may lose an item, a database may not.
 pub(super) async fn too_large(context: Context<'_>, refused: &TooLarge<'_>) -> Answer {
     if refused.drop_item
-        && let Err(error) = context.shared.keys.delete(&*refused.key.bytes).run().await
+        && let Err(error) = drop_item(context, &refused.key.bytes).await
     {
-        let error = TierError::from(error);
         return match refused.refusal.binary {
             Some((head, _)) => refusal::binary_write(context, head, &error),
             None => refusal::write(context, &error, refused.refusal.silent),
@@ -44,4 +43,10 @@ pub(super) async fn too_large(context: Context<'_>, refused: &TooLarge<'_>) -> A
     let mut answer = Answer::default();
     refused.refusal.encode(answer.buf());
     answer
+}
+
+async fn drop_item(context: Context<'_>, key: &[u8]) -> Result<(), TierError> {
+    let place = context.place(key)?;
+    place.keys().delete(key).run().await?;
+    Ok(())
 }

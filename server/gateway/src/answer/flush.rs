@@ -1,9 +1,11 @@
-//! `flush_all`, where it is allowed: every node of every zone.
+//! `flush_all`, where it is allowed: every node of every zone of every cluster that is served.
 
-use evanesce_persister::TierError;
+use evanesce_client::Namespace;
+use evanesce_persister::{ClusterState, Persister, Reach, TierError};
 use evanesce_wire::encode;
 use evanesce_wire::reply::Status;
 use evanesce_wire::request::{Exptime, FlushAll, Request};
+use futures_util::future::{join, join_all};
 
 use super::{Answer, refusal, ttl};
 use crate::service::Context;
@@ -23,11 +25,23 @@ pub(super) async fn answer(context: Context<'_>, request: FlushAll) -> Answer {
     }
 }
 
-/// Flushes now or later; all nodes have to say that they did.
+/// Flushes now or later: the own cluster and those that namespaces live in, for to a client of the gateway they are one. All nodes
+/// have to say that they did.
 pub(super) async fn flush(context: Context<'_>, delay: Option<Exptime>) -> Result<(), TierError> {
     context.counts.cmd_flush.add(1);
-    let flush = context.shared.keys.flush_all();
     // A date, so that all nodes mean the same instant.
-    let flush = delay.into_iter().fold(flush, |flush, exptime| flush.at(ttl::ttl(exptime)));
-    Ok(flush.run().await.map(|_| ())?)
+    let at = delay.map(ttl::ttl);
+    let flush = async |keys: &Namespace| {
+        let flush = at.into_iter().fold(keys.flush_all(), |flush, at| flush.at(at));
+        flush.run().await.map(drop).map_err(TierError::from)
+    };
+    let others = context.shared.persister().map(Persister::clusters).unwrap_or_default();
+    let others = others.into_iter().map(|ClusterState { cluster, reach, .. }| async move {
+        match reach {
+            Reach::Reached(client) => flush(client.raw()).await,
+            Reach::Unreached(why) => Err(TierError::Unreached { cluster: cluster.into(), why }),
+        }
+    });
+    let (own, others) = join(flush(&context.shared.keys), join_all(others)).await;
+    own.and_then(|()| others.into_iter().collect())
 }

@@ -7,7 +7,7 @@ use evanesce_wire::request::{Exptime, Get};
 use futures_util::future::join_all;
 
 use super::{Answer, refusal, through, ttl};
-use crate::service::Context;
+use crate::service::{Context, Place};
 
 /// Answers a retrieval of at most [`crate::service::RUN_KEYS_MAX`] keys.
 pub(crate) async fn answer(context: Context<'_>, get: &Get<'_>) -> Answer {
@@ -44,12 +44,14 @@ pub(super) async fn read(
 ) -> Result<Option<Item>, TierError> {
     context.counts.cmd_get.add(1);
     context.counts.cmd_touch.add(usize::from(touch.is_some()));
-    if let Some(tier) = context.tier(key) {
-        // Boxed, so that namespaces without a store carry no room for it.
-        let read = Box::pin(through::read(&tier, key, touch, with_cas));
-        return context.beside_others(read).await;
-    }
-    let keys = &context.shared.keys;
+    let keys = match context.place(key)? {
+        Place::Cluster(keys) => keys,
+        Place::Tier(tier) => {
+            // Boxed, so that namespaces without a store carry no room for it.
+            let read = Box::pin(through::read(&tier, key, touch, with_cas));
+            return context.beside_others(read).await;
+        }
+    };
     let touched = match touch {
         Some(exptime) => Some(keys.get_item_and_touch(key, ttl::ttl(exptime)).run().await?),
         None => None,

@@ -9,16 +9,24 @@ use evanesce_wire::encode::{self, ItemFacts};
 use evanesce_wire::request::MetaGet;
 
 use super::{Answer, refusal, ttl};
-use crate::service::Context;
+use crate::service::{Context, Place};
 
 pub(super) async fn answer(context: Context<'_>, get: &MetaGet<'_>) -> Answer {
-    let tier = context.tier(&get.key.bytes);
-    let wins = get.vivify.is_some() || get.recache_below.is_some();
-    if needs_one_node(get) || (wins && tier.is_some()) {
-        // Who has a store needs no wins: the tier has one of all who miss load.
+    if needs_one_node(get) {
         return refusal::unsupported_flag(context);
     }
-    let read = if needs_home(get) { read_at_home(context, get).await } else { read(context, get).await };
+    let read = if needs_home(get) {
+        match context.place(&get.key.bytes) {
+            // Who has a store needs no wins: the tier has one of all who miss load.
+            Ok(Place::Tier(_)) if get.vivify.is_some() || get.recache_below.is_some() => {
+                return refusal::unsupported_flag(context);
+            }
+            Ok(place) => read_at_home(context, get, place).await,
+            Err(error) => Err(error),
+        }
+    } else {
+        read(context, get).await
+    };
     let mut answer = Answer::default();
     match read {
         Ok(Some((item, facts))) => {
@@ -61,10 +69,10 @@ async fn read(context: Context<'_>, get: &MetaGet<'_>) -> Found {
 }
 
 /// Every zone gets the expiry; the home zone tells the rest.
-async fn read_at_home(context: Context<'_>, get: &MetaGet<'_>) -> Found {
-    let keys = &context.shared.keys;
+async fn read_at_home(context: Context<'_>, get: &MetaGet<'_>, place: Place<'_>) -> Found {
+    let keys = place.keys();
     let mut loaded = None;
-    if context.tier(&get.key.bytes).is_some() {
+    if matches!(place, Place::Tier(_)) {
         // What is not there is loaded before the home zone is asked.
         loaded = super::get::read(context, &get.key.bytes, get.touch, true).await?;
         if loaded.is_none() {

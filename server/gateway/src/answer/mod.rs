@@ -132,7 +132,7 @@ fn local(context: Context<'_>, request: &Request<'_>) -> Answer {
 
 fn stats(context: Context<'_>, argument: &[u8]) -> Answer {
     let mut answer = Answer::default();
-    let stats = match (argument, &context.shared.persister) {
+    let stats = match (argument, context.shared.persister()) {
         (b"", _) => context.shared.stats(),
         (b"persister", Some(persister)) => persister.stats(),
         _ => return Answer::error(error_lines::BAD_COMMAND_LINE, false),

@@ -8,7 +8,7 @@ use evanesce_wire::reply::Status;
 use evanesce_wire::request::{Exptime, Set, SetMode};
 
 use super::{Answer, refusal, through, ttl};
-use crate::service::Context;
+use crate::service::{Context, Place};
 
 /// What a store command is to do.
 #[derive(Debug, Clone, Copy)]
@@ -63,11 +63,12 @@ pub(super) async fn answer(context: Context<'_>, set: &Set<'_>) -> Answer {
 /// Stores in every zone.
 pub(super) async fn store(context: Context<'_>, store: Store<'_>) -> Result<Stored, TierError> {
     context.counts.cmd_set.add(1);
-    if let Some(tier) = context.tier(store.key) {
-        return context.beside_others(Box::pin(through::store(&tier, store))).await;
-    }
+    let keys = match context.place(store.key)? {
+        Place::Cluster(keys) => keys,
+        Place::Tier(tier) => return context.beside_others(Box::pin(through::store(&tier, store))).await,
+    };
     let Store { key, mode, compare, value, flags, exptime } = store;
-    let (keys, ttl) = (&context.shared.keys, ttl::ttl(exptime));
+    let ttl = ttl::ttl(exptime);
     let value = Bytes::copy_from_slice(value);
     if let Some(token) = compare {
         let set = keys.compare_and_set(key, token, value).flags(flags).ttl(ttl);

@@ -6,7 +6,7 @@ use evanesce_wire::reply::Status;
 use evanesce_wire::request::{Exptime, Touch};
 
 use super::{Answer, refusal, through, ttl};
-use crate::service::Context;
+use crate::service::{Context, Place};
 
 pub(super) async fn answer(context: Context<'_>, touch: &Touch<'_>) -> Answer {
     let found = match self::touch(context, touch.key, touch.exptime).await {
@@ -23,11 +23,11 @@ pub(super) async fn answer(context: Context<'_>, touch: &Touch<'_>) -> Answer {
 /// Gives a key another expiry, and tells whether it was there.
 pub(super) async fn touch(context: Context<'_>, key: &[u8], exptime: Exptime) -> Result<bool, TierError> {
     context.counts.cmd_touch.add(1);
-    match context.tier(key) {
-        Some(tier) => {
+    match context.place(key)? {
+        Place::Tier(tier) => {
             let touch = Box::pin(through::touch(&tier, key, exptime));
             Ok(context.beside_others(touch).await?.is_some())
         }
-        None => Ok(context.shared.keys.touch(key, ttl::ttl(exptime)).run().await?.found),
+        Place::Cluster(keys) => Ok(keys.touch(key, ttl::ttl(exptime)).run().await?.found),
     }
 }

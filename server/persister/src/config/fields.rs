@@ -10,6 +10,16 @@ use bytesize::ByteSize;
 /// Longer is a mistake in a unit.
 const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
+/// What a name of a namespace or a cluster is.
+pub(super) const NAME_RULE: &str =
+    "1 to 64 letters, digits, dashes, underscores and dots, and not dots alone";
+
+/// Whether it is one. A namespace's is that of a directory, too.
+pub(super) fn is_name(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    (1..=64).contains(&text.len()) && text.bytes().all(allowed) && !text.bytes().all(|byte| byte == b'.')
+}
+
 /// A table that is being read.
 pub(super) struct Fields<'a> {
     /// What faults begin with.
@@ -52,6 +62,31 @@ impl<'a> Fields<'a> {
     pub(super) fn text(&mut self, key: &str) -> Option<String> {
         let text = |value: &toml::Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
         self.take(key, "a text that is not empty", text)
+    }
+
+    /// Whether a key is there, and not taken yet.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
+    /// A name of a cluster, a zone or the like.
+    pub(super) fn name(&mut self, key: &str) -> Option<String> {
+        let name = |value: &toml::Value| value.as_str().filter(|text| is_name(text)).map(str::to_owned);
+        self.take(key, NAME_RULE, name)
+    }
+
+    /// A list of texts that is not empty, each as `read` takes it.
+    pub(super) fn texts<T>(
+        &mut self,
+        key: &str,
+        such_as: &str,
+        read: impl Fn(&str) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let texts = |value: &toml::Value| {
+            let texts: Option<Vec<T>> = value.as_array()?.iter().map(|text| read(text.as_str()?)).collect();
+            texts.filter(|texts| !texts.is_empty())
+        };
+        self.take(key, &format!("a list such as [{such_as}]"), texts)
     }
 
     /// One of a few words.

@@ -8,13 +8,22 @@
 //! path = "/var/lib/evanesce/users"
 //! concurrency_max = 32                       # calls at once; and so on, see StoreLimits
 //!
+//! [clusters.sessions]                        # a cluster beside the own one
+//! cluster = "SESSIONS"                       # what its nodes register as
+//! discovery = ["10.0.0.9:11300"]
+//!
 //! [namespaces.user]                          # keys user:...; `default` is all others
 //! store = "users"
 //! mode = "write-behind"                      # none, read-through, write-through
 //! ttl = "15min"
 //! flush = "every write"                      # or a time
+//!
+//! [namespaces.session]
+//! cluster = "sessions"
+//! mode = "none"
 //! ```
 
+mod cluster;
 mod fields;
 mod namespace;
 mod store;
@@ -23,6 +32,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+pub use cluster::ClusterConfig;
 pub use namespace::{FlushPolicy, LogConfig, Mode, NamespaceConfig, NearConfig};
 pub use store::{StoreConfig, StoreLimits};
 
@@ -36,6 +46,8 @@ const NAMESPACES_MAX: usize = 256;
 pub struct Config {
     /// By name.
     pub stores: BTreeMap<String, StoreConfig>,
+    /// Clusters beside the own one, by name.
+    pub clusters: BTreeMap<String, ClusterConfig>,
     /// By name; `default` is for the keys of no other.
     pub namespaces: BTreeMap<String, NamespaceConfig>,
     /// Where the logs of write-behind namespaces are, each in a directory of its name.
@@ -73,12 +85,16 @@ impl Config {
         let mut fields = Fields::new("the file", table, faults);
         let log_dir = fields.text("log_dir").map(PathBuf::from);
         let (stores, namespaces) = (fields.tables("stores"), fields.tables("namespaces"));
+        let clusters = fields.tables("clusters");
         fields.finish();
         let mut config = Self { log_dir, ..Self::default() };
         for (name, table) in stores {
             if let Some(store) = StoreConfig::of(&name, table, faults) {
                 config.stores.insert(name, store);
             }
+        }
+        for (name, table) in clusters {
+            config.clusters.insert(name.clone(), ClusterConfig::of(&name, table, faults));
         }
         if namespaces.len() > NAMESPACES_MAX {
             faults.push(format!("there are {} namespaces: {NAMESPACES_MAX} at most", namespaces.len()));
@@ -102,6 +118,11 @@ impl Config {
                     fault(format!("names the store {store:?}: there is no sound [stores.{store}]"));
                 }
                 (Some(_), _) => {}
+            }
+            if let Some(cluster) =
+                namespace.cluster.as_ref().filter(|name| !self.clusters.contains_key(*name))
+            {
+                fault(format!("names the cluster {cluster:?}: there is no [clusters.{cluster}]"));
             }
             if namespace.mode == Mode::WriteBehind && self.log_dir.is_none() {
                 fault(
@@ -149,6 +170,39 @@ mod tests {
         assert_eq!(user.log.flush, FlushPolicy::Every(Duration::from_millis(100)));
         assert_eq!((user.log.bytes_max, user.log.retries_max), (32 << 20, 9));
         assert_eq!(user.near.map(|near| near.bytes_max), Some(1 << 20));
+    }
+
+    #[test]
+    fn clusters_are_read_and_namespaces_live_in_them() {
+        let config = Config::parse(
+            "[clusters.sessions]\ncluster = 'SESSIONS'\nzone = 'b'\ndiscovery = ['http://d:1/', '[::1]:2']\n\
+             [clusters.USERS]\ndiscovery = ['d:3']\n[namespaces.session]\nmode = 'none'\ncluster = 'sessions'\n",
+        );
+        let config = config.expect("sound");
+        let sessions = &config.clusters["sessions"];
+        assert_eq!((&sessions.cluster[..], sessions.zone.as_deref()), ("SESSIONS", Some("b")));
+        assert_eq!(sessions.discoveries, ["d:1", "[::1]:2"]);
+        assert_eq!((&config.clusters["USERS"].cluster[..], &config.clusters["USERS"].zone), ("USERS", &None));
+        assert_eq!(config.namespaces["session"].cluster.as_deref(), Some("sessions"));
+    }
+
+    #[test]
+    fn faults_of_clusters_are_told_together() {
+        let told = faults(
+            "[clusters.a]\n[clusters.b]\ndiscovery = 'd:1'\nport = 1\n[clusters.'c d']\ndiscovery = ['d']\nzone = 7\n\
+             [namespaces.n]\nmode = 'none'\ncluster = 'e'\n",
+        );
+        for fault in [
+            "[clusters.a] has no discovery",
+            "[clusters.b] discovery = \"d:1\": write a list such as [\"10.0.0.9:11300\"]",
+            "[clusters.b] has no key `port`",
+            "[clusters.c d] is no name of a cluster",
+            "[clusters.c d] discovery = [\"d\"]: write a list",
+            "[clusters.c d] zone = 7: write 1 to 64 letters",
+            "[namespaces.n] names the cluster \"e\": there is no [clusters.e]",
+        ] {
+            assert!(told.contains(fault), "{fault} is not in {told}");
+        }
     }
 
     #[test]

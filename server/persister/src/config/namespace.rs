@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::fields::Fields;
+use super::fields::{Fields, NAME_RULE, is_name};
 
 /// A mistake in a unit, or a namespace of its own machine.
 const LOG_BYTES_MAX: u64 = 1 << 40;
@@ -84,6 +84,8 @@ pub struct NamespaceConfig {
     pub mode: Mode,
     /// The store's name.
     pub store: Option<String>,
+    /// The cluster that its keys live in, by its name in the configuration. By default the own one.
+    pub cluster: Option<String>,
     /// How long the cluster keeps what was loaded, and at most what was written where writes go down. 15 min by default.
     pub ttl: Duration,
     /// Up to which share of the TTL it is shortened. 0.1 by default.
@@ -111,6 +113,7 @@ impl Default for NamespaceConfig {
         Self {
             mode: Mode::ReadThrough,
             store: None,
+            cluster: None,
             ttl: Duration::from_secs(15 * 60),
             jitter: 0.1,
             negative_ttl: Duration::from_secs(5),
@@ -128,20 +131,15 @@ impl Default for NamespaceConfig {
 impl NamespaceConfig {
     pub(super) fn of(name: &str, table: toml::Table, faults: &mut Vec<String>) -> Self {
         let mut fields = Fields::new(format!("[namespaces.{name}]"), table, faults);
-        if name.is_empty()
-            || name.len() > 64
-            || name.bytes().all(|b| b == b'.')
-            || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
-        {
-            fields.fault(
-                "is no name of a namespace: write 1 to 64 letters, digits, dashes, underscores and dots, and not dots alone",
-            );
+        if !is_name(name) {
+            fields.fault(format!("is no name of a namespace: write {NAME_RULE}"));
         }
         let default = Self::default();
         let modes = "none, read-through, write-through or write-behind";
         let namespace = Self {
             mode: fields.word("mode", modes, &Mode::WORDS).unwrap_or(default.mode),
             store: fields.text("store"),
+            cluster: fields.text("cluster"),
             ttl: fields.time("ttl").unwrap_or(default.ttl),
             jitter: fields.fraction("jitter", 0.0..=1.0).unwrap_or(default.jitter),
             negative_ttl: fields.time("negative_ttl").unwrap_or(default.negative_ttl),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::State;
+use super::{State, clusters};
 use crate::config::{Config, Mode, NamespaceConfig};
 use crate::log::{self, Log};
 
@@ -55,11 +55,12 @@ impl State {
                     && next.store == tier.config.store
                     && next.store.as_ref().is_some_and(|store| self.is_same_place(store, config))
                     && next.log == tier.config.log
+                    && clusters::registered(config, next) == self.registered(tier)
             });
             let waiting = log.state().waiting;
             if !stays && waiting > 0 {
                 faults.push(format!(
-                    "[namespaces.{}] {waiting} writes wait in its log: its mode, store and log can change when there are none, \
+                    "[namespaces.{}] {waiting} writes wait in its log: its mode, store, cluster and log can change when there are none, \
                      or at a restart with the same store",
                     tier.name
                 ));

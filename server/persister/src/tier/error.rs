@@ -1,6 +1,7 @@
 //! Why the tier did not do what it was asked.
 
 use std::io;
+use std::sync::Arc;
 
 use evanesce_client::{LoadError, ReadError, WriteError};
 
@@ -17,6 +18,14 @@ pub enum TierError {
     /// The cluster could not be written.
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// The namespace lives in a cluster that there is no client of yet.
+    #[error("cluster {cluster} is not reached yet: {why}")]
+    Unreached {
+        /// What its nodes register as.
+        cluster: Arc<str>,
+        /// What came of the last try.
+        why: Arc<str>,
+    },
     /// The key is not in the cluster, and could not be loaded.
     #[error(transparent)]
     Load(LoadError),
@@ -33,7 +42,7 @@ pub enum TierError {
     Log(#[from] LogError),
     /// The log could not be read.
     #[error("the write-behind log cannot be read: {0}; look at its disk")]
-    LogRead(std::sync::Arc<io::Error>),
+    LogRead(Arc<io::Error>),
     /// Others changed the key again and again.
     #[error("others change this key all the time: try again")]
     Contended,

@@ -50,7 +50,8 @@ const LOAD_SLACK: Duration = Duration::from_millis(500);
 pub struct Tier {
     pub(crate) name: String,
     pub(crate) config: NamespaceConfig,
-    client: Client,
+    /// That of the cluster its keys live in. Whoever closes one waits for its tiers to be dropped.
+    pub(crate) client: Arc<Client>,
     /// Keys and values as they are.
     keys: Namespace,
     pub(crate) gate: Arc<Gate>,
@@ -84,13 +85,13 @@ impl Tier {
     pub(crate) fn new(
         name: &str,
         config: NamespaceConfig,
-        client: &Client,
+        client: Arc<Client>,
         gate: Arc<Gate>,
         log: Option<Arc<Log>>,
         counts: Arc<TierCounts>,
     ) -> Self {
         let budget = Budget::new(config.budget.unwrap_or(gate.limits().queue_max));
-        let (name, keys, client) = (name.to_owned(), client.raw().clone(), client.clone());
+        let (name, keys) = (name.to_owned(), client.raw().clone());
         Self { name, config, client, keys, gate, budget, log, counts, turns: decide::Turns::default() }
     }
 
@@ -98,6 +99,12 @@ impl Tier {
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.config.mode
+    }
+
+    /// All keys of the cluster, as they are: for what the tier has no way for.
+    #[must_use]
+    pub fn keys(&self) -> &Namespace {
+        &self.keys
     }
 
     /// Reads a key, and loads it when it is not there.

@@ -159,6 +159,7 @@ impl World {
             stores: BTreeMap::from([("main".to_owned(), store)]),
             namespaces: BTreeMap::from([("user".to_owned(), namespace)]),
             log_dir: Some(self.directory.path().join(gateway)),
+            ..Config::default()
         }
     }
 
