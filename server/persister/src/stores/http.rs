@@ -226,11 +226,14 @@ impl BackingStore for Http {
         Box::pin(async move {
             match self.client.get(deadline, || self.settings.clone().connect()).await {
                 Err(error) => failed_all(keys.len(), &error),
-                Ok((_, client)) => {
+                Ok((number, client)) => {
                     let loads: Vec<_> =
                         keys.iter().map(|key| timeout_at(deadline, self.load_one(&client, key))).collect();
                     let loaded = stream::iter(loads).buffered(REQUESTS_MAX);
-                    loaded.map(|loaded| loaded.unwrap_or_else(|_| Err(StoreError::timeout()))).collect().await
+                    let loaded = loaded.map(|loaded| loaded.unwrap_or_else(|_| Err(StoreError::timeout())));
+                    let loaded: Vec<Loaded> = loaded.collect().await;
+                    self.client.heard(number, &loaded);
+                    loaded
                 }
             }
         })

@@ -5,7 +5,7 @@ use futures_util::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
 use tokio::time::{Duration, Instant, timeout, timeout_at};
 
-use crate::store::StoreError;
+use crate::store::{ErrorKind, StoreError};
 
 /// How long what was sent may stay unacknowledged before a connection counts as lost, and how long making one may take: longer
 /// than a network's hiccup, shorter than an operator's patience.
@@ -83,6 +83,18 @@ impl<C: Clone + Send + Sync + 'static> Link<C> {
         self.state.lock().attempt.as_ref()?.peek()?.clone().ok()
     }
 
+    /// Forgets this connection where it was refused for who we are: the next one reads the secret anew, which may have been
+    /// replaced.
+    #[cfg(any(feature = "http", feature = "s3", test))]
+    pub(super) fn heard<T>(&self, number: u64, answers: &[Result<T, StoreError>]) {
+        let refused = |answer: &Result<T, StoreError>| {
+            answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Credentials)
+        };
+        if answers.iter().any(refused) {
+            self.lost(number);
+        }
+    }
+
     /// Forgets this connection, so that the next one who asks makes another.
     pub(super) fn lost(&self, number: u64) {
         let mut state = self.state.lock();
@@ -113,6 +125,17 @@ mod tests {
         link.lost(1);
         assert_eq!(link.get(soon(), async || Ok("third")).await, Ok((2, "second")));
         assert_eq!(link.there(), Some("second"));
+    }
+
+    /// What was seen: a store that was opened with a secret that was replaced since was refused until the gateway was restarted.
+    #[tokio::test]
+    async fn connection_that_is_refused_for_its_secret_is_made_again_and_no_other_is() {
+        let link = Link::default();
+        assert_eq!(link.get(soon(), async || Ok("old")).await, Ok((1, "old")));
+        link.heard(1, &[Ok(()), Err(StoreError::transient("busy")), Err(StoreError::permanent("no"))]);
+        assert_eq!(link.there(), Some("old"));
+        link.heard(1, &[Ok(()), Err(StoreError::new(ErrorKind::Credentials, "who?"))]);
+        assert_eq!(link.get(soon(), async || Ok("new")).await, Ok((2, "new")));
     }
 
     #[tokio::test(start_paused = true)]

@@ -325,11 +325,14 @@ impl BackingStore for S3 {
         Box::pin(async move {
             match self.client.get(deadline, || self.settings.clone().connect()).await {
                 Err(error) => failed_all(keys.len(), &error),
-                Ok((_, client)) => {
+                Ok((number, client)) => {
                     let loads: Vec<_> =
                         keys.iter().map(|key| timeout_at(deadline, self.load_one(&client, key))).collect();
                     let loaded = stream::iter(loads).buffered(REQUESTS_MAX);
-                    loaded.map(|loaded| loaded.unwrap_or_else(|_| Err(StoreError::timeout()))).collect().await
+                    let loaded = loaded.map(|loaded| loaded.unwrap_or_else(|_| Err(StoreError::timeout())));
+                    let loaded: Vec<Loaded> = loaded.collect().await;
+                    self.client.heard(number, &loaded);
+                    loaded
                 }
             }
         })
@@ -339,14 +342,15 @@ impl BackingStore for S3 {
         Box::pin(async move {
             match self.client.get(deadline, || self.settings.clone().connect()).await {
                 Err(error) => failed_all(changes.len(), &error),
-                Ok((_, client)) => {
+                Ok((number, client)) => {
                     let write = |change| timeout_at(deadline, self.write_one(&client, change));
                     let writes: Vec<_> = changes.iter().map(write).collect();
                     let written = stream::iter(writes).buffered(REQUESTS_MAX);
+                    let written =
+                        written.map(|written| written.unwrap_or_else(|_| Err(StoreError::timeout())));
+                    let written: Vec<Outcome> = written.collect().await;
+                    self.client.heard(number, &written);
                     written
-                        .map(|written| written.unwrap_or_else(|_| Err(StoreError::timeout())))
-                        .collect()
-                        .await
                 }
             }
         })
@@ -354,11 +358,9 @@ impl BackingStore for S3 {
 
     fn check(&self, deadline: Instant) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
-            let (_, client) = self.client.get(deadline, || self.settings.clone().connect()).await?;
             // An object that cannot be there: the answer tells a missing container from a missing object.
-            let probe = Bytes::from_static(b"\0");
-            let load = timeout_at(deadline, self.load_one(&client, &probe));
-            load.await.unwrap_or_else(|_| Err(StoreError::timeout())).map(|_| ())
+            let probe = [Bytes::from_static(b"\0")];
+            self.load(&probe, deadline).await.into_iter().try_for_each(|loaded| loaded.map(|_| ()))
         })
     }
 }
