@@ -166,6 +166,11 @@ pub trait BackingStore: Send + Sync + 'static {
         false
     }
 
+    /// The same of changes, for a store that reads many keys by one request and writes them one by one.
+    fn writes_key_by_key(&self) -> bool {
+        self.asks_key_by_key()
+    }
+
     /// Reads keys. Expired items are as if absent where it can tell. No key comes twice in one call.
     fn load<'a>(&'a self, keys: &'a [Bytes], deadline: Instant) -> BoxFuture<'a, Vec<Loaded>>;
 

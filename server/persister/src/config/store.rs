@@ -30,8 +30,8 @@ impl std::fmt::Debug for StoreConfig {
 /// How much a store is asked for, by one gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoreLimits {
-    /// Calls at once, loads and writes together. 32 by default. To a store that is asked key by key (Cassandra, HTTP, S3) a call is
-    /// one key; to others all that waits, up to a batch.
+    /// Calls at once, loads and writes together. 32 by default. To a store that is asked key by key (Cassandra, HTTP, S3; DynamoDB for
+    /// writes) a call is one key; to others all that waits, up to a batch.
     pub concurrency_max: usize,
     /// Keys loaded and changes written in a second; no limit by default. A store that is cold or small wants one.
     pub rate_max: Option<usize>,

@@ -107,8 +107,13 @@ impl Gate {
             counts: GateCounts::default(),
         });
         let drivers = [
-            tokio::spawn(drive(Arc::clone(&inner), |inner| &inner.loads, Inner::load_lot)),
-            tokio::spawn(drive(Arc::clone(&inner), |inner| &inner.writes, Inner::write_lot)),
+            tokio::spawn(drive(Arc::clone(&inner), inner.loads_max(), |inner| &inner.loads, Inner::load_lot)),
+            tokio::spawn(drive(
+                Arc::clone(&inner),
+                inner.writes_max(),
+                |inner| &inner.writes,
+                Inner::write_lot,
+            )),
         ];
         Self { inner, drivers }
     }
@@ -185,7 +190,7 @@ impl Gate {
         let at_once = (self.inner.limits.concurrency_max / MANY_SHARE).max(1);
         // Collected first: a stream over a closure that borrows is not known to be `Send`.
         let calls: Vec<_> =
-            changes.chunks(self.inner.batch_max()).map(|part| self.write_part(part)).collect();
+            changes.chunks(self.inner.writes_max()).map(|part| self.write_part(part)).collect();
         let outcomes: Vec<Vec<Outcome>> = stream::iter(calls).buffered(at_once).collect().await;
         outcomes.into_iter().flatten().collect()
     }
@@ -229,9 +234,10 @@ struct Permit {
     most: usize,
 }
 
-/// Takes what waits in a lane to the store, a lot at a time, for ever.
+/// Takes what waits in a lane to the store, a lot of at most `most` at a time, for ever.
 async fn drive<T, R, F>(
     inner: Arc<Inner>,
+    most: usize,
     lane: fn(&Inner) -> &Lane<T, R>,
     call: fn(Arc<Inner>, Lot<T, R>, Round) -> F,
 ) where
@@ -239,7 +245,6 @@ async fn drive<T, R, F>(
     T: lane::Keyed + Send + 'static,
     R: Send + 'static,
 {
-    let most = inner.batch_max();
     loop {
         let wanted = lane(&inner).waiting().await;
         let Permit { place, round, most } = inner.permit(wanted.min(most)).await;
@@ -259,9 +264,14 @@ async fn drive<T, R, F>(
 }
 
 impl Inner {
-    /// Keys of one call.
-    fn batch_max(&self) -> usize {
+    /// Keys of one load.
+    fn loads_max(&self) -> usize {
         if self.store.asks_key_by_key() { 1 } else { self.store.abilities().batch_max.max(1) }
+    }
+
+    /// Changes of one write.
+    fn writes_max(&self) -> usize {
+        if self.store.writes_key_by_key() { 1 } else { self.store.abilities().batch_max.max(1) }
     }
 
     /// Fails fast while the store is ill.
@@ -279,7 +289,7 @@ impl Inner {
     async fn permit(&self, wanted: usize) -> Permit {
         // Never closed.
         let place = Arc::clone(&self.places).acquire_owned().await.expect("places are never closed");
-        let wanted = wanted.clamp(1, self.batch_max());
+        let wanted = wanted.max(1);
         loop {
             let pause = {
                 let (now, mut state) = (Instant::now(), self.state.lock());

@@ -15,6 +15,7 @@ struct Held {
     go: Semaphore,
     fails: AtomicBool,
     key_by_key: bool,
+    writes_key_by_key: bool,
 }
 
 impl Held {
@@ -27,6 +28,7 @@ impl Held {
             go: Semaphore::new(0),
             fails: AtomicBool::new(false),
             key_by_key: false,
+            writes_key_by_key: false,
         })
     }
 
@@ -57,6 +59,10 @@ impl BackingStore for Held {
 
     fn asks_key_by_key(&self) -> bool {
         self.key_by_key
+    }
+
+    fn writes_key_by_key(&self) -> bool {
+        self.key_by_key || self.writes_key_by_key
     }
 
     fn load<'a>(&'a self, keys: &'a [Bytes], _deadline: Instant) -> BoxFuture<'a, Vec<Loaded>> {
@@ -100,6 +106,25 @@ async fn store_that_asks_key_by_key_is_given_one_key_a_call_and_has_no_more_unde
     assert!(join_all(loads).await.into_iter().all(|loaded| loaded.expect("it ends") == Ok(None)));
     assert_eq!(store.keys.lock().iter().max(), Some(&1));
     assert!(store.most.load(Ordering::SeqCst) <= 8, "{:?}", store.most);
+}
+
+#[tokio::test(start_paused = true)]
+async fn store_that_only_writes_key_by_key_is_loaded_from_by_the_batch() {
+    let mut store = Held::new();
+    Arc::get_mut(&mut store).expect("ours alone").writes_key_by_key = true;
+    let limits = StoreLimits { concurrency_max: 4, ..StoreLimits::default() };
+    let gate = Arc::new(Gate::new(Arc::clone(&store) as _, limits));
+    let budget = Budget::new(512);
+    store.go.add_permits(200);
+    let changes: Vec<KeyChange> =
+        (0..50).map(|n| KeyChange { key: key(n), version: 1, change: Change::Delete }).collect();
+    assert_eq!(gate.write_many(&changes).await.len(), 50);
+    let writes = changes.iter().map(|change| gate.write(change.clone(), &budget, soon()));
+    assert!(join_all(writes).await.into_iter().all(|written| written.is_ok()));
+    assert_eq!(store.keys.lock().split_off(0), [1; 100]);
+    let loads = (0..50).map(|n| gate.load(key(n), &budget, soon()));
+    assert!(join_all(loads).await.into_iter().all(|loaded| loaded == Ok(None)));
+    assert_eq!(store.keys.lock().iter().max(), Some(&10), "{:?}", store.keys);
 }
 
 /// What was seen: each of many thousands of misses that were refused had taken and given back a lease before, and all were late.

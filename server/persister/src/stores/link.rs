@@ -85,7 +85,7 @@ impl<C: Clone + Send + Sync + 'static> Link<C> {
 
     /// Forgets this connection where it was refused for who we are: the next one reads the secret anew, which may have been
     /// replaced.
-    #[cfg(any(feature = "http", feature = "s3", test))]
+    #[cfg(any(feature = "dynamodb", feature = "http", feature = "s3", test))]
     pub(super) fn heard<T>(&self, number: u64, answers: &[Result<T, StoreError>]) {
         let refused = |answer: &Result<T, StoreError>| {
             answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Credentials)

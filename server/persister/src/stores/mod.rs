@@ -5,6 +5,8 @@
 
 #[cfg(feature = "cassandra")]
 pub mod cassandra;
+#[cfg(feature = "dynamodb")]
+pub mod dynamodb;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 #[cfg(feature = "http")]
@@ -73,6 +75,8 @@ pub const KINDS: &[Kind] = &[
     Kind::new("memory", of::<memory::Settings>),
     #[cfg(feature = "cassandra")]
     Kind::new("cassandra", of::<cassandra::Settings>),
+    #[cfg(feature = "dynamodb")]
+    Kind::new("dynamodb", of::<dynamodb::Settings>),
     #[cfg(feature = "embedded")]
     Kind::new("embedded", of::<embedded::Settings>),
     #[cfg(feature = "http")]
@@ -90,7 +94,8 @@ pub const KINDS: &[Kind] = &[
 ];
 
 /// Kinds that there are, each the name of the feature that it needs. What is not in [`KINDS`] is not in this build.
-const FEATURES: &[&str] = &["cassandra", "embedded", "http", "memcached", "mysql", "postgres", "redis", "s3"];
+const FEATURES: &[&str] =
+    &["cassandra", "dynamodb", "embedded", "http", "memcached", "mysql", "postgres", "redis", "s3"];
 
 fn of<S: StoreSettings + DeserializeOwned + 'static>(
     table: toml::Table,

@@ -1,5 +1,6 @@
 //! What every store must do beside its suite, and what it must say when it cannot.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use evanesce_persister::{
 };
 use tokio::time::{Instant, sleep};
 
+use crate::dynamodb;
 use crate::emulators;
 use crate::kinds::{Kind, PASSWORD, Want};
 use crate::locked;
@@ -32,17 +34,21 @@ const BACK: Duration = Duration::from_secs(30);
 /// Items written by two writers at once.
 const CONTENDED_KEYS: usize = 100;
 
-/// The same of a server that does one thing at a time.
+/// The same of a server that does one thing at a time, or waits for its disk at each.
 const CONTENDED_KEYS_SLOW: usize = 10;
 
 pub(crate) type Store = Arc<dyn BackingStore>;
 
-/// All checks of a kind; whether all passed.
-pub(crate) async fn all(kind: Kind, server: &mut Server) -> bool {
+/// All checks of a kind; whether all passed. What they start beside its server runs in `directory`, of what is `installed`.
+pub(crate) async fn all(kind: Kind, server: &mut Server, directory: &Path, installed: &Path) -> bool {
     let mut passed = report(kind, "missing schema is named", &missing(kind, server).await);
     passed &= report(kind, "suite", &suite(kind, server).await);
     passed &= report(kind, "two writers", &two_writers(kind, server).await);
     passed &= report(kind, "wrong credentials", &wrong_credentials(kind, server).await);
+    if kind == Kind::DynamoDb {
+        passed &= report(kind, "largest items", &dynamodb::largest(server).await);
+        passed &= report(kind, "signatures", &dynamodb::signatures(directory, installed).await);
+    }
     if kind == Kind::Postgres {
         passed &= report(kind, "locked row", &locked::row(kind, server).await);
     }
@@ -120,7 +126,8 @@ async fn two_writers(kind: Kind, server: &Server) -> anyhow::Result<String> {
     if !store.abilities().versions {
         return Ok("it keeps no versions".to_owned());
     }
-    let count = if kind == Kind::S3 { CONTENDED_KEYS_SLOW } else { CONTENDED_KEYS };
+    let is_slow = matches!(kind, Kind::S3 | Kind::DynamoDb);
+    let count = if is_slow { CONTENDED_KEYS_SLOW } else { CONTENDED_KEYS };
     let keys: Vec<Bytes> = (0..count).map(|n| format!("contended {n}").into()).collect();
     let writer = |odd: u64| {
         let (store, mut keys) = (Arc::clone(&store), keys.clone());

@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use evanesce_tests::{Deadline, eventually, free_port};
 use rustix::process::Signal;
 
+use crate::dynamodb;
 use crate::emulators;
 use crate::java;
 use crate::server::Server;
@@ -26,6 +27,7 @@ const PREPARE_LIMIT: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Cassandra,
+    DynamoDb,
     Http,
     Memcached,
     MySql,
@@ -48,12 +50,21 @@ impl Default for Want {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 7] =
-        [Kind::Redis, Kind::Memcached, Kind::Http, Kind::Postgres, Kind::MySql, Kind::S3, Kind::Cassandra];
+    pub(crate) const ALL: [Kind; 8] = [
+        Kind::Redis,
+        Kind::Memcached,
+        Kind::Http,
+        Kind::Postgres,
+        Kind::MySql,
+        Kind::S3,
+        Kind::DynamoDb,
+        Kind::Cassandra,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Kind::Cassandra => "cassandra",
+            Kind::DynamoDb => "dynamodb",
             Kind::Http => "http",
             Kind::Memcached => "memcached",
             Kind::MySql => "mysql",
@@ -65,12 +76,12 @@ impl Kind {
 
     /// Whether there is a table or the like, which may be missing.
     pub(crate) fn has_schema(self) -> bool {
-        matches!(self, Kind::Cassandra | Kind::MySql | Kind::Postgres)
+        matches!(self, Kind::Cassandra | Kind::DynamoDb | Kind::MySql | Kind::Postgres)
     }
 
-    /// Whether it asks who we are.
+    /// Whether it asks who we are. Amazon's own DynamoDB for a machine does not: another is asked beside it.
     pub(crate) fn has_credentials(self) -> bool {
-        self != Kind::Http
+        !matches!(self, Kind::Http | Kind::DynamoDb)
     }
 
     /// Whether it has after a restart what it had before.
@@ -90,6 +101,7 @@ impl Kind {
                     format!("user = 'cassandra'\npassword = '{password}'\ncreate = {create}\nreplicas = 1\n");
                 format!("kind = 'cassandra'\nnodes = ['{address}']\n{login}")
             }
+            Kind::DynamoDb => dynamodb::settings(address, &format!("'{password}'"), create),
             Kind::Http => format!("kind = 'http'\nurl = 'http://{address}/{{key}}'\n"),
             Kind::Memcached => {
                 format!(
@@ -113,6 +125,7 @@ impl Kind {
         let address = free_port()?;
         match self {
             Kind::Cassandra => java::cassandra(address, directory, installed),
+            Kind::DynamoDb => dynamodb::local(address, directory, installed),
             Kind::Http => emulators::http(address, directory),
             Kind::Memcached => memcached(address, directory),
             Kind::MySql => mysql(address, directory),

@@ -11,6 +11,7 @@
 
 mod checks;
 mod down;
+mod dynamodb;
 mod emulators;
 mod java;
 mod killed;
@@ -108,7 +109,7 @@ async fn stores(options: &Options) -> anyhow::Result<bool> {
                 }
             };
         println!("{name:10} server: ok, up in {:.1} s", began.elapsed().as_secs_f64());
-        passed &= checks::all(kind, &mut server).await;
+        passed &= checks::all(kind, &mut server, &directory, &options.installed).await;
         if let Err(error) = server.stop() {
             println!("{name:10} stop: FAILED: {error:#}");
             passed = false;
