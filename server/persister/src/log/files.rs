@@ -7,7 +7,6 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::index::{Index, Place};
@@ -125,25 +124,18 @@ impl Files {
     /// Reads all segments. Returns what waits, what is damaged, and the number of the next segment.
     pub(super) fn recover(&self) -> io::Result<(Index, Vec<Damage>, u64)> {
         let (mut index, mut damages, mut next) = (Index::default(), Vec::new(), 1);
-        // What is done stays so whatever stands behind it: an older record may have been moved, or a newer one is damaged.
-        let mut done = HashMap::new();
         for number in Self::numbers(&self.directory)? {
             let bytes = std::fs::read(self.path(number))?;
             index.add_segment(number, bytes.len() as u64);
-            self.replay(number, &bytes, &mut index, &mut done, &mut damages);
+            self.replay(number, &bytes, &mut index, &mut damages);
             next = number + 1;
         }
         Ok((index, damages, next))
     }
 
-    fn replay(
-        &self,
-        segment: u64,
-        bytes: &[u8],
-        index: &mut Index,
-        done: &mut HashMap<Bytes, u64>,
-        damages: &mut Vec<Damage>,
-    ) {
+    /// Tells the index what it was told when this was written: what says that a change is done stands behind the last record of
+    /// that.
+    fn replay(&self, segment: u64, bytes: &[u8], index: &mut Index, damages: &mut Vec<Damage>) {
         let mut offset = 0;
         while offset < bytes.len() {
             let rest = &bytes[offset..];
@@ -156,7 +148,6 @@ impl Files {
                 continue;
             };
             match record {
-                Record::Pending { change, .. } if done.get(&change.key) >= Some(&change.version) => {}
                 Record::Pending { change, stamped_ms } => {
                     let place = Place { segment, offset: offset as u64, bytes: len as u32 };
                     index.put(change.key, change.version, place, stamped_ms);
@@ -165,11 +156,7 @@ impl Files {
                     Some(why) => index.lay_aside(&key, version, attempts, &why),
                     None => _ = index.revive(&key, Some(version)),
                 },
-                Record::Done { key, version } => {
-                    index.done(&key, version);
-                    let newest = done.entry(key).or_insert(version);
-                    *newest = version.max(*newest);
-                }
+                Record::Done { key, version } => _ = index.done(&key, version),
             }
             offset += len;
         }

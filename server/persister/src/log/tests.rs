@@ -2,6 +2,7 @@ mod clear;
 mod flushes;
 mod lacks;
 mod letters;
+mod model;
 
 use std::fs::{File, OpenOptions};
 use std::sync::atomic::{AtomicUsize, Ordering};
