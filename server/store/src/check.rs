@@ -1,7 +1,7 @@
 //! Looking over what a memory file gave: at once where an item is asked for, and all of it before long.
 //!
 //! A table that was found again is right unless the file is damaged, and so are the items. A damaged item that is taken for
-//! whole could lead anywhere. So an item of an [unchecked](crate::segment::Segment::is_unchecked) segment is looked over
+//! whole could lead anywhere. So the table comes first ([`crate::look`]), and an item of an [unchecked](crate::segment::Segment::is_unchecked) segment is looked over
 //! each time it is asked for, and a segment as a whole before anything goes through it; a shard in which something is wrong
 //! reads all of its items anew, and drops what makes no sense.
 
@@ -23,9 +23,10 @@ impl Shard {
         self.shared.arena.ledger().map(|ledger| ledger.ran()).unwrap_or_default()
     }
 
-    /// Looks through unchecked segments until `items_max` items were looked at. Answers how many, and whether that was all.
+    /// Looks through the table, then through unchecked segments, until `items_max` items were looked at. Answers how many, and
+    /// whether that was all.
     pub(crate) fn check(&mut self, now: Time, items_max: usize) -> (usize, bool) {
-        let mut looked = 0;
+        let mut looked = self.look_ahead(now, items_max);
         while self.check_next < self.segments.end() && looked < items_max {
             let id = self.check_next;
             self.check_next += 1;
@@ -46,6 +47,10 @@ impl Shard {
             return true;
         }
         let kind = segment.kind();
+        // What is in the table is what is looked for.
+        if !self.look_at_all(now) {
+            return false;
+        }
         let is_whole = match kind {
             Kind::Items => self.items_are_whole(id),
             Kind::Pieces => self.pieces_are_whole(id),

@@ -20,7 +20,8 @@
 //! that each of its threads was at work on; deletes, flushes and what repairs are refused by survive with them.
 //!
 //! Each operation that changes a shard says so in the ledger before it begins and when it is done. So the next start knows of
-//! which shards the table is whole, goes on with it at once, and looks the items over while it serves: [`crate::check`]. Of a
+//! which shards the table is whole, and goes on with it at once: pages are looked through as they are first used
+//! ([`crate::look`]), and then all of them and all items while it serves ([`crate::check`]). Of a
 //! shard that was being changed, which are as many as threads at most, and of one in which something does not add up, it
 //! reads all items and makes the table anew: [`recover`]. What cannot be told apart from damage is dropped, for a miss is right
 //! and a wrong value is not. Of two items of one key the later version stays.

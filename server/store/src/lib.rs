@@ -67,6 +67,7 @@ mod item;
 mod known;
 mod large;
 mod live;
+mod look;
 mod namespace;
 mod observe;
 mod op;

@@ -36,6 +36,9 @@ impl Shard {
         hashes: &[Hash],
         mut hint: impl FnMut(usize, Location),
     ) {
+        if self.unseen.is_some() {
+            return;
+        }
         for index in indexes.clone() {
             self.table.prefetch(hashes[index].order);
         }

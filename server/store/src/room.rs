@@ -202,6 +202,9 @@ impl Shard {
     fn open(&mut self, home: Home, kind: Kind, buffer: Buffer, header: &Header, now: Time) {
         let id = self.segments.insert(Segment::new(kind, home, buffer, header.version, now));
         self.keep_opened(id);
+        if let Some(unseen) = &mut self.unseen {
+            unseen.forget(id);
+        }
         let fifo = self.fifo(home);
         fifo.segments += 1;
         let before = fifo.open[kind as usize].replace(id);

@@ -12,6 +12,7 @@ use crate::expire::Cursor;
 use crate::flush::Flushes;
 use crate::item::{self, Header, Marks};
 use crate::large;
+use crate::look::Unseen;
 use crate::namespace::Namespaces;
 use crate::observe::Observer;
 use crate::room::NeedRoom;
@@ -119,6 +120,8 @@ pub(crate) struct Shard {
     /// Segments in hand for the operation that is at work.
     pub(crate) grant: Vec<Buffer>,
     pub(crate) shared: Arc<Shared>,
+    /// What is to be found in the table while it has pages that nobody has looked through since a memory file gave it.
+    pub(crate) unseen: Option<Box<Unseen>>,
     /// Work of evictions so far: see [`crate::room`].
     pub(crate) work: u64,
     pub(crate) flushes: Flushes,
@@ -180,6 +183,7 @@ impl Shard {
             segments: Segments::default(),
             spaces: shared.namespaces.spaces().into_iter().map(space).collect(),
             grant: Vec::new(),
+            unseen: None,
             seals: 0,
             work: 0,
             gentle_until: 0,

@@ -102,7 +102,7 @@ impl Store {
         let hash = self.shared.hash(read.key);
         if read.vivify.is_none() && read.touch.is_none() {
             let mut shard = self.shards[hash.shard as usize].lock();
-            shard.settle(now);
+            shard.arrive(hash.order, now);
             if let Ok(sight) = shard.look(hash, None, read, now) {
                 return shard.show(hash, &sight, now, visit);
             }
@@ -123,7 +123,7 @@ impl Store {
     pub fn examine<R>(&self, key: &[u8], now: Time, visit: impl FnOnce(Known<'_>) -> R) -> R {
         let hash = self.shared.hash(key);
         let mut shard = self.shards[hash.shard as usize].lock();
-        shard.settle(now);
+        shard.arrive(hash.order, now);
         visit(shard.examine(hash, key, now))
     }
 
@@ -133,7 +133,7 @@ impl Store {
         let hash = self.shared.hash(key);
         let slot = &self.shards[hash.shard as usize];
         let mut shard = slot.lock();
-        shard.settle(now);
+        shard.arrive(hash.order, now);
         shard.begin();
         let dropped = shard.drop_version(hash, key, version, now);
         shard.finish();
@@ -207,6 +207,7 @@ impl Store {
                 if reads[index].vivify.is_some() || reads[index].touch.is_some() {
                     break;
                 }
+                shard.reach(hashes[index].order, now);
                 let looked = shard.look(hashes[index], hints[index], &reads[index], now);
                 let Ok(sight) = looked else { break };
                 shard.show(hashes[index], &sight, now, |lookup| visit(index, lookup));
@@ -430,7 +431,7 @@ impl Store {
             let slot = &self.shards[hash.shard as usize];
             let mut shard = slot.lock();
             let held = shard.held_segments();
-            shard.settle(now);
+            shard.arrive(hash.order, now);
             // Only where there is something: to change nothing spares the other threads a cache line.
             if !grant.is_empty() {
                 shard.grant = std::mem::take(&mut grant);

@@ -46,7 +46,7 @@ impl Shard {
         now: Time,
         mut visit: impl FnMut(&Shard, u64, Location),
     ) -> Option<u64> {
-        self.settle(now);
+        self.arrive(order, now);
         let mut places = Vec::new();
         let next = self.table.page(order, &mut places);
         let located = places.into_iter().map(|place| {

@@ -11,6 +11,7 @@ use crate::arena::{Arena, Buffer};
 use crate::evict::Fifo;
 use crate::item::{self, Header, Marks};
 use crate::large;
+use crate::look::Unseen;
 use crate::segment::{Kind, Location, Segment, Segments};
 use crate::shard::{Hash, Shard};
 use crate::table::{Room, Table};
@@ -141,39 +142,29 @@ impl Shard {
         damaged
     }
 
-    /// Goes on with the table that is in the file. Answers whether that can be: all that it says is in step with what is
-    /// known of segments.
+    /// Goes on with the table that is in the file. Answers whether that can be: what is counted of the shard is in step with
+    /// what is counted of its segments, and the table's pages cover all orders. What they hold is [looked at](crate::look) later.
     fn resume(&mut self, ledger: &Ledger, mut slabs: Vec<(usize, Buffer)>) -> bool {
         slabs.sort_by_key(|(position, _)| *position);
         if slabs.iter().enumerate().any(|(at, (position, _))| at != *position) {
             return false;
         }
         let slabs = slabs.into_iter().map(|(_, slab)| slab).collect();
-        let segments = &self.segments;
-        let of_items = |id: u32| segments.try_get(id).filter(|segment| segment.kind() == Kind::Items);
-        // Where the last item of each segment may begin, and how many were found.
-        let ends: Vec<u32> = (0..segments.end())
-            .map(|id| of_items(id).map_or(0, |segment| (segment.end() + 1).saturating_sub(ITEM_BYTES_MIN)))
-            .collect();
-        let mut counts = vec![0; ends.len()];
-        let table = Table::restored(self.shared.layout.segment_bytes, slabs, |place| {
-            let Location { segment, offset } = Location::unpack(place);
-            let may_be = ends.get(segment as usize).is_some_and(|end| offset < *end);
-            if may_be {
-                counts[segment as usize] += 1;
-            }
-            may_be
-        });
-        let Some((table, (seen, usage))) = table.zip(ledger.counts(self.index())) else { return false };
-        let items = |id: u32| of_items(id).map_or(0, Segment::live_items);
-        let is_counted = (0..segments.end()).zip(&counts).all(|(id, count)| items(id) == *count);
-        let bytes = |id| of_items(id).map_or(0, |segment| u64::from(segment.live_bytes()));
-        let (items_sum, bytes_sum) =
-            usage.iter().fold((0, 0), |(items, bytes), (some, size)| (items + some, bytes + size));
-        let is_summed = (items_sum, bytes_sum) == (table.len() as u64, (0..segments.end()).map(bytes).sum());
-        if !is_counted || !is_summed {
+        let Some((seen, usage)) = ledger.counts(self.index()) else { return false };
+        let of_items = self.segments.iter().filter(|(_, segment)| segment.kind() == Kind::Items);
+        let add = |(items, bytes): (u64, u64), (some, size): (u64, u64)| {
+            Some((items.checked_add(some)?, bytes.checked_add(size)?))
+        };
+        let counted = usage.iter().copied().try_fold((0, 0), add);
+        let living = of_items.map(|(_, segment)| (segment.live_items().into(), segment.live_bytes().into()));
+        if counted.is_none() || counted != living.into_iter().try_fold((0, 0), add) {
             return false;
         }
+        let items = usage.iter().map(|(items, _)| *items as usize).sum();
+        let Some(table) = Table::restored(self.shared.layout.segment_bytes, slabs, items) else {
+            return false;
+        };
+        self.unseen = Some(Box::new(Unseen::new(&self.segments, ITEM_BYTES_MIN)));
         self.table = table;
         self.see(seen);
         for (namespace, (items, item_bytes)) in usage.into_iter().enumerate() {
@@ -192,6 +183,7 @@ impl Shard {
                 ledger.retired(slab.number());
             }
         }
+        self.unseen = None;
         self.usage.forget_items();
         self.segments.count_as_dead();
         let mut recovery = Recovery { shard: self, ran, damaged: 0, without_room: 0, large: Vec::new() };
@@ -299,7 +291,8 @@ impl Recovery<'_> {
         if hash.shard as usize != self.shard.index() {
             return None;
         }
-        if header.is_expired(self.ran) || self.shard.is_flushed(&header, key) {
+        let is_deleted = self.shard.tombstones.of(hash.whole) > header.version;
+        if is_deleted || header.is_expired(self.ran) || self.shard.is_flushed(&header, key) {
             self.shard.segments.mark_dead(location);
             return Some((header, bytes, None));
         }

@@ -5,6 +5,7 @@
 //! being changed and whatever is not said to be used are overwritten with noise.
 
 mod golden;
+mod slots;
 
 use std::cell::RefCell;
 use std::collections::HashMap;

@@ -54,7 +54,7 @@ pub(crate) struct Page {
     prefix: u32,
     items: u16,
     depth: u8,
-    /// How many chunks it has, and whether it is packed.
+    /// How many chunks it has, whether it is packed, and whether it is unseen.
     shape: u8,
     /// The numbers of its chunks.
     numbers: [u32; CHUNKS_MAX],
@@ -64,6 +64,12 @@ pub(crate) struct Page {
 /// items crowd so much at one home that they cannot be spread, which takes an adversary: its searches are
 /// slow, and right.
 const PACKED: u8 = 1 << 7;
+
+/// Set in the shape of a page that was found again in its slabs, and whose slots nobody has looked through since.
+const UNSEEN: u8 = 1 << 6;
+
+/// The bits of a shape that count chunks.
+const CHUNKS: u8 = UNSEEN - 1;
 
 /// Items that so many chunks may hold.
 #[inline]
@@ -127,7 +133,7 @@ impl Page {
     /// How many chunks it has.
     #[inline]
     pub(crate) fn chunks(&self) -> usize {
-        (self.shape & !PACKED) as usize
+        (self.shape & CHUNKS) as usize
     }
 
     /// How many slots it has.
@@ -161,14 +167,26 @@ impl Page {
         self.numbers().iter().enumerate().map(move |(position, &number)| (number, label(position)))
     }
 
-    /// A page without chunks that covers what such a label says; `None` if none can.
+    /// A page without chunks that covers what such a label says, unseen; `None` if none can.
     pub(crate) fn restored(label: &Label) -> Option<Page> {
         let Label { prefix, depth, is_packed, .. } = *label;
         let depth_bits = u32::from(depth);
         let is_sane = depth_bits <= DEPTH_MAX && prefix.checked_shl(depth_bits).unwrap_or(0) == 0;
-        let mut page = Page { prefix, depth, ..Page::default() };
+        let mut page = Page { prefix, depth, shape: UNSEEN, ..Page::default() };
         page.set_packed(is_packed);
         is_sane.then_some(page)
+    }
+
+    /// Nobody has looked through its slots, nor counted them, since it was found again.
+    #[inline]
+    pub(crate) fn is_unseen(&self) -> bool {
+        self.shape & UNSEEN != 0
+    }
+
+    /// It was looked through, and so many items were found.
+    pub(crate) fn set_seen(&mut self, items: usize) {
+        self.shape &= !UNSEEN;
+        self.set_items(items);
     }
 
     /// Appends a chunk.

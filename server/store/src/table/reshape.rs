@@ -84,7 +84,9 @@ impl<S: DerefMut<Target = [u8]>> Table<S> {
         let (lower, upper) =
             if self.directory.page(number).is_upper() { (buddy, number) } else { (number, buddy) };
         let (lower_page, upper_page) = (self.directory.page(lower), self.directory.page(upper));
-        if lower_page.items() + upper_page.items() > MERGE_ITEMS_MAX {
+        // An unseen buddy stays by itself: what it holds is not known.
+        let is_unseen = lower_page.is_unseen() || upper_page.is_unseen();
+        if is_unseen || lower_page.items() + upper_page.items() > MERGE_ITEMS_MAX {
             return None;
         }
         let mut slots: Slots =

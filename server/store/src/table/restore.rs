@@ -1,4 +1,5 @@
-//! A table found again in its slabs, as a memory file holds them: the labels of chunks say what pages there are.
+//! A table found again in its slabs, as a memory file holds them: the labels of chunks say what pages there are. The slots of
+//! a page are looked through before it is used, and not sooner: so a start takes no time for them.
 
 use std::ops::DerefMut;
 
@@ -8,17 +9,22 @@ use super::directory::Directory;
 use super::ghosts::Ghosts;
 use super::page::{CHUNKS_MAX, DEPTH_MAX, ITEMS_MAX, Page, place_in, tag_in};
 
+/// What was seen of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// Items that it holds; none if it had been looked through before.
+    pub(crate) items: usize,
+    /// Where the next page begins; `None` after the last.
+    pub(crate) next: Option<u64>,
+}
+
 /// Orders, one past the last.
 const ORDERS: u128 = 1 << 64;
 
 impl<S: DerefMut<Target = [u8]>> Table<S> {
-    /// The table that left these slabs, in their order; `None` if they make no sense. Slots are read once; of each place
-    /// `is_place` says whether an item may lie there.
-    pub(crate) fn restored(
-        slab_bytes: usize,
-        slabs: Vec<S>,
-        mut is_place: impl FnMut(u64) -> bool,
-    ) -> Option<Self> {
+    /// The table of so many items that left these slabs, in their order; `None` if they make no sense. Its pages are unseen:
+    /// [`Table::look_through`] comes before anything else that is asked of an order.
+    pub(crate) fn restored(slab_bytes: usize, slabs: Vec<S>, items: usize) -> Option<Self> {
         let mut chunks = Chunks::new(slab_bytes);
         if !chunks.restore(slabs) {
             return None;
@@ -31,22 +37,32 @@ impl<S: DerefMut<Target = [u8]>> Table<S> {
                 Labelled::Nobody => return None,
             }
         }
-        let mut pages = pages(labelled)?;
-        for page in &mut pages {
-            page.set_items(looked_through(&chunks, page, &mut is_place)?);
-        }
-        let len = pages.iter().map(Page::items).sum();
+        let pages = pages(labelled)?;
         let directory = Directory::restored(&pages)?;
         for (number, page) in pages.iter().enumerate() {
             page.numbers().iter().for_each(|&chunk| chunks.set_owner(chunk, Owner::Page(number as u32)));
         }
-        Some(Self { directory, chunks, ghosts: Ghosts::restored(ghosts)?, len })
+        Some(Self { directory, chunks, ghosts: Ghosts::restored(ghosts)?, len: items })
+    }
+
+    /// Looks through the page of an order if nobody has since the table was found again; of each place `is_place` says whether
+    /// an item may lie there. `None` if it makes no sense: nothing more is to be asked of this table then.
+    pub(crate) fn look_through(&mut self, order: u64, mut is_place: impl FnMut(u64) -> bool) -> Option<Seen> {
+        let number = self.directory.number(order);
+        let page = self.directory.page(number);
+        let next = page.end();
+        if !page.is_unseen() {
+            return Some(Seen { items: 0, next });
+        }
+        let items = looked_through(&self.chunks, page, &mut is_place)?;
+        self.directory.page_mut(number).set_seen(items);
+        Some(Seen { items, next })
     }
 }
 
 /// The pages of these chunks, in order, with empty ones between them where no chunk tells of any.
 fn pages(mut labelled: Vec<(Label, u32)>) -> Option<Vec<Page>> {
-    labelled.sort_unstable();
+    labelled.sort_unstable_by_key(|(label, _)| label.rank());
     let (mut pages, mut end) = (Vec::new(), 0);
     for of_page in labelled.chunk_by(|(one, _), (other, _)| one.prefix == other.prefix) {
         let first = &of_page[0].0;
@@ -139,6 +155,16 @@ mod tests {
         table.remove(found);
     }
 
+    /// Looks through all pages. Answers how many items they hold.
+    fn looked_through(table: &mut Table<Vec<u8>>, mut is_place: impl FnMut(u64) -> bool) -> Option<usize> {
+        let (mut items, mut next) = (0, Some(0));
+        while let Some(order) = next {
+            let seen = table.look_through(order, &mut is_place)?;
+            (items, next) = (items + seen.items, seen.next);
+        }
+        Some(items)
+    }
+
     /// All places, in the order of a walk.
     fn walked(table: &Table<Vec<u8>>) -> Vec<u64> {
         let (mut places, mut next) = (Vec::new(), Some(0));
@@ -157,11 +183,12 @@ mod tests {
             (0..items).filter(|n| n % 5 < 2 || (n % 3 == 0 && *n > 900)).for_each(|n| remove(&mut table, n));
             let (len, places, mut seen) = (table.len(), walked(&table), 0);
             let slabs = table.chunks.clear();
-            let mut table = Table::restored(SLAB, slabs, |_| {
+            let mut table = Table::restored(SLAB, slabs, len).expect("the slabs are whole");
+            let is_place = |_| {
                 seen += 1;
                 true
-            })
-            .expect("the slabs are whole");
+            };
+            assert_eq!(looked_through(&mut table, is_place), Some(len));
             assert_eq!((table.len(), walked(&table), seen), (len, places.clone(), len), "{items} items");
             for place in &places {
                 let found = table.find(order(place - 1), |there| there == *place);
@@ -174,6 +201,32 @@ mod tests {
         }
     }
 
+    /// Pages are looked through as they are needed, and change meanwhile.
+    #[test]
+    fn unseen_pages_keep_what_they_hold_while_others_change() {
+        let mut table = Table::new(SLAB);
+        (0..40_000).for_each(|n| insert(&mut table, n));
+        let slabs = table.chunks.clear();
+        let mut table = Table::restored(SLAB, slabs, 40_000).expect("the slabs are whole");
+        let mut named = 0;
+        for n in (0..40_000).step_by(9) {
+            named += table.look_through(order(n), |_| true).expect("it is whole").items;
+            remove(&mut table, n);
+        }
+        // As many come as there were, so that chunks and pages move.
+        for n in 40_000..50_000 {
+            named += table.look_through(order(n), |_| true).expect("it is whole").items;
+            insert(&mut table, n);
+        }
+        named += looked_through(&mut table, |_| true).expect("the rest is whole");
+        assert_eq!(named, 40_000, "each was seen once");
+        let left: Vec<u64> = (0..50_000).filter(|n| *n >= 40_000 || n % 9 != 0).collect();
+        assert_eq!(table.len(), left.len());
+        assert_eq!(walked(&table).len(), left.len());
+        left.iter().for_each(|n| remove(&mut table, *n));
+        assert_eq!(table.len(), 0);
+    }
+
     #[test]
     fn damaged_slabs_are_refused_or_lead_nowhere() {
         let mut refused = 0;
@@ -184,7 +237,10 @@ mod tests {
             let mixed = order(3 * seed + 1);
             let count = slabs.len();
             slabs[mixed as usize % count][(mixed >> 20) as usize % SLAB] ^= (mixed >> 50) as u8 | 1;
-            let table = Table::restored(SLAB, slabs, |place| (1..=3_000).contains(&place));
+            let table = Table::restored(SLAB, slabs, 3_000).and_then(|mut table| {
+                looked_through(&mut table, |place| (1..=3_000).contains(&place))?;
+                Some(table)
+            });
             refused += u64::from(table.is_none());
             if let Some(mut table) = table {
                 walked(&table);

@@ -1,0 +1,93 @@
+//! A table with a damaged slot, whose items are whole: found out before the slot does harm, nothing is lost, and nothing that
+//! was deleted meanwhile comes back.
+
+use super::*;
+
+/// Keys, some pages full.
+const ITEMS: u64 = 3_000;
+/// Every so-many-th slot is damaged, one at a time.
+const STEP: usize = 211;
+
+fn place(path: &Path) -> StoreConfig {
+    StoreConfig { memory_file: Some(path.to_owned()), ..config(path, 1 << 20) }
+}
+
+fn value(n: u64) -> Vec<u8> {
+    n.to_le_bytes().repeat(4)
+}
+
+/// Where slots in use lie in the file.
+fn slots(path: &Path, bytes: &[u8]) -> Vec<usize> {
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let geometry = Fixed::read(&bytes[..4096]).unwrap().geometry;
+    let cells = memmap2::MmapOptions::new().len(geometry.ledger_bytes()).map_raw(&file).unwrap();
+    let ledger = Ledger::new(Cells::new(cells), geometry, file);
+    let slabs = (0..geometry.segments as u32).filter(|number| ledger.slab(*number).is_some());
+    // Labels lie in the last eighth of a slab.
+    let part = geometry.segment_bytes / 8 * 7;
+    let starts = slabs.map(|number| geometry.ledger_bytes() + number as usize * geometry.segment_bytes);
+    let cells = starts.flat_map(|start| (start..start + part).step_by(8));
+    cells.filter(|at| bytes[*at..*at + 8] != [0; 8]).collect()
+}
+
+/// Opens a copy with one slot changed; answers how often the store mended itself, all keys having been looked for before or
+/// after the check.
+fn mended_with(path: &Path, whole: &[u8], (at, slot): (usize, [u8; 8]), reads_first: bool) -> u64 {
+    let mut bytes = whole.to_owned();
+    bytes[at..at + 8].copy_from_slice(&slot);
+    std::fs::write(path, bytes).unwrap();
+    let store = Store::new(place(path)).unwrap();
+    assert_eq!(
+        (warm(&store).shards_read, warm(&store).items),
+        (0, ITEMS),
+        "the labels and the ledger are whole"
+    );
+    let right = |n: &u64| {
+        let there = get(&store, &key(*n), NOW);
+        assert!(there.is_none() || there == Some(value(*n)), "{} holds {there:?}", key(*n));
+        there.is_some()
+    };
+    let mut gone = Vec::new();
+    if reads_first {
+        gone.extend((0..ITEMS).filter(|n| !right(n)));
+        assert!(gone.len() <= 1, "slot at {at} hides {gone:?}");
+        (0..ITEMS).step_by(7).filter(|n| !gone.contains(n)).for_each(|n| {
+            store.write(&Write::set(key(n).as_bytes(), &value(n)), NOW);
+        });
+        gone.iter().for_each(|n| {
+            store.delete(&Delete::key(key(*n).as_bytes()), NOW);
+        });
+    }
+    let checked = store.check(NOW, usize::MAX);
+    let (there, left) = ((0..ITEMS).filter(right).count() as u64, ITEMS - gone.len() as u64);
+    assert_eq!((checked.all, there, store.stats().items), (true, left, left), "slot at {at}");
+    assert!(gone.iter().all(|n| !right(n)), "what was deleted came back: slot at {at}");
+    checked.mended
+}
+
+#[test]
+fn damaged_slot_is_found_and_costs_no_item() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("memory");
+    let store = Store::new(place(&path)).unwrap();
+    for n in 0..ITEMS {
+        store.write(&Write::set(key(n).as_bytes(), &value(n)), NOW);
+    }
+    drop(store);
+    let whole = std::fs::read(&path).unwrap();
+    let slots = slots(&path, &whole);
+    assert!(slots.len() as u64 >= ITEMS);
+    let (mut tried, mut mended) = (0, 0);
+    for (turn, at) in slots.iter().copied().step_by(STEP).enumerate() {
+        let slot = |at: usize| u64::from_le_bytes(*whole[at..].first_chunk().unwrap());
+        let tag = slot(at) >> 40 << 40;
+        let other = slot(slots[(turn * 97 + 13) % slots.len()]) & ((1 << 40) - 1);
+        // It is gone; names another's item; names nothing; names the middle of an item.
+        for damaged in [0, tag | other, tag | 0xff_ffff_ffff, slot(at) + 1] {
+            tried += 1;
+            mended += u64::from(mended_with(&path, &whole, (at, damaged.to_le_bytes()), turn % 2 == 0) > 0);
+        }
+    }
+    // A chunk that is free holds what it held before.
+    assert!(mended * 10 >= tried * 9, "{mended} of {tried}");
+}
