@@ -4,7 +4,7 @@
 //! main -> kinds     which servers there are, how each is started, what settings it wants
 //!      -> checks    what every store must do, and what it must say when it cannot
 //!      -> relay     a server that is slow, or that nobody reaches
-//!      -> parts     gateways under load and faults: stampede, same_keys, killed, down
+//!      -> parts     gateways under load and faults: stampede, same_keys, killed, down, throughput
 //!           -> stage    a cluster, and gateways before it      -> talk   what memcached clients say
 //!           -> origin   a store that counts, is slow, is gone  -> plot   what came when
 //! ```
@@ -27,16 +27,19 @@ mod server;
 mod stage;
 mod stampede;
 mod talk;
+mod throughput;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use evanesce_tests::suite::{Told, exit_code};
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::kinds::Kind;
 use crate::parts::{Bench, PARTS};
+use crate::server::Server;
 
 /// What was asked for.
 struct Options {
@@ -95,20 +98,22 @@ fn options() -> anyhow::Result<Options> {
 /// Checks each kind on a server of its own; whether all is as it should be.
 async fn stores(options: &Options) -> anyhow::Result<bool> {
     let mut passed = true;
-    for &kind in &options.kinds {
+    // All start together: some take long, and wait for their disks more than they compute.
+    let starts = options.kinds.iter().map(|&kind| (kind, start(kind, options))).collect::<Vec<_>>();
+    for (kind, start) in starts {
         let (name, began) = (kind.name(), Instant::now());
+        let mut server = match start.await? {
+            Ok((server, took)) => {
+                println!("{name:10} server: ok, up in {:.1} s", took.as_secs_f64());
+                server
+            }
+            Err(error) => {
+                println!("{name:10} server: FAILED: {error:#}");
+                passed = false;
+                continue;
+            }
+        };
         let directory = options.directory.join(name);
-        std::fs::create_dir_all(&directory)?;
-        let mut server =
-            match kind.install(&directory, &options.installed).and_then(|server| server.started()) {
-                Ok(server) => server,
-                Err(error) => {
-                    println!("{name:10} server: FAILED: {error:#}");
-                    passed = false;
-                    continue;
-                }
-            };
-        println!("{name:10} server: ok, up in {:.1} s", began.elapsed().as_secs_f64());
         passed &= checks::all(kind, &mut server, &directory, &options.installed).await;
         if let Err(error) = server.stop() {
             println!("{name:10} stop: FAILED: {error:#}");
@@ -117,4 +122,15 @@ async fn stores(options: &Options) -> anyhow::Result<bool> {
         println!("{name:10} done in {:.1} s", began.elapsed().as_secs_f64());
     }
     Ok(passed)
+}
+
+/// Starts the server of a kind beside all else; and how long that took.
+fn start(kind: Kind, options: &Options) -> JoinHandle<anyhow::Result<(Server, Duration)>> {
+    let (directory, installed) = (options.directory.join(kind.name()), options.installed.clone());
+    spawn_blocking(move || {
+        let began = Instant::now();
+        std::fs::create_dir_all(&directory)?;
+        let server = kind.install(&directory, &installed)?.started()?;
+        Ok((server, began.elapsed()))
+    })
 }

@@ -7,7 +7,7 @@ use evanesce_tests::suite::Part;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 
-use crate::{down, killed, same_keys, stampede};
+use crate::{down, killed, same_keys, stampede, throughput};
 
 /// What every part runs on.
 pub(crate) struct Bench {
@@ -19,11 +19,12 @@ pub(crate) struct Bench {
     pub(crate) runtime: Runtime,
 }
 
-pub(crate) const PARTS: [Part<Bench>; 4] = [
+pub(crate) const PARTS: [Part<Bench>; 5] = [
     ("stampede", stampede::run),
     ("same-keys", same_keys::run),
     ("killed", killed::run),
     ("down", down::run),
+    ("throughput", throughput::run),
 ];
 
 impl Bench {

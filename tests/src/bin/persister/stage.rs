@@ -13,7 +13,10 @@ use crate::talk::Talk;
 const DRAIN_LIMIT: Duration = Duration::from_secs(120);
 
 /// Two zones of a node each, so that there is a copy to disagree.
-const SHAPE: [&str; 6] = ["--zones", "2", "--nodes", "1", "--memory", "128MiB"];
+const SHAPE: [&str; 4] = ["--zones", "2", "--nodes", "1"];
+
+/// Of a node: more than what is written.
+const MEMORY: &str = "128MiB";
 
 /// A cluster.
 pub(crate) struct Stage {
@@ -24,7 +27,18 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn start(programs: &Programs, directory: &Path, name: &str) -> anyhow::Result<Self> {
-        let up = Up::start(programs, directory, &format!("up-{name}"), &SHAPE)?;
+        Self::start_small(programs, directory, name, MEMORY)
+    }
+
+    /// One of nodes with so much memory.
+    pub(crate) fn start_small(
+        programs: &Programs,
+        directory: &Path,
+        name: &str,
+        memory: &str,
+    ) -> anyhow::Result<Self> {
+        let shape = [&SHAPE[..], &["--memory", memory]].concat();
+        let up = Up::start(programs, directory, &format!("up-{name}"), &shape)?;
         Ok(Self { up, program: programs.evanesce.clone(), directory: directory.to_owned() })
     }
 

@@ -92,7 +92,13 @@ impl Talk {
 
     /// `stats persister`.
     pub(crate) async fn stats(&mut self) -> anyhow::Result<HashMap<String, String>> {
-        self.send("stats persister\r\n").await?;
+        self.stats_of("persister").await
+    }
+
+    /// `stats`, of what is named.
+    pub(crate) async fn stats_of(&mut self, what: &str) -> anyhow::Result<HashMap<String, String>> {
+        self.send(format!("stats {what}").trim_end()).await?;
+        self.send("\r\n").await?;
         let mut stats = HashMap::new();
         loop {
             let line = self.line().await?;
