@@ -52,6 +52,17 @@ pub enum Origin {
     Loader,
 }
 
+impl Origin {
+    /// That of what a key had: a value, or that there is none.
+    pub(crate) fn of_present(has_value: bool, is_stale: bool) -> Self {
+        match (has_value, is_stale) {
+            (false, _) => Self::Absent,
+            (true, true) => Self::Stale,
+            (true, false) => Self::Cache,
+        }
+    }
+}
+
 /// A hit of a typed read, whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

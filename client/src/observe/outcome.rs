@@ -49,6 +49,14 @@ impl<V> HasOutcome for item::LoadMany<V> {
     }
 }
 
+impl<V> HasOutcome for Vec<Result<(Option<V>, item::Origin), LoadError>> {
+    fn outcome(&self) -> OperationOutcome {
+        let hits = self.iter().filter(|found| matches!(found, Ok((Some(_), _)))).count();
+        let failed = self.iter().filter(|found| found.is_err()).count();
+        OperationOutcome::of_many(hits, self.len() - hits - failed, failed)
+    }
+}
+
 impl HasOutcome for WriteMany {
     fn outcome(&self) -> OperationOutcome {
         match (self.written.len(), self.failed.len()) {

@@ -123,11 +123,7 @@ async fn get_or_load(
                 let _ = core.flights.join(core, key, plan, loader, wish);
             }
             let found = value_of(item);
-            let origin = match (&found, wish) {
-                (None, _) => Origin::Absent,
-                (_, Some(Wish::Stale)) => Origin::Stale,
-                _ => Origin::Cache,
-            };
+            let origin = Origin::of_present(found.is_some(), wish == Some(Wish::Stale));
             return Ok((found, origin));
         }
         Ok(None) | Err(ReadError::Unanswered { .. }) => {}

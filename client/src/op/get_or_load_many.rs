@@ -9,7 +9,7 @@ use super::options::Limit;
 use super::{OpFuture, ReadOptions};
 use crate::core::TIMEOUT_MAX;
 use crate::error::{LoadError, ReadError};
-use crate::item::{Item, LoadMany, LoadedItem};
+use crate::item::{Item, LoadMany, LoadedItem, Origin};
 use crate::key::{Key, KeyError};
 use crate::load::{Gathering, LoadPlan, Loaded, Loader, ManyLoader, Waiter, Wish, value_of, wait};
 use crate::namespace::Namespace;
@@ -47,6 +47,9 @@ pub struct GetOrLoadMany<'a, V> {
     limit: Limit,
 }
 
+/// What came of a key, and where it came from.
+type WithOrigin<V> = Result<(Option<V>, Origin), LoadError>;
+
 /// A load that was joined, or that could not be.
 type Joined = Result<Waiter, LoadError>;
 
@@ -83,19 +86,29 @@ impl<'a, V: View + 'a> GetOrLoadMany<'a, V> {
         }
     }
 
-    async fn execute(mut self) -> Result<LoadMany<V::Output>, LoadError> {
-        let until = self.limit.end(Instant::now());
-        let keys = std::mem::replace(&mut self.keys, Err(KeyError::Empty))?;
-        let loaded = self.load(&keys, until).await?;
+    /// Runs it, and tells of each key in their order, as often as it is there, how it fared and where the answer came from.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    pub async fn run_with_origins(self) -> Result<Vec<WithOrigin<V::Output>>, LoadError> {
+        let keys = self.keys.as_ref().map_or(0, Vec::len);
+        let watch = Watch::begin(self.namespace, Operation::GetOrLoadMany, keys);
+        let found = async {
+            let (_, found) = self.find().await?;
+            Ok(found)
+        };
+        match watch {
+            None => found.await,
+            Some(watch) => watch.over(found).await,
+        }
+    }
+
+    async fn execute(self) -> Result<LoadMany<V::Output>, LoadError> {
+        let (keys, found) = self.find().await?;
         let mut result = LoadMany::default();
-        for (key, loaded) in keys.iter().zip(loaded) {
-            let shown = loaded.and_then(|found| match found {
-                None => Ok(None),
-                Some(LoadedItem { value, flags, ttl }) => {
-                    Ok(Some(self.view.show(Item { value, flags, cas: 0, ttl, version: None })?))
-                }
-            });
-            match shown {
+        for (key, found) in keys.iter().zip(found) {
+            match found.map(|(value, _)| value) {
                 Ok(Some(value)) => result.hits.push((key.local(), value)),
                 Ok(None) => result.absent.push(key.local()),
                 Err(error) => result.failed.push((key.local(), error)),
@@ -104,8 +117,22 @@ impl<'a, V: View + 'a> GetOrLoadMany<'a, V> {
         Ok(result)
     }
 
-    /// What is there, and what was loaded; in the order of the keys.
-    async fn load(&self, keys: &[Key], until: Instant) -> Result<Vec<Loaded>, LoadError> {
+    /// The keys, and what came of each.
+    async fn find(mut self) -> Result<(Vec<Key>, Vec<WithOrigin<V::Output>>), LoadError> {
+        let until = self.limit.end(Instant::now());
+        let keys = std::mem::replace(&mut self.keys, Err(KeyError::Empty))?;
+        let (loaded, origins) = self.load(&keys, until).await?;
+        let show = |item: LoadedItem| {
+            let LoadedItem { value, flags, ttl } = item;
+            self.view.show(Item { value, flags, cas: 0, ttl, version: None })
+        };
+        let found = loaded.into_iter().zip(origins);
+        let found = found.map(|(loaded, origin)| Ok((loaded?.map(show).transpose()?, origin)));
+        Ok((keys, found.collect()))
+    }
+
+    /// What is there, and what was loaded, and where each is from; in the order of the keys.
+    async fn load(&self, keys: &[Key], until: Instant) -> Result<(Vec<Loaded>, Vec<Origin>), LoadError> {
         let core = &self.namespace.core;
         let cluster = core.cluster().ok_or(LoadError::Closed)?;
         let plan = self.options.plan(core, Want::Item);
@@ -114,14 +141,18 @@ impl<'a, V: View + 'a> GetOrLoadMany<'a, V> {
         let asked = Asked { form: self.plan.form, near: self.options.near, terms: plan.terms() };
         let found = near::get_many(core, &cluster, |_| asked, keys, &plan).await;
         let mut loaded: Vec<Loaded> = Vec::with_capacity(keys.len());
+        let mut origins = vec![Origin::Loader; keys.len()];
         let (mut missing, mut again) = (Vec::new(), HashMap::new());
         for (at, found) in found.into_iter().enumerate() {
             loaded.push(match found {
                 Ok(Some(item)) => {
-                    if let Some(wish) = self.wish(&item) {
+                    let wish = self.wish(&item);
+                    if let Some(wish) = wish.filter(|_| self.plan.loads.may_refresh(Instant::now())) {
                         again.insert(&keys[at], wish);
                     }
-                    Ok(value_of(item))
+                    let found = value_of(item);
+                    origins[at] = Origin::of_present(found.is_some(), wish == Some(Wish::Stale));
+                    Ok(found)
                 }
                 Ok(None) | Err(ReadError::Unanswered { .. }) => {
                     missing.push(at);
@@ -141,17 +172,17 @@ impl<'a, V: View + 'a> GetOrLoadMany<'a, V> {
                 loaded[at] = self.outcome(&keys[at], joined, until).await;
             }
         }
-        Ok(loaded)
+        Ok((loaded, origins))
     }
 
-    /// Why a key that is there is loaded anew; `None` when it is not.
+    /// Why a key that is there is to be loaded anew; `None` when it is not.
     fn wish(&self, item: &Item) -> Option<Wish> {
         let core = &self.namespace.core;
         let wish = self.plan.wish(item, core.ambient().random());
         if wish == Some(Wish::Stale) {
             core.metrics.stale_served.increment(1);
         }
-        wish.filter(|_| self.plan.loads.may_refresh(Instant::now()))
+        wish
     }
 
     /// Loads what is there anew; nobody waits. What is too much for one call is left to the next reader.

@@ -131,13 +131,18 @@ pub(crate) struct Context<'a> {
 impl<'a> Context<'a> {
     /// Awaits what may wait for a backing store. While it does, hits of others get its place.
     pub(crate) async fn beside_others<T>(&self, work: impl Future<Output = T>) -> T {
+        self.many_beside_others(1, work).await
+    }
+
+    /// The same for what asks for so many keys, and has as many places.
+    pub(crate) async fn many_beside_others<T>(&self, keys: usize, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         if let Ok(done) = timeout(STORE_WAIT_MIN, work.as_mut()).await {
             return done;
         }
-        let _waits = self.shared.waiting.try_acquire().inspect(|_| {
-            let held = self.places.try_update(Relaxed, Relaxed, |held| held.checked_sub(1));
-            self.shared.under_way.add_permits(usize::from(held.is_ok()));
+        let _waits = self.shared.waiting.try_acquire_many(keys as u32).inspect(|_| {
+            let held = self.places.try_update(Relaxed, Relaxed, |held| held.checked_sub(keys));
+            self.shared.under_way.add_permits(if held.is_ok() { keys } else { 0 });
         });
         work.await
     }

@@ -141,9 +141,15 @@ async fn stats_tell_of_namespaces_and_stores_and_keys_of_others_go_to_the_cluste
     assert_eq!(cluster.ask("set plain 0 0 1\r\np\r\nset t:1 0 0 1\r\nt\r\n").await, "STORED\r\nSTORED\r\n");
     cluster.node("delete t:1\r\ndelete plain\r\n").await;
     assert_eq!(cluster.ask("get t:1 plain\r\n").await, "VALUE t:1 0 1\r\nt\r\nEND\r\n");
+    cluster.ask("set b:1 0 0 1\r\nb\r\nset t:2 3 0 1\r\n2\r\nset q 0 0 1\r\nq\r\n").await;
+    assert_eq!(
+        cluster.ask("get t:2 b:0 q b:1 t:1 t:9 t:2\r\n").await,
+        "VALUE t:2 3 1\r\n2\r\nVALUE q 0 1\r\nq\r\nVALUE b:1 0 1\r\nb\r\nVALUE t:1 0 1\r\nt\r\nVALUE t:2 3 1\r\n2\r\nEND\r\n",
+        "in the order asked, whosever they are"
+    );
     let stats = cluster.ask("stats persister\r\n").await;
     for line in
-        ["STAT t:mode write-through", "STAT t:loads 1", "STAT t:writes 1", "STAT store:main:breaker closed"]
+        ["STAT t:mode write-through", "STAT t:loads 3", "STAT t:writes 2", "STAT store:main:breaker closed"]
     {
         assert!(stats.contains(&format!("{line}\r\n")), "{line} is not in {stats}");
     }

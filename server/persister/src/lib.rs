@@ -37,6 +37,41 @@
 //! # }
 //! ```
 
+//! # In a program of one's own
+//!
+//! A gateway is not needed. [`Persister::start`] takes a client and a [`Config`], most easily that of a file; a key's namespace has a
+//! [`Tier`], which reads, loads, writes and decides. Keys have their namespace before them, and values and flags are as they are,
+//! so that a gateway beside it sees the same; [`Client::namespace`](evanesce_client::Client::namespace) reads what the cluster
+//! has of them, and must write nothing to a namespace whose writes go down. `examples/library.rs` runs.
+//!
+//! ```no_run
+//! use evanesce_client::{Client, Ttl};
+//! use evanesce_persister::{Config, Persister};
+//! use tokio::time::{Duration, Instant};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! # let nodes: evanesce_client::StaticNodes = "a=n1/10.0.0.1:11211".parse()?;
+//! let client = Client::builder("HOME").nodes(nodes).zone("a").connect().await?;
+//! let config = Config::parse(&std::fs::read_to_string("persister.toml")?)?;
+//! let persister = Persister::start(client.clone(), config).await?;
+//!
+//! let users = persister.tier_of(b"user:42").ok_or("the namespace user has a store")?;
+//! users.set(b"user:42", "Ada".into(), 0, Ttl::Never).await?;
+//! let one = users.get(b"user:42").await?.map(|item| item.value);
+//! // One request to each node; what is not there is loaded together.
+//! for found in users.get_many(&["user:42", "user:43"]).await? {
+//!     println!("{:?}", found?.map(|item| item.value));
+//! }
+//! // What waits in a log goes down; what is left goes on at the next start.
+//! persister.close(Instant::now() + Duration::from_secs(5)).await;
+//! client.close().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Ask for the tier at each request: after a [`reload`](Persister::reload) it is another one. Namespaces that live in other clusters
+//! have a client of each: see [`Clusters`] and [`Persister::route`].
+
 pub mod clock;
 mod config;
 #[cfg(feature = "conformance")]

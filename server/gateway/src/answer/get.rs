@@ -22,7 +22,10 @@ pub(crate) async fn answer(context: Context<'_>, get: &Get<'_>) -> Answer {
 /// Answers some of a retrieval's keys, in order, without `END`. A key that no zone could answer for makes it one
 /// error line instead, and true: a client must not take it for a miss.
 pub(crate) async fn part(context: Context<'_>, get: &Get<'_>, keys: &[&[u8]]) -> (Answer, bool) {
-    let items = join_all(keys.iter().map(|key| read(context, key, get.touch, get.with_cas))).await;
+    let items = match get.touch.is_none() && !get.with_cas && keys.len() > 1 {
+        true => through::read_many(context, keys).await,
+        false => join_all(keys.iter().map(|key| read(context, key, get.touch, get.with_cas))).await,
+    };
     let mut answer = Answer::default();
     for (key, item) in keys.iter().zip(items) {
         match item {

@@ -5,10 +5,12 @@ use evanesce_client::{ArithmeticOutcome, Item, Version, Written};
 use evanesce_persister::{Decided, Step, Tier, TierError};
 use evanesce_wire::reply::Status;
 use evanesce_wire::request::{Direction, Exptime, SetMode};
+use futures_util::future::{join, join_all};
 use std::sync::Arc;
 
 use super::store::{Store, Stored};
 use super::ttl;
+use crate::service::{Context, Place};
 
 /// Reads a key, with a new expiry where one is given, and with its token where that is wanted.
 pub(super) async fn read(
@@ -25,6 +27,35 @@ pub(super) async fn read(
         None if with_cas => tier.get_for_cas(key).await,
         None => tier.get(key).await,
     }
+}
+
+/// Reads many keys: those of one store together, the others each by itself. The answers are in the order of the keys.
+pub(super) async fn read_many(context: Context<'_>, keys: &[&[u8]]) -> Vec<Result<Option<Item>, TierError>> {
+    let mut groups: Vec<(Arc<Tier>, Vec<usize>)> = Vec::new();
+    let mut alone = Vec::new();
+    for (at, key) in keys.iter().enumerate() {
+        match context.place(key) {
+            Ok(Place::Tier(tier)) => match groups.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &tier)) {
+                Some((_, group)) => group.push(at),
+                None => groups.push((tier, vec![at])),
+            },
+            _ => alone.push(at),
+        }
+    }
+    let group = async |(tier, places): (Arc<Tier>, Vec<usize>)| {
+        context.counts.cmd_get.add(places.len());
+        let of_tier: Vec<&[u8]> = places.iter().map(|at| keys[*at]).collect();
+        let read = Box::pin(tier.get_many(&of_tier));
+        let read = context.many_beside_others(places.len(), read).await;
+        let failed = |error: TierError| places.iter().map(|_| Err(error.clone())).collect();
+        places.iter().copied().zip(read.unwrap_or_else(failed)).collect::<Vec<_>>()
+    };
+    let single = async |at: usize| (at, super::get::read(context, keys[at], None, false).await);
+    let groups = join_all(groups.into_iter().map(group));
+    let (groups, singles) = join(groups, join_all(alone.into_iter().map(single))).await;
+    let mut answers: Vec<_> = groups.into_iter().flatten().chain(singles).collect();
+    answers.sort_by_key(|(at, _)| *at);
+    answers.into_iter().map(|(_, answer)| answer).collect()
 }
 
 /// Gives a key another expiry; the item, if there is one.

@@ -121,6 +121,38 @@ impl<T: Keyed, R> Lane<T, R> {
     ///
     /// When too many have one.
     pub(super) fn join(&self, item: T, budget: &Budget, deadline: Instant) -> Result<Place<R>, StoreError> {
+        let (waiting, place) = self.place(item, budget, deadline)?;
+        self.waiting.lock().push_back(waiting);
+        self.came.notify_one();
+        Ok(place)
+    }
+
+    /// Takes a place for each, one behind the other, so that they go together.
+    pub(super) fn join_many(
+        &self,
+        items: impl IntoIterator<Item = T>,
+        budget: &Budget,
+        deadline: Instant,
+    ) -> Vec<Result<Place<R>, StoreError>> {
+        let mut places = Vec::new();
+        let mut all = self.waiting.lock();
+        for item in items {
+            places.push(self.place(item, budget, deadline).map(|(waiting, place)| {
+                all.push_back(waiting);
+                place
+            }));
+        }
+        drop(all);
+        self.came.notify_one();
+        places
+    }
+
+    fn place(
+        &self,
+        item: T,
+        budget: &Budget,
+        deadline: Instant,
+    ) -> Result<(Waiting<T, R>, Place<R>), StoreError> {
         let own = Arc::clone(&budget.0).try_acquire_owned();
         let own = own.map_err(|_| busy(OWN))?;
         let room = Arc::clone(&self.room).try_acquire_owned().map_err(|_| busy(ALL))?;
@@ -128,9 +160,7 @@ impl<T: Keyed, R> Lane<T, R> {
         let begun = Arc::new(AtomicBool::new(false));
         let room = [own, room];
         let waiting = Waiting { item, deadline, outcome: sender, begun: Arc::clone(&begun), room };
-        self.waiting.lock().push_back(waiting);
-        self.came.notify_one();
-        Ok(Place { outcome, begun })
+        Ok((waiting, Place { outcome, begun }))
     }
 
     /// Waits until somebody waits; returns how many.

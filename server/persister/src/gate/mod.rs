@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -159,6 +160,19 @@ impl Gate {
         self.inner.refuse_if_ill().map_err(refused)?;
         let place = self.inner.loads.join(key, budget, deadline).map_err(refused)?;
         wait(place, deadline).await
+    }
+
+    /// Loads many keys, in as few calls as may be; the answers are in their order.
+    pub(crate) async fn load_many(&self, keys: &[Bytes], budget: &Budget, deadline: Instant) -> Vec<Loaded> {
+        if let Err(error) = self.inner.refuse_if_ill() {
+            self.inner.counts.refused.add(keys.len());
+            return failed_all(keys.len(), &error);
+        }
+        let places = self.inner.loads.join_many(keys.iter().cloned(), budget, deadline);
+        let refused = places.iter().filter(|place| place.is_err()).count();
+        self.inner.counts.refused.add(refused);
+        let wait = async |place: Result<_, _>| wait(place?, deadline).await;
+        join_all(places.into_iter().map(wait)).await
     }
 
     /// Writes one change, together with others that wait.

@@ -23,13 +23,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use evanesce_client::{ABSENT_FLAGS, Client, Item, LoadedItem, Namespace, Origin, Ttl, Version};
+use futures_util::future::{join, join_all};
 use tokio::time::{Instant, timeout};
 
 use crate::clock::unix_now;
 use crate::config::{Mode, NamespaceConfig};
 use crate::gate::{Budget, Gate};
 use crate::log::{Log, LogError, LogState, Room, now_ms};
-use crate::store::{Applied, Change, KeyChange, StoreError, StoreItem};
+use crate::store::{Applied, Change, KeyChange, Loaded, StoreError, StoreItem};
 
 pub(crate) use counts::TierCounts;
 pub use decide::{Decided, Step};
@@ -45,6 +46,27 @@ const FRESH: Duration = Duration::from_millis(WRITE_MAX.as_millis() as u64 / 2);
 
 /// What a caller waits beyond the load's own time: for leases, and for the cluster.
 const LOAD_SLACK: Duration = Duration::from_millis(500);
+
+/// A read that loads, as the namespace is configured.
+macro_rules! as_configured {
+    ($get:expr, $config:expr) => {{
+        let config = &$config;
+        let mut get = $get
+            .ttl(config.ttl)
+            .jitter(config.jitter)
+            .stale(config.stale)
+            .early(config.refresh_ahead)
+            .load_timeout(config.load_timeout)
+            .timeout(config.load_timeout + LOAD_SLACK);
+        if !config.negative_ttl.is_zero() {
+            get = get.absent_ttl(config.negative_ttl);
+        }
+        if config.mode.writes() {
+            get = get.yields_to_writes_of(WRITE_MAX);
+        }
+        get
+    }};
+}
 
 /// A namespace over its store. Cheap to clone in an `Arc`.
 pub struct Tier {
@@ -117,31 +139,60 @@ impl Tier {
             return self.get_or_refuse(key, error).await;
         }
         let tier = Arc::clone(self);
-        let config = &self.config;
         let loader = move |key: Bytes| async move { tier.load(key).await };
-        let mut get = self
-            .keys
-            .get_item_or_load(key, loader)
-            .ttl(config.ttl)
-            .jitter(config.jitter)
-            .stale(config.stale)
-            .early(config.refresh_ahead)
-            .load_timeout(config.load_timeout)
-            .timeout(config.load_timeout + LOAD_SLACK);
-        if !config.negative_ttl.is_zero() {
-            get = get.absent_ttl(config.negative_ttl);
-        }
-        if config.mode.writes() {
-            get = get.yields_to_writes_of(WRITE_MAX);
-        }
+        let get = as_configured!(self.keys.get_item_or_load(key, loader), self.config);
         let (found, origin) = get.run_with_origin().await?;
+        self.count(origin);
+        Ok(found)
+    }
+
+    /// Reads many keys by one request to each node, near cache first, and loads those that are not there together. The answers are
+    /// in the order of the keys, and each fares by itself.
+    ///
+    /// # Errors
+    ///
+    /// [`TierError`], when a key is none, or the client is closed.
+    pub async fn get_many<K: AsRef<[u8]>>(
+        self: &Arc<Self>,
+        keys: &[K],
+    ) -> Result<Vec<Result<Option<Item>, TierError>>, TierError> {
+        if let Some(error) = self.gate.refusal(&self.budget) {
+            return Ok(self.get_many_or_refuse(keys, error).await);
+        }
+        let tier = Arc::clone(self);
+        let loader = move |keys: Vec<Bytes>| {
+            let tier = Arc::clone(&tier);
+            async move { tier.load_many(keys).await }
+        };
+        let get = as_configured!(self.keys.get_items_or_load_many(keys, loader), self.config);
+        let answers = get.run_with_origins().await?.into_iter().map(|found| {
+            let (found, origin) = found?;
+            self.count(origin);
+            Ok(found)
+        });
+        Ok(answers.collect())
+    }
+
+    /// Hits are hits, and what waits in the log is there; the rest is not asked for.
+    async fn get_many_or_refuse<K: AsRef<[u8]>>(
+        self: &Arc<Self>,
+        keys: &[K],
+        error: StoreError,
+    ) -> Vec<Result<Option<Item>, TierError>> {
+        let get = async |key: &[u8]| match self.waits(key) {
+            true => self.get(key).await,
+            false => self.get_or_refuse(key, error.clone()).await,
+        };
+        join_all(keys.iter().map(|key| get(key.as_ref()))).await
+    }
+
+    fn count(&self, origin: Origin) {
         match origin {
             Origin::Cache => {}
             Origin::Stale => self.counts.stale_served.add(1),
             Origin::Absent => self.counts.negative_hits.add(1),
             Origin::Loader => self.counts.misses.add(1),
         }
-        Ok(found)
     }
 
     /// Reads a key while none can be loaded, with no way to a lease and back.
@@ -205,10 +256,28 @@ impl Tier {
         })
     }
 
+    /// Loads many keys: those that wait in the log from there, the others together.
+    async fn load_many(&self, keys: Vec<Bytes>) -> Vec<(Bytes, Result<Option<LoadedItem>, TierError>)> {
+        let (waiting, rest): (Vec<Bytes>, Vec<Bytes>) = keys.into_iter().partition(|key| self.waits(key));
+        let waiting = waiting.into_iter().map(async |key| (key.clone(), self.load(key).await));
+        let deadline = Instant::now() + self.config.load_timeout;
+        self.counts.loads.add(rest.len());
+        let loaded = self.gate.load_many(&rest, &self.budget, deadline);
+        let (mut all, loaded) = join(join_all(waiting), loaded).await;
+        let loaded = loaded.into_iter().map(|loaded| Ok(self.counted(loaded)?.and_then(loaded_item)));
+        all.extend(rest.into_iter().zip(loaded));
+        all
+    }
+
     /// What the store has of a key, expired or not.
     async fn stored(&self, key: Bytes, within: Duration) -> Result<Option<StoreItem>, TierError> {
         self.counts.loads.add(1);
-        let loaded = self.gate.load(key, &self.budget, Instant::now() + within).await.map_err(|error| {
+        self.counted(self.gate.load(key, &self.budget, Instant::now() + within).await)
+    }
+
+    /// Counts what a load came to.
+    fn counted(&self, loaded: Loaded) -> Result<Option<StoreItem>, TierError> {
+        let loaded = loaded.map_err(|error| {
             self.counts.load_failures.add(1);
             TierError::Store { error, maybe_applied: false }
         })?;

@@ -2,6 +2,7 @@
 
 mod behind;
 mod decisions;
+mod many;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
