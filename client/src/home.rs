@@ -245,8 +245,8 @@ fn as_set(change: Change) -> Change {
 /// A set of the item as a node has it, which expires when it does.
 pub(crate) fn as_it_is(core: &Core, item: Item) -> Change {
     let now = core.nodes_now();
-    let exptime = item.ttl.map_or(Ttl::Never, |left| Ttl::remaining(left, now)).exptime(now);
-    let Item { value, flags, .. } = item;
+    let Item { value, flags, ttl, until_secs, .. } = item;
+    let exptime = Ttl::of_copy(until_secs, ttl, now).exptime(now);
     Change::Store { mode: SetMode::Set, value, flags, exptime, compare: None }
 }
 

@@ -26,6 +26,8 @@ pub struct Item {
     pub ttl: Option<Duration>,
     /// The version, from a node that keeps them.
     pub version: Option<Version>,
+    /// The second since 1970 in which it expires, from a node that keeps versions: what a copy is given.
+    pub(crate) until_secs: Option<u64>,
 }
 
 /// What a loader found, whole: for loads that know more than a value.

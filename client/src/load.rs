@@ -171,7 +171,14 @@ mod tests {
     }
 
     fn item(ttl: Option<u64>, flags: u32) -> Item {
-        Item { value: Bytes::new(), flags, cas: 0, ttl: ttl.map(Duration::from_secs), version: None }
+        Item {
+            value: Bytes::new(),
+            flags,
+            cas: 0,
+            ttl: ttl.map(Duration::from_secs),
+            version: None,
+            until_secs: None,
+        }
     }
 
     #[test]

@@ -356,7 +356,7 @@ pub(crate) fn read_hit(reply: &MetaReply) -> Result<Option<Item>, NodeError> {
     match (reply.status, &reply.value) {
         (MetaStatus::Miss, _) => Ok(None),
         (MetaStatus::Value, Some(value)) => {
-            let ItemTold { client_flags, cas, ttl, version } = reply.item();
+            let ItemTold { client_flags, cas, ttl, version, until_secs } = reply.item();
             Ok(Some(Item {
                 value: value.clone(),
                 flags: client_flags.unwrap_or(0),
@@ -366,6 +366,7 @@ pub(crate) fn read_hit(reply: &MetaReply) -> Result<Option<Item>, NodeError> {
                     _ => None,
                 },
                 version: version.map(Version),
+                until_secs,
             }))
         }
         _ => Err(NodeError::Unexpected),

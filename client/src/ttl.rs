@@ -25,11 +25,13 @@ pub enum Ttl {
 }
 
 impl Ttl {
-    /// What is left of a life, told by a node in whole seconds: the same instant again, and not a second later each time
-    /// that it is handed on.
-    pub(crate) fn remaining(left: Duration, now: SystemTime) -> Self {
-        let at = since_epoch(now).checked_add(left);
-        at.map_or(Self::Never, |at| Self::At(at.as_secs().max(RELATIVE_EXPTIME_MAX + 1)))
+    /// Of a copy: until the second in which the original expires, where the node tells it, however late the copy is made and
+    /// whatever this machine's clock shows. Counted anew from what is left it would be a second off whenever a second begins
+    /// in between, and of two copies of one version the later expiry stays: each copy of a copy might live longer.
+    pub(crate) fn of_copy(until_secs: Option<u64>, left: Option<Duration>, now: SystemTime) -> Self {
+        let counted = |left| since_epoch(now).checked_add(left).map(|at: Duration| at.as_secs());
+        let at_secs = until_secs.or_else(|| left.and_then(counted));
+        at_secs.map_or(Self::Never, |secs| Self::At(secs.max(RELATIVE_EXPTIME_MAX + 1)))
     }
 
     /// What is sent to every node: an instant, none, or a negative number for what has expired already.
@@ -79,6 +81,20 @@ mod tests {
             Ttl::After(Duration::from_secs(60)).exptime(at(1_800_000_000_000)),
             Exptime(1_800_000_060)
         );
+    }
+
+    // Seen in simulation: a copy that was made after a second had begun outlived the original by one, and its copies it.
+    #[test]
+    fn copy_expires_with_the_original_whenever_it_is_made() {
+        let (until, left) = (Some(1_800_000_007), Some(Duration::from_secs(7)));
+        for millis in [1_799_999_999_600, 1_800_000_000_300, 1_800_000_001_000, 1_800_000_009_000] {
+            let copied = Ttl::of_copy(until, left, at(millis));
+            assert_eq!(copied.exptime(at(millis)), Exptime(1_800_000_007), "{millis}");
+        }
+        // A server that tells what is left alone.
+        assert_eq!(Ttl::of_copy(None, left, at(1_800_000_000_300)), Ttl::At(1_800_000_007));
+        assert_eq!(Ttl::of_copy(None, None, at(1_800_000_000_300)), Ttl::Never);
+        assert_eq!(Ttl::of_copy(Some(3), None, at(0)).exptime(at(0)), Exptime(2_592_001));
     }
 
     #[test]

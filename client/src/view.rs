@@ -146,7 +146,7 @@ mod tests {
     fn number_is_decimal_digits_and_nothing_else() {
         let show = |value: &'static str| {
             let value = Bytes::from_static(value.as_bytes());
-            Number.show(Item { value, flags: 0, cas: 0, ttl: None, version: None })
+            Number.show(Item { value, flags: 0, cas: 0, ttl: None, version: None, until_secs: None })
         };
         assert_eq!(show("18446744073709551615"), Ok(u64::MAX));
         assert_eq!(show("9 "), Ok(9));

@@ -134,7 +134,7 @@ impl Kept {
         let age = now.saturating_duration_since(entry.asked);
         let Entry { flags, cas, version, .. } = *entry;
         let ttl = entry.ttl.map(|ttl| ttl.saturating_sub(age));
-        Some(Item { value: entry.value.clone(), flags, cas, ttl, version })
+        Some(Item { value: entry.value.clone(), flags, cas, ttl, version, until_secs: None })
     }
 
     /// What a read that begins now needs to keep what it brings.

@@ -98,7 +98,7 @@ impl<'a, V: View + 'a> GetOrLoad<'a, V> {
         let (found, origin) =
             timeout(limit.left(Instant::now()), loaded).await.map_err(|_| LoadError::Timeout)??;
         let Some(LoadedItem { value, flags, ttl }) = found else { return Ok((None, origin)) };
-        Ok((Some(view.show(Item { value, flags, cas: 0, ttl, version: None })?), origin))
+        Ok((Some(view.show(Item { value, flags, cas: 0, ttl, version: None, until_secs: None })?), origin))
     }
 }
 

@@ -124,7 +124,7 @@ impl<'a, V: View + 'a> GetOrLoadMany<'a, V> {
         let (loaded, origins) = self.load(&keys, until).await?;
         let show = |item: LoadedItem| {
             let LoadedItem { value, flags, ttl } = item;
-            self.view.show(Item { value, flags, cas: 0, ttl, version: None })
+            self.view.show(Item { value, flags, cas: 0, ttl, version: None, until_secs: None })
         };
         let found = loaded.into_iter().zip(origins);
         let found = found.map(|(loaded, origin)| Ok((loaded?.map(show).transpose()?, origin)));

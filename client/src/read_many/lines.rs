@@ -105,7 +105,7 @@ fn take(
 }
 
 fn item(value: Value) -> Item {
-    Item { value: value.data, flags: value.flags, cas: 0, ttl: None, version: None }
+    Item { value: value.data, flags: value.flags, cas: 0, ttl: None, version: None, until_secs: None }
 }
 
 fn fail(searches: &[Search<'_>], cause: &NodeError, found: &mut Vec<Outcome>) {

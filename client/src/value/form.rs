@@ -124,7 +124,7 @@ mod tests {
     }
 
     fn item(value: Bytes, flags: u32) -> Item {
-        Item { value, flags, cas: 1, ttl: None, version: None }
+        Item { value, flags, cas: 1, ttl: None, version: None, until_secs: None }
     }
 
     fn stored(key: &Key, value: &[u8], flags: u32) -> Item {

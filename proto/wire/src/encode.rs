@@ -16,6 +16,8 @@ pub struct ItemFacts {
     pub cas: u64,
     /// Seconds until it expires (`t`); `None` is never. After `T` or `N` of the same request: the new one.
     pub ttl_secs: Option<u64>,
+    /// The second since 1970 in which it expires (`U`); `None` is never.
+    pub until_secs: Option<u64>,
     /// Seconds since the access before this one (`l`).
     pub last_access_secs: u64,
     /// It was read before (`h`).
@@ -127,7 +129,12 @@ pub fn meta_hit_header(out: &mut impl Append, get: &MetaGet<'_>, facts: &ItemFac
             b'f' => tagged(out, b'f', u64::from(facts.client_flags)),
             b'l' => tagged(out, b'l', facts.last_access_secs),
             b'h' => tagged(out, b'h', u64::from(facts.hit_before)),
-            b'V' => tagged(out, b'V', facts.version),
+            b'V' => {
+                tagged(out, b'V', facts.version);
+                if let Some(secs) = facts.until_secs.filter(|_| get.flags.has_before(b't', b'V')) {
+                    tagged(out, b'U', secs);
+                }
+            }
             letter => reflect(out, letter, flag.token, &get.key),
         }
     }

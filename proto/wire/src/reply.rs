@@ -182,6 +182,8 @@ pub struct ItemTold {
     pub ttl: Option<RemainingTtl>,
     /// The version (`V`).
     pub version: Option<u64>,
+    /// The second since 1970 in which it expires (`U`), told with the version of an item that does.
+    pub until_secs: Option<u64>,
 }
 
 impl MetaReply {
@@ -200,6 +202,7 @@ impl MetaReply {
                 b'c' => told.cas = token::plain_u64(flag.token),
                 b't' => told.ttl = remaining_ttl(flag.token),
                 b'V' => told.version = token::plain_u64(flag.token),
+                b'U' => told.until_secs = token::plain_u64(flag.token),
                 _ => {}
             }
         }

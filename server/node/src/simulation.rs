@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use evanesce_front::{BATCH_REQUESTS_MAX, Duplex, Flow, Output, ReplyBuffer, Service};
-use evanesce_store::{Store, Time};
+use evanesce_store::{Expiry, Store, Time};
 use evanesce_wire::limits::Limits;
 use evanesce_wire::request::Request;
 use evanesce_wire::{Decoded, RequestDecoder};
@@ -47,6 +47,8 @@ pub struct SimulatedItem {
     pub flags: u32,
     /// What replicas are ordered by.
     pub version: u64,
+    /// When it expires by the node's clock, in milliseconds since the Unix epoch.
+    pub expires_ms: Option<u64>,
 }
 
 impl SimulatedNode {
@@ -124,6 +126,10 @@ impl SimulatedNode {
                     value: walked.hit.value.contiguous().into_owned().into(),
                     flags: walked.hit.flags,
                     version: walked.hit.version.0,
+                    expires_ms: match walked.hit.expiry {
+                        Expiry::Never => None,
+                        Expiry::At(at) => Some(at.0),
+                    },
                 });
             });
         }

@@ -6,7 +6,7 @@ use evanesce_node::SimulatedItem;
 
 use crate::history::{History, brief};
 use crate::plan::Host;
-use crate::world::World;
+use crate::world::{BEGIN_UNIX_MS, World};
 
 /// The keys of the workload in a node; all others are companions.
 const PREFIX: &[u8] = b"sim:";
@@ -14,12 +14,18 @@ const PREFIX: &[u8] = b"sim:";
 /// Requests of one connection that have no outcome: queued and in flight.
 const OUTSTANDING_MAX: usize = 2 * 4096;
 
+/// So much later than its life ends an item may expire: lives end with a second, and a client goes by its own clock while
+/// that is less than half a second from the nodes'.
+pub(crate) const LATE_MS_MAX: u64 = 1_000 + 600;
+
 /// Looks at everything again and again.
 #[derive(Default)]
 pub(crate) struct Checker {
     /// The newest version seen of a key at one start of a node.
     versions: BTreeMap<(Host, u64, String), u64>,
     epochs: BTreeMap<Host, u64>,
+    /// When what was written in this version expires: the same at all nodes, whoever brought it there.
+    expiries: BTreeMap<(String, u64), Option<u64>>,
 }
 
 impl Checker {
@@ -29,10 +35,13 @@ impl Checker {
         for (host, seat) in world.nodes.borrow().iter() {
             for item in seat.node.items(world.node_wall_ms(*host, now_ms)) {
                 if let Some((key, value)) = readable(&item) {
+                    self.look_at_expiry(&mut history, world, &host.name(), &key, &item);
                     self.look_at_item(&mut history, (*host, seat.start, key), &value, item.version);
                 }
             }
         }
+        // A client that has ended has seen nothing when it begins again.
+        self.epochs.retain(|host, _| world.clients.borrow().contains_key(host));
         for (host, client) in world.clients.borrow().iter() {
             let epoch = client.topology().map_or(0, |topology| topology.epoch.0);
             let before = self.epochs.insert(*host, epoch).unwrap_or(0);
@@ -57,6 +66,33 @@ impl Checker {
             history.violated(format!("{line}: {fault}"));
         } else {
             history.note(line);
+        }
+    }
+
+    /// Of what nobody touches every copy of a version expires with the original; nothing lives longer than it was ever given.
+    fn look_at_expiry(
+        &mut self,
+        history: &mut History,
+        world: &World,
+        name: &str,
+        key: &str,
+        item: &SimulatedItem,
+    ) {
+        let (version, expires) = (item.version, item.expires_ms);
+        if matches!(key.as_bytes()[0], b'k' | b't') {
+            let known = *self.expiries.entry((key.to_owned(), version)).or_insert(expires);
+            if known != expires {
+                let told = format!("{name} has {key} of {version} until {expires:?}, and it was {known:?}");
+                self.expiries.insert((key.to_owned(), version), expires);
+                history.violated(told);
+            }
+        }
+        if let (Some(expires), Some(end_ms)) = (expires, history.ends_ms(key))
+            && world.plan.promises_order()
+            && expires > BEGIN_UNIX_MS + end_ms + LATE_MS_MAX
+        {
+            let end_ms = BEGIN_UNIX_MS + end_ms;
+            history.violated(format!("{name} has {key} of {version} until {expires}, given {end_ms}"));
         }
     }
 

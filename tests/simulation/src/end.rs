@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::check::readable;
-use crate::history::{History, Outcome, What, Write, brief};
+use crate::history::{History, Outcome, What, Write, brief, expires};
 use crate::plan::{Host, ZONES};
 use crate::world::World;
 
@@ -46,7 +46,7 @@ pub(crate) fn conclude(world: &World, now_ms: u64) -> Conclusion {
     for (key, writes) in &all {
         let held: Vec<&(String, u64)> = zones.iter().filter_map(|zone| zone.get(key)).collect();
         conclusion.absent += u64::from(!held.is_empty()) * (ZONES.len() - held.len()) as u64;
-        if held.windows(2).any(|pair| pair[0] != pair[1]) {
+        if held.windows(2).any(|pair| pair[0] != pair[1]) && !is_left_by_orphans(writes, &held) {
             let of = |zone: &Zone| zone.get(key).map(|(value, version)| (brief(value), *version));
             let shown: Vec<_> = ZONES.iter().zip(&zones).map(|(name, zone)| (name, of(zone))).collect();
             history.violated(format!("zones differ in {key}: {shown:?}"));
@@ -55,7 +55,7 @@ pub(crate) fn conclude(world: &World, now_ms: u64) -> Conclusion {
         let last = held.into_iter().max_by_key(|(_, version)| *version);
         let fault = match key.as_bytes()[0] {
             b'n' | b's' => fault_of_sum(world, writes, last, &mut conclusion),
-            _ => fault_of_last(world, writes, last).or_else(|| {
+            _ => fault_of_last(world, key, writes, last).or_else(|| {
                 let is_promised = world.plan.promises_order();
                 is_promised.then(|| fault_of_order(writes)).flatten()
             }),
@@ -74,6 +74,7 @@ fn see_last_reads(world: &World, history: &mut History, key: &str, held: &[&(Str
         let reads = world.last_reads.borrow();
         let read = reads.get(client).and_then(|reads| reads.get(key));
         let is_right = match read {
+            Some(Ok(_)) if expires(key) => true,
             Some(Ok(None)) => held.len() < ZONES.len(),
             Some(Ok(Some(value))) => held.iter().any(|(known, _)| known == value),
             Some(Err(_)) | None => false,
@@ -104,18 +105,31 @@ fn acknowledged(writes: &[Write]) -> impl Iterator<Item = (u64, &Write)> {
 }
 
 /// What was acknowledged, and lost to none, is not older than what is there in the end.
-fn fault_of_last(world: &World, writes: &[Write], last: Option<&(String, u64)>) -> Option<String> {
+fn fault_of_last(world: &World, key: &str, writes: &[Write], last: Option<&(String, u64)>) -> Option<String> {
     let (newest, write) = acknowledged(writes).max_by_key(|(version, _)| *version)?;
     let version = last.map_or(0, |(_, version)| *version);
     let is_delete = write.what == What::Delete;
     // Nothing there is no value: a node that ended has taken it along, or a write of unknown outcome was a delete.
-    let is_gone = last.is_none() && (is_delete || world.plan.forgets() || has_open_delete(writes));
+    let may_be_none = is_delete || world.plan.forgets() || has_open_delete(writes) || expires(key);
+    let is_gone = last.is_none() && may_be_none;
+    // Only who has ended knew who had missed it, or had it still to bring to one that forgot it.
+    let is_lost = write.is_orphan && (is_delete || world.plan.forgets());
     match () {
-        () if version > newest || is_gone => None,
+        () if version > newest || is_gone || is_lost => None,
         () if last.is_some() && is_delete => Some(format!("{newest} deleted it")),
         () if version < newest => Some(format!("{:?} of {newest} was acknowledged", write.what)),
         () => None,
     }
+}
+
+/// Whether a zone may lack what another has because a client has ended that was to bring it there.
+fn is_left_by_orphans(writes: &[Write], held: &[&(String, u64)]) -> bool {
+    let oldest = held.iter().map(|(_, version)| *version).min().unwrap_or(0);
+    writes.iter().filter(|write| write.is_orphan).any(|write| match write.outcome {
+        Outcome::Done(Some(version)) => version > oldest,
+        Outcome::Unknown | Outcome::Done(None) => true,
+        Outcome::NotDone | Outcome::Superseded => false,
+    })
 }
 
 fn has_open_delete(writes: &[Write]) -> bool {

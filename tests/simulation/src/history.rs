@@ -16,6 +16,10 @@ pub(crate) struct Write {
     pub(crate) what: What,
     /// What came of it.
     pub(crate) outcome: Outcome,
+    /// Who made it.
+    pub(crate) who: String,
+    /// Whoever made it has ended since, and repairs it no more.
+    pub(crate) is_orphan: bool,
 }
 
 /// What a write does.
@@ -55,6 +59,8 @@ pub(crate) struct History {
     writes: BTreeMap<String, Vec<Write>>,
     violations: Vec<String>,
     next: u64,
+    /// When what was written or touched with a short life has expired by right clocks, at the latest: by key, and by value.
+    ends_ms: BTreeMap<String, u64>,
     /// Operations ended, and those of them that failed.
     pub(crate) operations: u64,
     pub(crate) failed: u64,
@@ -117,8 +123,30 @@ impl History {
     pub(crate) fn begin(&mut self, who: &str, key: &str, what: What) -> WriteId {
         self.note(format!("{who} {key} {what:?}"));
         let writes = self.writes.entry(key.to_owned()).or_default();
-        writes.push(Write { begun_ms: self.now_ms, ended_ms: None, what, outcome: Outcome::Unknown });
+        let (begun_ms, who) = (self.now_ms, who.to_owned());
+        let outcome = Outcome::Unknown;
+        writes.push(Write { begun_ms, ended_ms: None, what, outcome, who, is_orphan: false });
         WriteId { key: key.to_owned(), at: writes.len() - 1 }
+    }
+
+    /// A client has ended.
+    pub(crate) fn died(&mut self, name: &str, pending: usize) {
+        self.note(format!("{name} ends with {pending} repairs pending"));
+        let is_of = |who: &str| who.split_once('.').is_some_and(|(client, _)| client == name);
+        let writes = self.writes.values_mut().flatten();
+        writes.filter(|write| is_of(&write.who)).for_each(|write| write.is_orphan = true);
+    }
+
+    /// A key, or a value, is given so long a life from now on.
+    pub(crate) fn lives(&mut self, of: &str, secs: u64) {
+        let end_ms = self.now_ms + secs * 1_000;
+        let known = self.ends_ms.entry(of.to_owned()).or_default();
+        *known = end_ms.max(*known);
+    }
+
+    /// When a key or a value that was given a short life has ended at the latest, in milliseconds of the run.
+    pub(crate) fn ends_ms(&self, of: &str) -> Option<u64> {
+        self.ends_ms.get(of).copied()
     }
 
     /// Its caller was told this.
@@ -201,6 +229,11 @@ impl What {
     fn token(&self) -> Option<&str> {
         if let Self::Append(token) = self { Some(token.trim_end_matches(',')) } else { None }
     }
+}
+
+/// Whether what a key has lives for seconds only.
+pub(crate) fn expires(key: &str) -> bool {
+    matches!(key.as_bytes().first(), Some(b't' | b'u'))
 }
 
 /// A value as the trace shows it: of one of many tokens how many there are, and the last.

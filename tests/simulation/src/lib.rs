@@ -5,8 +5,8 @@
 //!
 //! - The real client over its real transport; the real service and store of a node; the real discovery and membership
 //!   over gRPC. Only sockets, clocks, chance and threads are the simulation's.
-//! - Latency, loss, partitions one way and both, messages held back, crashes, wrong clocks: drawn from the seed, and
-//!   printed as values before anything happens.
+//! - Latency, loss, partitions one way and both, messages held back, crashes of nodes, discoveries and clients, wrong clocks:
+//!   drawn from the seed, and printed as values before anything happens.
 //! - What must hold is looked at every few milliseconds, and once more when all is healed and quiet.
 //!
 //! # Non-goals

@@ -62,6 +62,9 @@ impl Network {
                     let down = self.down.entry(*host).or_default();
                     *down += 1;
                     if *down == 1 {
+                        if let Some(client) = world.clients.borrow_mut().remove(host) {
+                            world.history.lock().died(&host.name(), client.repairs_pending());
+                        }
                         sim.crash(host.name());
                         world.nodes.borrow_mut().remove(host);
                     }

@@ -71,7 +71,7 @@ pub enum Way {
 /// One thing that goes wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// These processes end, and start empty when the fault is over.
+    /// These processes end, and start empty when the fault is over. What a client still had to repair goes with it.
     Crash(Vec<Host>),
     /// These nodes stand still, and find it out afterwards. All sent to them meanwhile is executed then.
     Freeze(Vec<Host>),
@@ -121,6 +121,7 @@ impl Plan {
         if random.random_bool(0.4) {
             faults.extend(cut_apart(&mut random));
         }
+        faults.extend(death_of_client(seed));
         faults.sort_by_key(|timed| timed.from_ms);
         let repair_bytes_max = 64 << 20;
         Self { seed, client_skews_ms, node_skews_ms, faults, latency_ms_max, repair_bytes_max }
@@ -130,7 +131,14 @@ impl Plan {
     /// a zone has forgotten what it had while another was in trouble, too.
     #[must_use]
     pub fn promises_sums(&self) -> bool {
-        !self.forgets() || self.spares_a_zone()
+        let is_forgotten = self.forgets() && (self.kills_a_client() || !self.spares_a_zone());
+        !is_forgotten
+    }
+
+    /// Whether a client ends with what it still had to repair.
+    #[must_use]
+    pub fn kills_a_client(&self) -> bool {
+        self.crashes(|host| matches!(host, Host::Client(_)))
     }
 
     /// Whether one zone runs and is reached all the time. With trouble in all of them, one after the other, what only
@@ -169,11 +177,15 @@ impl Plan {
     /// Whether some node forgets what it has.
     #[must_use]
     pub fn forgets(&self) -> bool {
-        let crashes_node = |timed: &Timed| match &timed.fault {
-            Fault::Crash(hosts) => hosts.iter().any(|host| matches!(host, Host::Node(..))),
+        self.crashes(|host| matches!(host, Host::Node(..)))
+    }
+
+    fn crashes(&self, is_meant: impl Fn(&Host) -> bool) -> bool {
+        let crashes = |timed: &Timed| match &timed.fault {
+            Fault::Crash(hosts) => hosts.iter().any(&is_meant),
             Fault::Freeze(_) | Fault::Ways(..) => false,
         };
-        self.faults.iter().any(crashes_node)
+        self.faults.iter().any(crashes)
     }
 }
 
@@ -192,6 +204,15 @@ fn timed(random: &mut StdRng) -> Timed {
     let from_ms = between_steps(FAULTS_FROM_MS + random.random_range(0..FAULTS_FOR_MS));
     let until_ms = from_ms + between_steps(random.random_range(100..=FAULT_MS_MAX));
     Timed { from_ms, until_ms, fault: fault(random) }
+}
+
+/// In every third run one client ends in the middle of its work. Of a generator of its own: what else a seed decides is as it
+/// would be without.
+fn death_of_client(seed: u64) -> Option<Timed> {
+    let mut random = StdRng::seed_from_u64(seed.rotate_left(16) ^ 0x00c1_1e47);
+    let Timed { from_ms, until_ms, .. } = timed(&mut random);
+    let client = Host::Client(random.random_range(0..CLIENT_ZONES.len()));
+    random.random_ratio(1, 3).then(|| Timed { from_ms, until_ms, fault: Fault::Crash(vec![client]) })
 }
 
 /// Each client loses a zone at the same time, or one direction of it, and not all the same: what one believes away another

@@ -6,7 +6,11 @@
 //! | `l` | `get_or_load`, delete |
 //! | `n` | `incr`, get |
 //! | `s` | `append`, or `add` where nothing is there, get |
+//! | `t` | set for 1 to 3 s, get |
+//! | `u` | the same, touch, `get_and_touch` |
+//! | `k` | `set_many`, `get_many`, too |
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::Duration;
@@ -20,6 +24,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
+use crate::check::LATE_MS_MAX;
 use crate::history::{Outcome, What};
 use crate::plan::{Host, WORK_FROM_MS};
 use crate::world::{LastReads, World};
@@ -42,6 +47,9 @@ const LATCHES: [LatchPolicy; 6] = [
     LatchPolicy::Quorum,
     LatchPolicy::All,
 ];
+
+/// So long after its life a value may be found: a clock that is two seconds behind, and a read's whole time.
+const EXPIRED_MS_MAX: u64 = LATE_MS_MAX + 2_000 + 100;
 
 /// How long a load takes.
 const LOAD: Duration = Duration::from_millis(30);
@@ -117,7 +125,7 @@ impl Caller {
 
     async fn once(&mut self) {
         let which = self.random.random_range(0..4);
-        match self.random.random_range(0..100) {
+        match self.random.random_range(0..135) {
             0..25 => self.set(format!("k{which}")).await,
             25..35 => self.delete(format!("k{which}")).await,
             35..55 => self.get(format!("k{which}")).await,
@@ -126,6 +134,14 @@ impl Caller {
             74..84 => self.append(format!("s{}", which % 2)).await,
             84..88 => self.get(format!("s{}", which % 2)).await,
             88..97 => self.load(format!("l{}", which % 2)).await,
+            97..107 => self.set_for_seconds(format!("t{}", which % 2)).await,
+            107..113 => self.get(format!("t{}", which % 2)).await,
+            113..117 => self.set_for_seconds(format!("u{}", which % 2)).await,
+            117..121 => self.touch(format!("u{}", which % 2)).await,
+            121..124 => self.get_and_touch(format!("u{}", which % 2)).await,
+            124..126 => self.get(format!("u{}", which % 2)).await,
+            126..129 => self.set_many(which).await,
+            129..132 => self.get_many().await,
             _ => self.delete(format!("l{}", which % 2)).await,
         }
     }
@@ -151,6 +167,77 @@ impl Caller {
         self.see_latch(latch, &outcome);
         let (outcome, told) = read_written(outcome);
         self.world.history.lock().end(&self.who, &id, outcome, &told);
+    }
+
+    async fn set_for_seconds(&mut self, key: String) {
+        let (value, secs) = (self.number('v'), self.random.random_range(1..=3));
+        let id = self.world.history.lock().begin(&self.who, &key, What::Set(value.clone()));
+        self.lives(&[&key, &value], secs);
+        let outcome = self.items.set(&key, value).ttl(Duration::from_secs(secs)).await;
+        let (outcome, told) = read_written(outcome);
+        self.world.history.lock().end(&self.who, &id, outcome, &told);
+    }
+
+    async fn touch(&mut self, key: String) {
+        let secs = self.random.random_range(1..=3);
+        self.lives(&[&key], secs);
+        let touched = self.items.touch(&key, Duration::from_secs(secs)).await;
+        let told = touched.map(|touched| (touched.found, touched.written.acked));
+        self.world.history.lock().note(format!("{} {key} touched for {secs} s: {told:?}", self.who));
+    }
+
+    async fn get_and_touch(&mut self, key: String) {
+        let (begun_ms, secs) = (self.world.history.lock().now_ms(), self.random.random_range(1..=3));
+        self.lives(&[&key], secs);
+        match self.items.get_and_touch(&key, Duration::from_secs(secs)).await {
+            Ok(found) => self.found(&key, found.as_deref()),
+            Err(error) => self.failed(&key, begun_ms, &error),
+        }
+    }
+
+    /// These are given so long a life.
+    fn lives(&self, of: &[&str], secs: u64) {
+        let mut history = self.world.history.lock();
+        of.iter().for_each(|of| history.lives(of, secs));
+    }
+
+    /// All `k` keys but one.
+    async fn set_many(&mut self, but: u64) {
+        let entries: Vec<(String, String)> = (0..4)
+            .filter(|which| *which != but)
+            .map(|which| (format!("k{which}"), self.number('v')))
+            .collect();
+        let latch = LATCHES[self.random.random_range(0..LATCHES.len())];
+        let begin = |(key, value): &(String, String)| {
+            let id = self.world.history.lock().begin(&self.who, key, What::Set(value.clone()));
+            (Bytes::from(key.clone()), id)
+        };
+        let ids: BTreeMap<Bytes, _> = entries.iter().map(begin).collect();
+        let many = self.items.set_many(entries).latch(latch).await;
+        let (written, failed) = match many {
+            Ok(many) => (many.written, many.failed),
+            Err(error) => (Vec::new(), ids.keys().map(|key| (key.clone(), error.clone())).collect()),
+        };
+        let failed = failed.into_iter().map(|(key, error)| (key, Err(error)));
+        for (key, outcome) in written.into_iter().map(|(key, written)| (key, Ok(written))).chain(failed) {
+            self.see_latch(latch, &outcome);
+            let (outcome, told) = read_written(outcome);
+            self.world.history.lock().end(&self.who, &ids[&key], outcome, &told);
+        }
+    }
+
+    async fn get_many(&mut self) {
+        let begun_ms = self.world.history.lock().now_ms();
+        let keys: Vec<String> = (0..4).map(|which| format!("k{which}")).collect();
+        let text = |key: &Bytes| String::from_utf8_lossy(key).into_owned();
+        match self.items.get_many(&keys).await {
+            Ok(many) => {
+                many.hits.iter().for_each(|(key, value)| self.found(&text(key), Some(value)));
+                many.misses.iter().for_each(|key| self.found(&text(key), None));
+                many.failed.iter().for_each(|(key, error)| self.failed(&text(key), begun_ms, error));
+            }
+            Err(error) => self.failed("k0", begun_ms, &error),
+        }
     }
 
     /// What is acknowledged is in as many zones as the latch says.
@@ -223,7 +310,21 @@ impl Caller {
 
     fn found(&self, key: &str, found: Option<&[u8]>) {
         let found = found.map(String::from_utf8_lossy);
+        self.see_expiry(key, found.as_deref());
         self.world.history.lock().read(&self.who, key, found.as_deref());
+    }
+
+    /// What lives for seconds and is not touched is not found when they are over, by any node's clock.
+    fn see_expiry(&self, key: &str, found: Option<&str>) {
+        let mut history = self.world.history.lock();
+        if let Some(value) = found.filter(|_| key.starts_with('t'))
+            && let Some(end_ms) = history.ends_ms(value)
+            && self.world.plan.promises_order()
+            && history.now_ms() > end_ms + EXPIRED_MS_MAX
+        {
+            let now_ms = history.now_ms();
+            history.violated(format!("{} found {key} = {value} at {now_ms}, given {end_ms}", self.who));
+        }
     }
 
     fn failed(&self, key: &str, begun_ms: u64, error: &ReadError) {

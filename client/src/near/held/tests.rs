@@ -11,7 +11,7 @@ fn key(prefix: &str, name: &str) -> Key {
 }
 
 fn item(value: &'static str) -> Item {
-    Item { value: value.into(), flags: 0, cas: 0, ttl: None, version: None }
+    Item { value: value.into(), flags: 0, cas: 0, ttl: None, version: None, until_secs: None }
 }
 
 /// Reads a key and keeps what it is; false when no near cache wants it.

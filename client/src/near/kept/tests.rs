@@ -19,7 +19,7 @@ fn key(name: &str) -> Key {
 }
 
 fn item(value: impl Into<Bytes>, ttl: Option<Duration>) -> Item {
-    Item { value: value.into(), flags: 7, cas: 9, ttl, version: Some(Version(9)) }
+    Item { value: value.into(), flags: 7, cas: 9, ttl, version: Some(Version(9)), until_secs: None }
 }
 
 fn bytes() -> Form {

@@ -181,6 +181,10 @@ fn mg_hit_returns_flags_in_the_order_asked() {
     assert_eq!(header("mg k k O1 q v s t c f l h\r\n", &facts()), "VA 2 kk O1 s2 t30 c9 f5 l2 h1\r\n");
     assert_eq!(header("mg k h l f c t s T60 u O\r\n", &facts()), "HD h1 l2 f5 c9 t30 s2 O\r\n");
     assert_eq!(header("mg k t\r\n", &ItemFacts { ttl_secs: None, ..facts() }), "HD t-1\r\n");
+    let until = ItemFacts { version: 6, until_secs: Some(70), ..facts() };
+    assert_eq!(header("mg k t V O1\r\n", &until), "HD t30 V6 U70 O1\r\n");
+    assert_eq!(header("mg k V\r\n", &until), "HD V6\r\n", "who asks for no time is told of none");
+    assert_eq!(header("mg k t V\r\n", &ItemFacts { until_secs: None, ..until }), "HD t30 V6\r\n");
     let stale = ItemFacts { stale: true, win: true, ..facts() };
     assert_eq!(header("mg k v t c k\r\n", &stale), "VA 2 t30 c9 kk X W\r\n");
     let other = ItemFacts { stale: true, win_sent: true, ..facts() };

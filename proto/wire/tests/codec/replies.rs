@@ -93,7 +93,7 @@ fn meta_reply_tells_its_flags() {
     assert_eq!((hit.status, hit.value.as_deref()), (MetaStatus::Value, Some(&b"hi"[..])));
     assert_eq!((hit.client_flags(), hit.cas(), hit.ttl()), (Some(5), Some(9), Some(RemainingTtl::Secs(30))));
     let ttl = Some(RemainingTtl::Secs(30));
-    assert_eq!(hit.item(), ItemTold { client_flags: Some(5), cas: Some(9), ttl, version: None });
+    assert_eq!(hit.item(), ItemTold { client_flags: Some(5), cas: Some(9), ttl, ..ItemTold::default() });
     assert_eq!((hit.opaque(), hit.value_bytes()), (Some(&b"1"[..]), Some(2)));
     assert_eq!((hit.last_access_secs(), hit.hit_before()), (Some(3), Some(true)));
     assert!(hit.win() && hit.stale() && !hit.won_by_other());

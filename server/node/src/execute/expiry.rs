@@ -33,6 +33,14 @@ pub(crate) fn remaining_secs(expiry: Expiry, now: Time) -> Option<u64> {
     }
 }
 
+/// The second in which it expires: a copy until then lives no longer; `None` is never.
+pub(crate) fn until_secs(expiry: Expiry) -> Option<u64> {
+    match expiry {
+        Expiry::Never => None,
+        Expiry::At(at) => Some(at.0 / 1000),
+    }
+}
+
 /// Whole seconds since `then`.
 pub(crate) fn elapsed_secs(then: Time, now: Time) -> u64 {
     now.0.saturating_sub(then.0) / 1000

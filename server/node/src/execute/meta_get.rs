@@ -56,6 +56,7 @@ pub(super) fn facts(hit: &Hit<'_>, context: &Context<'_>) -> ItemFacts {
         client_flags: hit.flags,
         cas: hit.cas,
         ttl_secs: expiry::remaining_secs(hit.expiry, context.now),
+        until_secs: expiry::until_secs(hit.expiry),
         last_access_secs: expiry::elapsed_secs(hit.last_access, context.now),
         hit_before: hit.hit_before,
         value_bytes: hit.value.len(),

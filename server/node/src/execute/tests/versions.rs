@@ -34,6 +34,16 @@ fn newer_write_wins_and_the_older_is_told_by_what() {
 }
 
 #[test]
+fn item_that_expires_tells_in_which_second_with_its_version() {
+    let bench = bench();
+    let first = version(1);
+    bench.text(&format!("ms a 1 V{first} T1800000009\nx\nms b 1 T5\nx\nms c 1 V{first}\nx\n"));
+    assert_eq!(bench.text("mg a t V\n"), format!("HD t9 V{first} U1800000009\n"));
+    assert!(bench.text("mg b t V\n").ends_with(" U1800000005\n"), "a copy lives no longer");
+    assert_eq!(bench.text("mg c t V\n"), format!("HD t-1 V{first}\n"));
+}
+
+#[test]
 fn delete_of_what_is_not_there_keeps_older_writes_away() {
     let bench = bench();
     let (first, second) = (version(1), version(2));
