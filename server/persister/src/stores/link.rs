@@ -5,7 +5,7 @@ use futures_util::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
 use tokio::time::{Duration, Instant, timeout, timeout_at};
 
-use crate::store::{ErrorKind, StoreError};
+use crate::store::StoreError;
 
 /// How long what was sent may stay unacknowledged before a connection counts as lost, and how long making one may take: longer
 /// than a network's hiccup, shorter than an operator's patience.
@@ -84,23 +84,26 @@ impl<C: Clone + Send + Sync + 'static> Link<C> {
     }
 
     /// Forgets this connection where it was refused for who we are: the next one reads the secret anew, which may have been
-    /// replaced.
-    #[cfg(any(feature = "dynamodb", feature = "http", feature = "s3", test))]
-    pub(super) fn heard<T>(&self, number: u64, answers: &[Result<T, StoreError>]) {
+    /// replaced. Whether it was there to forget: one caller of many is told so, and ends it where it does not end by itself.
+    #[cfg(any(
+        feature = "dynamodb",
+        feature = "http",
+        feature = "memcached",
+        feature = "mysql",
+        feature = "s3",
+        test
+    ))]
+    pub(super) fn heard<T>(&self, number: u64, answers: &[Result<T, StoreError>]) -> bool {
         let refused = |answer: &Result<T, StoreError>| {
-            answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Credentials)
+            answer.as_ref().is_err_and(|error| error.kind == crate::store::ErrorKind::Credentials)
         };
-        if answers.iter().any(refused) {
-            self.lost(number);
-        }
+        answers.iter().any(refused) && self.lost(number)
     }
 
-    /// Forgets this connection, so that the next one who asks makes another.
-    pub(super) fn lost(&self, number: u64) {
+    /// Forgets this connection, so that the next one who asks makes another. Whether it was there to forget.
+    pub(super) fn lost(&self, number: u64) -> bool {
         let mut state = self.state.lock();
-        if state.attempts == number {
-            state.attempt = None;
-        }
+        state.attempts == number && state.attempt.take().is_some()
     }
 }
 
@@ -109,6 +112,7 @@ mod tests {
     use std::future::pending;
 
     use super::*;
+    use crate::store::ErrorKind;
 
     fn soon() -> Instant {
         Instant::now() + Duration::from_secs(1)
@@ -132,9 +136,11 @@ mod tests {
     async fn connection_that_is_refused_for_its_secret_is_made_again_and_no_other_is() {
         let link = Link::default();
         assert_eq!(link.get(soon(), async || Ok("old")).await, Ok((1, "old")));
-        link.heard(1, &[Ok(()), Err(StoreError::transient("busy")), Err(StoreError::permanent("no"))]);
+        let others = [Ok(()), Err(StoreError::transient("busy")), Err(StoreError::permanent("no"))];
+        assert!(!link.heard(1, &others));
         assert_eq!(link.there(), Some("old"));
-        link.heard(1, &[Ok(()), Err(StoreError::new(ErrorKind::Credentials, "who?"))]);
+        let refused = [Ok(()), Err(StoreError::new(ErrorKind::Credentials, "who?"))];
+        assert_eq!([link.heard(1, &refused), link.heard(1, &refused)], [true, false]);
         assert_eq!(link.get(soon(), async || Ok("new")).await, Ok((2, "new")));
     }
 

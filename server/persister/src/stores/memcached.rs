@@ -137,6 +137,14 @@ impl std::fmt::Debug for Fleet {
 }
 
 impl Fleet {
+    /// Who was refused is given up, with its connections: the next one may have another password.
+    fn heard<T>(&self, number: u64, client: &Arc<Client>, answers: &[Result<T, StoreError>]) {
+        if self.client.heard(number, answers) {
+            let client = Arc::clone(client);
+            tokio::spawn(async move { client.close().await });
+        }
+    }
+
     async fn load_one(client: &Client, key: &Bytes, deadline: Instant) -> Loaded {
         let item = client
             .raw()
@@ -235,12 +243,15 @@ impl BackingStore for Fleet {
         Box::pin(async move {
             match self.client.get(deadline, || self.settings.clone().connect()).await {
                 Err(error) => failed_all(keys.len(), &error),
-                Ok((_, client)) => {
+                Ok((number, client)) => {
                     let loads =
                         keys.iter().map(|key| timeout_at(deadline, Self::load_one(&client, key, deadline)));
                     let loads: Vec<_> = loads.collect();
                     let timed = join_all(loads).await.into_iter();
-                    timed.map(|loaded| loaded.unwrap_or_else(|_| Err(StoreError::timeout()))).collect()
+                    let loaded: Vec<Loaded> =
+                        timed.map(|loaded| loaded.unwrap_or_else(|_| Err(StoreError::timeout()))).collect();
+                    self.heard(number, &client, &loaded);
+                    loaded
                 }
             }
         })
@@ -250,11 +261,14 @@ impl BackingStore for Fleet {
         Box::pin(async move {
             match self.client.get(deadline, || self.settings.clone().connect()).await {
                 Err(error) => failed_all(changes.len(), &error),
-                Ok((_, client)) => {
+                Ok((number, client)) => {
                     let write = |change| timeout_at(deadline, Self::write_one(&client, change, deadline));
                     let writes: Vec<_> = changes.iter().map(write).collect();
                     let timed = join_all(writes).await.into_iter();
-                    timed.map(|written| written.unwrap_or_else(|_| Err(StoreError::timeout()))).collect()
+                    let written: Vec<Outcome> =
+                        timed.map(|written| written.unwrap_or_else(|_| Err(StoreError::timeout()))).collect();
+                    self.heard(number, &client, &written);
+                    written
                 }
             }
         })

@@ -148,8 +148,14 @@ impl MySql {
     /// A connection of the pool, for one call.
     async fn conn(&self) -> Result<Conn, StoreError> {
         let far = Instant::now() + SILENCE;
-        let (_, pool) = self.pool.get(far, || self.settings.clone().connect()).await?;
-        pool.get_conn().await.map_err(|error| self.settings.error(&error))
+        let (number, pool) = self.pool.get(far, || self.settings.clone().connect()).await?;
+        let conn = [pool.get_conn().await.map_err(|error| self.settings.error(&error))];
+        if self.pool.heard(number, &conn) {
+            // What others still use of it ends when they are done.
+            tokio::spawn(timeout_at(far, pool.disconnect()));
+        }
+        let [conn] = conn;
+        conn
     }
 
     async fn find(&self, keys: &[Bytes], columns: &str) -> Result<HashMap<Vec<u8>, Found>, StoreError> {

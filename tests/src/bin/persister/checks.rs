@@ -37,6 +37,9 @@ const CONTENDED_KEYS: usize = 100;
 /// The same of a server that does one thing at a time, or waits for its disk at each.
 const CONTENDED_KEYS_SLOW: usize = 10;
 
+/// No server's password.
+const WRONG: &str = "wr0ng-secret";
+
 pub(crate) type Store = Arc<dyn BackingStore>;
 
 /// All checks of a kind; whether all passed. What they start beside its server runs in `directory`, of what is `installed`.
@@ -44,7 +47,7 @@ pub(crate) async fn all(kind: Kind, server: &mut Server, directory: &Path, insta
     let mut passed = report(kind, "missing schema is named", &missing(kind, server).await);
     passed &= report(kind, "suite", &suite(kind, server).await);
     passed &= report(kind, "two writers", &two_writers(kind, server).await);
-    passed &= report(kind, "wrong credentials", &wrong_credentials(kind, server).await);
+    passed &= report(kind, "wrong credentials", &wrong_credentials(kind, server, directory).await);
     if kind == Kind::DynamoDb {
         passed &= report(kind, "largest items", &dynamodb::largest(server).await);
         passed &= report(kind, "signatures", &dynamodb::signatures(directory, installed).await);
@@ -66,8 +69,11 @@ fn report(kind: Kind, check: &str, outcome: &anyhow::Result<String>) -> bool {
 }
 
 pub(crate) async fn open(kind: Kind, address: std::net::SocketAddr, want: Want) -> anyhow::Result<Store> {
-    let text = kind.settings(address, want);
-    let table = text.parse().with_context(|| format!("settings of {}", kind.name()))?;
+    opened(&kind.settings(address, want)).await
+}
+
+async fn opened(text: &str) -> anyhow::Result<Store> {
+    let table = text.parse().with_context(|| format!("settings {text}"))?;
     let settings = stores::settings(table).map_err(|faults| anyhow::anyhow!(faults.join("; ")))?;
     ensure!(!format!("{settings:?}").contains(PASSWORD), "the settings show the password");
     Ok(settings.open().await?)
@@ -196,19 +202,36 @@ async fn refused(store: &dyn BackingStore, limit: Duration) -> anyhow::Result<[S
     Ok([kind_of(loaded)?, kind_of(written)?, checked])
 }
 
-/// With a wrong password every call fails as one of credentials, and shows none of it.
-async fn wrong_credentials(kind: Kind, server: &Server) -> anyhow::Result<String> {
+async fn wrong_credentials(kind: Kind, server: &Server, directory: &Path) -> anyhow::Result<String> {
     if !kind.has_credentials() {
         return Ok("it asks for none".to_owned());
     }
-    let store = open(kind, server.address, Want { password: "wr0ng-secret", ..Want::default() }).await?;
+    let (store, error) = replaced(kind, server.address, directory).await?;
+    store.close().await;
+    Ok(error.to_string())
+}
+
+/// With a wrong password every call fails as one of credentials, and shows none of it. Once the right one is in its place, the
+/// store serves, which is returned with what it said before.
+pub(crate) async fn replaced(
+    kind: Kind,
+    address: std::net::SocketAddr,
+    directory: &Path,
+) -> anyhow::Result<(Store, StoreError)> {
+    let file = directory.join("replaced");
+    std::fs::write(&file, format!("{WRONG}\n"))?;
+    let settings = kind.settings(address, Want { password: WRONG, ..Want::default() });
+    let place = format!("{{ file = '{}' }}", file.display());
+    let store = opened(&settings.replace(&format!("'{WRONG}'"), &place)).await?;
     let errors = refused(&*store, CALL).await?;
     for error in &errors {
         ensure!(error.kind == ErrorKind::Credentials, "{:?}: {error}", error.kind);
-        ensure!(!error.message.contains("wr0ng-secret"), "the message shows the password: {error}");
+        ensure!(!error.message.contains(WRONG), "the message shows the password: {error}");
     }
-    store.close().await;
-    Ok(errors[0].to_string())
+    std::fs::write(&file, format!("{}\n", kind.password()))?;
+    serves_again(&*store).await.context("after the password was replaced")?;
+    let [error, ..] = errors;
+    Ok((store, error))
 }
 
 /// A server that does not answer costs no more than the deadline; one that answers again is used again.

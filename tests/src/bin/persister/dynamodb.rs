@@ -5,13 +5,13 @@ use std::path::Path;
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
-use evanesce_persister::{Applied, Change, ErrorKind, KeyChange, StoreItem, stores};
-
-use crate::checks::{CALL, Store, open, put, soon};
-use crate::emulators::{self, ACCESS_KEY};
-use crate::kinds::{Kind, PASSWORD, Want, texts};
-use crate::server::Server;
+use evanesce_persister::{Applied, Change, KeyChange, StoreItem};
 use evanesce_tests::free_port;
+
+use crate::checks::{CALL, open, put, replaced, soon};
+use crate::emulators::{self, ACCESS_KEY};
+use crate::kinds::{Kind, Want, texts};
+use crate::server::Server;
 
 /// The largest items that one call loads here: more than one answer has room for.
 const LARGEST: usize = 45;
@@ -35,11 +35,11 @@ pub(crate) fn local(address: SocketAddr, directory: &Path, installed: &Path) -> 
     Ok(Server::new(address, directory, command, None))
 }
 
-/// Settings of a store there, with a secret as TOML has it.
+/// Settings of a store there.
 pub(crate) fn settings(address: SocketAddr, secret: &str, create: bool) -> String {
     format!(
         "kind = 'dynamodb'\nendpoint = 'http://{address}'\naccess_key_id = '{ACCESS_KEY}'\n\
-         secret_access_key = {secret}\ncreate = {create}\n"
+         secret_access_key = '{secret}'\ncreate = {create}\n"
     )
 }
 
@@ -65,22 +65,12 @@ pub(crate) async fn largest(server: &Server) -> anyhow::Result<String> {
     Ok(format!("{LARGEST} of {most} bytes in one load"))
 }
 
-/// A service that refuses who does not sign, with a store whose secret is wrong, and is replaced.
+/// A service that refuses who does not sign: a wrong secret, its replacement, and writes.
 pub(crate) async fn signatures(directory: &Path, installed: &Path) -> anyhow::Result<String> {
     let directory = directory.join("signatures");
     std::fs::create_dir_all(&directory)?;
     let mut server = emulators::s3(free_port()?, &directory, installed).started()?;
-    let file = directory.join("secret");
-    std::fs::write(&file, "wr0ng-secret\n")?;
-    let secret = format!("{{ file = '{}' }}", file.display());
-    let table = settings(server.address, &secret, true).parse().context("settings")?;
-    let table = stores::settings(table).map_err(|faults| anyhow::anyhow!(faults.join("; ")))?;
-    let store: Store = table.open().await?;
-    let error = store.check(soon(CALL)).await.err().context("it took a wrong secret")?;
-    ensure!(error.kind == ErrorKind::Credentials, "{:?}: {error}", error.kind);
-    ensure!(!error.message.contains("wr0ng-secret"), "the message shows the secret: {error}");
-    std::fs::write(&file, format!("{PASSWORD}\n"))?;
-    store.check(soon(CALL)).await.context("after the secret was replaced")?;
+    let (store, error) = replaced(Kind::DynamoDb, server.address, &directory).await?;
     let key = Bytes::from("signed");
     let write = async |version, value| -> anyhow::Result<Applied> {
         Ok(store.write(&[put(&key, version, value)], soon(CALL)).await.pop().context("one answer")??)

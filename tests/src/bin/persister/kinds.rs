@@ -84,6 +84,11 @@ impl Kind {
         !matches!(self, Kind::Http | Kind::DynamoDb)
     }
 
+    /// The password that it takes.
+    pub(crate) fn password(self) -> &'static str {
+        if self == Kind::Cassandra { "cassandra" } else { PASSWORD }
+    }
+
     /// Whether it has after a restart what it had before.
     pub(crate) fn is_durable(self) -> bool {
         !matches!(self, Kind::Memcached | Kind::Http | Kind::S3)
@@ -96,12 +101,12 @@ impl Kind {
         match self {
             Kind::Cassandra => {
                 // The role that every Cassandra begins with.
-                let password = if password == PASSWORD { "cassandra" } else { password };
+                let password = if password == PASSWORD { self.password() } else { password };
                 let login =
                     format!("user = 'cassandra'\npassword = '{password}'\ncreate = {create}\nreplicas = 1\n");
                 format!("kind = 'cassandra'\nnodes = ['{address}']\n{login}")
             }
-            Kind::DynamoDb => dynamodb::settings(address, &format!("'{password}'"), create),
+            Kind::DynamoDb => dynamodb::settings(address, password, create),
             Kind::Http => format!("kind = 'http'\nurl = 'http://{address}/{{key}}'\n"),
             Kind::Memcached => {
                 format!(

@@ -14,11 +14,11 @@
 //! would be twenty packages more for the same four requests.
 
 mod client;
+mod gather;
 mod item;
 mod refusal;
 mod table;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -35,14 +35,11 @@ use crate::clock::unix_now;
 use crate::store::{Abilities, BackingStore, ErrorKind, KeyChange, Loaded, Outcome, StoreError, failed_all};
 
 use client::Client;
+use gather::Gather;
 use item::VALUE_BYTES_MAX;
 
 /// Keys of one call: as many as the service takes. It answers for up to 16 MB of them at once.
 const BATCH_MAX: usize = 100;
-
-/// Requests of one load: three answers have room for 100 of the largest items. What is then still left out, the service has no
-/// throughput for.
-const ROUNDS_MAX: usize = 4;
 
 /// Writes of one call under way at once.
 const REQUESTS_MAX: usize = 32;
@@ -205,24 +202,14 @@ impl DynamoDb {
 
 /// Loads keys of which none comes twice. What an answer has no room for is asked again.
 async fn load_all(client: &Client, keys: &[Bytes]) -> Vec<Loaded> {
-    let (mut found, mut asked) = (HashMap::<Bytes, Loaded>::new(), keys.to_vec());
-    for _ in 0..ROUNDS_MAX {
-        match client.batch_get(&asked).await {
-            Ok((items, left_out)) => {
-                found.extend(items);
-                asked = left_out;
-            }
-            Err(error) => {
-                found.extend(asked.drain(..).map(|key| (key, Err(error.clone()))));
-            }
-        }
-        if asked.is_empty() {
-            break;
+    let mut gather = Gather::new(keys);
+    while let Some(asked) = gather.next() {
+        match client.batch_get(asked).await {
+            Ok((items, left_out)) => gather.on_answer(items, left_out),
+            Err(error) => gather.on_error(&error),
         }
     }
-    found
-        .extend(asked.into_iter().map(|key| (key, Err(client.settings.busy("it left keys of a batch out")))));
-    keys.iter().map(|key| found.remove(key).unwrap_or(Ok(None))).collect()
+    gather.loaded(keys, &client.settings.busy("it left keys of a batch out"))
 }
 
 async fn write_one(client: &Client, change: &KeyChange) -> Outcome {
