@@ -59,7 +59,16 @@ pub async fn read(path: &Path) -> Result<Config, PersisterFileError> {
 pub fn faults(path: &Path) -> Vec<PersisterFileError> {
     let text = std::fs::read_to_string(path);
     let read = text.map_err(|source| PersisterFileError::Read { path: path.to_owned(), source });
-    read.and_then(|text| parse(path, &text)).err().into_iter().collect()
+    match read.and_then(|text| parse(path, &text)) {
+        Ok(_) => Vec::new(),
+        // Each for itself, as the faults of options are.
+        Err(PersisterFileError::Config { path, faults }) => {
+            let of_one = |fault| ConfigErrors(vec![fault]);
+            let faults = faults.0.into_iter().map(of_one);
+            faults.map(|faults| PersisterFileError::Config { path: path.clone(), faults }).collect()
+        }
+        Err(error) => vec![error],
+    }
 }
 
 fn parse(path: &Path, text: &str) -> Result<Config, PersisterFileError> {
@@ -69,12 +78,6 @@ fn parse(path: &Path, text: &str) -> Result<Config, PersisterFileError> {
 /// Puts what the file says now in force, or logs why not.
 pub(crate) async fn reload(path: &Path, namespaces: &Namespaces) {
     let reloaded = match read(path).await {
-        // A file that is being written is empty at first; whoever wants none of it starts without the option.
-        Ok(config) if config.namespaces.is_empty() => {
-            let faults =
-                vec!["it names no namespace: it may be half written, write it whole, by rename".to_owned()];
-            Err(PersisterFileError::Config { path: path.to_owned(), faults: ConfigErrors(faults) })
-        }
         Ok(config) => namespaces.reload(config).await.map_err(|error| PersisterFileError::start(path, error)),
         Err(error) => Err(error),
     };

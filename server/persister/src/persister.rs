@@ -3,21 +3,22 @@
 mod changes;
 mod clusters;
 mod logs;
+mod near;
 mod numbers;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use evanesce_client::{Client, NearCache};
+use evanesce_client::Client;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::config::{ClusterConfig, Config, Mode, NamespaceConfig, StoreConfig, StoreLimits};
+use crate::config::{ClusterConfig, Config, Mode, NamespaceConfig, NearConfig, StoreConfig, StoreLimits};
 use crate::gate::Gate;
 use crate::log::{DeadLetter, Log, LogError};
 use crate::store::{Applied, Change, KeyChange, StoreError, StoreItem};
@@ -88,6 +89,8 @@ struct State {
     clusters: BTreeMap<String, ClusterConfig>,
     /// The clusters that namespaces name.
     named_by: BTreeMap<String, String>,
+    /// The near caches of namespaces, each in its client: they stay as they were made.
+    near: BTreeMap<String, (NearConfig, Weak<Client>)>,
     stores: BTreeMap<String, Store>,
     drains: BTreeMap<String, Arc<Drain>>,
 }
@@ -167,6 +170,7 @@ impl Persister {
                 Err(fault) => faults.extend(fault),
             }
         }
+        self.check_near(&before, &next, &config, &mut faults);
         if faults.is_empty() {
             // Only now: what is not put in force has no log.
             next.claim_logs(&mut faults);
@@ -176,7 +180,7 @@ impl Persister {
         }
         let drain = |tier: &Arc<Tier>| (tier.name.clone(), Arc::new(Drain(start_drain(tier))));
         next.drains = next.all().map(drain).collect();
-        config.namespaces.iter().for_each(|(name, namespace)| self.keep_near(&next, name, namespace));
+        self.keep_near(&before, &mut next, &config);
         let ended = before.drains_that_end(&next);
         self.state.store(Arc::new(next));
         // Requests under way may have written to them since nothing waited there.
@@ -207,21 +211,6 @@ impl Persister {
         let store = namespace.store.as_ref().and_then(|store| next.stores.get(store)).ok_or(None)?;
         let log_dir = config.log_dir.as_deref();
         Ok(Route::Tier(tier(before, client, store, name, namespace, log_dir).await?))
-    }
-
-    fn keep_near(&self, next: &State, name: &str, namespace: &NamespaceConfig) {
-        let Some(near) = namespace.near else { return };
-        let client = match next.route(name) {
-            Some(Route::Tier(tier)) => &tier.client,
-            Some(Route::Other(client)) => client,
-            Some(Route::Own) => &self.own,
-            Some(Route::Nowhere(_)) | None => return,
-        };
-        let keys = match name {
-            DEFAULT => client.raw().clone(),
-            name => client.namespace(name),
-        };
-        let _ = keys.near_cache(NearCache::new(near.bytes_max).ttl(near.ttl));
     }
 
     /// What a store has of a key, whatever the cluster has.

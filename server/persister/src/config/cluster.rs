@@ -1,5 +1,6 @@
 //! What is said of a cluster beside the gateway's own.
 
+use super::faults::Faults;
 use super::fields::{Fields, NAME_RULE, is_name};
 
 /// A cluster that some namespaces live in.
@@ -14,8 +15,8 @@ pub struct ClusterConfig {
 }
 
 impl ClusterConfig {
-    pub(super) fn of(name: &str, table: toml::Table, faults: &mut Vec<String>) -> Self {
-        let mut fields = Fields::new(format!("[clusters.{name}]"), table, faults);
+    pub(super) fn of(name: &str, table: toml::Table, faults: &mut Faults) -> Self {
+        let mut fields = Fields::new(&["clusters", name], table, faults);
         if !is_name(name) {
             fields.fault(format!("is no name of a cluster: write {NAME_RULE}"));
         }

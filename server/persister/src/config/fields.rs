@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 
+use super::faults::{Faults, meant};
+
 /// Longer is a mistake in a unit.
 const TIME_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -22,21 +24,29 @@ pub(super) fn is_name(text: &str) -> bool {
 
 /// A table that is being read.
 pub(super) struct Fields<'a> {
-    /// What faults begin with.
-    place: String,
+    /// Where it is in the file.
+    path: Vec<&'a str>,
     table: toml::Table,
-    faults: &'a mut Vec<String>,
+    /// What was asked for.
+    known: Vec<String>,
+    faults: &'a mut Faults,
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn new(place: impl Into<String>, table: toml::Table, faults: &'a mut Vec<String>) -> Self {
-        Self { place: place.into(), table, faults }
+    pub(super) fn new(path: &[&'a str], table: toml::Table, faults: &'a mut Faults) -> Self {
+        Self { path: path.to_vec(), table, known: Vec::new(), faults }
     }
 
     /// Faults what is left.
-    pub(super) fn finish(self) {
-        for key in self.table.keys() {
-            self.faults.push(format!("{} has no key `{key}`", self.place));
+    pub(super) fn finish(mut self) {
+        self.known.sort();
+        let left: Vec<String> = self.table.keys().cloned().collect();
+        for key in left {
+            let instead = match meant(&key, &self.known) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => format!("these are {}", self.known.join(", ")),
+            };
+            self.fault_of(&key, format!("has no key `{key}`: {instead}"));
         }
     }
 
@@ -45,16 +55,30 @@ impl<'a> Fields<'a> {
         self.table
     }
 
+    /// Faults the table as a whole.
     pub(super) fn fault(&mut self, what: impl Display) {
-        self.faults.push(format!("{} {what}", self.place));
+        let what = format!("{} {what}", self.place());
+        self.faults.put(&self.path, what);
+    }
+
+    /// Faults one of its keys.
+    pub(super) fn fault_of(&mut self, key: &str, what: impl Display) {
+        let what = format!("{} {what}", self.place());
+        self.faults.put(&[&self.path[..], &[key]].concat(), what);
+    }
+
+    /// What faults begin with.
+    fn place(&self) -> String {
+        if self.path.is_empty() { "the file".to_owned() } else { format!("[{}]", self.path.join(".")) }
     }
 
     /// Takes a key; what `read` does not take is a fault, and as if it were not there.
     fn take<T>(&mut self, key: &str, write: &str, read: impl FnOnce(&toml::Value) -> Option<T>) -> Option<T> {
+        self.known.push(key.to_owned());
         let value = self.table.remove(key)?;
         let taken = read(&value);
         if taken.is_none() {
-            self.fault(format!("{key} = {value}: write {write}"));
+            self.fault_of(key, format!("{key} = {value}: write {write}"));
         }
         taken
     }
@@ -117,11 +141,17 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn time(&mut self, key: &str) -> Option<Duration> {
+        self.time_up_to(key, TIME_MAX)
+    }
+
+    pub(super) fn time_up_to(&mut self, key: &str, most: Duration) -> Option<Duration> {
+        let shown = if most == TIME_MAX { "a year".to_owned() } else { format!("{most:?}") };
+        let write = format!("a time such as \"500ms\" or \"15min\", in quotes, up to {shown}");
         let time = |value: &toml::Value| {
             let time = humantime::parse_duration(value.as_str()?).ok()?;
-            (time <= TIME_MAX).then_some(time)
+            (time <= most).then_some(time)
         };
-        self.take(key, "a time such as \"500ms\" or \"15min\", in quotes, up to a year", time)
+        self.take(key, &write, time)
     }
 
     pub(super) fn size(&mut self, key: &str, bounds: RangeInclusive<u64>) -> Option<u64> {
@@ -152,9 +182,10 @@ impl<'a> Fields<'a> {
 
     /// The tables of a table, by name.
     pub(super) fn tables(&mut self, key: &str) -> BTreeMap<String, toml::Table> {
+        self.known.push(key.to_owned());
         let Some(value) = self.table.remove(key) else { return BTreeMap::new() };
         let toml::Value::Table(table) = value else {
-            self.fault(format!("has a `{key}` that is no table: write [{key}.NAME]"));
+            self.fault_of(key, format!("has a `{key}` that is no table: write [{key}.NAME]"));
             return BTreeMap::new();
         };
         let mut tables = BTreeMap::new();
@@ -162,9 +193,8 @@ impl<'a> Fields<'a> {
             match value {
                 toml::Value::Table(table) => _ = tables.insert(name, table),
                 _ => {
-                    self.fault(format!(
-                        "has `{name}` under [{key}], which is no table: write [{key}.{name}]"
-                    ));
+                    let what = format!("has `{name}` under [{key}], which is no table: write [{key}.{name}]");
+                    self.faults.put(&[key, &name], format!("{} {what}", self.place()));
                 }
             }
         }

@@ -24,11 +24,12 @@
 //! ```
 
 mod cluster;
+mod faults;
 mod fields;
 mod namespace;
 mod store;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -36,6 +37,7 @@ pub use cluster::ClusterConfig;
 pub use namespace::{FlushPolicy, LogConfig, Mode, NamespaceConfig, NearConfig};
 pub use store::{StoreConfig, StoreLimits};
 
+use faults::Faults;
 use fields::Fields;
 
 /// Namespaces of one gateway: as many as a client keeps near caches for.
@@ -73,21 +75,29 @@ impl Config {
     ///
     /// All that is wrong with it, together.
     pub fn parse(text: &str) -> Result<Self, ConfigErrors> {
-        let table = text.parse::<toml::Table>();
-        let table =
-            table.map_err(|error| ConfigErrors(vec![format!("this is not TOML: {}", error.message())]))?;
-        let mut faults = Vec::new();
-        let config = Self::of(table, &mut faults);
-        if faults.is_empty() { Ok(config) } else { Err(ConfigErrors(faults)) }
+        let mut faults = Faults::of(text);
+        // What is no TOML is a fault by now.
+        let config = text.parse().map(|table| Self::of(table, &mut faults)).unwrap_or_default();
+        faults.finish()?;
+        Ok(config)
     }
 
-    fn of(table: toml::Table, faults: &mut Vec<String>) -> Self {
-        let mut fields = Fields::new("the file", table, faults);
+    fn of(table: toml::Table, faults: &mut Faults) -> Self {
+        let mut fields = Fields::new(&[], table, faults);
         let log_dir = fields.text("log_dir").map(PathBuf::from);
         let (stores, namespaces) = (fields.tables("stores"), fields.tables("namespaces"));
         let clusters = fields.tables("clusters");
+        match namespaces.len() {
+            0 => fields.fault(
+                "names no namespace: write [namespaces.NAME]; if it was half written, write it whole, by rename",
+            ),
+            1..=NAMESPACES_MAX => {}
+            many => fields
+                .fault_of("namespaces", format!("has {many} namespaces: {NAMESPACES_MAX} at most")),
+        }
         fields.finish();
         let mut config = Self { log_dir, ..Self::default() };
+        let known: BTreeSet<String> = stores.keys().cloned().collect();
         for (name, table) in stores {
             if let Some(store) = StoreConfig::of(&name, table, faults) {
                 config.stores.insert(name, store);
@@ -96,40 +106,76 @@ impl Config {
         for (name, table) in clusters {
             config.clusters.insert(name.clone(), ClusterConfig::of(&name, table, faults));
         }
-        if namespaces.len() > NAMESPACES_MAX {
-            faults.push(format!("there are {} namespaces: {NAMESPACES_MAX} at most", namespaces.len()));
-        }
         for (name, table) in namespaces {
             let namespace = NamespaceConfig::of(&name, table, faults);
             config.namespaces.insert(name, namespace);
         }
-        config.check(faults);
+        config.check_stores(faults);
+        for (name, namespace) in &config.namespaces {
+            config.check_namespace(name, namespace, &known, faults);
+        }
         config
     }
 
-    /// What one table alone cannot tell.
-    fn check(&self, faults: &mut Vec<String>) {
-        for (name, namespace) in &self.namespaces {
-            let mut fault = |what: String| faults.push(format!("[namespaces.{name}] {what}"));
-            match (&namespace.store, namespace.mode) {
-                (_, Mode::None) => {}
-                (None, mode) => fault(format!("is {mode} and names no store: write store = \"...\"")),
-                (Some(store), _) if !self.stores.contains_key(store) => {
-                    fault(format!("names the store {store:?}: there is no sound [stores.{store}]"));
-                }
-                (Some(_), _) => {}
-            }
-            if let Some(cluster) =
-                namespace.cluster.as_ref().filter(|name| !self.clusters.contains_key(*name))
-            {
-                fault(format!("names the cluster {cluster:?}: there is no [clusters.{cluster}]"));
-            }
-            if namespace.mode == Mode::WriteBehind && self.log_dir.is_none() {
-                fault(
-                    "is write-behind: set log_dir, at the top of the file, to a directory on a disk"
-                        .to_owned(),
+    /// An embedded store is opened once, and says only at the start that somebody has it.
+    fn check_stores(&self, faults: &mut Faults) {
+        let mut paths: BTreeMap<&str, &str> = BTreeMap::new();
+        for (name, store) in &self.stores {
+            let text = |key| store.written.get(key).and_then(toml::Value::as_str);
+            let (Some("embedded"), Some(path)) = (text("kind"), text("path")) else { continue };
+            if let Some(other) = paths.insert(path, name) {
+                let what = format!(
+                    "[stores.{name}] has the path of [stores.{other}], and an embedded store is opened once: name one of them in \
+                     both namespaces"
                 );
+                faults.put(&["stores", name, "path"], what);
             }
+        }
+    }
+
+    /// What one table alone cannot tell.
+    fn check_namespace(
+        &self,
+        name: &str,
+        namespace: &NamespaceConfig,
+        known: &BTreeSet<String>,
+        faults: &mut Faults,
+    ) {
+        let mut fault = |key: &str, what: String| {
+            faults.put(&["namespaces", name, key], format!("[namespaces.{name}] {what}"));
+        };
+        let mode = namespace.mode;
+        match namespace.store.as_ref().map(|store| (store, self.stores.get(store))) {
+            None if mode == Mode::None => {}
+            None => fault("mode", format!("is {mode} and names no store: write store = \"...\"")),
+            Some((store, None)) if known.contains(store) => {
+                fault("store", format!("names the store {store:?}, and [stores.{store}] is wrong itself"));
+            }
+            Some((store, None)) => {
+                fault("store", format!("names the store {store:?}, and there is no [stores.{store}]"));
+            }
+            Some((store, Some(there))) => {
+                if mode.writes() && !there.settings.takes_writes() {
+                    fault(
+                        "mode",
+                        format!("is {mode}, and [stores.{store}] is of a kind that takes no writes"),
+                    );
+                }
+                let most = there.limits.queue_max;
+                if let Some(budget) = namespace.budget.filter(|budget| *budget > most) {
+                    let what = format!(
+                        "budget = {budget} is more than may wait for [stores.{store}] at all: its queue_max is {most}"
+                    );
+                    fault("budget", what);
+                }
+            }
+        }
+        if let Some(cluster) = namespace.cluster.as_ref().filter(|name| !self.clusters.contains_key(*name)) {
+            fault("cluster", format!("names the cluster {cluster:?}, and there is no [clusters.{cluster}]"));
+        }
+        if mode == Mode::WriteBehind && self.log_dir.is_none() {
+            let what = "is write-behind: set log_dir, at the top of the file, to a directory on a disk";
+            fault("mode", what.to_owned());
         }
     }
 }
@@ -199,7 +245,7 @@ mod tests {
             "[clusters.c d] is no name of a cluster",
             "[clusters.c d] discovery = [\"d\"]: write a list",
             "[clusters.c d] zone = 7: write 1 to 64 letters",
-            "[namespaces.n] names the cluster \"e\": there is no [clusters.e]",
+            "[namespaces.n] names the cluster \"e\", and there is no [clusters.e]",
         ] {
             assert!(told.contains(fault), "{fault} is not in {told}");
         }
@@ -229,6 +275,50 @@ mod tests {
             assert!(told.contains(fault), "{fault} is not in {told}");
         }
         assert!(faults("a = ").contains("not TOML"));
+    }
+
+    /// An operator looks for the line, not for the table.
+    #[test]
+    fn every_fault_has_its_line_and_they_are_told_in_their_order() {
+        let told = Config::parse(
+            "log_dir = '/l'\n\n[namespaces.a] # of users\nstore = 'main'\ntll = '1min'\nmode = 'write-through'\n\
+             write_timeout = '1min'\nflush = '1s'\nbudget = 9\n\n[namespaces.b]\nstore = 'other'\nnear_cache = '1MiB'\n\
+             near_ttl = '0s'\n[namespaces]\nc = 1\n[stores.main]\nkind = 'memory'\nqueue_max = 8\n[stores.two]\n\
+             kind = 'memory'\ncolour = 'red'\n",
+        );
+        let told = told.expect_err("it is wrong").0;
+        for fault in [
+            "line 5: [namespaces.a] has no key `tll`: did you mean `ttl`?",
+            "line 7: [namespaces.a] write_timeout = \"1min\": write a time such as \"500ms\" or \"15min\", in quotes, up to 10s",
+            "line 8: [namespaces.a] has flush, and is write-through, which has no log: write mode = \"write-behind\", or drop flush",
+            "line 9: [namespaces.a] budget = 9 is more than may wait for [stores.main] at all: its queue_max is 8",
+            "line 12: [namespaces.b] names the store \"other\", and there is no [stores.other]",
+            "line 14: [namespaces.b] near_ttl is zero: nothing would be kept near; write a time, or drop near_cache",
+            "line 16: the file has `c` under [namespaces], which is no table: write [namespaces.c]",
+        ] {
+            assert!(told.iter().any(|told| told == fault), "{fault} is not in {told:#?}");
+        }
+        assert!(told.last().is_some_and(|last| last.starts_with("line 22: [stores.two] ")), "{told:#?}");
+        let line = |told: &String| told.split([' ', ':']).nth(1).and_then(|line| line.parse::<usize>().ok());
+        let lines: Vec<usize> = told.iter().map(|told| line(told).expect("it has a line")).collect();
+        assert!(lines.is_sorted() && lines.len() == 8, "{told:#?}");
+    }
+
+    #[test]
+    fn contradictions_are_faults() {
+        let told = faults(
+            "[stores.a]\nkind = 'embedded'\npath = '/same'\n[stores.b]\nkind = 'embedded'\npath = '/same'\n\
+             [namespaces.n]\nstore = 'a'\nretries_max = 3\n",
+        );
+        assert!(told.contains("line 6: [stores.b] has the path of [stores.a]"), "{told}");
+        assert!(told.contains("line 9: [namespaces.n] has retries_max, and is read-through"), "{told}");
+        assert!(
+            faults("log_dir = '/l'\n").starts_with("the file names no namespace: write [namespaces.NAME]")
+        );
+        let syntax = faults("[namespaces.n]\nmode = \nstore = 'x'\n");
+        assert!(syntax.starts_with("line 2: this is not TOML"), "{syntax}");
+        let off = "[namespaces.n]\nmode = 'none'\nstore = 'a'\nflush = '1s'\n[stores.a]\nkind = 'memory'\n";
+        assert!(Config::parse(off).is_ok(), "what is off for a while may say how it was");
     }
 
     #[test]

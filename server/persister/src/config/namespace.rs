@@ -3,13 +3,18 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::faults::Faults;
 use super::fields::{Fields, NAME_RULE, is_name};
+use crate::tier::WRITE_MAX;
 
 /// A mistake in a unit, or a namespace of its own machine.
 const LOG_BYTES_MAX: u64 = 1 << 40;
 
 /// Less holds no large value.
 const LOG_BYTES_MIN: u64 = 4 << 20;
+
+/// What is said of a log alone.
+const LOG_KEYS: [&str; 3] = ["flush", "log_max", "retries_max"];
 
 /// How a namespace stands to its store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -98,7 +103,7 @@ pub struct NamespaceConfig {
     pub refresh_ahead: f64,
     /// How long a load may take, all waiting included. 2 s by default.
     pub load_timeout: Duration,
-    /// How long a write may wait for the store or the log. 2 s by default.
+    /// How long a write may wait for the store or the log. 2 s by default, 10 s at most.
     pub write_timeout: Duration,
     /// Keys of this namespace that may wait for its store at once; by default as many as may wait at all.
     pub budget: Option<usize>,
@@ -129,12 +134,13 @@ impl Default for NamespaceConfig {
 }
 
 impl NamespaceConfig {
-    pub(super) fn of(name: &str, table: toml::Table, faults: &mut Vec<String>) -> Self {
-        let mut fields = Fields::new(format!("[namespaces.{name}]"), table, faults);
+    pub(super) fn of(name: &str, table: toml::Table, faults: &mut Faults) -> Self {
+        let mut fields = Fields::new(&["namespaces", name], table, faults);
         if !is_name(name) {
             fields.fault(format!("is no name of a namespace: write {NAME_RULE}"));
         }
         let default = Self::default();
+        let of_logs = LOG_KEYS.into_iter().filter(|key| fields.has(key)).collect();
         let modes = "none, read-through, write-through or write-behind";
         let namespace = Self {
             mode: fields.word("mode", modes, &Mode::WORDS).unwrap_or(default.mode),
@@ -146,7 +152,7 @@ impl NamespaceConfig {
             stale: fields.time("stale").unwrap_or(default.stale),
             refresh_ahead: fields.fraction("refresh_ahead", 0.0..=100.0).unwrap_or(default.refresh_ahead),
             load_timeout: fields.time("load_timeout").unwrap_or(default.load_timeout),
-            write_timeout: fields.time("write_timeout").unwrap_or(default.write_timeout),
+            write_timeout: fields.time_up_to("write_timeout", WRITE_MAX).unwrap_or(default.write_timeout),
             budget: fields.number("budget", 1..=100_000),
             near: near(&mut fields),
             log: log(&mut fields, default.log),
@@ -158,19 +164,39 @@ impl NamespaceConfig {
         ];
         for (key, time) in times {
             if time.is_zero() {
-                fields.fault(format!("{key} is zero: nothing would ever be there or done; write a time"));
+                fields.fault_of(
+                    key,
+                    format!("{key} is zero: nothing would ever be there or done; write a time"),
+                );
             }
         }
+        needs_log(&mut fields, namespace.mode, of_logs);
         fields.finish();
         namespace
+    }
+}
+
+/// Whoever says how a log is flushed takes his writes for logged. `none` is for a while, and what else is said may stay.
+fn needs_log(fields: &mut Fields<'_>, mode: Mode, of_logs: Vec<&str>) {
+    if matches!(mode, Mode::ReadThrough | Mode::WriteThrough) {
+        for key in of_logs {
+            let what = format!(
+                "has {key}, and is {mode}, which has no log: write mode = \"write-behind\", or drop {key}"
+            );
+            fields.fault_of(key, what);
+        }
     }
 }
 
 fn near(fields: &mut Fields<'_>) -> Option<NearConfig> {
     let bytes_max = fields.size("near_cache", 0..=1 << 40);
     let ttl = fields.time("near_ttl");
+    if ttl.is_some_and(|ttl| ttl.is_zero()) {
+        let what = "near_ttl is zero: nothing would be kept near; write a time, or drop near_cache";
+        fields.fault_of("near_ttl", what);
+    }
     if bytes_max.is_none() && ttl.is_some() {
-        fields.fault("has a near_ttl and no near_cache: write near_cache = \"64MiB\"");
+        fields.fault_of("near_ttl", "has a near_ttl and no near_cache: write near_cache = \"64MiB\"");
     }
     let bytes_max = usize::try_from(bytes_max?).ok()?;
     Some(NearConfig { bytes_max, ttl: ttl.unwrap_or(Duration::from_secs(1)) })

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::faults::Faults;
 use super::fields::Fields;
 use crate::stores::{self, StoreSettings};
 
@@ -60,9 +61,9 @@ impl Default for StoreLimits {
 }
 
 impl StoreConfig {
-    pub(super) fn of(name: &str, table: toml::Table, faults: &mut Vec<String>) -> Option<Self> {
-        let place = format!("[stores.{name}]");
-        let mut fields = Fields::new(&place, table, faults);
+    pub(super) fn of(name: &str, table: toml::Table, faults: &mut Faults) -> Option<Self> {
+        let path = ["stores", name];
+        let mut fields = Fields::new(&path, table, faults);
         let default = StoreLimits::default();
         let limits = StoreLimits {
             concurrency_max: fields.number("concurrency_max", 1..=4096).unwrap_or(default.concurrency_max),
@@ -73,13 +74,13 @@ impl StoreConfig {
             breaker_pause: fields.time("breaker_pause").unwrap_or(default.breaker_pause),
         };
         if limits.timeout.is_zero() {
-            fields.fault("timeout is zero: no call would ever succeed; write a time");
+            fields.fault_of("timeout", "timeout is zero: no call would ever succeed; write a time");
         }
         let written = fields.rest();
         match stores::settings(written.clone()) {
             Ok(settings) => Some(Self { settings: settings.into(), written, limits }),
             Err(wrong) => {
-                faults.extend(wrong.iter().map(|wrong| format!("{place} {wrong}")));
+                wrong.iter().for_each(|wrong| faults.put_of_table(&path, format!("[stores.{name}] {wrong}")));
                 None
             }
         }

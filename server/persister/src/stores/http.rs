@@ -72,6 +72,10 @@ impl StoreSettings for Settings {
         faults
     }
 
+    fn takes_writes(&self) -> bool {
+        false
+    }
+
     fn open(&self) -> BoxFuture<'_, Result<Arc<dyn BackingStore>, StoreError>> {
         super::tls::install_provider();
         let store = Http { settings: self.clone(), client: Link::default() };

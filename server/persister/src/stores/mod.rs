@@ -43,6 +43,11 @@ pub trait StoreSettings: Send + Sync + std::fmt::Debug {
     /// What is wrong with them, one sentence each; empty when nothing is. Opens nothing.
     fn faults(&self) -> Vec<String>;
 
+    /// Whether it takes writes at all.
+    fn takes_writes(&self) -> bool {
+        true
+    }
+
     /// Opens the store. Makes what is missing where that loses nothing: a directory, a table.
     fn open(&self) -> BoxFuture<'_, Result<Arc<dyn BackingStore>, StoreError>>;
 }
