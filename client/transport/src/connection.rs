@@ -197,6 +197,15 @@ impl Connection {
         self.handle.shared.versions.load(Ordering::Acquire)
     }
 
+    /// Whether there is a connection to a node that keeps versions, and no request that may change anything is without an answer
+    /// there: then another connection to this node sees all that was sent over this one before. Two loads of an atomic.
+    ///
+    /// What was lost with a connection counts no more once it has failed, and there is no connection until then.
+    #[must_use]
+    pub fn is_caught_up(&self) -> bool {
+        self.handle.shared.is_caught_up()
+    }
+
     /// Whether the node settles, as it told when the connection began. One load of an atomic where it does not.
     #[must_use]
     pub fn settles(&self, now: Instant) -> bool {

@@ -5,12 +5,12 @@ use std::mem;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Waker;
 
 use bytes::{Buf, BytesMut};
 use evanesce_wire::Expect;
-use evanesce_wire::request::Request;
+use evanesce_wire::request::{MetaGet, Request};
 use parking_lot::Mutex;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
@@ -56,6 +56,8 @@ pub enum ConnectionState {
 pub(crate) struct Pending {
     pub(crate) expect: Expect,
     pub(crate) opaque: Option<Opaque>,
+    /// Whether what others read may depend on it.
+    pub(crate) changes: bool,
     pub(crate) bytes: usize,
     pub(crate) target: Target,
     pub(crate) token: usize,
@@ -66,13 +68,26 @@ pub(crate) struct Pending {
 struct Asked {
     expect: Expect,
     opaque: Option<Opaque>,
+    changes: bool,
 }
 
 impl Asked {
     fn of(request: &Request<'_>) -> Result<Self, TransportError> {
         let unsupported = |reason| TransportError::Unsupported { reason };
         let expect = request.expect().ok_or(unsupported(Unsupported::NoReply))?;
-        Ok(Self { expect, opaque: Opaque::of(request).map_err(unsupported)? })
+        Ok(Self { expect, opaque: Opaque::of(request).map_err(unsupported)?, changes: changes(request) })
+    }
+}
+
+/// Whether a request may change what later ones are answered. What is not known to be a mere question may.
+fn changes(request: &Request<'_>) -> bool {
+    match request {
+        Request::MetaGet(MetaGet { touch, vivify, recache_below, promise, .. }) => {
+            touch.is_some() || vivify.is_some() || recache_below.is_some() || promise.is_some()
+        }
+        Request::Get(get) => get.touch.is_some(),
+        Request::MetaNoop | Request::MetaNoopVersions | Request::Version | Request::Stats(_) => false,
+        _ => true,
     }
 }
 
@@ -100,6 +115,8 @@ pub(crate) struct Shared {
     pub(crate) settles: AtomicBool,
     /// Whether there was a connection before the present one.
     pub(crate) is_again: AtomicBool,
+    /// Changes without an outcome. Written under the lock: up before the request can be written, down after its reply was read.
+    pub(crate) changes: AtomicUsize,
     /// The only lock of a connection. Completions are called after its release.
     pub(crate) inner: Mutex<Inner>,
 }
@@ -159,6 +176,7 @@ impl Shared {
             versions: AtomicBool::new(false),
             settles: AtomicBool::new(false),
             is_again: AtomicBool::new(false),
+            changes: AtomicUsize::new(0),
             inner: Mutex::new(inner),
         }
     }
@@ -174,7 +192,7 @@ impl Shared {
         let mut inner = self.inner.lock();
         self.admit(&inner)?;
         let alone = inner.outstanding == 0 && !inner.crowded;
-        inner.push(request, asked, target, token);
+        self.push(&mut inner, request, asked, target, token);
         let waker = inner.send_inline_or_wake(alone, &self.options);
         drop(inner);
         if let Some(waker) = waker {
@@ -195,7 +213,7 @@ impl Shared {
         let alone = inner.outstanding == 0;
         for (token, request) in requests.iter().enumerate() {
             match Asked::of(request).and_then(|asked| self.admit(&inner).map(|()| asked)) {
-                Ok(asked) => inner.push(request, asked, target(), token),
+                Ok(asked) => self.push(&mut inner, request, asked, target(), token),
                 Err(error) => refused.push((token, error)),
             }
         }
@@ -205,6 +223,27 @@ impl Shared {
             waker.wake();
         }
         refused
+    }
+
+    fn push(&self, inner: &mut Inner, request: &Request<'_>, asked: Asked, target: Target, token: usize) {
+        self.changes.fetch_add(usize::from(asked.changes), Ordering::AcqRel);
+        inner.push(request, asked, target, token);
+    }
+
+    /// So many requests have their outcome. Before anybody is told of it, so that a caller who asks again finds them gone.
+    pub(crate) fn answered<'p>(&self, requests: impl ExactSizeIterator<Item = &'p Pending>) {
+        let count = requests.len();
+        let changes = requests.filter(|pending| pending.changes).count();
+        let mut inner = self.inner.lock();
+        inner.outstanding -= count;
+        inner.crowded = count > 1;
+        self.changes.fetch_sub(changes, Ordering::AcqRel);
+    }
+
+    /// Whether there is a connection to a node that keeps versions, and every change that was sent to it has its answer.
+    pub(crate) fn is_caught_up(&self) -> bool {
+        // In this order: while a connection is lost the versions go before the changes.
+        self.changes.load(Ordering::Acquire) == 0 && self.versions.load(Ordering::Acquire)
     }
 
     fn admit(&self, inner: &Inner) -> Result<(), TransportError> {
@@ -226,6 +265,8 @@ impl Shared {
     pub(crate) fn set_up(&self, writer: Option<Arc<OwnedWriteHalf>>, greeting: Greeting) {
         let mut inner = self.inner.lock();
         inner.drop_unwanted();
+        let changes = inner.queued.iter().filter(|pending| pending.changes).count();
+        self.changes.store(changes, Ordering::Release);
         inner.state = ConnectionState::Up;
         inner.greeting = Some(greeting);
         inner.failure = None;
@@ -259,6 +300,7 @@ impl Shared {
         inner.outstanding = 0;
         self.versions.store(false, Ordering::Release);
         self.settles.store(false, Ordering::Release);
+        self.changes.store(0, Ordering::Release);
         let abandoned = inner.abandon();
         drop(inner);
         self.settle.notify_waiters();
@@ -302,11 +344,11 @@ impl Shared {
 
 impl Inner {
     fn push(&mut self, request: &Request<'_>, asked: Asked, target: Target, token: usize) {
-        let Asked { expect, opaque } = asked;
+        let Asked { expect, opaque, changes } = asked;
         let before = self.out.len();
         request.encode(&mut self.out);
         let bytes = self.out.len() - before;
-        self.queued.push_back(Pending { expect, opaque, bytes, target, token });
+        self.queued.push_back(Pending { expect, opaque, changes, bytes, target, token });
         self.outstanding += 1;
     }
 

@@ -203,16 +203,13 @@ impl<'a, S: Stream> Session<'a, S> {
         Ok(())
     }
 
-    /// Hands out replies. The count goes down first, so that a caller that asks again finds an idle connection.
+    /// Hands out replies. The counts go down first, so that a caller that asks again finds an idle connection.
     fn complete(&mut self) {
         if self.done.is_empty() {
             return;
         }
         self.replies += self.done.len() as u64;
-        let mut inner = self.shared.inner.lock();
-        inner.outstanding -= self.done.len();
-        inner.crowded = self.done.len() > 1;
-        drop(inner);
+        self.shared.answered(self.done.iter().map(|(pending, _)| pending));
         for (pending, reply) in self.done.drain(..) {
             pending.target.complete(pending.token, Ok(reply));
         }

@@ -2,7 +2,7 @@ use std::io::ErrorKind;
 
 use evanesce_wire::MetaFlagsBuf;
 use evanesce_wire::reply::Reply;
-use evanesce_wire::request::{MetaDelete, MetaFlags, MetaKey};
+use evanesce_wire::request::{Get, Keys, MetaDelete, MetaFlags, MetaKey};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -107,4 +107,55 @@ async fn request_that_waited_for_a_connection_is_abandoned_as_unwritten() {
     let abandoned = shared.set_down(Instant::now(), Cause::Io(ErrorKind::ConnectionRefused).into());
     assert!(abandoned.written.is_empty());
     assert_eq!(abandoned.unwritten.len(), 1);
+}
+
+const OURS: Greeting = Greeting { versions: true, clock_ms: None, settles_until: None };
+
+fn get() -> Request<'static> {
+    Request::Get(Get { keys: Keys::new(b"k").expect("a good key"), with_cas: false, touch: None })
+}
+
+#[test]
+fn changes_count_from_their_acceptance_to_their_answer() {
+    let shared = Shared::new("127.0.0.1:1".parse().expect("an address"), ConnectionOptions::default());
+    assert!(!shared.is_caught_up(), "there is no connection");
+    shared.set_up(None, OURS);
+    assert!(shared.is_caught_up());
+    shared.submit(&get(), Target::Owned(Arc::new(Nobody)), 0).expect("there is room");
+    assert!(shared.is_caught_up(), "a question changes nothing");
+    submit(&shared, 1);
+    let flags = MetaFlagsBuf::new().number(b'O', 1);
+    let batch = [get(), delete(flags.as_flags())];
+    assert_eq!(shared.submit_batch(&batch, || Target::Owned(Arc::new(Nobody))), []);
+    let sent: Vec<Pending> = shared.inner.lock().queued.drain(..).collect();
+    let (first, rest) = sent.split_at(2);
+    shared.answered(first.iter());
+    assert!(!shared.is_caught_up(), "one of two is answered");
+    shared.answered(rest.iter());
+    assert!(shared.is_caught_up());
+}
+
+#[test]
+fn changes_that_were_lost_with_a_connection_count_no_more_on_the_next() {
+    let shared = Shared::new("127.0.0.1:1".parse().expect("an address"), ConnectionOptions::default());
+    shared.set_up(None, OURS);
+    submit(&shared, 1);
+    let abandoned = shared.set_down(Instant::now(), Cause::Io(ErrorKind::ConnectionReset).into());
+    assert_eq!(abandoned.unwritten.len(), 1);
+    assert!(!shared.is_caught_up(), "there is no connection");
+    shared.set_up(None, OURS);
+    assert!(shared.is_caught_up());
+}
+
+#[test]
+fn changes_that_nobody_waits_for_any_more_are_not_sent_and_do_not_count() {
+    let shared = Shared::new("127.0.0.1:1".parse().expect("an address"), ConnectionOptions::default());
+    let flags = MetaFlagsBuf::new().number(b'O', 1);
+    let caller: Arc<dyn Completion> = Arc::new(Nobody);
+    shared.submit(&delete(flags.as_flags()), Target::Caller(Arc::downgrade(&caller)), 0).expect("room");
+    drop(caller);
+    shared.set_up(None, OURS);
+    assert!(shared.is_caught_up());
+    submit(&shared, 1);
+    assert!(!shared.is_caught_up());
 }
