@@ -131,10 +131,11 @@ impl Member {
     }
 
     fn send(&self, key: &Key, plan: &ReadPlan) -> Result<Call, TransportError> {
-        let versions = self.link.connection.speaks_versions();
+        let connection = self.link.way(plan.lane);
+        let versions = connection.speaks_versions();
         let flags = get_flags(key, plan.want, plan.touch, versions, self.link.next_opaque());
         let request = get_request(key, flags.as_flags(), plan.touch);
-        self.link.connection.begin(&request)
+        connection.begin(&request)
     }
 
     fn answer(&self, permit: &mut Permit<'_>, outcome: Result<Reply, TransportError>) -> Answer {

@@ -86,6 +86,7 @@ impl ClientBuilder {
                 #[cfg(feature = "discovery")]
                 membership: evanesce_membership::MembershipOptions::default(),
                 connection: ConnectionOptions::default(),
+                lanes: 0,
                 ambient: Ambient::default(),
             },
             connect_timeout: CONNECT_TIMEOUT,
@@ -170,7 +171,8 @@ impl ClientBuilder {
     }
 
     /// Up to which share of all reads a second zone is asked when the first takes longer than it does for 95 of 100
-    /// reads, 0 to 1. Default 0.02; 0 never asks. Bulk reads are never hedged.
+    /// reads, 0 to 1. Default 0.02; 0 never asks. Bulk reads are hedged where
+    /// they ask for it: see [`GetMany::hedged`](crate::op::GetMany::hedged).
     pub fn hedge(mut self, share_of_reads: f64) -> Self {
         self.settings.hedge_share = share_of_reads;
         self
@@ -232,6 +234,13 @@ impl ClientBuilder {
     /// Limits and times of the connections to nodes.
     pub fn connection(mut self, options: ConnectionOptions) -> Self {
         self.settings.connection = options;
+        self
+    }
+
+    /// Has so many threads read over connections of their own, one from each to each node of the own zone, beside the
+    /// connection that all share: see [`Namespace::in_lane`](crate::Namespace::in_lane). Default 0.
+    pub fn lanes(mut self, lanes: usize) -> Self {
+        self.settings.lanes = lanes;
         self
     }
 

@@ -60,6 +60,8 @@ pub(crate) struct Settings {
     #[cfg(feature = "discovery")]
     pub(crate) membership: evanesce_membership::MembershipOptions,
     pub(crate) connection: ConnectionOptions,
+    /// How many threads may read over connections of their own.
+    pub(crate) lanes: usize,
     pub(crate) ambient: Ambient,
 }
 

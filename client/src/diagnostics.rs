@@ -136,7 +136,7 @@ impl NodeDiagnostics {
             failure: link.connection.failure().map(|failure| failure.to_string()),
             breaker_open: !link.is_calm(),
             versions: link.connection.speaks_versions(),
-            outstanding: link.connection.outstanding(),
+            outstanding: link.outstanding(),
             reads_in_flight,
             reads_limit,
             p95: link.round_trips.p95(),

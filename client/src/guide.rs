@@ -132,7 +132,8 @@
 //!
 //! Bulk reads, `get_many` and those of a batch, are **not hedged**: where one node stutters, a page waits for the attempt
 //! timeout (20 ms) and then asks the next zone for what is missing. Lower `read_attempt_timeout` where pages must be
-//! quicker than that; single reads are hedged.
+//! quicker than that; single reads are hedged, and so is a `get_many` of few keys that says
+//! [`hedged`](crate::op::GetMany::hedged).
 //!
 //! # When a zone is lost
 //!

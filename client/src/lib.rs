@@ -174,6 +174,7 @@ pub mod guide;
 mod home;
 mod item;
 mod key;
+mod lanes;
 mod large;
 mod listener;
 mod load;
@@ -233,7 +234,7 @@ pub use ttl::Ttl;
 pub use typed::Typed;
 pub use value::{ChunkError, Compression, DecompressError, ValueError};
 pub use version::Version;
-pub use view::{Decoded, DecodedItem, Number, OrAbsent, Raw, View, Whole};
+pub use view::{Decoded, DecodedItem, Flagged, Number, OrAbsent, Raw, View, Whole};
 
 /// The README's examples, compiled.
 #[cfg(doctest)]

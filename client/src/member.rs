@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::ambient::Ambient;
 use crate::core::Settings;
 use crate::error::{Attempt, NodeError};
+use crate::lanes::{Lane, Lanes};
 use crate::metrics::{NodeMetrics, cross_zone};
 use crate::policy::{Breaker, ConcurrencyLimit, Ended, Pace, RoundTrips};
 use crate::repair::NodeId;
@@ -39,8 +40,11 @@ pub(crate) struct Member {
 /// What outlives a topology: the connection to an address, and how it fares.
 #[derive(Debug)]
 pub(crate) struct Link {
+    /// What everybody shares: all changes go over it, in their order.
     pub(crate) connection: Connection,
-    /// Of single reads.
+    /// None to nodes of other zones.
+    lanes: Lanes,
+    /// Of single reads, and of batches that are hedged as they are.
     pub(crate) round_trips: RoundTrips,
     /// Of single reads. Lock order: alone.
     limit: Mutex<ConcurrencyLimit>,
@@ -94,9 +98,13 @@ impl Link {
         if !settings.zone.is_empty() && settings.zone != zone {
             connection.traffic = Some(cross_zone(&settings.cluster, zone));
         }
+        // Lanes are for the reads that a zone is asked first for.
+        let is_near = settings.zone.is_empty() || settings.zone == zone;
+        let lanes = Lanes::new(address, connection.clone(), if is_near { settings.lanes } else { 0 });
         let pace = Pace::memory(settings.read_attempt_timeout);
         Self {
             connection: Connection::spawn(address, connection),
+            lanes,
             round_trips: RoundTrips::default(),
             limit: Mutex::new(ConcurrencyLimit::new(pace)),
             batch_limit: Mutex::new(ConcurrencyLimit::new(Pace::slow(settings.read_timeout))),
@@ -107,6 +115,17 @@ impl Link {
             no_versions: AtomicBool::new(false),
             large_values: AtomicBool::new(false),
         }
+    }
+
+    /// Over which connection a read goes that comes from this lane, if from any.
+    pub(crate) fn way(&self, lane: Option<Lane>) -> &Connection {
+        let lane = lane.filter(|_| self.connection.is_caught_up());
+        lane.and_then(|lane| self.lanes.get(lane)).unwrap_or(&self.connection)
+    }
+
+    /// Requests that have no outcome yet.
+    pub(crate) fn outstanding(&self) -> usize {
+        self.connection.outstanding() + self.lanes.outstanding()
     }
 
     /// Whether batches of reads bring large values, as far as the last one tells.
@@ -162,11 +181,11 @@ impl Link {
         admitted.then_some(Permit { link: self, limit: &self.limit, started: now, open: true, single: true })
     }
 
-    /// A place for one more batch of reads.
-    pub(crate) fn batch_permit(&self, now: Instant) -> Option<Permit<'_>> {
+    /// A place for one more batch of reads; `hedged`, if how long it takes is to count among single reads.
+    pub(crate) fn batch_permit(&self, now: Instant, hedged: bool) -> Option<Permit<'_>> {
         let limit = &self.batch_limit;
         let admitted = self.counted(limit.lock().admit());
-        admitted.then_some(Permit { link: self, limit, started: now, open: true, single: false })
+        admitted.then_some(Permit { link: self, limit, started: now, open: true, single: hedged })
     }
 
     /// Counts what was not admitted.

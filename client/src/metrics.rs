@@ -48,7 +48,7 @@ const WRITE_FAILURES: &str = "evanesce_client_write_failures_total";
 /// Bytes that went between this client and nodes of other zones than its own, by `direction`, `read` or `written`, and
 /// `zone`, the other one. None while the client was not told its own.
 const CROSS_ZONE_BYTES: &str = "evanesce_client_cross_zone_bytes_total";
-/// What single reads took at one node, in seconds, by `zone`.
+/// What single reads, and bulk reads that are hedged, took at one node, in seconds, by `zone`.
 const ATTEMPT_SECONDS: &str = "evanesce_client_attempt_seconds";
 /// Requests that were not sent, by `zone` and `reason`: `overloaded`, as many reads as the node bears are under way; `queue_full`,
 /// as many requests as its connection holds.
@@ -208,7 +208,11 @@ fn describe() {
     describe_gauge!(REPAIR_BYTES, "bytes that the writes which some replica has missed take");
     describe_counter!(READ_REPAIRS, "items copied to a replica that missed a read");
     describe_counter!(SUPERSEDED, "writes that a replica knew something newer for");
-    describe_histogram!(ATTEMPT_SECONDS, Unit::Seconds, "what single reads took at one node");
+    describe_histogram!(
+        ATTEMPT_SECONDS,
+        Unit::Seconds,
+        "what single reads, and bulk reads that are hedged, took at one node"
+    );
     describe_counter!(REFUSED, "requests that were not sent, by reason: overloaded, queue_full");
     describe_gauge!(BREAKERS_OPEN, "nodes whose breaker keeps reads away from them");
     describe_counter!(BUDGET_REFUSALS, "what the budgets did not allow, by reason: miss, hedge");

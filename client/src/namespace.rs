@@ -12,6 +12,7 @@ use crate::codec::Postcard;
 use crate::core::Core;
 use crate::item::LoadedItem;
 use crate::key::{Key, KeyError, Keys, namespace_prefix};
+use crate::lanes::Lane;
 use crate::load::{Loaded, Loader, Loads, ManyLoaded, loader_error};
 use crate::op::{
     Arithmetic, CompareAndSet, Delete, Get, GetAndTouch, GetForCas, GetMany, GetOrLoad, GetOrLoadMany, Set,
@@ -21,7 +22,7 @@ use crate::policy::LatchPolicy;
 use crate::ttl::Ttl;
 use crate::typed::Typed;
 use crate::value::{Compression, Form};
-use crate::view::{Number, OrAbsent, Raw, Whole};
+use crate::view::{Flagged, Number, OrAbsent, Raw, Whole};
 
 /// The keys under one prefix, `name:`, with their defaults. Cheap to clone.
 ///
@@ -39,6 +40,8 @@ pub struct Namespace {
     compression: Option<Compression>,
     /// Whether the near cache may answer.
     pub(crate) near: bool,
+    /// Whose connections reads take.
+    pub(crate) lane: Option<Lane>,
     /// What is known of loads.
     pub(crate) loads: Arc<Loads>,
 }
@@ -49,7 +52,8 @@ impl Namespace {
         let (ttl, latch) = (core.settings.ttl, core.settings.latch);
         let prefix = Bytes::new();
         let loads = core.flights.loads(&prefix);
-        Self { core, prefix: Ok(prefix), ttl, latch, verbatim: false, compression: None, near: true, loads }
+        let (compression, near, lane) = (None, true, None);
+        Self { core, prefix: Ok(prefix), ttl, latch, verbatim: false, compression, near, lane, loads }
     }
 
     /// The same with keys, flags and values as they are.
@@ -144,6 +148,18 @@ impl Namespace {
         self
     }
 
+    /// Reads of one key and of many through this handle go over connections of a thread's own, the `lane`th of
+    /// [`ClientBuilder::lanes`](crate::ClientBuilder::lanes), counted from 0; without effect where there are not so many.
+    ///
+    /// For threads that each have a runtime of their own: the connections are driven by the runtime of the first read, so that
+    /// a read there wakes no other thread. Whatever this client has written before is seen all the same: while a node
+    /// has not answered a change, reads go to it behind that.
+    #[must_use]
+    pub fn in_lane(mut self, lane: usize) -> Self {
+        self.lane = Some(Lane(lane));
+        self
+    }
+
     /// The same keys, with values of type `T` in the default codec.
     #[must_use]
     pub fn typed<T>(self) -> Typed<T> {
@@ -161,6 +177,11 @@ impl Namespace {
     /// Reads a value. A miss is `None`.
     pub fn get(&self, key: impl AsRef<[u8]>) -> Get<'_, Raw> {
         Get::new(self, key.as_ref(), Raw)
+    }
+
+    /// Reads a value and its flags: what a memcached `get` answers.
+    pub fn get_flagged(&self, key: impl AsRef<[u8]>) -> Get<'_, Flagged> {
+        Get::new(self, key.as_ref(), Flagged)
     }
 
     /// Reads an item: value, flags, CAS token and remaining TTL.
@@ -181,6 +202,14 @@ impl Namespace {
     /// Reads many values, one batch for each node. A repeated key is answered as often.
     pub fn get_many<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> GetMany<'_, Raw> {
         GetMany::new(self, keys, Raw)
+    }
+
+    /// Reads many values and their flags.
+    pub fn get_many_flagged<K: AsRef<[u8]>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> GetMany<'_, Flagged> {
+        GetMany::new(self, keys, Flagged)
     }
 
     /// Reads many items.

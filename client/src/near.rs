@@ -9,8 +9,8 @@
 //! ```
 //!
 //! A ticket is good until a write of its key, or a flush, ends: so a read that began before the write keeps nothing. One that
-//! begins after it goes to each node behind it, on the same connection. Writes of other processes are not seen: what they
-//! wrote over is served for the near TTL at most.
+//! begins after it goes to each node behind it, on the same connection, or once it is answered. Writes of other processes are
+//! not seen: what they wrote over is served for the near TTL at most.
 //!
 //! Without the feature `near-cache` nothing is kept: [`none`] stands in.
 

@@ -25,7 +25,7 @@
 //! | `evanesce_client_repair_bytes` | | gauge: bytes they take |
 //! | `evanesce_client_read_repairs_total` | | items copied to a replica that missed a read |
 //! | `evanesce_client_budget_refusals_total` | `reason`: `miss`, `hedge` | misses that were not asked in another zone, and slow reads that were not asked a second time, since the budget was used up or no node was free |
-//! | `evanesce_client_attempt_seconds` | `zone` | histogram: what single reads took at one node |
+//! | `evanesce_client_attempt_seconds` | `zone` | histogram: what single reads, and bulk reads that are hedged, took at one node |
 //! | `evanesce_client_refused_total` | `zone`; `reason`: `overloaded`, `queue_full` | requests that were not sent: as many reads as a slow node bears were under way, or as many requests as its connection holds |
 //! | `evanesce_client_breakers_open` | `zone` | gauge: nodes whose breaker keeps reads away from them |
 //! | `evanesce_client_cross_zone_bytes_total` | `direction`: `read`, `written`; `zone`: the other one | bytes between this process and nodes of other zones than its own, as they go over the connection, less what TLS adds. None without [`zone`](crate::ClientBuilder::zone) |

@@ -15,6 +15,7 @@ use crate::error::{Attempt, ReadError};
 use crate::home::as_it_is;
 use crate::item::Item;
 use crate::key::Key;
+use crate::lanes::Lane;
 use crate::member::Member;
 use crate::observe::{attempt_span, traced};
 use crate::policy::held_up;
@@ -41,13 +42,26 @@ pub(crate) struct ReadPlan {
     pub(crate) near: bool,
     /// Whether another zone may be asked after a miss.
     pub(crate) falls_back: bool,
+    /// Whether a bulk read is hedged, as single reads are in any case.
+    pub(crate) hedges: bool,
+    /// Where it comes from, if that has connections of its own.
+    pub(crate) lane: Option<Lane>,
 }
 
 impl ReadPlan {
     pub(crate) fn new(core: &Core, want: Want, timeout: Duration) -> Self {
         let timeout = timeout.min(TIMEOUT_MAX);
         let attempt_timeout = core.settings.read_attempt_timeout.min(timeout);
-        Self { want, touch: None, attempt_timeout, timeout, near: false, falls_back: true }
+        Self {
+            want,
+            touch: None,
+            attempt_timeout,
+            timeout,
+            near: false,
+            falls_back: true,
+            hedges: false,
+            lane: None,
+        }
     }
 
     /// What holds for each key of many that are read so.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evanesce_transport::TransportError;
+use evanesce_transport::{Connection, TransportError};
 use evanesce_wire::reply::Reply;
 use evanesce_wire::request::Request;
 use futures_util::future::join_all;
@@ -221,11 +221,11 @@ impl<'a> Search<'a> {
 impl<'a> Batch<'a> {
     /// The answers, and for how long this process was held up meanwhile. A node that is late with one part is not asked for
     /// the next: those keys go on at once, while there is time for them to be asked elsewhere.
-    async fn ask(self, core: &Core, plan: &ReadPlan, before: Duration) -> (Vec<Answered<'a>>, Duration) {
+    async fn ask(mut self, core: &Core, plan: &ReadPlan, before: Duration) -> (Vec<Answered<'a>>, Duration) {
         let mut answers = Vec::with_capacity(self.searches.len());
         let mut late = Duration::ZERO;
         let mut is_late = false;
-        for part in self.searches.chunks(BATCH_KEYS_MAX) {
+        for part in self.searches.chunks_mut(BATCH_KEYS_MAX) {
             let now = Instant::now();
             let deadline = part.iter().map(|search| search.deadline).max().unwrap_or(now);
             let due = (deadline + before + late).min(now + plan.attempt_timeout);
@@ -234,8 +234,8 @@ impl<'a> Batch<'a> {
                 continue;
             }
             let asked = match node_batch_span(&self.member.zone) {
-                None => self.member.get_batch(part, plan, due).await,
-                Some(span) => traced(span, self.member.get_batch(part, plan, due)).await,
+                None => self.member.get_part(core, part, plan, due).await,
+                Some(span) => traced(span, self.member.get_part(core, part, plan, due)).await,
             };
             is_late = asked.iter().any(|outcome| outcome.as_ref().is_err_and(NodeError::is_timeout));
             answers.extend(asked);
@@ -263,7 +263,8 @@ impl Member {
         if !self.link.has_large_values() && lines::are_plain(searches, plan) {
             return lines::get_lines(self, searches, plan, due).await;
         }
-        let versions = self.link.connection.speaks_versions();
+        let connection = self.link.way(plan.lane);
+        let versions = connection.speaks_versions();
         let flags = searches.iter().map(|search| {
             // What is found after a miss is copied, and that takes all of it.
             let want = if search.missed.is_some() { Want::Item } else { plan.want };
@@ -275,7 +276,8 @@ impl Member {
             .zip(&flags)
             .map(|(search, flags)| get_request(search.key, flags.as_flags(), plan.touch))
             .collect();
-        let Some(outcomes) = self.call_batch(&requests, plan, due).await else { return overloaded(searches) };
+        let outcomes = self.call_batch(connection, &requests, plan, due).await;
+        let Some(outcomes) = outcomes else { return overloaded(searches) };
         let found: Vec<Outcome> =
             outcomes.into_iter().map(|outcome| read_hit(&self.link.judge(outcome)?)).collect();
         let values = found.iter().flatten().flatten().map(|item| item.value.len()).sum();
@@ -287,37 +289,38 @@ impl Member {
     /// as many batches as the node bears are under way.
     async fn call_batch(
         &self,
+        connection: &Connection,
         requests: &[Request<'_>],
         plan: &ReadPlan,
         due: Instant,
     ) -> Option<Vec<Result<Reply, TransportError>>> {
-        let mut permit = self.link.batch_permit(Instant::now())?;
-        let mut outcomes = self.link.connection.call_batch(requests, due).await;
+        let mut permit = self.link.batch_permit(Instant::now(), plan.hedges)?;
+        let mut outcomes = connection.call_batch(requests, due).await;
         let now = Instant::now();
         if let Some(last) = outcomes.last() {
             permit.ended(last);
         }
         if held_up(due, now).is_some() {
             permit.held_up(now);
-            self.ask_again(requests, &mut outcomes, now + plan.attempt_timeout).await;
+            ask_again(connection, requests, &mut outcomes, now + plan.attempt_timeout).await;
         }
         Some(outcomes)
     }
+}
 
-    /// Asks once more for what has no answer; the answers in hand stay.
-    async fn ask_again(
-        &self,
-        requests: &[Request<'_>],
-        outcomes: &mut [Result<Reply, TransportError>],
-        due: Instant,
-    ) {
-        let is_open = |index: &usize| matches!(outcomes[*index], Err(TransportError::Timeout { .. }));
-        let open: Vec<usize> = (0..outcomes.len()).filter(is_open).collect();
-        let requests: Vec<_> = open.iter().map(|&index| requests[index].clone()).collect();
-        let answers = self.link.connection.call_batch(&requests, due).await;
-        for (index, answer) in open.into_iter().zip(answers) {
-            outcomes[index] = answer;
-        }
+/// Asks once more for what has no answer; the answers in hand stay.
+async fn ask_again(
+    connection: &Connection,
+    requests: &[Request<'_>],
+    outcomes: &mut [Result<Reply, TransportError>],
+    due: Instant,
+) {
+    let is_open = |index: &usize| matches!(outcomes[*index], Err(TransportError::Timeout { .. }));
+    let open: Vec<usize> = (0..outcomes.len()).filter(is_open).collect();
+    let requests: Vec<_> = open.iter().map(|&index| requests[index].clone()).collect();
+    let answers = connection.call_batch(&requests, due).await;
+    for (index, answer) in open.into_iter().zip(answers) {
+        outcomes[index] = answer;
     }
 }
 
@@ -333,6 +336,7 @@ fn count(core: &Core, found: &[Found<'_>]) {
     core.metrics.misses.increment(found.len() as u64 - hits - errors);
 }
 
+mod hedge;
 mod lines;
 #[cfg(test)]
 mod tests;

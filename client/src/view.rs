@@ -9,7 +9,7 @@ use crate::codec::{ABSENT_FLAGS, Codec, CodecError, decode_marked};
 use crate::item::{Item, TypedItem};
 use crate::request::Want;
 
-/// In which form a caller gets a hit. Sealed: the forms are [`Raw`], [`Whole`], [`OrAbsent`], [`Number`], [`Decoded`] and [`DecodedItem`].
+/// In which form a caller gets a hit. Sealed: the forms are [`Raw`], [`Flagged`], [`Whole`], [`OrAbsent`], [`Number`], [`Decoded`] and [`DecodedItem`].
 pub trait View: sealed::Sealed + Send + Sync {
     /// The form.
     type Output: Send;
@@ -36,6 +36,10 @@ mod sealed {
 /// The value's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Raw;
+
+/// The value's bytes and the item's flags.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flagged;
 
 /// The item: value, flags, CAS token, TTL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +75,17 @@ impl View for Raw {
 
     fn show(&self, item: Item) -> Result<Bytes, CodecError> {
         Ok(item.value)
+    }
+}
+
+impl sealed::Sealed for Flagged {}
+
+impl View for Flagged {
+    type Output = (Bytes, u32);
+    const WANT: Want = Want::Flags;
+
+    fn show(&self, item: Item) -> Result<(Bytes, u32), CodecError> {
+        Ok((item.value, item.flags))
     }
 }
 

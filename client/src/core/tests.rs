@@ -35,10 +35,26 @@ pub(crate) fn core_with(connection: ConnectionOptions) -> Core {
             #[cfg(feature = "discovery")]
             membership: Default::default(),
             connection,
+            lanes: 0,
             ambient: Default::default(),
         },
         Events::default(),
     )
+}
+
+/// One that hedges as often as it reads.
+pub(crate) fn core_that_hedges() -> Core {
+    let mut core = core();
+    core.settings.hedge_share = 1.0;
+    core.hedge = Mutex::new(Budgeted::new(Hedge::new(1.0)));
+    core
+}
+
+/// One of whose nodes in zone `a` a thread has connections of its own to.
+pub(crate) fn core_with_a_lane() -> Core {
+    let mut core = core();
+    core.settings.lanes = 1;
+    core
 }
 
 impl Core {

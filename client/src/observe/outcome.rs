@@ -43,6 +43,14 @@ impl<V> HasOutcome for item::GetMany<V> {
     }
 }
 
+impl<V> HasOutcome for Vec<Result<Option<V>, ReadError>> {
+    fn outcome(&self) -> OperationOutcome {
+        let count = |is: fn(&Result<Option<V>, ReadError>) -> bool| self.iter().filter(|one| is(one)).count();
+        let (hits, failed) = (count(|one| matches!(one, Ok(Some(_)))), count(Result::is_err));
+        OperationOutcome::of_many(hits, self.len() - hits - failed, failed)
+    }
+}
+
 impl<V> HasOutcome for item::LoadMany<V> {
     fn outcome(&self) -> OperationOutcome {
         OperationOutcome::of_many(self.hits.len(), self.absent.len(), self.failed.len())

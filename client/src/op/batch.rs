@@ -198,7 +198,7 @@ impl<'a> Batch<'a> {
         }
         let first = self.keys.len();
         self.keys.extend(keys);
-        let ReadOptions { limit, near, falls_back } = options;
+        let ReadOptions { limit, near, falls_back, lane: _ } = options;
         let terms = Terms { timeout: limit.timeout, falls_back };
         self.asked.resize(self.keys.len(), (Asked { form: namespace.form(), near, terms }, limit));
         if want == Want::Item {
@@ -255,11 +255,7 @@ impl Answers {
 
 impl HasOutcome for Answers {
     fn outcome(&self) -> OperationOutcome {
-        let count = |is: fn(&Result<Option<Item>, ReadError>) -> bool| {
-            self.found.iter().filter(|found| is(found)).count()
-        };
-        let (hits, failed) = (count(|found| matches!(found, Ok(Some(_)))), count(Result::is_err));
-        OperationOutcome::of_many(hits, self.found.len() - hits - failed, failed)
+        self.found.outcome()
     }
 }
 

@@ -54,7 +54,8 @@ impl<'a, V: View + 'a> GetAndTouch<'a, V> {
         let cluster = core.cluster().ok_or(ReadError::Closed)?;
         let key = self.key?;
         let exptime = self.ttl.exptime(core.nodes_now());
-        let plan = ReadPlan { touch: Some(exptime), ..self.options.plan(core, V::WANT) };
+        // A touch is a change: it takes its place among all others.
+        let plan = ReadPlan { touch: Some(exptime), lane: None, ..self.options.plan(core, V::WANT) };
         let form = self.namespace.form();
         // The first node to answer may have taken the expiry, whatever comes of the rest.
         let _writing = core.near.writing(&key);

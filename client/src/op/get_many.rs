@@ -3,11 +3,13 @@
 use super::options::{fallback_option, limit_options, near_option};
 use super::{OpFuture, ReadOptions};
 use crate::error::ReadError;
-use crate::item;
+use crate::item::{self, Item};
 use crate::key::{Key, KeyError};
 use crate::namespace::Namespace;
 use crate::near::{self, Asked};
 use crate::observe::{Operation, Watch};
+use crate::read::ReadPlan;
+use crate::request::Want;
 use crate::view::View;
 
 /// Reads many keys.
@@ -19,6 +21,7 @@ pub struct GetMany<'a, V> {
     keys: Result<Vec<Key>, KeyError>,
     view: V,
     options: ReadOptions,
+    hedges: bool,
 }
 
 impl<'a, V: View + 'a> GetMany<'a, V> {
@@ -27,7 +30,13 @@ impl<'a, V: View + 'a> GetMany<'a, V> {
         keys: impl IntoIterator<Item = K>,
         view: V,
     ) -> Self {
-        Self { namespace, keys: namespace.keys(keys), view, options: ReadOptions::of(namespace) }
+        Self {
+            namespace,
+            keys: namespace.keys(keys),
+            view,
+            options: ReadOptions::of(namespace),
+            hedges: false,
+        }
     }
 
     /// What it reads, for a batch.
@@ -39,6 +48,13 @@ impl<'a, V: View + 'a> GetMany<'a, V> {
 
     fallback_option!();
     near_option!();
+
+    /// Has it hedged as single reads are, under the same budget: keys that their node has not answered when it is slow are asked
+    /// of the next zone one by one. For few keys that somebody waits for. Not by default.
+    pub fn hedged(mut self) -> Self {
+        self.hedges = true;
+        self
+    }
 
     /// Runs it; awaiting the operation does the same.
     ///
@@ -53,19 +69,51 @@ impl<'a, V: View + 'a> GetMany<'a, V> {
         }
     }
 
+    /// The same, with the outcome of each key in the place of the key.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`run`](Self::run).
+    pub async fn run_each(self) -> Result<Vec<Result<Option<V::Output>, ReadError>>, ReadError> {
+        let watch = Watch::begin(self.namespace, Operation::GetMany, self.keys.as_ref().map_or(0, Vec::len));
+        match watch {
+            None => self.execute_each().await,
+            Some(watch) => watch.over(self.execute_each()).await,
+        }
+    }
+
+    async fn execute_each(self) -> Result<Vec<Result<Option<V::Output>, ReadError>>, ReadError> {
+        let Self { namespace, keys, view, options, hedges } = self;
+        let keys = keys?;
+        let found = find(namespace, options, hedges, &keys, V::WANT).await?;
+        let show = |item| Ok(view.show_present(item)?);
+        Ok(found.into_iter().map(|found| found?.map_or(Ok(None), show)).collect())
+    }
+
     async fn execute(self) -> Result<item::GetMany<V::Output>, ReadError> {
-        let core = &self.namespace.core;
-        let cluster = core.cluster().ok_or(ReadError::Closed)?;
-        let keys = self.keys?;
-        let plan = self.options.plan(core, V::WANT);
-        let asked = Asked { form: self.namespace.form(), near: self.options.near, terms: plan.terms() };
-        let found = near::get_many(core, &cluster, |_| asked, &keys, &plan).await;
+        let Self { namespace, keys, view, options, hedges } = self;
+        let keys = keys?;
+        let found = find(namespace, options, hedges, &keys, V::WANT).await?;
         let mut result = item::GetMany { hits: Vec::with_capacity(keys.len()), ..item::GetMany::default() };
         for (key, found) in keys.iter().zip(found) {
-            result.sort_in(&self.view, key, found);
+            result.sort_in(&view, key, found);
         }
         Ok(result)
     }
+}
+
+async fn find(
+    namespace: &Namespace,
+    options: ReadOptions,
+    hedges: bool,
+    keys: &[Key],
+    want: Want,
+) -> Result<Vec<Result<Option<Item>, ReadError>>, ReadError> {
+    let core = &namespace.core;
+    let cluster = core.cluster().ok_or(ReadError::Closed)?;
+    let plan = ReadPlan { hedges, ..options.plan(core, want) };
+    let asked = Asked { form: namespace.form(), near: options.near, terms: plan.terms() };
+    Ok(near::get_many(core, &cluster, |_| asked, keys, &plan).await)
 }
 
 impl<'a, V: View + 'a> IntoFuture for GetMany<'a, V> {

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use crate::core::{Core, TIMEOUT_MAX};
 use crate::error::WriteError;
+use crate::lanes::Lane;
 use crate::namespace::Namespace;
 use crate::read::ReadPlan;
 use crate::request::Want;
@@ -58,17 +59,24 @@ pub(crate) struct ReadOptions {
     pub(crate) near: bool,
     /// Whether another zone may be asked after a miss.
     pub(crate) falls_back: bool,
+    /// Where it comes from, if that has connections of its own.
+    pub(crate) lane: Option<Lane>,
 }
 
 impl ReadOptions {
     /// What reads through this handle do unless told otherwise.
     pub(crate) fn of(namespace: &Namespace) -> Self {
-        Self { limit: Limit::of_read(namespace), near: namespace.near, falls_back: true }
+        Self {
+            limit: Limit::of_read(namespace),
+            near: namespace.near,
+            falls_back: true,
+            lane: namespace.lane,
+        }
     }
 
     pub(crate) fn plan(self, core: &Core, want: Want) -> ReadPlan {
-        let Self { limit, near, falls_back } = self;
-        ReadPlan { near, falls_back, ..ReadPlan::new(core, want, limit.left(Instant::now())) }
+        let Self { limit, near, falls_back, lane } = self;
+        ReadPlan { near, falls_back, lane, ..ReadPlan::new(core, want, limit.left(Instant::now())) }
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use evanesce_transport::{TransportError, Violation};
+use evanesce_transport::{Connection, TransportError, Violation};
 use evanesce_wire::limits::COMMAND_LINE_BYTES_MAX;
 use evanesce_wire::reply::{Reply, Value};
 use evanesce_wire::request::{Get, Keys, Request};
@@ -24,9 +24,11 @@ pub(super) const LINE_KEYS_MAX: usize = 64;
 /// Bytes of a line's keys: with its command it is no longer than any other.
 const LINE_KEYS_BYTES_MAX: usize = COMMAND_LINE_BYTES_MAX - b"get \r\n".len();
 
-/// Whether lines can ask for these.
+/// Whether lines can ask for these. What is hedged is waited for: keys that a late line did not bring are asked for one by one,
+/// so that each counts.
 pub(super) fn are_plain(searches: &[Search<'_>], plan: &ReadPlan) -> bool {
-    let plain = |search: &Search<'_>| search.missed.is_none() && search.key.is_plain();
+    let is_first = |search: &Search<'_>| !plan.hedges || search.attempts.is_empty();
+    let plain = |search: &Search<'_>| search.missed.is_none() && search.key.is_plain() && is_first(search);
     plan.want == Want::Flags && plan.touch.is_none() && searches.iter().all(plain)
 }
 
@@ -40,10 +42,12 @@ pub(super) async fn get_lines(
     let mut texts = Vec::new();
     let lines: Vec<Range<usize>> = lines(searches, &mut texts);
     let requests: Vec<Request<'_>> = texts.iter().map(|text| get(text)).collect();
-    let Some(outcomes) = member.call_batch(&requests, plan, due).await else { return overloaded(searches) };
+    let connection = member.link.way(plan.lane);
+    let outcomes = member.call_batch(connection, &requests, plan, due).await;
+    let Some(outcomes) = outcomes else { return overloaded(searches) };
     let mut found = Vec::with_capacity(searches.len());
     for (line, outcome) in lines.into_iter().zip(outcomes) {
-        take(member, &searches[line], outcome, &mut found);
+        take((member, connection), &searches[line], outcome, &mut found);
     }
     found
 }
@@ -79,7 +83,7 @@ fn get(text: &[u8]) -> Request<'_> {
 
 /// Deals out what came of a line.
 fn take(
-    member: &Member,
+    (member, connection): (&Member, &Connection),
     searches: &[Search<'_>],
     outcome: Result<Reply, TransportError>,
     found: &mut Vec<Outcome>,
@@ -99,7 +103,7 @@ fn take(
     // All values are told in the order of their keys, or this reply is another request's.
     if values.next().is_some() {
         found.truncate(begun);
-        member.link.connection.distrust(Violation::WrongKey);
+        connection.distrust(Violation::WrongKey);
         fail(searches, &NodeError::Unexpected, found);
     }
 }

@@ -1,5 +1,6 @@
 //! Bulk reads of a client that is held up.
 
+use std::cell::Cell;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use tokio::net::TcpListener;
 
 use super::lines::LINE_KEYS_MAX;
 use super::*;
-use crate::core::tests::{core_with, topology};
+use crate::core::tests::{core_that_hedges, core_with, topology};
 use crate::request::Want;
 
 /// How long an attempt may last; long, since the first answer must come in time on a busy machine.
@@ -40,6 +41,8 @@ fn plan() -> ReadPlan {
         attempt_timeout: ATTEMPT,
         timeout: ATTEMPT,
         near: false,
+        hedges: false,
+        lane: None,
         falls_back: true,
     }
 }
@@ -150,4 +153,122 @@ async fn reply_about_other_keys_is_not_believed_and_ends_the_connection() {
             tokio::task::yield_now().await;
         }
     }
+}
+
+/// Takes one connection, and answers each line with what `answer` makes of it.
+async fn answer_lines(listener: TcpListener, answer: impl AsyncFn(&str) -> String) {
+    let (stream, _) = listener.accept().await.expect("the client connects");
+    let mut stream = BufReader::new(stream);
+    let mut line = String::new();
+    while stream.read_line(&mut line).await.expect("the client asks") > 0 {
+        let reply = if line == "mn V\r\n" { "MN\r\n".to_owned() } else { answer(&line).await };
+        stream.write_all(reply.as_bytes()).await.expect("the client reads");
+        line.clear();
+    }
+}
+
+/// What a node that has `key-0` alone answers to an `mg`.
+fn only_the_first(line: &str) -> String {
+    let opaque = line.trim_end().rsplit(' ').next().expect("every mg has an opaque");
+    match line.starts_with("mg key-0 ") {
+        true => format!("VA 5 f0 {opaque}\r\nspare\r\n"),
+        false => format!("EN {opaque}\r\n"),
+    }
+}
+
+/// Reads so many keys of two zones, of which the first is asked by a line and answers as `slow` does.
+async fn read_hedged(
+    count: usize,
+    slow: impl AsyncFn(&str) -> String + 'static,
+) -> Vec<Option<(String, String)>> {
+    let (a, b) = (TcpListener::bind("127.0.0.1:0").await, TcpListener::bind("127.0.0.1:0").await);
+    let (a, b) = (a.expect("loopback has ports"), b.expect("loopback has ports"));
+    let address = |listener: &TcpListener| listener.local_addr().expect("it is bound");
+    let nodes = format!("a=n1/{};b=n1/{}", address(&a), address(&b));
+    let local = tokio::task::LocalSet::new();
+    local.spawn_local(answer_lines(a, slow));
+    local.spawn_local(answer_lines(b, async |line: &str| only_the_first(line)));
+    let read = async {
+        let core = core_that_hedges();
+        core.put(topology(1, &nodes)).expect("a good topology");
+        let cluster = core.cluster().expect("it is open");
+        let member = cluster.owner(0, cluster.placement().key_hash(b"one")).expect("it has a node");
+        // A node of which much is known.
+        (0..128).for_each(|_| member.link.round_trips.record(Duration::from_millis(2)));
+        let patience = Duration::from_secs(10);
+        let plan = ReadPlan { attempt_timeout: patience, timeout: patience, hedges: true, ..plan() };
+        let keys = keys(count);
+        let found = read_many(&core, &cluster, &keys, &plan).await.into_iter();
+        let shown =
+            |hit: Hit<'_>| (String::from_utf8_lossy(&hit.item.value).into_owned(), hit.from.zone.clone());
+        found.map(|found| found.expect("both were answered").map(shown)).collect()
+    };
+    local.run_until(read).await
+}
+
+fn hit(value: &str, zone: &str) -> Option<(String, String)> {
+    Some((value.to_owned(), zone.to_owned()))
+}
+
+#[tokio::test]
+async fn key_that_a_slow_node_does_not_answer_for_has_its_spares() {
+    let slow = async |_line: &str| {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        "VALUE key-1 0 3\r\ntwo\r\nEND\r\n".to_owned()
+    };
+    assert_eq!(read_hedged(2, slow).await, [hit("spare", "b"), hit("two", "a")]);
+}
+
+#[tokio::test]
+async fn node_that_answers_late_but_before_its_spares_are_done_is_believed() {
+    let slow = async |_line: &str| {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        "VALUE key-0 0 3\r\none\r\nVALUE key-1 0 3\r\ntwo\r\nEND\r\n".to_owned()
+    };
+    assert_eq!(read_hedged(2, slow).await, [hit("one", "a"), hit("two", "a")]);
+}
+
+#[tokio::test]
+async fn bulk_read_waits_for_no_slow_node_when_its_spares_have_all() {
+    let never = async |_line: &str| std::future::pending::<String>().await;
+    let started = Instant::now();
+    assert_eq!(read_hedged(1, never).await, [hit("spare", "b")]);
+    assert!(started.elapsed() < Duration::from_secs(5), "the node was waited for");
+}
+
+/// What was feared in review: lines of large values that never come in time, where single ones would.
+#[tokio::test]
+async fn keys_of_a_late_line_that_is_waited_for_are_asked_for_one_by_one() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports");
+    let nodes = format!("a=n1/{}", listener.local_addr().expect("it is bound"));
+    // More than one on a machine that is held up.
+    let lines = Cell::new(0);
+    let answer = async move |line: &str| {
+        let opaque = line.trim_end().rsplit(' ').next().unwrap_or_default();
+        match line {
+            line if line.starts_with("get key-0 key-1") => {
+                lines.set(lines.get() + 1);
+                String::new()
+            }
+            // Behind the answers to lines, which are too late.
+            line if line.starts_with("mg key-0 ") => {
+                format!("{}VA 3 f0 {opaque}\r\none\r\n", "END\r\n".repeat(lines.take()))
+            }
+            _ => format!("EN {opaque}\r\n"),
+        }
+    };
+    let local = tokio::task::LocalSet::new();
+    local.spawn_local(answer_lines(listener, answer));
+    let read = async {
+        let core = core_with(ConnectionOptions::default());
+        core.put(topology(1, &nodes)).expect("a good topology");
+        let cluster = core.cluster().expect("it is open");
+        let plan = ReadPlan { timeout: 100 * ATTEMPT, hedges: true, ..plan() };
+        let keys = keys(2);
+        let found = read_many(&core, &cluster, &keys, &plan).await;
+        let values: Vec<_> = found.into_iter().map(|found| found.expect("it was answered")).collect();
+        assert_eq!(values[0].as_ref().expect("a hit").item.value, "one");
+        assert!(values[1].is_none());
+    };
+    local.run_until(read).await;
 }

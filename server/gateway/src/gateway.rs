@@ -109,7 +109,7 @@ impl Gateway {
         let shared = Arc::new(shared);
         let shared = role.shared.get_or_init(|| shared);
         let for_workers = Arc::clone(shared);
-        let front = front.start(move |worker| GatewayService { shared: Arc::clone(&for_workers), worker })?;
+        let front = front.start(move |worker| GatewayService::new(&for_workers, worker))?;
         *role.state.lock() = RoleState::Serving;
         admin.set_ready(true);
         let GatewayConfig { drain_deadline, persister, .. } = config;
@@ -120,7 +120,7 @@ impl Gateway {
 /// A client of the cluster that `config` names.
 pub(crate) async fn connect(config: &GatewayConfig) -> Result<Client, StartError> {
     let client = Client::builder(&config.cluster).discovery(&config.discoveries).zone(&config.zone);
-    let client = config.nodes.give(client)?;
+    let client = config.nodes.give(client)?.lanes(config.threads.get());
     Ok(client.connect_timeout(config.connect_timeout).connect().await?)
 }
 

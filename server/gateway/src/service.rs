@@ -16,7 +16,7 @@ use futures_util::future::join_all;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::answer::{self, Answer};
+use crate::answer;
 use crate::clusters::Namespaces;
 use crate::counts::{Counts, sums};
 use crate::order::run_length;
@@ -115,8 +115,16 @@ impl Shared {
 
 /// One worker's service.
 pub(crate) struct GatewayService {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) worker: usize,
+    shared: Arc<Shared>,
+    worker: usize,
+    /// All keys of the own cluster, read over connections of this worker's own.
+    keys: Namespace,
+}
+
+impl GatewayService {
+    pub(crate) fn new(shared: &Arc<Shared>, worker: usize) -> Self {
+        Self { shared: Arc::clone(shared), worker, keys: shared.keys.clone().in_lane(worker) }
+    }
 }
 
 /// What answering a request needs.
@@ -124,6 +132,8 @@ pub(crate) struct GatewayService {
 pub(crate) struct Context<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) counts: &'a Counts,
+    /// All keys of the own cluster.
+    keys: &'a Namespace,
     /// How many of the places of those under way the present run holds.
     places: &'a AtomicUsize,
 }
@@ -151,7 +161,7 @@ impl<'a> Context<'a> {
     pub(crate) fn place(&self, key: &[u8]) -> Result<Place<'a>, TierError> {
         let route = self.shared.persister().map_or(Route::Own, |persister| persister.route(key));
         match route {
-            Route::Own => Ok(Place::Cluster(Keys::Own(&self.shared.keys))),
+            Route::Own => Ok(Place::Cluster(Keys::Own(self.keys))),
             Route::Other(client) => Ok(Place::Cluster(Keys::Other(client))),
             Route::Tier(tier) => Ok(Place::Tier(tier)),
             Route::Nowhere(why) => Err(why),
@@ -198,7 +208,7 @@ impl Service for GatewayService {
     async fn call(&self, batch: &[Request<'_>], out: &mut Output<'_>) -> io::Result<Flow> {
         let places = AtomicUsize::default();
         let counts = &self.shared.counts[self.worker];
-        let context = Context { shared: &self.shared, counts, places: &places };
+        let context = Context { shared: &self.shared, counts, keys: &self.keys, places: &places };
         let mut rest = batch;
         while let Some(first) = rest.first() {
             if let Request::Get(get) = first
@@ -211,9 +221,7 @@ impl Service for GatewayService {
             }
             let (run, after) = rest.split_at(run_length(rest));
             rest = after;
-            for answer in together(context, run).await {
-                answer.write(out);
-            }
+            together(context, run, out).await;
             if out.is_full() {
                 out.flush().await?;
             }
@@ -247,12 +255,21 @@ impl Drop for UnderWay<'_> {
 }
 
 /// Answers the requests of a run at the same time.
-async fn together(context: Context<'_>, run: &[Request<'_>]) -> Vec<Answer> {
+async fn together(context: Context<'_>, run: &[Request<'_>], out: &mut Output<'_>) {
     let keys = run.iter().map(answer::keys).sum::<usize>().min(RUN_KEYS_MAX);
     let Some(_under_way) = UnderWay::take(context, keys).await else {
-        return run.iter().map(|request| answer::busy(context, request)).collect();
+        run.iter().for_each(|request| answer::busy(context, request).write(out));
+        return;
     };
-    join_all(run.iter().map(|request| answer::answer(context, request))).await
+    if answer::get::are_plain(context, run) {
+        return answer::get::plain(context, context.keys, run, out).await;
+    }
+    // Several reads of a key are executed in their order on one connection only: that which all share.
+    let keys = if run.len() > 1 { &context.shared.keys } else { context.keys };
+    let context = Context { keys, ..context };
+    for answer in join_all(run.iter().map(|request| answer::answer(context, request))).await {
+        answer.write(out);
+    }
 }
 
 /// Answers a retrieval of more than [`RUN_KEYS_MAX`] keys, a part at a time, with back-pressure between parts.

@@ -1,13 +1,75 @@
 //! `get`, `gets`, `gat`, `gats`.
 
-use evanesce_client::Item;
+use bytes::Bytes;
+use evanesce_client::{Item, Namespace, ReadError};
+use evanesce_front::Output;
 use evanesce_persister::TierError;
 use evanesce_wire::encode;
-use evanesce_wire::request::{Exptime, Get};
+use evanesce_wire::request::{Exptime, Get, Request};
 use futures_util::future::join_all;
 
 use super::{Answer, refusal, through, ttl};
-use crate::service::{Context, Place};
+use crate::service::{Context, Keys, Place};
+
+/// A value with its flags, if there is one.
+type Found = Result<Option<(Bytes, u32)>, ReadError>;
+
+/// Whether all of a run are retrievals of values alone, from the own cluster alone.
+pub(crate) fn are_plain(context: Context<'_>, run: &[Request<'_>]) -> bool {
+    run.iter().all(|request| match request {
+        Request::Get(Get { keys, with_cas: false, touch: None }) => {
+            keys.iter().all(|key| matches!(context.place(key), Ok(Place::Cluster(Keys::Own(_)))))
+        }
+        _ => false,
+    })
+}
+
+/// Answers a run of those: all keys of a node travel together.
+pub(crate) async fn plain(context: Context<'_>, own: &Namespace, run: &[Request<'_>], out: &mut Output<'_>) {
+    let gets =
+        || run.iter().filter_map(|request| if let Request::Get(get) = request { Some(get) } else { None });
+    let keys: Vec<&[u8]> = gets().flat_map(|get| get.keys.iter()).collect();
+    context.counts.cmd_get.add(keys.len());
+    // Boxed, because each connection has room for what calls this, idle or not.
+    let mut found = Box::pin(find(own, &keys)).await.into_iter();
+    for get in gets() {
+        let found: Vec<Found> = found.by_ref().take(get.keys.iter().count()).collect();
+        write(context, get, found, out);
+    }
+}
+
+/// Looks keys up, in their order.
+async fn find(own: &Namespace, keys: &[&[u8]]) -> Vec<Found> {
+    if let [key] = keys {
+        return vec![own.get_flagged(key).run().await];
+    }
+    match own.get_many_flagged(keys).hedged().run_each().await {
+        Ok(found) => found,
+        // A key that cannot be used is nobody else's fault.
+        Err(_) => join_all(keys.iter().map(|key| own.get_flagged(key).run())).await,
+    }
+}
+
+/// Writes the answer to one retrieval. A key that no zone could answer for makes it one error line.
+fn write(context: Context<'_>, get: &Get<'_>, found: Vec<Found>, out: &mut Output<'_>) {
+    let found: Vec<Option<(Bytes, u32)>> = match found.into_iter().collect() {
+        Ok(found) => found,
+        Err(error) => {
+            return Answer::error(&refusal::read_line(context, &TierError::from(error)), false).write(out);
+        }
+    };
+    for (key, found) in get.keys.iter().zip(found) {
+        let Some((value, flags)) = found else {
+            context.counts.get_misses.add(1);
+            continue;
+        };
+        context.counts.get_hits.add(1);
+        encode::value_header(out.buf(), key, flags, value.len(), None);
+        out.push(value);
+        out.buf().extend_from_slice(b"\r\n");
+    }
+    encode::end(out.buf());
+}
 
 /// Answers a retrieval of at most [`crate::service::RUN_KEYS_MAX`] keys.
 pub(crate) async fn answer(context: Context<'_>, get: &Get<'_>) -> Answer {
