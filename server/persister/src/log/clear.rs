@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::index::{Pending, Place};
-use super::record::Record;
+use super::record::{LETTER_BYTES_MAX, Record};
 use super::writer::Writer;
 
 /// Until it is tried again to move or delete what could not be.
@@ -44,12 +44,14 @@ impl Writer {
         }
     }
 
-    /// The oldest segment, when the files take too much. What waits is counted too: more may wait than this process would take,
-    /// and moving that about makes no room.
+    /// The oldest segment, when the files take too much, or more than they must on a disk that is full. What waits is counted too:
+    /// more may wait than this process would take, and moving that about makes no room.
     fn to_be_emptied(&self) -> Option<u64> {
         let index = self.shared.index.lock();
         let first = index.segments().front().filter(|first| first.live > 0 && first.number != self.number)?;
-        let is_too_much = index.bytes() > 2 * self.shared.options.bytes_max.max(index.live_bytes);
+        let live = index.live_bytes + index.dead() as u64 * LETTER_BYTES_MAX;
+        let much = if self.is_refused { live } else { live.max(self.shared.options.bytes_max) };
+        let is_too_much = index.bytes() > 2 * much;
         is_too_much.then_some(first.number)
     }
 
@@ -79,7 +81,15 @@ impl Writer {
         let waiting = self.shared.index.lock().in_segment(oldest);
         let (mut moved, mut outcome) = (Vec::with_capacity(waiting.len()), Ok(()));
         for (key, pending) in waiting {
-            match self.move_one(&key, &pending) {
+            // One that cannot be read keeps its segment, and nothing else in it.
+            let bytes = match self.shared.files.read(pending.place) {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    outcome = Err(error);
+                    continue;
+                }
+            };
+            match self.move_one(&key, &pending, bytes) {
                 Ok(to) => moved.push((key, pending.version, to)),
                 Err(error) => {
                     outcome = Err(error);
@@ -97,9 +107,8 @@ impl Writer {
     }
 
     /// Writes it again, and that it is a dead letter, if it is one: what says that goes with segments, too.
-    fn move_one(&mut self, key: &Bytes, pending: &Pending) -> io::Result<Place> {
+    fn move_one(&mut self, key: &Bytes, pending: &Pending, mut bytes: Vec<u8>) -> io::Result<Place> {
         self.rotate()?;
-        let mut bytes = self.shared.files.read(pending.place)?;
         if let Some(why) = pending.dead.clone() {
             let (key, version, attempts) = (key.clone(), pending.version, pending.attempts);
             Record::Letter { key, version, attempts, why: Some(why) }.encode(&mut bytes);

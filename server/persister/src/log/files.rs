@@ -125,6 +125,8 @@ impl Files {
     pub(super) fn recover(&self) -> io::Result<(Index, Vec<Damage>, u64)> {
         let (mut index, mut damages, mut next) = (Index::default(), Vec::new(), 1);
         for number in Self::numbers(&self.directory)? {
+            // What a process that was killed wrote may be nowhere else yet; by what is read here older segments go.
+            File::open(self.path(number))?.sync_all()?;
             let bytes = std::fs::read(self.path(number))?;
             index.add_segment(number, bytes.len() as u64);
             self.replay(number, &bytes, &mut index, &mut damages);

@@ -126,9 +126,11 @@ impl Index {
         if self.pending.get(&key).is_some_and(|waiting| waiting.version > version) {
             return;
         }
-        let (mut turn, mut oldest_ms) = (self.next_turn, stamped_ms);
+        let (mut turn, mut oldest_ms, mut letter) = (self.next_turn, stamped_ms, None);
         if let Some(older) = self.forget(&key) {
             (turn, oldest_ms) = (older.turn, older.oldest_ms.min(stamped_ms));
+            // The same that was moved, and what said that it is a dead letter may be cut off behind it.
+            letter = older.dead.filter(|_| older.version == version).map(|why| (older.attempts, why));
         } else {
             self.next_turn += 1;
         }
@@ -148,7 +150,11 @@ impl Index {
         if !self.on_their_way.contains(&key) {
             self.ready.insert(turn);
         }
+        let letter = letter.map(|letter| (key.clone(), letter));
         self.pending.insert(key, pending);
+        if let Some((key, (attempts, why))) = letter {
+            self.lay_aside(&key, version, attempts, &why);
+        }
     }
 
     fn forget(&mut self, key: &Bytes) -> Option<Pending> {
@@ -286,10 +292,9 @@ impl Index {
         self.dead_turns.insert(pending.turn, key.clone());
     }
 
-    /// It is given up, if it is a dead letter still.
+    /// It was a dead letter, and is given up, even if somebody let it go again meanwhile: the files say so.
     pub(super) fn drop_dead(&mut self, key: &Bytes, version: u64) {
-        let is_dead = |pending: &Pending| pending.version == version && pending.dead.is_some();
-        if self.pending.get(key).is_some_and(is_dead) {
+        if self.pending.get(key).is_some_and(|pending| pending.version == version) {
             self.forget(key);
         }
     }

@@ -34,7 +34,7 @@ use crate::store::KeyChange;
 pub(crate) use files::Damage;
 use files::{Files, Make, new_file};
 use index::Index;
-use record::Record;
+use record::{Record, WHY_BYTES_MAX};
 use room::Reserved;
 pub(crate) use room::Room;
 use writer::{CLOSE_TIMEOUT, Command, Writer};
@@ -47,9 +47,6 @@ const READ_TRIES: usize = 3;
 
 /// Until a write is read again that could not be read.
 const READ_AGAIN: Duration = Duration::from_secs(1);
-
-/// What is kept of why a write is a dead letter.
-const WHY_CHARS_MAX: usize = 256;
 
 /// Why the log did not take a write. Nothing of it is kept.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -302,7 +299,9 @@ impl Log {
 
     /// It does not go again by itself.
     pub(crate) fn bury(&self, key: &Bytes, version: u64, why: &str) {
-        let why: String = why.chars().take(WHY_CHARS_MAX).collect();
+        // An empty one would say that it is none any more.
+        let why = if why.is_empty() { "the store gave no reason" } else { why };
+        let why = why[..why.floor_char_boundary(WHY_BYTES_MAX)].to_owned();
         let attempts = self.shared.index.lock().bury(key, version, &why);
         if let Some(attempts) = attempts {
             self.note(Record::Letter { key: key.clone(), version, attempts, why: Some(why) });

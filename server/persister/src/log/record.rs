@@ -22,6 +22,12 @@ pub(super) const HEAD_BYTES: usize = 12;
 /// What a body has before the key.
 pub(super) const BODY_HEAD_BYTES: usize = 31;
 
+/// What is kept of why a write is a dead letter.
+pub(super) const WHY_BYTES_MAX: usize = 256;
+
+/// What says that a write is a dead letter, with the longest key that memcached has.
+pub(super) const LETTER_BYTES_MAX: u64 = (HEAD_BYTES + BODY_HEAD_BYTES + 250 + WHY_BYTES_MAX) as u64;
+
 /// Larger is no record of ours: a value of 64 MiB, the largest that a client makes, with room to spare.
 pub(super) const BODY_BYTES_MAX: usize = 80 << 20;
 

@@ -88,7 +88,11 @@ impl Writer {
             match first {
                 Ok(first) => closing = self.batch(first, commands),
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return self.flush(),
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.write_owed(usize::MAX);
+                    self.flush();
+                    return self.tidy();
+                }
             }
             if let Some(told) = closing {
                 self.flush();
@@ -131,7 +135,7 @@ impl Writer {
                     Ok(false) => _ = told.send(Ok(())),
                     Err(error) => _ = told.send(Err(error)),
                 },
-                Command::Note(record) => batch.note(record),
+                Command::Note(record) => batch.note(record, &self.shared),
                 Command::GiveUp(letters, told) => match self.shared.refuse_if_failed() {
                     Ok(()) => batch.give_up(letters, told),
                     Err(error) => _ = told.send(Err(error)),
@@ -149,8 +153,11 @@ impl Writer {
                 next = commands.try_recv().ok();
             }
         }
-        batch.take_owed(&self.shared, if closing.is_some() { usize::MAX } else { BATCH_MAX });
-        self.write(batch);
+        let is_taken = self.write(batch);
+        // By themselves: where the disk is nearly full they are not to be in the way of what is asked now.
+        if is_taken {
+            self.write_owed(if closing.is_some() { usize::MAX } else { BATCH_MAX });
+        }
         // Who has gone need not be told.
         sealed.into_iter().for_each(|told| _ = told.send(()));
         closing
@@ -174,14 +181,30 @@ impl Writer {
         Ok(true)
     }
 
-    fn write(&mut self, batch: Batch) {
+    /// Returns whether the disk took it.
+    fn write(&mut self, batch: Batch) -> bool {
         if batch.records.is_empty() {
-            return;
+            return true;
         }
-        match self.put_down(&batch) {
+        let put_down = self.put_down(&batch);
+        let is_taken = put_down.is_ok();
+        match put_down {
             Ok(base) => self.acknowledge(batch, base),
             Err(error) => self.take_back(batch, &error),
         }
+        is_taken
+    }
+
+    /// Writes what found no place before, in the queue or on the disk.
+    fn write_owed(&mut self, most: usize) {
+        let owed: Vec<Record> = {
+            let mut owed = self.shared.owed.lock();
+            let first = most.min(owed.len());
+            owed.drain(..first).collect()
+        };
+        let mut batch = Batch::default();
+        owed.into_iter().for_each(|record| batch.note(record, &self.shared));
+        self.write(batch);
     }
 
     /// Writes it, as safe as the policy says where somebody waits for it. Returns where it begins.
@@ -321,7 +344,19 @@ impl Batch {
         self.records.push(Written { record, at: at as u64, bytes, room, told, is_note: false });
     }
 
-    fn note(&mut self, record: Record) {
+    /// What it says of a letter is what holds by now, for notes may have come past each other; what holds later has a later note.
+    fn note(&mut self, record: Record, shared: &Shared) {
+        let record = match record {
+            Record::Letter { key, version, .. } => {
+                let index = shared.index.lock();
+                let Some(pending) = index.get(&key).filter(|pending| pending.version == version) else {
+                    return;
+                };
+                let (attempts, why) = (pending.attempts, pending.dead.clone());
+                Record::Letter { key, version, attempts, why }
+            }
+            record => record,
+        };
         self.push(record, None, None);
         self.records.last_mut().into_iter().for_each(|written| written.is_note = true);
     }
@@ -336,13 +371,6 @@ impl Batch {
         // Where there were none. Who has gone need not be told.
         told.map(|told| told.send(Ok(())));
         self.given_up.extend(letters);
-    }
-
-    /// And what found no place before, in the queue or on the disk.
-    fn take_owed(&mut self, shared: &Shared, most: usize) {
-        let mut owed = shared.owed.lock();
-        let rest = owed.len().saturating_sub(most);
-        owed.drain(rest..).for_each(|record| self.note(record));
     }
 
     fn is_waited_for(&self) -> bool {

@@ -119,13 +119,47 @@ pub(super) async fn drain_to_its_end(log: Arc<Log>, drain: Arc<Drain>) {
 }
 
 impl State {
-    /// Makes each log that of its namespace's store.
+    /// Makes each log that of its namespace's store; or none, where one cannot be.
     pub(super) fn claim_logs(&self, faults: &mut Vec<String>) {
-        for tier in self.all() {
-            let Some(log) = &tier.log else { continue };
-            let name = tier.config.store.as_deref().unwrap_or_default();
-            let Some(store) = self.stores.get(name) else { continue };
-            faults.extend(Place::of(name, &store.written).claim(log, &tier.name).err());
+        let places: Vec<(&str, &Log, Place)> = self
+            .all()
+            .filter_map(|tier| {
+                let name = tier.config.store.as_deref()?;
+                let place = Place::of(name, &self.stores.get(name)?.written);
+                Some((tier.name.as_str(), tier.log.as_deref()?, place))
+            })
+            .collect();
+        for (namespace, log, place) in &places {
+            faults.extend(place.check(log, namespace).err());
+        }
+        if !faults.is_empty() {
+            return;
+        }
+        let mut claimed = Vec::with_capacity(places.len());
+        for (namespace, log, place) in &places {
+            let before = std::fs::read_to_string(log.directory().join(PLACE_FILE)).ok().map(Place);
+            match place.claim(log, namespace) {
+                Ok(()) => claimed.push((log, before)),
+                Err(fault) => {
+                    faults.push(fault);
+                    break;
+                }
+            }
+        }
+        if faults.is_empty() {
+            return;
+        }
+        for (log, before) in claimed {
+            let put_back = match before {
+                Some(before) => before.write(log.directory()),
+                None => std::fs::remove_file(log.directory().join(PLACE_FILE)),
+            };
+            if let Err(error) = put_back {
+                let directory = log.directory().display().to_string();
+                faults.push(format!(
+                    "{directory}: for which store its writes are could not be put back: {error}"
+                ));
+            }
         }
     }
 

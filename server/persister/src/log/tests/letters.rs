@@ -121,3 +121,40 @@ async fn what_is_done_while_the_disk_is_full_is_written_when_there_is_room() {
     let log = started_again(log).await;
     assert_eq!(waiting(&log), [("stays".into(), 1)]);
 }
+
+/// What was seen: of more letters than the thread takes commands at once, retried and refused once more, what the files said last
+/// was that they are none.
+#[tokio::test]
+async fn letters_that_are_retried_and_refused_again_are_letters_after_a_restart_however_many() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let options = LogConfig { flush: FlushPolicy::Every(Duration::from_secs(3_600)), ..options(64 << 20) };
+    let (log, _) = Log::open(directory.path(), options).expect("it opens");
+    let count = 3 * COMMANDS_MAX;
+    let keys: Vec<Bytes> = (0..count).map(|n| format!("k{n}").into()).collect();
+    for part in keys.chunks(1_000) {
+        let appended = part.iter().map(|key| {
+            let key = std::str::from_utf8(key).expect("it is text");
+            log.append(put(key, 1, "v"), None)
+        });
+        futures_util::future::try_join_all(appended).await.expect("there is room");
+    }
+    for _ in 0..2 {
+        log.take(count, u64::MAX);
+        keys.iter().for_each(|key| log.bury(key, 1, "no"));
+        keys.iter().for_each(|key| assert!(log.revive(key)));
+    }
+    log.take(count, u64::MAX);
+    keys.iter().for_each(|key| log.bury(key, 1, "no"));
+    let log = started_again(log).await;
+    assert_eq!((log.state().dead, log.state().waiting), (count, count));
+}
+
+#[tokio::test]
+async fn letter_without_a_reason_is_one_after_a_restart() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let log = open(directory.path());
+    log.append(put("k", 1, "v"), None).await.expect("there is room");
+    log.take(1, u64::MAX);
+    log.bury(&"k".into(), 1, "");
+    assert_eq!(started_again(log).await.state().dead, 1);
+}
