@@ -69,7 +69,6 @@ pub(crate) struct Context<'a> {
 
 /// Executes one request and appends its reply.
 pub(crate) fn execute(request: &Request<'_>, context: &Context<'_>, out: &mut ReplyBuffer) -> Flow {
-    hidden::drop_before(request, context);
     match request {
         request if is_retrieval(request) => {
             let mut retrieval = retrieval(std::slice::from_ref(request));

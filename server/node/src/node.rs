@@ -40,6 +40,9 @@ const NOTE_EVERY: Duration = Duration::from_millis(100);
 /// Steps of one round of expiry: some seconds' worth, after which the pace is due for another look.
 const EXPIRE_STEPS_MAX: usize = 4096;
 
+/// How long a node that did not run hides what it had while it compares: as long as a reader could do without.
+const HIDDEN_MAX: Duration = Duration::from_secs(60);
+
 /// Between two looks at how far the handing over is.
 const HAND_OVER_LOOK: Duration = Duration::from_millis(20);
 
@@ -320,7 +323,10 @@ async fn keep_back(shared: &Shared, registration: &Registration, role: &NodeRole
         admin.set_ready(false);
         registration.set_state(NodeState::Warming);
         role.set_state(RoleState::Warming);
-        shared.standing.settled().await;
+        if timeout(HIDDEN_MAX, shared.standing.settled()).await.is_err() {
+            shared.standing.show_all();
+            shared.standing.settled().await;
+        }
         serve(shared, role, admin);
     }
 }
@@ -338,7 +344,8 @@ fn serve(shared: &Shared, role: &NodeRole, admin: &RunningAdmin) {
 /// Makes the node warm, as far as others can.
 async fn warm(shared: &Arc<Shared>, newcomer: &Newcomer, reconciles: bool, warming: impl FnOnce()) {
     if newcomer.limit.is_zero() {
-        return;
+        // It is read at once.
+        return shared.standing.show_all();
     }
     // What was there when the process last ran is not given anew: only what was missed since.
     if !reconciles || !matches!(shared.store.start(), Start::Warm(_)) {

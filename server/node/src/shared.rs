@@ -168,7 +168,7 @@ impl Shared {
             return;
         }
         self.standing.note(now, self.store.stats().evictions);
-        self.standing.keep_back(now);
+        self.standing.keep_back(Time(now.0.saturating_sub(away.as_millis() as u64)), now);
         self.cut.all(self.connections().into_iter().map(|(connection, _)| connection.id()));
         warn!(?away, "this node did not run: read by nobody who finds another until it has compared");
     }

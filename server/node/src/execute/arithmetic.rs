@@ -6,7 +6,7 @@ use evanesce_wire::error_lines::{NON_NUMERIC, OUT_OF_MEMORY};
 use evanesce_wire::reply::Status;
 use evanesce_wire::request::{Arithmetic, Direction};
 
-use super::{Context, error, tell, word};
+use super::{Context, error, hidden, tell, word};
 
 pub(super) fn execute(request: &Arithmetic<'_>, context: &Context<'_>, out: &mut Vec<u8>) {
     let operation = Operation {
@@ -19,7 +19,7 @@ pub(super) fn execute(request: &Arithmetic<'_>, context: &Context<'_>, out: &mut
         cas_override: None,
         decides: None,
     };
-    let outcome = context.store.arithmetic(&operation, context.now);
+    let outcome = hidden::arithmetic(&operation, context);
     count(&outcome, request.direction, context);
     tell::counted(request.key, operation.direction, &outcome, context);
     match outcome {

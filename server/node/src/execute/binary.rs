@@ -10,7 +10,7 @@ use evanesce_wire::request::{Direction, SetMode};
 use evanesce_wire::{BinaryCommand, BinaryHead, BinaryRequest, BinarySet, BinaryStatus, Exptime};
 
 use super::retrieval::append_bytes;
-use super::{Context, arithmetic, delete, expiry, flush_all, retrieval, set, stats, tell};
+use super::{Context, arithmetic, delete, expiry, flush_all, hidden, retrieval, set, stats, tell};
 
 /// memcached's texts where it is out of memory.
 const NO_ROOM_FOR_ITEM: &str = "Out of memory allocating item";
@@ -104,6 +104,7 @@ fn done(head: BinaryHead, cas: u64, out: &mut Vec<u8>) {
 fn touch(head: BinaryHead, key: &[u8], exptime: Exptime, context: &Context<'_>, out: &mut Vec<u8>) {
     let read = Read { touch: Some(expiry::resolve(exptime, context.now)), ..Read::key(key) };
     context.store.read(&read, context.now, |lookup| {
+        let lookup = hidden::shown(lookup, context);
         retrieval::count(&lookup, true, context);
         tell::fetched(key, &lookup, context);
         tell::touched(key, context);
@@ -125,7 +126,7 @@ fn store(request: &BinaryRequest<'_>, set: &BinarySet<'_>, context: &Context<'_>
         compare: request.compare.map(|cas| Compare { cas, invalidate: false }),
         ..Write::set(set.key, set.value)
     };
-    let outcome = context.store.write(&write, context.now);
+    let outcome = hidden::write(&write, context);
     set::count(&outcome, request.compare.is_some(), context);
     tell::stored(&write, &outcome, context);
     let status = match outcome {
@@ -146,7 +147,7 @@ fn store(request: &BinaryRequest<'_>, set: &BinarySet<'_>, context: &Context<'_>
 fn remove(request: &BinaryRequest<'_>, key: &[u8], context: &Context<'_>, out: &mut Vec<u8>) {
     let operation =
         Delete { compare: request.compare, remember: context.shared.remembers_deletes(), ..Delete::key(key) };
-    let outcome = context.store.delete(&operation, context.now);
+    let outcome = hidden::delete(&operation, context);
     delete::count(outcome, context);
     tell::deleted(key, "delete", outcome, context);
     match outcome {
@@ -163,7 +164,7 @@ fn calculate(
     context: &Context<'_>,
     out: &mut Vec<u8>,
 ) {
-    let outcome = context.store.arithmetic(operation, context.now);
+    let outcome = hidden::arithmetic(operation, context);
     arithmetic::count(&outcome, direction, context);
     tell::counted(operation.key, operation.direction, &outcome, context);
     let status = match outcome {

@@ -1,13 +1,13 @@
 //! What a node does not show that was away for long: what it had before, until it has compared or nobody is there who knows
 //! more. It may have been deleted meanwhile, and forgotten.
 //!
-//! A reader misses it. A change that goes by what is there finds nothing there: the item is dropped first, or it would be
-//! counted on, appended to or kept from being added, and be there again in a newer version. Changes that carry a version win
-//! or lose by that alone.
+//! A reader misses it, and a change that goes by what is there finds nothing. A change that makes an item where there is none
+//! drops it first, and only then: it may be the last copy. Changes that carry a version win or lose by that alone.
 
-use evanesce_store::{Lookup, Version};
-use evanesce_wire::request::{Request, SetMode};
-use evanesce_wire::{BinaryCommand, BinaryRequest};
+use evanesce_store::{
+    Arithmetic, ArithmeticOutcome, Delete, DeleteMode, DeleteOutcome, Lookup, Version, Write, WriteMode,
+    WriteOutcome,
+};
 
 use super::Context;
 
@@ -26,43 +26,69 @@ pub(super) fn is_hidden(version: Version, context: &Context<'_>) -> bool {
     version < context.hides_before
 }
 
-/// Drops what is hidden of the key of a request that goes by what is there.
+/// Whether anything may be hidden.
 #[inline]
-pub(super) fn drop_before(request: &Request<'_>, context: &Context<'_>) {
-    if context.hides_before > Version::default()
-        && let Some(key) = key_gone_by(request)
-    {
-        drop_hidden(key, context);
+pub(super) fn hides(context: &Context<'_>) -> bool {
+    context.hides_before > Version::default()
+}
+
+/// Writes, as if what is hidden were not there.
+#[inline]
+pub(super) fn write(write: &Write<'_>, context: &Context<'_>) -> WriteOutcome {
+    let goes_by_it = write.mode != WriteMode::Set || write.compare.is_some();
+    if goes_by_it && let Some(version) = of_key(write.key, context) {
+        match write.mode {
+            _ if write.compare.is_some() => return WriteOutcome::NotFound,
+            WriteMode::Replace | WriteMode::Append { vivify: None } | WriteMode::Prepend { vivify: None } => {
+                return WriteOutcome::NotStored;
+            }
+            _ => drop_item(write.key, version, context),
+        }
+    }
+    context.store.write(write, context.now)
+}
+
+/// Calculates, as if what is hidden were not there.
+#[inline]
+pub(super) fn arithmetic(operation: &Arithmetic<'_>, context: &Context<'_>) -> ArithmeticOutcome {
+    if let Some(version) = of_key(operation.key, context) {
+        if operation.initial.is_none() {
+            return ArithmeticOutcome::NotFound;
+        }
+        drop_item(operation.key, version, context);
+    }
+    context.store.arithmetic(operation, context.now)
+}
+
+/// Deletes, as if what is hidden were not there: but for a plain removal, which it is to undergo as well.
+#[inline]
+pub(super) fn delete(operation: &Delete<'_>, context: &Context<'_>) -> DeleteOutcome {
+    let goes_by_it = operation.mode != DeleteMode::Remove || operation.compare.is_some();
+    if goes_by_it && operation.version.is_none() && of_key(operation.key, context).is_some() {
+        return DeleteOutcome::NotFound;
+    }
+    context.store.delete(operation, context.now)
+}
+
+/// Drops the item of a key if it is hidden: another is to be made in its place.
+pub(super) fn drop_of(key: &[u8], context: &Context<'_>) {
+    if let Some(version) = of_key(key, context) {
+        drop_item(key, version, context);
     }
 }
 
-/// The key of which this request asks what is there before it changes it.
-fn key_gone_by<'a>(request: &'a Request<'_>) -> Option<&'a [u8]> {
-    let goes_by = |mode: SetMode, compares: bool| mode != SetMode::Set || compares;
-    match request {
-        Request::Set(set) => goes_by(set.mode, set.compare.is_some()).then_some(set.key),
-        Request::Arithmetic(arithmetic) => Some(arithmetic.key),
-        Request::Touch(touch) => Some(touch.key),
-        Request::MetaSet(set) => goes_by(set.mode, set.compare.is_some()).then_some(&set.key.bytes),
-        Request::MetaArithmetic(arithmetic) => Some(&arithmetic.key.bytes),
-        Request::Binary(request) => key_of_binary(request),
-        _ => None,
-    }
+/// The version of the hidden item of a key.
+#[inline]
+fn of_key(key: &[u8], context: &Context<'_>) -> Option<Version> {
+    hides(context).then(|| known(key, context)).flatten()
 }
 
-fn key_of_binary<'a>(request: &BinaryRequest<'a>) -> Option<&'a [u8]> {
-    match &request.command {
-        BinaryCommand::Set(set) => (set.mode != SetMode::Set || request.compare.is_some()).then_some(set.key),
-        BinaryCommand::Arithmetic { key, .. } | BinaryCommand::Touch { key, .. } => Some(key),
-        _ => None,
-    }
-}
-
-/// Drops the item of a key if it is hidden.
 #[cold]
-pub(super) fn drop_hidden(key: &[u8], context: &Context<'_>) {
+fn known(key: &[u8], context: &Context<'_>) -> Option<Version> {
     let there = context.store.examine(key, context.now, |known| known.hit.map(|hit| hit.version));
-    if let Some(version) = there.filter(|version| is_hidden(*version, context)) {
-        context.store.drop_version(key, version, context.now);
-    }
+    there.filter(|version| is_hidden(*version, context))
+}
+
+fn drop_item(key: &[u8], version: Version, context: &Context<'_>) {
+    context.store.drop_version(key, version, context.now);
 }

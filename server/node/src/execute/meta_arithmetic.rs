@@ -6,7 +6,7 @@ use evanesce_wire::error_lines::{NON_NUMERIC, OUT_OF_MEMORY};
 use evanesce_wire::reply::MetaStatus;
 use evanesce_wire::request::MetaArithmetic;
 
-use super::{Context, arithmetic, expiry, tell, version};
+use super::{Context, arithmetic, expiry, hidden, tell, version};
 
 pub(super) fn execute(request: &MetaArithmetic<'_>, context: &Context<'_>, out: &mut Vec<u8>) {
     context.commands.cmd_meta.add(1);
@@ -36,7 +36,7 @@ pub(super) fn execute(request: &MetaArithmetic<'_>, context: &Context<'_>, out: 
         cas_override: request.cas_override,
         decides,
     };
-    let outcome = context.store.arithmetic(&operation, context.now);
+    let outcome = hidden::arithmetic(&operation, context);
     version::kept(promise, matches!(outcome, ArithmeticOutcome::Number { .. }));
     arithmetic::count(&outcome, request.direction, context);
     tell::counted(&request.key.bytes, operation.direction, &outcome, context);

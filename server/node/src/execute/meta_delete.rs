@@ -5,7 +5,7 @@ use evanesce_wire::encode::{self, VersionTold};
 use evanesce_wire::reply::MetaStatus;
 use evanesce_wire::request::MetaDelete;
 
-use super::{Context, delete, expiry, tell, version};
+use super::{Context, delete, expiry, hidden, tell, version};
 
 pub(super) fn execute(request: &MetaDelete<'_>, context: &Context<'_>, out: &mut Vec<u8>) {
     context.commands.cmd_meta.add(1);
@@ -29,7 +29,7 @@ pub(super) fn execute(request: &MetaDelete<'_>, context: &Context<'_>, out: &mut
         remember: context.shared.remembers_deletes(),
         ..Operation::key(&request.key.bytes)
     };
-    let outcome = context.store.delete(&operation, context.now);
+    let outcome = hidden::delete(&operation, context);
     delete::count(outcome, context);
     tell::deleted(&request.key.bytes, "md", outcome, context);
     match outcome {

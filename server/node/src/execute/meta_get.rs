@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use evanesce_front::ReplyBuffer;
-use evanesce_store::{Expiry, Hit, Lookup, Read, Version};
+use evanesce_store::{Expiry, Hit, Lookup, Read};
 use evanesce_wire::encode::{self, ItemFacts};
 use evanesce_wire::request::{Exptime, MetaGet};
 
@@ -15,8 +15,8 @@ pub(super) fn read<'b>(get: &MetaGet<'_>, key: &'b [u8], context: &Context<'_>) 
     let made_until = |exptime| expiry::made_until(exptime, get.touch, &get.flags);
     let is_judged_after_touch =
         get.touch.is_some() && get.recache_below.is_some() && get.flags.has_before(b'T', b'R');
-    if get.vivify.is_some() && context.hides_before > Version::default() {
-        hidden::drop_hidden(key, context);
+    if get.vivify.is_some() {
+        hidden::drop_of(key, context);
     }
     Read {
         key,
@@ -25,7 +25,8 @@ pub(super) fn read<'b>(get: &MetaGet<'_>, key: &'b [u8], context: &Context<'_>) 
         cas_override: get.cas_override,
         recache_below: get.recache_below.map(|secs| recache_below(Exptime(secs), context)),
         recache_after_touch: is_judged_after_touch,
-        may_win: true,
+        // Who is told of a miss could not know that he won.
+        may_win: !hidden::hides(context) || get.vivify.is_some(),
         counts_as_access: get.counts_as_access,
     }
 }

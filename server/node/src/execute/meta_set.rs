@@ -6,7 +6,7 @@ use evanesce_wire::error_lines::{OUT_OF_MEMORY_STORING, TOO_LARGE};
 use evanesce_wire::reply::MetaStatus;
 use evanesce_wire::request::{MetaSet, SetMode};
 
-use super::{Context, expiry, set, tell, version};
+use super::{Context, expiry, hidden, set, tell, version};
 
 pub(super) fn execute(request: &MetaSet<'_>, context: &Context<'_>, out: &mut Vec<u8>) {
     context.commands.cmd_meta.add(1);
@@ -31,7 +31,7 @@ pub(super) fn execute(request: &MetaSet<'_>, context: &Context<'_>, out: &mut Ve
             Err(told) => return answer(MetaStatus::NotStored, &refused, told),
         };
     let write = Write { decides, ..write(request, version, context) };
-    let outcome = context.store.write(&write, context.now);
+    let outcome = hidden::write(&write, context);
     version::kept(promise, matches!(outcome, WriteOutcome::Stored { .. }));
     set::count(&outcome, request.compare.is_some(), context);
     tell::stored(&write, &outcome, context);

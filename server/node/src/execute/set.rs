@@ -5,7 +5,7 @@ use evanesce_wire::error_lines::{OUT_OF_MEMORY_STORING, TOO_LARGE};
 use evanesce_wire::reply::Status;
 use evanesce_wire::request::{Set, SetMode};
 
-use super::{Context, error, expiry, tell, word};
+use super::{Context, error, expiry, hidden, tell, word};
 
 pub(super) fn execute(set: &Set<'_>, context: &Context<'_>, out: &mut Vec<u8>) {
     let write = Write {
@@ -15,7 +15,7 @@ pub(super) fn execute(set: &Set<'_>, context: &Context<'_>, out: &mut Vec<u8>) {
         compare: set.compare.map(|cas| Compare { cas, invalidate: false }),
         ..Write::set(set.key, set.value)
     };
-    let outcome = context.store.write(&write, context.now);
+    let outcome = hidden::write(&write, context);
     count(&outcome, set.compare.is_some(), context);
     tell::stored(&write, &outcome, context);
     match outcome {

@@ -62,8 +62,8 @@ impl Others {
         Some(Self { cluster: topology.cluster.clone(), placement, own, groups })
     }
 
-    /// Whether no other group is there, or all their nodes have just come back themselves: nobody knows more, as far as anybody
-    /// knows. Who is down may come back.
+    /// Whether no other group is there, or those of their nodes that are up have all just come back themselves: nobody knows more,
+    /// as far as anybody can tell. Where all are down one that knows may be the first to come back.
     pub(super) fn all_missed_something(&self) -> bool {
         let topology = self.placement.topology();
         let nodes = self.groups.iter().flat_map(|group| &topology.groups[group.at].nodes);
@@ -113,8 +113,17 @@ impl Group {
     }
 }
 
-fn have_all_come_back(mut states: impl Iterator<Item = NodeState>) -> bool {
-    states.all(|state| matches!(state, NodeState::Joining | NodeState::Warming))
+fn have_all_come_back(states: impl Iterator<Item = NodeState>) -> bool {
+    let (mut is_alone, mut are_any_up) = (true, false);
+    for state in states {
+        is_alone = false;
+        match state {
+            NodeState::Joining | NodeState::Warming => are_any_up = true,
+            NodeState::Down => {}
+            _ => return false,
+        }
+    }
+    is_alone || are_any_up
 }
 
 /// Where a node is asked, if it is there.
@@ -144,9 +153,10 @@ mod tests {
     #[test]
     fn sibling_that_serves_or_may_come_back_may_know_more() {
         use NodeState::{Down, Draining, Joining, Serving, Warming};
-        let knows = [Serving, Draining, Down].map(|state| have_all_come_back([Warming, state].into_iter()));
-        assert_eq!(knows, [false; 3]);
-        assert!(have_all_come_back([Warming, Joining].into_iter()), "all were away");
+        let knows = [Serving, Draining].map(|state| have_all_come_back([Warming, state].into_iter()));
+        assert_eq!(knows, [false; 2]);
+        assert!(!have_all_come_back([Down, Down].into_iter()), "the first to come back may know more");
+        assert!(have_all_come_back([Warming, Joining, Down].into_iter()), "all were away, and one stays so");
         assert!(have_all_come_back([].into_iter()), "there is no other zone");
     }
 }

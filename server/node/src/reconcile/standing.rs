@@ -7,6 +7,8 @@ use evanesce_store::{Time, Version};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
+use crate::execute::CLOCK_AHEAD_MAX;
+
 /// Not to run for so long means to have missed writes that nobody may bring: clients give a node up for dead after a second,
 /// and may end before it is back.
 const AWAY_MS: u64 = 2_000;
@@ -123,7 +125,7 @@ impl Standing {
         if let Some(ran) = ran {
             standing.state.lock().was_away(ran, now);
             if Duration::from_millis(now.0.saturating_sub(ran.0)) >= AWAY_LONG {
-                standing.hide(now);
+                standing.hide(ran, now);
             }
         }
         standing
@@ -154,18 +156,19 @@ impl Standing {
         self.called.notify_one();
     }
 
-    /// The process, which is noted to run, was away for long.
-    pub(crate) fn keep_back(&self, now: Time) {
+    /// The process, which is noted to run, was away for long: since `ran`.
+    pub(crate) fn keep_back(&self, ran: Time, now: Time) {
         let state = self.state.lock();
         if state.gap.is_some() && !self.is_settled() {
-            self.hide(now);
+            self.hide(ran, now);
             self.kept_back.send_replace(true);
         }
     }
 
-    /// What was there until now is not shown.
-    fn hide(&self, now: Time) {
-        self.hides_before.store(Version::at(now, 0).0, Ordering::Release);
+    /// What was there when it last ran is not shown: later versions than that and how far clocks may be ahead came since.
+    fn hide(&self, ran: Time, now: Time) {
+        let latest = Time(ran.0.saturating_add(CLOCK_AHEAD_MAX.as_millis() as u64).min(now.0));
+        self.hides_before.fetch_max(Version::at(latest, 0).0, Ordering::AcqRel);
     }
 
     /// All that is there is shown, though the node may not be settled: nobody is there who knows more.
@@ -437,7 +440,7 @@ mod tests {
         let standing = Standing::new(later(9_999), Some(NOW));
         assert_eq!(standing.hides_before(), Version(0), "its clients bring what it missed");
         let standing = Standing::new(later(10_000), Some(NOW));
-        assert_eq!(standing.hides_before(), Version::at(later(10_000), 0));
+        assert_eq!(standing.hides_before(), Version::at(later(5_000), 0), "later ones were brought since");
         standing.missed(Version(70), later(11_000));
         let gap = standing.gap().expect("it ended");
         standing.made_up(gap);

@@ -386,6 +386,11 @@ fn node_that_was_away_for_long_shows_nothing_from_before_until_it_has_compared()
         ("touch t 100\n", "NOT_FOUND\n"),
         ("incr n 1\n", "NOT_FOUND\n"),
         ("append c 0 0 1\n8\n", "NOT_STORED\n"),
+        ("md c I T30\n", "NF\n"),
+        ("md c x\n", "NF\n"),
+        ("md c C1\n", "NF\n"),
+        ("mg c v R30\n", "EN\n"),
+        ("me c\n", "EN\n"),
         ("ma n N0 J3 v\n", "VA 1\n3\n"),
         ("mg v v N30\n", "VA 0 W\n\n"),
         ("add a 0 0 1\n8\n", "STORED\n"),
@@ -399,6 +404,22 @@ fn node_that_was_away_for_long_shows_nothing_from_before_until_it_has_compared()
     let gap = bench.shared.standing.gap().expect("it was away");
     bench.shared.standing.made_up(gap);
     assert_eq!(bench.text("get k w\n"), "VALUE k 0 1\n7\nVALUE w 0 1\n7\nEND\n");
+    let kept = "VALUE c 0 1\n7\nVALUE t 0 1\n7\nEND\n";
+    assert_eq!(bench.text("get c t\n"), kept, "what changed nothing has dropped nothing");
+}
+
+#[test]
+fn node_that_was_away_for_long_shows_what_came_since() {
+    let mut bench = bench();
+    bench.shared.reconciles.store(true, Ordering::Release);
+    bench.shared.note_request(bench.now);
+    bench.shared.standing.note(bench.now, 0);
+    bench.shared.standing.settle(true);
+    let brought = version(30_000);
+    bench.now = Time(bench.now.0 + 60_000);
+    bench.shared.note_request(bench.now);
+    assert_eq!(bench.text(&format!("ms k 1 V{brought}\n7\n")), format!("HD V{brought}\n"));
+    assert_eq!(bench.text("get k\n"), "VALUE k 0 1\n7\nEND\n", "written while it was away");
 }
 
 #[test]
