@@ -45,6 +45,9 @@ pub(crate) async fn keep_reconciled(shared: Arc<Shared>, member: Member, every: 
     let options = MembershipOptions::default();
     let Ok(watch) = TopologyWatch::start(&member.discoveries, &member.cluster, options) else { return };
     let mut read_by_none = shared.standing.gap().is_some();
+    if let Some(gap) = shared.standing.gap() {
+        sleep(gap.until_all_is_judged(shared.clock.now())).await;
+    }
     // After a gap that left differences behind another comparison shows that they are gone.
     let mut again = false;
     let mut patience = Patience::default();
@@ -65,9 +68,6 @@ pub(crate) async fn keep_reconciled(shared: Arc<Shared>, member: Member, every: 
         }
         shared.note_running();
         let gap = shared.standing.gap();
-        if let Some(gap) = gap {
-            sleep(gap.until_all_is_judged(shared.clock.now())).await;
-        }
         let haste = match gap {
             None => Haste::None,
             Some(gap) if patience.is_over(gap) => Haste::None,

@@ -13,10 +13,6 @@ use crate::execute::CLOCK_AHEAD_MAX;
 /// and may end before it is back.
 const AWAY_MS: u64 = 2_000;
 
-/// Not to run for so long means that somebody may have given up writes to this node: clients take a connection for dead after a
-/// second without a word, in which the process may have run at either end.
-const PAUSED_MS: u64 = 750;
-
 /// What was written so long before a node was away may not have come to it any more: a write's whole time, and the clocks'
 /// difference that is borne.
 const BEFORE_AWAY_MS: u64 = 6_000;
@@ -47,8 +43,7 @@ const AFTER_EVICTION_MS: u64 = 1_000;
 /// meanwhile may be forgotten by all others. Whoever reads it nevertheless misses what was there before, for as long as anybody
 /// may be there who knows more: a miss is right, and something deleted is not.
 ///
-/// Being told that writes were given up asks for a comparison, too, and leaves the node settled; so does a pause too short
-/// to be an absence, in which nobody may be left to tell.
+/// Being told that writes were given up asks for a comparison, too, and leaves the node settled.
 #[derive(Debug)]
 pub(crate) struct Standing {
     state: Mutex<State>,
@@ -93,8 +88,8 @@ impl Gap {
         self.found == other.found
     }
 
-    /// How long it is until a comparison spares nothing that was written before the process paused, or ended and was followed
-    /// by this one.
+    /// How long it is until a comparison spares nothing that was written before a process ended that has been followed by
+    /// this one.
     pub(crate) fn until_all_is_judged(&self, now: Time) -> Duration {
         let judged = self.since.time().0 + BEFORE_AWAY_MS + SPARED_MS;
         Duration::from_millis(judged.saturating_sub(now.0).min(SPARED_MS))
@@ -138,17 +133,8 @@ impl Standing {
             state.evictions = evictions;
             state.kept_since = state.kept_since.max(Time(now.0 + AFTER_EVICTION_MS));
         }
-        let Some(ran) = state.ran.replace(now) else { return };
-        if now.0 <= ran.0 + PAUSED_MS {
-            return;
-        }
-        if now.0 <= ran.0 + AWAY_MS {
-            // As if it had been told of that: whoever gave them up may have ended since.
-            state.miss_more(before(ran), now);
-            drop(state);
-            self.called.notify_one();
-            return;
-        }
+        let ran = state.ran.replace(now);
+        let Some(ran) = ran.filter(|ran| now.0 > ran.0 + AWAY_MS) else { return };
         state.hears_since = Version::at(now, 0);
         state.was_away(ran, now);
         drop(state);
@@ -200,7 +186,11 @@ impl Standing {
 
     /// Writes from this version on were given up.
     pub(crate) fn missed(&self, since: Version, now: Time) {
-        self.state.lock().miss_more(since, now);
+        let mut state = self.state.lock();
+        // Told again and again, it is waited for no longer than once.
+        let found = state.gap.map_or(now, |gap| gap.found);
+        state.miss(since, found);
+        drop(state);
         self.called.notify_one();
     }
 
@@ -297,12 +287,6 @@ impl State {
         self.gap = Some(Gap { since: known, found, number: self.gaps });
     }
 
-    /// Told again and again, it is waited for no longer than once.
-    fn miss_more(&mut self, since: Version, now: Time) {
-        let found = self.gap.map_or(now, |gap| gap.found);
-        self.miss(since, found);
-    }
-
     fn was_away(&mut self, ran: Time, now: Time) {
         self.miss(before(ran), now);
         self.away = self.gaps;
@@ -330,38 +314,19 @@ mod tests {
         let standing = Standing::new(NOW, None);
         standing.settle(true);
         standing.note(NOW, 0);
-        standing.note(later(PAUSED_MS), 0);
+        standing.note(later(AWAY_MS), 0);
         assert!(standing.is_settled() && standing.gap().is_none());
         standing.note(later(10_000), 0);
         let gap = standing.gap().expect("it was away");
-        assert_eq!((gap.since, gap.found), (before(later(PAUSED_MS)), later(10_000)));
+        assert_eq!((gap.since, gap.found), (before(later(AWAY_MS)), later(10_000)));
         assert_eq!((standing.is_settled(), standing.hears_since()), (false, Version::at(later(10_000), 0)));
         standing.note(later(20_000), 0);
         standing.made_up(gap);
         assert!(!standing.is_settled(), "it was away again meanwhile");
         let gap = standing.gap().expect("both times");
-        assert_eq!(gap.since, before(later(PAUSED_MS)));
+        assert_eq!(gap.since, before(later(AWAY_MS)));
         standing.made_up(gap);
         assert!(standing.is_settled() && standing.gap().is_none());
-    }
-
-    // Seen: a node was stopped for less than two seconds, whoever deleted meanwhile was killed with what it had to bring there, and
-    // the other zones had more deletes than they remember. 52 of 3,000 deleted keys stayed.
-    #[test]
-    fn pause_that_is_no_absence_is_looked_into_by_a_node_that_goes_on() {
-        let standing = Standing::new(NOW, None);
-        standing.settle(true);
-        standing.note(NOW, 0);
-        standing.note(later(PAUSED_MS + 1), 0);
-        let gap = standing.gap().expect("somebody may have given it up");
-        assert_eq!((gap.since, gap.found), (before(NOW), later(PAUSED_MS + 1)));
-        assert!(standing.is_settled() && standing.vouches(later(PAUSED_MS + 1)), "it is no absence");
-        assert_eq!(standing.hears_since(), Version::at(NOW, 0));
-        standing.note(later(2 * PAUSED_MS + 2), 0);
-        let both = standing.gap().expect("both");
-        assert_eq!((both.since, both.found), (gap.since, gap.found), "it is waited for once");
-        standing.made_up(both);
-        assert_eq!(standing.gap(), None);
     }
 
     #[test]
