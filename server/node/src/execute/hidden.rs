@@ -2,7 +2,9 @@
 //! more. It may have been deleted meanwhile, and forgotten.
 //!
 //! A reader misses it, and a change that goes by what is there finds nothing. A change that makes an item where there is none
-//! drops it first, and only then: it may be the last copy. Changes that carry a version win or lose by that alone.
+//! drops it first, and only then: it may be the last copy. Changes that carry a version win or lose by that alone. Who is asked to
+//! decide for all says that others are to; if all the same, most zones were asked already, and what is newest was brought here: then
+//! nothing is hidden from it.
 
 use evanesce_store::{
     Arithmetic, ArithmeticOutcome, Delete, DeleteMode, DeleteOutcome, Lookup, Version, Write, WriteMode,
@@ -36,7 +38,10 @@ pub(super) fn hides(context: &Context<'_>) -> bool {
 #[inline]
 pub(super) fn write(write: &Write<'_>, context: &Context<'_>) -> WriteOutcome {
     let goes_by_it = write.mode != WriteMode::Set || write.compare.is_some();
-    if goes_by_it && let Some(version) = of_key(write.key, context) {
+    if goes_by_it
+        && write.decides.is_none()
+        && let Some(version) = of_key(write.key, context)
+    {
         match write.mode {
             _ if write.compare.is_some() => return WriteOutcome::NotFound,
             WriteMode::Replace | WriteMode::Append { vivify: None } | WriteMode::Prepend { vivify: None } => {
@@ -51,7 +56,9 @@ pub(super) fn write(write: &Write<'_>, context: &Context<'_>) -> WriteOutcome {
 /// Calculates, as if what is hidden were not there.
 #[inline]
 pub(super) fn arithmetic(operation: &Arithmetic<'_>, context: &Context<'_>) -> ArithmeticOutcome {
-    if let Some(version) = of_key(operation.key, context) {
+    if operation.decides.is_none()
+        && let Some(version) = of_key(operation.key, context)
+    {
         if operation.initial.is_none() {
             return ArithmeticOutcome::NotFound;
         }
@@ -60,11 +67,13 @@ pub(super) fn arithmetic(operation: &Arithmetic<'_>, context: &Context<'_>) -> A
     context.store.arithmetic(operation, context.now)
 }
 
-/// Deletes, as if what is hidden were not there: but for a plain removal, which it is to undergo as well.
+/// Deletes. What is hidden is removed for good by what would make it stale or empty, and was not there.
 #[inline]
 pub(super) fn delete(operation: &Delete<'_>, context: &Context<'_>) -> DeleteOutcome {
     let goes_by_it = operation.mode != DeleteMode::Remove || operation.compare.is_some();
     if goes_by_it && operation.version.is_none() && of_key(operation.key, context).is_some() {
+        let removal = Delete { mode: DeleteMode::Remove, ..*operation };
+        context.store.delete(&removal, context.now);
         return DeleteOutcome::NotFound;
     }
     context.store.delete(operation, context.now)

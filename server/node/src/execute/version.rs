@@ -5,12 +5,15 @@ use std::time::Duration;
 use evanesce_store::{Decides, Lookup, Read, Version};
 use evanesce_wire::encode::VersionTold;
 
-use super::Context;
+use super::{Context, hidden};
 use crate::promises::Promise;
 
 /// How far a version may lie ahead of this node's clock: more than well-kept clocks ever differ by, and as long as a
 /// wrong one may win over writes made after it.
 pub(crate) const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(5);
+
+/// How long a node that hides what it has says that others are to decide: until it is asked again.
+const HIDES_FOR_MS: u64 = 1_000;
 
 /// The lowest bits of a version are its writer's.
 const WRITER_BITS: u32 = 12;
@@ -42,7 +45,9 @@ pub(super) fn decides(
     context: &Context<'_>,
 ) -> Result<Option<Decides>, VersionTold> {
     let Some(at_least) = believed(at_least, context)? else { return Ok(None) };
-    match context.shared.settling.left_ms(context.now) {
+    // Nor where what it would go by is hidden: other zones have it.
+    let hides = hidden::hides(context).then_some(HIDES_FOR_MS);
+    match context.shared.settling.left_ms(context.now).or(hides) {
         Some(left) if !even_settling => Err(VersionTold::Settling(left)),
         _ => Ok(Some(Decides { at_least, continues: at_least.0 >> WRITER_BITS == 0 })),
     }
