@@ -55,7 +55,7 @@ pub(crate) fn conclude(world: &World, now_ms: u64) -> Conclusion {
         let last = held.into_iter().max_by_key(|(_, version)| *version);
         let fault = match key.as_bytes()[0] {
             b'n' | b's' => fault_of_sum(world, writes, last, &mut conclusion),
-            _ => fault_of_last(world, key, writes, last).or_else(|| {
+            _ => fault_of_last(world, &history, key, writes, last).or_else(|| {
                 let is_promised = world.plan.promises_order();
                 is_promised.then(|| fault_of_order(writes)).flatten()
             }),
@@ -105,7 +105,13 @@ fn acknowledged(writes: &[Write]) -> impl Iterator<Item = (u64, &Write)> {
 }
 
 /// What was acknowledged, and lost to none, is not older than what is there in the end.
-fn fault_of_last(world: &World, key: &str, writes: &[Write], last: Option<&(String, u64)>) -> Option<String> {
+fn fault_of_last(
+    world: &World,
+    history: &History,
+    key: &str,
+    writes: &[Write],
+    last: Option<&(String, u64)>,
+) -> Option<String> {
     let (newest, write) = acknowledged(writes).max_by_key(|(version, _)| *version)?;
     let version = last.map_or(0, |(_, version)| *version);
     let is_delete = write.what == What::Delete;
@@ -114,8 +120,13 @@ fn fault_of_last(world: &World, key: &str, writes: &[Write], last: Option<&(Stri
     let is_gone = last.is_none() && may_be_none;
     // Only who has ended knew who had missed it, or had it still to bring to one that forgot it.
     let is_lost = write.is_orphan && (is_delete || world.plan.forgets());
+    // What has expired leaves nothing to tell by that an older write with a longer life is no more.
+    let has_expired = match &write.what {
+        What::Set(value) => history.ends_ms(value).is_some_and(|end_ms| end_ms <= history.now_ms()),
+        _ => false,
+    };
     match () {
-        () if version > newest || is_gone || is_lost => None,
+        () if version > newest || is_gone || is_lost || has_expired => None,
         () if last.is_some() && is_delete => Some(format!("{newest} deleted it")),
         () if version < newest => Some(format!("{:?} of {newest} was acknowledged", write.what)),
         () => None,
