@@ -20,6 +20,9 @@ use crate::member::Member;
 use crate::policy::held_up;
 use crate::read::ReadPlan;
 
+/// Keys of a part that is hedged: more would spend in one go what all reads may, and gain little where a few are late.
+const HEDGED_KEYS_MAX: usize = 16;
+
 /// What the next zone has, and who there.
 type Spared<'a> = Option<(Item, &'a Member)>;
 
@@ -32,7 +35,8 @@ impl Member {
         plan: &ReadPlan,
         due: Instant,
     ) -> Vec<Outcome> {
-        let delay = if plan.hedges { core.hedge_delay(self) } else { None };
+        let may_hedge = plan.hedges && part.len() <= HEDGED_KEYS_MAX;
+        let delay = if may_hedge { core.hedge_delay(self) } else { None };
         let Some(delay) = delay else { return self.get_batch(part, plan, due).await };
         let (mut outcomes, spared) = self.get_hedged(core, part, plan, (delay, due)).await;
         for ((search, outcome), spared) in part.iter_mut().zip(&mut outcomes).zip(spared) {
