@@ -40,6 +40,7 @@ mod metrics;
 mod nodes;
 mod order;
 mod persister;
+mod places;
 mod role;
 mod service;
 mod stores;

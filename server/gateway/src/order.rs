@@ -62,6 +62,13 @@ fn stronger(a: Access, b: Access) -> Access {
     if a == Access::Writes || b == Access::Writes { Access::Writes } else { Access::Reads }
 }
 
+/// The keys of a request.
+pub(crate) fn keys_of<'r>(request: &'r Request<'_>) -> Vec<&'r [u8]> {
+    let mut keys = Vec::new();
+    each_key(request, |key, _| keys.push(key));
+    keys
+}
+
 /// Calls `visit` with each key of `request`. A touch counts as a write: it changes what a later read answers.
 fn each_key<'r>(request: &'r Request<'_>, mut visit: impl FnMut(&'r [u8], Access)) {
     match request {

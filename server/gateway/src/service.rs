@@ -2,41 +2,25 @@
 
 use std::io;
 use std::ops::Deref;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use evanesce_client::{Client, Namespace};
 use evanesce_front::{Flow, FrontStats, Output, Service, StatsHandle};
 use evanesce_persister::{Persister, Route, Tier, TierError};
 use evanesce_wire::request::{Get, Request};
 use futures_util::future::join_all;
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
-use crate::answer;
+use crate::answer::{self, Answer};
 use crate::clusters::Namespaces;
 use crate::counts::{Counts, sums};
-use crate::order::run_length;
+use crate::order::{keys_of, run_length};
+use crate::places::{Held, OfCluster, Places, PlacesOfOthers, in_others};
 
 /// Keys asked for at once by one connection: a bound on what its answers hold before they are written.
 pub(crate) const RUN_KEYS_MAX: usize = 64;
-
-/// Keys under way at once in the whole gateway: with the largest default value each, 1 GiB. Others wait their turn.
-const KEYS_UNDER_WAY_MAX: usize = 1024;
-
-/// How long requests wait for their turn before they are refused: a cluster that takes longer for those before them has too much
-/// to do.
-const TURN_WAIT_MAX: Duration = Duration::from_secs(1);
-
-/// Keys beside them that wait for a backing store: twice as many as may wait for one, for many may want the same key. More keep their
-/// place among those under way.
-const KEYS_WAITING_MAX: usize = 1024;
-
-/// Longer than the cluster takes: a key that is not answered by then waits for its store, and others get its place.
-const STORE_WAIT_MIN: Duration = Duration::from_millis(10);
 
 /// What all workers of a gateway share.
 pub(crate) struct Shared {
@@ -52,8 +36,9 @@ pub(crate) struct Shared {
     pub(crate) flush_command: bool,
     /// Namespaces that live elsewhere or have a backing store, if any may.
     pub(crate) namespaces: Option<Arc<Namespaces>>,
-    under_way: Semaphore,
-    waiting: Semaphore,
+    /// Those of the own cluster.
+    places: Places,
+    places_of_others: PlacesOfOthers,
     started: Instant,
 }
 
@@ -72,8 +57,8 @@ impl Shared {
             configuration,
             flush_command: false,
             namespaces: None,
-            under_way: Semaphore::new(KEYS_UNDER_WAY_MAX),
-            waiting: Semaphore::new(KEYS_WAITING_MAX),
+            places: Places::default(),
+            places_of_others: PlacesOfOthers::default(),
             started: Instant::now(),
         }
     }
@@ -134,27 +119,36 @@ pub(crate) struct Context<'a> {
     pub(crate) counts: &'a Counts,
     /// All keys of the own cluster.
     keys: &'a Namespace,
-    /// How many of the places of those under way the present run holds.
+    /// How many of the own cluster's places the present run holds.
     places: &'a AtomicUsize,
+    /// Those that the present request holds in other clusters.
+    others: &'a [Held],
 }
 
 impl<'a> Context<'a> {
-    /// Awaits what may wait for a backing store. While it does, hits of others get its place.
-    pub(crate) async fn beside_others<T>(&self, work: impl Future<Output = T>) -> T {
-        self.many_beside_others(1, work).await
+    /// Awaits what may wait for the store of a tier. While it does, hits of others get its place.
+    pub(crate) async fn beside_others<T>(&self, tier: &Tier, work: impl Future<Output = T>) -> T {
+        self.many_beside_others(tier, 1, work).await
     }
 
     /// The same for what asks for so many keys, and has as many places.
-    pub(crate) async fn many_beside_others<T>(&self, keys: usize, work: impl Future<Output = T>) -> T {
-        let mut work = pin!(work);
-        if let Ok(done) = timeout(STORE_WAIT_MIN, work.as_mut()).await {
-            return done;
-        }
-        let _waits = self.shared.waiting.try_acquire_many(keys as u32).inspect(|_| {
-            let held = self.places.try_update(Relaxed, Relaxed, |held| held.checked_sub(keys));
-            self.shared.under_way.add_permits(if held.is_ok() { keys } else { 0 });
-        });
-        work.await
+    pub(crate) async fn many_beside_others<T>(
+        &self,
+        tier: &Tier,
+        keys: usize,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let is_home = |held: &&Held| tier.other_cluster().is_some_and(|home| Arc::ptr_eq(home, &held.client));
+        let (places, held) = match self.others.iter().find(is_home) {
+            Some(held) => (&*held.places, &held.keys),
+            None => (&self.shared.places, self.places),
+        };
+        places.beside_others(held, keys, work).await
+    }
+
+    /// How many of these keys live in which other cluster.
+    fn in_others<'k>(&self, keys: impl IntoIterator<Item = &'k [u8]>) -> Vec<OfCluster> {
+        in_others(self.shared.persister(), keys)
     }
 
     /// Where a key is served. An error when its cluster was not reached yet.
@@ -208,7 +202,8 @@ impl Service for GatewayService {
     async fn call(&self, batch: &[Request<'_>], out: &mut Output<'_>) -> io::Result<Flow> {
         let places = AtomicUsize::default();
         let counts = &self.shared.counts[self.worker];
-        let context = Context { shared: &self.shared, counts, keys: &self.keys, places: &places };
+        let context =
+            Context { shared: &self.shared, counts, keys: &self.keys, places: &places, others: &[] };
         let mut rest = batch;
         while let Some(first) = rest.first() {
             if let Request::Get(get) = first
@@ -230,33 +225,30 @@ impl Service for GatewayService {
     }
 }
 
-/// Places of a run, until it is answered.
+/// Places of a run in the own cluster, until it is answered.
 struct UnderWay<'a>(Context<'a>);
 
 impl<'a> UnderWay<'a> {
     /// `None` when there were none for too long.
     async fn take(context: Context<'a>, keys: usize) -> Option<Self> {
-        let under_way = &context.shared.under_way;
-        let places = match under_way.try_acquire_many(keys as u32) {
-            Ok(places) => places,
-            // Never closed.
-            Err(_) => timeout(TURN_WAIT_MAX, under_way.acquire_many(keys as u32)).await.ok()?.ok()?,
-        };
-        places.forget();
-        context.places.store(keys, Relaxed);
-        Some(Self(context))
+        context.shared.places.take(keys).await.then(|| {
+            context.places.store(keys, Relaxed);
+            Self(context)
+        })
     }
 }
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        self.0.shared.under_way.add_permits(self.0.places.swap(0, Relaxed));
+        self.0.shared.places.give_back(self.0.places.swap(0, Relaxed));
     }
 }
 
 /// Answers the requests of a run at the same time.
 async fn together(context: Context<'_>, run: &[Request<'_>], out: &mut Output<'_>) {
-    let keys = run.iter().map(answer::keys).sum::<usize>().min(RUN_KEYS_MAX);
+    let elsewhere: usize =
+        context.in_others(run.iter().flat_map(keys_of)).iter().map(|other| other.keys).sum();
+    let keys = run.iter().map(answer::keys).sum::<usize>().min(RUN_KEYS_MAX).saturating_sub(elsewhere);
     let Some(_under_way) = UnderWay::take(context, keys).await else {
         run.iter().for_each(|request| answer::busy(context, request).write(out));
         return;
@@ -267,9 +259,25 @@ async fn together(context: Context<'_>, run: &[Request<'_>], out: &mut Output<'_
     // Several reads of a key are executed in their order on one connection only: that which all share.
     let keys = if run.len() > 1 { &context.shared.keys } else { context.keys };
     let context = Context { keys, ..context };
-    for answer in join_all(run.iter().map(|request| answer::answer(context, request))).await {
+    for answer in join_all(run.iter().map(|request| in_its_turn(context, request))).await {
         answer.write(out);
     }
+}
+
+/// Answers one request, once there are places for it in the other clusters that its keys live in.
+async fn in_its_turn(context: Context<'_>, request: &Request<'_>) -> Answer {
+    let others = context.in_others(std::iter::once(request).flat_map(keys_of));
+    if others.is_empty() {
+        return answer::answer(context, request).await;
+    }
+    // Boxed, so that gateways of one cluster carry no room for it.
+    let answer = async {
+        match context.shared.places_of_others.take(others).await {
+            Some(held) => answer::answer(Context { others: &held, ..context }, request).await,
+            None => answer::busy(context, request),
+        }
+    };
+    Box::pin(answer).await
 }
 
 /// Answers a retrieval of more than [`RUN_KEYS_MAX`] keys, a part at a time, with back-pressure between parts.
@@ -277,12 +285,16 @@ async fn long_retrieval(context: Context<'_>, get: &Get<'_>, out: &mut Output<'_
     let mut keys = get.keys.iter().peekable();
     while keys.peek().is_some() {
         let part: Vec<&[u8]> = keys.by_ref().take(RUN_KEYS_MAX).collect();
-        let Some(under_way) = UnderWay::take(context, part.len()).await else {
+        let others = context.in_others(part.iter().copied());
+        let elsewhere: usize = others.iter().map(|other| other.keys).sum();
+        let own = UnderWay::take(context, part.len() - elsewhere).await;
+        let held = context.shared.places_of_others.take(others).await;
+        let Some((own, held)) = own.zip(held) else {
             answer::busy(context, &Request::Get(get.clone())).write(out);
             return Ok(());
         };
-        let (answer, failed) = answer::get::part(context, get, &part).await;
-        drop(under_way);
+        let (answer, failed) = answer::get::part(Context { others: &held, ..context }, get, &part).await;
+        drop((own, held));
         answer.write(out);
         if failed {
             return Ok(());

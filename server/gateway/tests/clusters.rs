@@ -2,13 +2,15 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use evanesce_discovery::{Discovery, DiscoveryConfig, RunningDiscovery};
 use evanesce_gateway::{Gateway, GatewayConfig, RunningGateway};
 use evanesce_node::{Node, NodeConfig, RunningNode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 /// Longest that any step may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -25,12 +27,18 @@ impl Cluster {
     }
 
     async fn start_at(name: &str, at: SocketAddr) -> Self {
+        Self::start_behind(name, at, None).await
+    }
+
+    /// Its node is reached at this address, if one is given.
+    async fn start_behind(name: &str, at: SocketAddr, node: Option<SocketAddr>) -> Self {
         let config = DiscoveryConfig { listen_grpc: at, listen_http: None, ..DiscoveryConfig::default() };
         let discovery = Discovery::start(config).expect("a discovery");
         let config = NodeConfig {
             cluster: name.to_owned(),
             name: "a1".to_owned(),
             discoveries: vec![discovery.grpc_addr().to_string()],
+            advertise_memcached: node,
             ..NodeConfig::default()
         };
         let node = Node::start(config).await.expect("a node");
@@ -275,4 +283,58 @@ async fn clusters_are_added_changed_and_taken_away_while_it_runs_and_those_out_o
     world.end().await;
     first.end().await;
     second.end().await;
+}
+
+/// Where no node is: it takes connections, and answers what a client asks first and nothing else.
+async fn standing_still() -> SocketAddr {
+    let listener = TcpListener::bind(loopback()).await.expect("loopback has ports");
+    let address = listener.local_addr().expect("it is bound");
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut bytes = vec![0; 64 << 10];
+                while let Ok(read @ 1..) = client.read(&mut bytes).await {
+                    let is_first = String::from_utf8_lossy(&bytes[..read]).contains("mn ");
+                    if is_first && client.write_all(b"MN\r\n").await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+/// What was seen: keys of a cluster that stood still had all places of those under way, and the keys of others were refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cluster_that_stands_still_takes_no_places_of_another() {
+    /// Connections that ask for many times the places of one cluster.
+    const CROWD: usize = 120;
+    let sessions = Cluster::start_behind("SESSIONS", loopback(), Some(standing_still().await)).await;
+    let world = World::start(&file_of(sessions.discovery.grpc_addr()), PATIENCE).await;
+    assert_eq!(world.ask("set plain 0 0 1\r\np\r\n").await, "STORED\r\n");
+    let gateway = world.gateway.memcached_addr();
+    let goes_on = Arc::new(AtomicBool::new(true));
+    let crowd = (0..CROWD).map(|n| {
+        let sets: String = (0..64).map(|key| format!("set session:{n}:{key} 0 0 1\r\ns\r\n")).collect();
+        let goes_on = Arc::clone(&goes_on);
+        tokio::spawn(async move {
+            while goes_on.load(Ordering::Relaxed) {
+                assert!(talk(gateway, &sets).await.contains("SERVER_ERROR "));
+            }
+        })
+    });
+    let crowd: Vec<_> = crowd.collect();
+    let is_crowded = async || world.ask("set session:1 0 0 1\r\ns\r\n").await.contains("too much under way");
+    eventually(is_crowded).await;
+    for _ in 0..5 {
+        assert_eq!(world.ask("get plain\r\n").await, "VALUE plain 0 1\r\np\r\nEND\r\n");
+        assert_eq!(world.ask("set user:1 0 0 1\r\nu\r\n").await, "STORED\r\n");
+    }
+    goes_on.store(false, Ordering::Relaxed);
+    for each in crowd {
+        each.await.expect("it ends");
+    }
+    world.end().await;
+    sessions.end().await;
 }

@@ -62,7 +62,7 @@ pub(super) async fn count(
         Place::Cluster(keys) => keys,
         Place::Tier(tier) => {
             let count = Box::pin(through::count(&tier, key, direction, delta, initial));
-            return context.beside_others(count).await;
+            return context.beside_others(&tier, count).await;
         }
     };
     let operation = match direction {

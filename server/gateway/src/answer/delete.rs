@@ -24,7 +24,10 @@ pub(super) async fn answer(context: Context<'_>, delete: &Delete<'_>) -> Answer 
 pub(super) async fn delete(context: Context<'_>, key: &[u8]) -> Result<bool, TierError> {
     context.counts.cmd_delete.add(1);
     match context.place(key)? {
-        Place::Tier(tier) => context.beside_others(Box::pin(async move { tier.delete(key).await })).await,
+        Place::Tier(tier) => {
+            let delete = Box::pin(tier.delete(key));
+            context.beside_others(&tier, delete).await
+        }
         Place::Cluster(keys) => Ok(keys.delete(key).run().await?.found),
     }
 }

@@ -114,7 +114,7 @@ pub(super) async fn read(
         Place::Tier(tier) => {
             // Boxed, so that namespaces without a store carry no room for it.
             let read = Box::pin(through::read(&tier, key, touch, with_cas));
-            return context.beside_others(read).await;
+            return context.beside_others(&tier, read).await;
         }
     };
     let touched = match touch {

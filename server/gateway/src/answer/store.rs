@@ -65,7 +65,9 @@ pub(super) async fn store(context: Context<'_>, store: Store<'_>) -> Result<Stor
     context.counts.cmd_set.add(1);
     let keys = match context.place(store.key)? {
         Place::Cluster(keys) => keys,
-        Place::Tier(tier) => return context.beside_others(Box::pin(through::store(&tier, store))).await,
+        Place::Tier(tier) => {
+            return context.beside_others(&tier, Box::pin(through::store(&tier, store))).await;
+        }
     };
     let Store { key, mode, compare, value, flags, exptime } = store;
     let ttl = ttl::ttl(exptime);

@@ -46,7 +46,7 @@ pub(super) async fn read_many(context: Context<'_>, keys: &[&[u8]]) -> Vec<Resul
         context.counts.cmd_get.add(places.len());
         let of_tier: Vec<&[u8]> = places.iter().map(|at| keys[*at]).collect();
         let read = Box::pin(tier.get_many(&of_tier));
-        let read = context.many_beside_others(places.len(), read).await;
+        let read = context.many_beside_others(&tier, places.len(), read).await;
         let failed = |error: TierError| places.iter().map(|_| Err(error.clone())).collect();
         places.iter().copied().zip(read.unwrap_or_else(failed)).collect::<Vec<_>>()
     };

@@ -26,7 +26,7 @@ pub(super) async fn touch(context: Context<'_>, key: &[u8], exptime: Exptime) ->
     match context.place(key)? {
         Place::Tier(tier) => {
             let touch = Box::pin(through::touch(&tier, key, exptime));
-            Ok(context.beside_others(touch).await?.is_some())
+            Ok(context.beside_others(&tier, touch).await?.is_some())
         }
         Place::Cluster(keys) => Ok(keys.touch(key, ttl::ttl(exptime)).run().await?.found),
     }

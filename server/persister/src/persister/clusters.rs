@@ -90,6 +90,22 @@ impl Persister {
         told.collect()
     }
 
+    /// Whether any namespace names a cluster beside the own one.
+    #[must_use]
+    pub fn has_others(&self) -> bool {
+        !self.state.load().others.is_empty()
+    }
+
+    /// The client of the cluster that a key lives in, where that is not the own one, and is reached.
+    #[must_use]
+    pub fn other_cluster_of(&self, key: &[u8]) -> Option<Arc<Client>> {
+        match self.route(key) {
+            Route::Other(client) => Some(client),
+            Route::Tier(tier) => tier.other_cluster().cloned(),
+            Route::Own | Route::Nowhere(_) => None,
+        }
+    }
+
     /// The tier of a key. `None` where a cluster is all there is.
     #[must_use]
     pub fn tier_of(&self, key: &[u8]) -> Option<Arc<Tier>> {

@@ -123,6 +123,12 @@ impl Tier {
         self.config.mode
     }
 
+    /// The client of its cluster, where that is not the own one.
+    #[must_use]
+    pub fn other_cluster(&self) -> Option<&Arc<Client>> {
+        self.config.cluster.as_ref().map(|_| &self.client)
+    }
+
     /// All keys of the cluster, as they are: for what the tier has no way for.
     #[must_use]
     pub fn keys(&self) -> &Namespace {
