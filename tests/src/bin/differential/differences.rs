@@ -59,7 +59,7 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
     Difference {
         stated: "A value of 2^63 and more is a number for `incr` and `decr`",
         reason: "memcached 1.6.18 looks for a minus beyond the end of the value, in what its memory held before",
-        avoided: "no value has a minus",
+        avoided: "nothing stored has a minus, and memcached keeps room behind each item",
     },
     Difference {
         stated: "A value with a zero byte, or of nothing but white space, is no number",

@@ -32,7 +32,12 @@ const COMMANDS: usize = 1_000_000;
 /// Mismatches shown in full before a run gives up.
 const SHOWN_MAX: usize = 10;
 /// Without its background threads: while one holds an item, `decr` leaves another length of it.
-const MEMCACHED_OPTIONS: [&str; 4] = ["-t", "1", "-o", "no_modern"];
+///
+/// With much room behind each item: `incr` and `decr` look for a minus behind a number of 2^63 and more, through all that
+/// memory still holds of earlier items, up to a zero byte. Streams leave no minus there. But where an earlier item filled
+/// its memory to the last byte there is no zero either, and the search goes on into the next item's header: of addresses
+/// and times some have the byte of a minus. So numbers lie where the least room is more than any small item takes.
+const MEMCACHED_OPTIONS: [&str; 6] = ["-t", "1", "-o", "no_modern", "-n", "4000"];
 /// Bytes of a reply that are printed.
 const PRINTED_BYTES_MAX: usize = 2000;
 

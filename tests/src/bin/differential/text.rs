@@ -390,7 +390,7 @@ fn long_key(random: &mut SmallRng, length: usize) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::{KEY_BYTES_MAX, differs_as_stated, expires_soon, stream};
+    use super::{KEY_BYTES_MAX, STORES, differs_as_stated, expires_soon, stream};
 
     #[test]
     fn a_seed_and_a_number_always_give_the_same_stream() {
@@ -437,7 +437,7 @@ mod tests {
     #[test]
     fn every_command_comes_in_a_stream() {
         let sent: Vec<u8> = stream(1, 0, 4000).into_iter().flat_map(|command| command.bytes).collect();
-        for name in super::STORES.iter().chain(&super::LINES).chain(&["flush_all", "version", "noreply"]) {
+        for name in STORES.iter().chain(&super::LINES).chain(&["flush_all", "version", "noreply"]) {
             assert!(sent.windows(name.len()).any(|window| window == name.as_bytes()), "no {name}");
         }
     }
@@ -455,6 +455,18 @@ mod tests {
     fn nothing_holds_what_a_stated_difference_is_about() {
         for command in stream(1, 2, 4000) {
             assert!(!command.bytes.contains(&0), "a zero byte");
+        }
+    }
+
+    #[test]
+    fn nothing_that_is_stored_has_a_minus() {
+        for command in (0..20).flat_map(|number| stream(3, number, 2000)) {
+            let mut lines = command.bytes.splitn(2, |byte| *byte == b'\n');
+            let line = lines.next().unwrap_or_default();
+            let mut words = line.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
+            let stores = words.next().is_some_and(|name| STORES.iter().any(|store| store.as_bytes() == name));
+            let (key, value) = (words.next().unwrap_or_default(), lines.next().unwrap_or_default());
+            assert!(!stores || !key.contains(&b'-') && !value.contains(&b'-'), "{command:?}");
         }
     }
 }
