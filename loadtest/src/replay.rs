@@ -13,7 +13,7 @@ use crate::cache::{Cache, Plain, Smart, Stored};
 use crate::dispatch::{Job, Plan, dispatch};
 use crate::progress::Progress;
 use crate::report::{Report, write_json};
-use crate::tally::{Read, Tally, Zone};
+use crate::tally::{Failure, Read, Tally, Zone};
 use crate::timeline::Timeline;
 use crate::trace::Trace;
 use crate::value::Values;
@@ -124,7 +124,7 @@ impl<C: Cache> Worker<C> {
         let due = job.due.unwrap_or(begun);
         let late = begun.saturating_duration_since(due) > LATE;
         let got = self.cache.get(&job.key).await;
-        let latency = due.elapsed();
+        let (latency, took) = (due.elapsed(), begun.elapsed());
         let outcome = match &got {
             Ok(Some(value)) if self.values.is_right(&job.key, value) => Read::Hit,
             Ok(Some(_)) => Read::Wrong,
@@ -134,7 +134,7 @@ impl<C: Cache> Worker<C> {
         self.zone.record(self.number, |tally| {
             tally.read(outcome, latency, late);
             if let Err(error) = &got {
-                tally.error(format!("read: {error:#}"));
+                tally.failure(Failure::now("read", took, format!("{error:#}")));
             }
         });
         if outcome == Read::Miss {
@@ -146,11 +146,12 @@ impl<C: Cache> Worker<C> {
         let value = self.values.make(key);
         let begun = Instant::now();
         let set = self.cache.set(key, &value).await;
+        let took = begun.elapsed();
         let partial = matches!(set, Ok(Stored::Partial));
         self.zone.record(self.number, |tally| {
-            tally.write(set.is_err(), partial, begun.elapsed());
+            tally.write(set.is_err(), partial, took);
             if let Err(error) = &set {
-                tally.error(format!("write: {error:#}"));
+                tally.failure(Failure::now("write", took, format!("{error:#}")));
             }
         });
     }

@@ -9,7 +9,7 @@ use anyhow::Context;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::tally::Tally;
+use crate::tally::{Failure, Tally};
 
 /// A report. Scripts rely on the first eight keys; more may be added behind them.
 #[derive(Debug, Serialize)]
@@ -39,6 +39,8 @@ pub(crate) struct Report {
     interrupted: bool,
     /// Texts of errors and how often each was seen.
     errors: BTreeMap<String, u64>,
+    /// The first thousand operations that failed, each with when it ended and how long it took.
+    failures: Vec<Failure>,
     /// The same per zone that clients stood in.
     zones: BTreeMap<String, ZoneReport>,
 }
@@ -94,6 +96,7 @@ impl Report {
             write_latency_us: Latency::of(&total.write_us),
             interrupted,
             errors: total.errors.clone(),
+            failures: total.failures.clone(),
             zones: zones.iter().map(|(name, tally)| (name.clone(), ZoneReport::of(tally))).collect(),
         }
     }

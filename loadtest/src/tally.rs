@@ -1,10 +1,11 @@
 //! Counts and latencies: recorded by workers, taken away interval by interval.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
+use serde::Serialize;
 
 /// Longest latency told apart, in microseconds: past every deadline, so the highest means "stuck".
 const LATENCY_US_MAX: u64 = 60_000_000;
@@ -14,6 +15,8 @@ const LATENCY_DIGITS: u8 = 3;
 const STRIPES: usize = 4;
 /// Different error texts kept; the rest is counted under one name.
 const ERROR_TEXTS_MAX: usize = 8;
+/// Failures told one by one; the rest is counted alone.
+const FAILURES_TOLD_MAX: usize = 1000;
 
 /// What happened to one read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +26,27 @@ pub(crate) enum Read {
     /// A hit with a value that is not the key's.
     Wrong,
     Error,
+}
+
+/// An operation that failed, and when: for whoever knows what else happened then.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Failure {
+    /// `read` or `write`.
+    what: &'static str,
+    /// When it ended, in milliseconds of the wall clock.
+    unix_ms: u64,
+    /// How long it took, in milliseconds.
+    took_ms: f64,
+    error: String,
+}
+
+impl Failure {
+    /// Of an operation that ends now.
+    pub(crate) fn now(what: &'static str, took: Duration, error: String) -> Failure {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let unix_ms = u64::try_from(unix.as_millis()).unwrap_or(u64::MAX);
+        Failure { what, unix_ms, took_ms: took.as_secs_f64() * 1e3, error }
+    }
 }
 
 /// Counts and latencies of an interval or of a whole run.
@@ -43,6 +67,8 @@ pub(crate) struct Tally {
     pub(crate) read_us: Histogram<u64>,
     pub(crate) write_us: Histogram<u64>,
     pub(crate) errors: BTreeMap<String, u64>,
+    /// The first of them, one by one.
+    pub(crate) failures: Vec<Failure>,
 }
 
 impl Tally {
@@ -64,6 +90,7 @@ impl Tally {
             read_us: histogram(),
             write_us: histogram(),
             errors: BTreeMap::new(),
+            failures: Vec::new(),
         }
     }
 
@@ -88,9 +115,15 @@ impl Tally {
         record(&mut self.write_us, latency);
     }
 
-    /// Records an error's text.
-    pub(crate) fn error(&mut self, text: String) {
-        self.errors_add(text, 1);
+    /// Records what an operation failed of.
+    pub(crate) fn failure(&mut self, failure: Failure) {
+        self.errors_add(format!("{}: {}", failure.what, failure.error), 1);
+        self.failures_add([failure]);
+    }
+
+    fn failures_add(&mut self, failures: impl IntoIterator<Item = Failure>) {
+        let room = FAILURES_TOLD_MAX.saturating_sub(self.failures.len());
+        self.failures.extend(failures.into_iter().take(room));
     }
 
     fn errors_add(&mut self, text: String, count: u64) {
@@ -127,6 +160,7 @@ impl Tally {
         for (text, count) in &other.errors {
             self.errors_add(text.clone(), *count);
         }
+        self.failures_add(other.failures.iter().cloned());
     }
 }
 
@@ -168,7 +202,7 @@ impl Zone {
 
 #[cfg(test)]
 mod tests {
-    use super::{ERROR_TEXTS_MAX, Read, Tally, Zone};
+    use super::{ERROR_TEXTS_MAX, FAILURES_TOLD_MAX, Failure, Read, Tally, Zone};
     use std::time::Duration;
 
     #[test]
@@ -200,12 +234,17 @@ mod tests {
     }
 
     #[test]
-    fn error_texts_are_bounded() {
+    fn error_texts_and_failures_told_are_bounded() {
         let mut tally = Tally::new();
-        for number in 0..100 {
-            tally.error(format!("error {number}"));
+        for number in 0..2 * FAILURES_TOLD_MAX {
+            tally.failure(Failure::now("read", Duration::from_millis(7), format!("error {number}")));
         }
         assert_eq!(tally.errors.len(), ERROR_TEXTS_MAX + 1);
-        assert_eq!(tally.errors["others"], 100 - ERROR_TEXTS_MAX as u64);
+        assert_eq!(tally.errors["others"], (2 * FAILURES_TOLD_MAX - ERROR_TEXTS_MAX) as u64);
+        assert_eq!(tally.failures.len(), FAILURES_TOLD_MAX);
+        let mut total = Tally::new();
+        total.add(&tally);
+        total.add(&tally);
+        assert_eq!(total.failures, tally.failures);
     }
 }

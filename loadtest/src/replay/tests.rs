@@ -124,6 +124,18 @@ async fn faults_are_counted_apart() {
 }
 
 #[tokio::test]
+async fn failures_are_told_one_by_one() {
+    let report = report("1 10 0 0\n", "", &["a", "b"], 99, Fault::Reads).await;
+    let failures = report["failures"].as_array().expect("a list");
+    assert_eq!(failures.len(), 10);
+    for failure in failures {
+        assert_eq!(failure["what"], "read");
+        assert!(failure["unix_ms"].as_u64() > Some(0) && failure["took_ms"].as_f64() >= Some(0.0));
+        assert!(!failure["error"].as_str().expect("a text").is_empty());
+    }
+}
+
+#[tokio::test]
 async fn write_that_misses_a_replica_is_no_error() {
     let report = report("1 10 0 0\n", "", &["here"], 99, Fault::Partial).await;
     assert_eq!(counts(&report), [10, 0, 10, 0, 0, 0]);

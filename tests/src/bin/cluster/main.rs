@@ -2,6 +2,7 @@
 //! discovery. `tests/cluster/run` builds what this needs and calls it.
 
 mod discovery_loss;
+mod hiccups;
 mod ratios;
 mod recovery;
 mod replay;

@@ -53,6 +53,7 @@ fn pair(bench: &Bench, node_mib: u64) -> anyhow::Result<(Report, Report)> {
     let stock =
         Replay::start(&bench.programs, &bench.directory, &name, &bench.trace, &["--target", &address])?
             .finish()?;
+    let (ours, stock) = (ours.report, stock.report);
     if ours.requests != stock.requests {
         bail!("the replays are of different length");
     }

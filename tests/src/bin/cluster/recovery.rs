@@ -23,11 +23,19 @@ pub(crate) struct Recovery {
     pub(crate) errors: u64,
 }
 
-/// Reads a recovery off a timeline. `None` when there is nothing before the fault or no recovery after it.
-pub(crate) fn recovery(timeline: &[Interval], fault_unix_ms: u64) -> Option<Recovery> {
-    let busy: Vec<&Interval> = timeline.iter().filter(|interval| interval.requests > 0).collect();
-    let (before, after): (Vec<&Interval>, Vec<&Interval>) =
-        busy.into_iter().partition(|interval| interval.unix_ms <= fault_unix_ms);
+/// Reads a recovery off a timeline, by the intervals that are judged. `None` when there is nothing before the fault or no
+/// recovery after it.
+pub(crate) fn recovery(
+    timeline: &[Interval],
+    fault_unix_ms: u64,
+    is_judged: impl Fn(&Interval) -> bool,
+) -> Option<Recovery> {
+    let is_after = |interval: &&Interval| interval.unix_ms > fault_unix_ms;
+    let busy = timeline.iter().filter(|interval| interval.requests > 0);
+    let errors = busy.clone().filter(is_after).map(|interval| interval.errors).sum();
+    let worst_us = busy.clone().filter(is_after).map(|interval| interval.max).max()?;
+    let (after, before): (Vec<&Interval>, Vec<&Interval>) =
+        busy.filter(|interval| is_judged(interval)).partition(is_after);
     let mut ordinary: Vec<u64> = before.iter().map(|interval| interval.p99).collect();
     ordinary.sort_unstable();
     let bound =
@@ -41,8 +49,8 @@ pub(crate) fn recovery(timeline: &[Interval], fault_unix_ms: u64) -> Option<Reco
     Some(Recovery {
         normal_us,
         seconds: first.unix_ms.saturating_sub(fault_unix_ms) as f64 / 1000.0,
-        worst_us: after.iter().map(|interval| interval.max).max()?,
-        errors: after.iter().map(|interval| interval.errors).sum(),
+        worst_us,
+        errors,
     })
 }
 
@@ -71,14 +79,19 @@ mod tests {
             _ => 1000,
         };
         let timeline: Vec<Interval> = (1..100).map(|number| interval(number, p99(number))).collect();
-        let found = recovery(&timeline, 5000).expect("recovers");
+        let found = recovery(&timeline, 5000, |_| true).expect("recovers");
         assert_eq!((found.normal_us, found.seconds, found.worst_us), (2000, 1.7, 80_000));
+        // The machine was starved in that other second: then nothing of it counts, but it is told.
+        let found = recovery(&timeline, 5000, |interval| !(5700..=6600).contains(&interval.unix_ms));
+        let found = found.expect("recovers");
+        assert_eq!((found.normal_us, found.seconds, found.worst_us), (2000, 0.6, 80_000));
     }
 
     #[test]
     fn without_a_before_or_an_after_there_is_no_recovery() {
         let timeline: Vec<Interval> = (1..30).map(|number| interval(number, 1000)).collect();
-        assert_eq!(recovery(&timeline, 50), None);
-        assert_eq!(recovery(&timeline, 2500), None);
+        assert_eq!(recovery(&timeline, 50, |_| true), None);
+        assert_eq!(recovery(&timeline, 2500, |_| true), None);
+        assert_eq!(recovery(&timeline, 1000, |interval| interval.unix_ms > 1000), None);
     }
 }

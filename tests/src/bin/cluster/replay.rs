@@ -4,8 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use evanesce_tests::witness::Witness;
 use evanesce_tests::{Deadline, Process, Programs, eventually};
 use serde::Deserialize;
+
+use crate::hiccups::Hiccups;
 
 /// A replay that has not ended by then never will.
 const REPLAY_LIMIT: Duration = Duration::from_secs(1800);
@@ -16,6 +19,16 @@ pub(crate) struct Replay {
     process: Process,
     json: PathBuf,
     timeline: PathBuf,
+    witness: Witness,
+}
+
+/// One that has ended, and was clean.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) report: Report,
+    pub(crate) timeline: Vec<Interval>,
+    /// Of the machine meanwhile.
+    pub(crate) hiccups: Hiccups,
 }
 
 /// What the harness reports.
@@ -29,6 +42,17 @@ pub(crate) struct Report {
     pub(crate) wrong: u64,
     pub(crate) seconds: f64,
     pub(crate) latency_us: Latency,
+    pub(crate) failures: Vec<Failure>,
+}
+
+/// An operation that failed.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Failure {
+    pub(crate) what: String,
+    /// When it ended.
+    pub(crate) unix_ms: u64,
+    pub(crate) took_ms: f64,
+    pub(crate) error: String,
 }
 
 /// Latencies in microseconds.
@@ -64,17 +88,21 @@ impl Replay {
     ) -> anyhow::Result<Replay> {
         let json = directory.join(format!("{name}.json"));
         let timeline = directory.join(format!("{name}.jsonl"));
+        // One of that name may have run before, and its report is not this one's.
+        if json.exists() {
+            std::fs::remove_file(&json)?;
+        }
         let mut arguments = vec!["replay".to_owned(), trace.display().to_string()];
         arguments.extend(["--json".to_owned(), json.display().to_string()]);
         arguments.extend(["--timeline".to_owned(), timeline.display().to_string()]);
         arguments.extend(options.iter().map(|&option| option.to_owned()));
         println!("  evanesce-loadtest replay TRACE {}", options.join(" "));
         let process = Process::start(name, &programs.loadtest, arguments, directory)?;
-        Ok(Replay { process, json, timeline })
+        Ok(Replay { process, json, timeline, witness: Witness::start() })
     }
 
     /// The timeline so far.
-    pub(crate) fn timeline(&self) -> Vec<Interval> {
+    fn timeline(&self) -> Vec<Interval> {
         let text = std::fs::read_to_string(&self.timeline).unwrap_or_default();
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
@@ -95,21 +123,26 @@ impl Replay {
         Ok(())
     }
 
-    /// Waits for its end; its report, which must be clean.
+    /// Waits for its end; what it found, which must be clean.
     ///
     /// # Errors
-    /// When there was an error or a wrong value.
-    pub(crate) fn finish(&mut self) -> anyhow::Result<Report> {
+    /// When there was an error that the machine does not excuse, or a wrong value.
+    pub(crate) fn finish(mut self) -> anyhow::Result<Ended> {
         let status = self.process.wait(REPLAY_LIMIT)?;
+        let timeline = self.timeline();
+        let hiccups = Hiccups::new(self.witness.finish());
         let text = std::fs::read_to_string(&self.json)
             .with_context(|| format!("the replay made no report; it printed:\n{}", self.process.printed()))?;
         let report: Report =
             serde_json::from_str(&text).with_context(|| format!("not the promised JSON: {text}"))?;
         println!("  {report}");
-        if !status.success() || report.read_errors + report.write_errors + report.wrong > 0 {
-            bail!("the replay was not clean ({status}):\n{}", self.process.printed());
+        if status.success() != (report.read_errors + report.write_errors + report.wrong == 0) {
+            bail!("the replay ended with {status}:\n{}", self.process.printed());
         }
-        Ok(report)
+        if let Err(fault) = hiccups.judge(&report) {
+            bail!("the replay was not clean: {fault}; {}\n{}", hiccups.told(), self.process.printed());
+        }
+        Ok(Ended { report, timeline, hiccups })
     }
 }
 
