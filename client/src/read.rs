@@ -97,7 +97,7 @@ async fn walk<'a>(
     let mut deadline = now + plan.timeout;
     let mut walk = Walk::new(core, cluster, key);
     let mut attempts: Vec<Attempt> = Vec::new();
-    let mut round = 0;
+    let (mut round, mut is_missed) = (0, false);
     loop {
         let Some(member) = walk.next(now) else {
             // Whoever was only slow is asked once more: what made it so is often over, and its late reply comes first.
@@ -118,6 +118,12 @@ async fn walk<'a>(
         };
         match attempted {
             Attempted::Hit(hit) => return Ok(Some(hit)),
+            // It was not given all yet, and is asked because others are slow: they have the last word, if they say it in time.
+            Attempted::Miss(member)
+                if member.warming && attempts[round..].iter().any(Attempt::is_timeout) =>
+            {
+                is_missed = true;
+            }
             Attempted::Miss(member) => {
                 // Boxed: it is rare, and every read would carry room for it.
                 return Box::pin(fall_back_on_miss(core, walk, key, plan, deadline, member)).await;
@@ -131,7 +137,7 @@ async fn walk<'a>(
             break;
         }
     }
-    Err(ReadError::Unanswered { attempts })
+    if is_missed { Ok(None) } else { Err(ReadError::Unanswered { attempts }) }
 }
 
 /// One more zone after a miss, if that is worth it. What goes wrong there leaves the miss as it is.
@@ -195,3 +201,6 @@ struct Forgotten;
 impl Completion for Forgotten {
     fn complete(&self, _token: usize, _outcome: Result<Reply, TransportError>) {}
 }
+
+#[cfg(test)]
+mod tests;
