@@ -18,6 +18,8 @@ use crate::stop::{Hangup, Stop, Stops};
 const ORPHAN_DEADLINE: Duration = Duration::from_secs(1);
 /// What a role may take beyond its drain's deadline to close what remains; then it is not waited for.
 const END_GRACE: Duration = Duration::from_secs(2);
+/// What a step that blocks gets to end; then it is not waited for.
+const STEP_GRACE: Duration = Duration::from_millis(500);
 /// Threads for what is not memcached: gRPC, HTTP, membership. Memcached connections have threads of their own; but a
 /// gateway's client drives its connections to nodes here, and gets as many as the gateway has.
 const CONTROL_THREADS: usize = 2;
@@ -32,8 +34,8 @@ pub(crate) fn main(settings: Settings) -> ExitCode {
     let outcome = match runtime {
         Ok(runtime) => {
             let outcome = runtime.block_on(run(settings));
-            // Whatever a blocking task still does, the process ends now.
-            runtime.shutdown_background();
+            // A store that is at work when its process ends has more to read at the next start: its steps are short.
+            runtime.shutdown_timeout(STEP_GRACE);
             outcome
         }
         Err(error) => Err(error).context("cannot start a runtime"),

@@ -24,7 +24,7 @@ impl Shard {
     }
 
     /// Looks through the table, then through unchecked segments, until `items_max` items were looked at. Answers how many, and
-    /// whether that was all.
+    /// whether that was all. While it only looks, the shard is not [at work](Shard::begin): a store that ends meanwhile left it whole.
     pub(crate) fn check(&mut self, now: Time, items_max: usize) -> (usize, bool) {
         let mut looked = self.look_ahead(now, items_max);
         while self.check_next < self.segments.end() && looked < items_max {
@@ -61,7 +61,11 @@ impl Shard {
         }
         self.segments.get_mut(id).set_checked();
         if kind == Kind::Items {
+            let had_begun = self.has_begun();
             self.settle_segment(id, now.max(self.ran()));
+            if !had_begun && self.has_begun() {
+                self.finish();
+            }
         }
         self.segments.try_get(id).is_some()
     }
@@ -144,7 +148,7 @@ impl Shard {
     }
 
     /// What a check leaves behind: when its items expire is known again, those that are over are gone, and what was decided
-    /// before is not gone on with.
+    /// before is not gone on with. The shard is at work from the first of these on.
     fn settle_segment(&mut self, id: u32, now: Time) {
         self.segments.get_mut(id).forget_due(now, self.flushes.latest());
         let mut next = self.segments.get(id).next_live(0);
@@ -156,12 +160,14 @@ impl Shard {
             let key = item::key(segment.at(offset));
             if header.is_expired(now) || self.is_flushed(&header, key) {
                 let (hash, key) = (self.shared.hash(key), key.to_vec());
+                self.begin();
                 self.count_ended(&header, &key, now);
                 self.remove(hash, location);
                 continue;
             }
             self.segments.get_mut(id).note(&header);
             if header.marks.has(Marks::DECIDED) {
+                self.begin();
                 header.marks.set(Marks::DECIDED, false);
                 self.note(location, &header);
             }

@@ -25,7 +25,7 @@ pub(crate) struct Step {
 
 impl Shard {
     /// One step: goes once around the shard at most, and stops after the segment in which it has looked at `items_max`
-    /// items. Segments in which nothing worth while has expired cost nothing but a glance.
+    /// items. Segments in which nothing worth while has expired cost nothing but a glance, for which the shard is not at work.
     pub(crate) fn expire(&mut self, now: Time, items_max: usize) -> Step {
         self.settle(now);
         let mut step = Step::default();
@@ -39,19 +39,20 @@ impl Shard {
                 let is_over = segment.due_ms() <= now.0 || self.flushes.may_cover(segment.looked());
                 is_over && segment.live_items() > 0 && segment.kind() == Kind::Items
             };
-            if self.segments.try_get(id).is_some_and(is_due) {
+            if self.segments.try_get(id).is_some_and(is_due) && self.check_segment(id, now) {
+                self.begin();
                 self.expire_segment(id, now, &mut step);
+                self.finish();
             }
         }
+        self.begin();
         self.spare_slabs();
+        self.finish();
         step
     }
 
     /// Drops the expired and flushed items of a segment; with the last one the segment itself goes.
     fn expire_segment(&mut self, id: u32, now: Time, step: &mut Step) {
-        if !self.check_segment(id, now) {
-            return;
-        }
         self.segments.get_mut(id).forget_due(now, self.flushes.latest());
         let mut next = self.segments.get(id).next_live(0);
         while let Some((offset, header)) = next {

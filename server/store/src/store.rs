@@ -284,9 +284,7 @@ impl Store {
             let at = self.expire_next.fetch_add(1, Ordering::Relaxed) % self.shards.len();
             let slot = &self.shards[at];
             let mut shard = slot.lock();
-            shard.begin();
             let step = shard.expire(now, left);
-            shard.finish();
             slot.publish(&shard);
             dropped += step.dropped;
             left = left.saturating_sub(step.visited);
@@ -306,9 +304,7 @@ impl Store {
         for slot in &self.shards {
             let mut shard = slot.lock();
             if left > 0 {
-                shard.begin();
                 let (looked, all) = shard.check(now, left);
-                shard.finish();
                 slot.publish(&shard);
                 left = left.saturating_sub(looked);
                 sum.all &= all;
