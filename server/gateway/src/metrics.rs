@@ -1,5 +1,7 @@
 //! The gateway's metrics, published at each scrape.
 
+use std::collections::BTreeMap;
+
 use evanesce_front::FrontStats;
 use evanesce_persister::{ClusterState, Persister, Reach};
 use metrics::{counter, describe_counter, describe_gauge, gauge};
@@ -53,7 +55,7 @@ pub(crate) fn describe() {
     describe_gauge!("evanesce_gateway_epoch", "Epoch of the topology in force; 0 for none.");
     describe_gauge!(
         "evanesce_gateway_cluster_reached",
-        "1 where another cluster that namespaces live in is reached."
+        "1 where another cluster that namespaces live in is reached; 0 where it is not, or none lives there any more."
     );
 }
 
@@ -69,11 +71,18 @@ pub(crate) fn publish(shared: &Shared) {
     gauge!("evanesce_gateway_connections").set(front.curr_connections as f64);
     let epoch = shared.client.topology().map_or(0, |topology| topology.epoch.0);
     gauge!("evanesce_gateway_epoch").set(epoch as f64);
-    for ClusterState { cluster, reach, .. } in shared.persister().map(Persister::clusters).unwrap_or_default()
-    {
-        let is_reached = matches!(reach, Reach::Reached(_));
+    let clusters = shared.persister().map(Persister::clusters).unwrap_or_default();
+    for (cluster, is_reached) in reached(clusters, &mut shared.clusters_told.lock()) {
         gauge!("evanesce_gateway_cluster_reached", "cluster" => cluster).set(f64::from(is_reached));
     }
+}
+
+/// Whether each is reached that namespaces live in, or have lived in when it was `told` before: a gauge keeps its last value.
+fn reached(clusters: Vec<ClusterState>, told: &mut BTreeMap<String, bool>) -> BTreeMap<String, bool> {
+    told.values_mut().for_each(|is_reached| *is_reached = false);
+    let now = clusters.into_iter();
+    told.extend(now.map(|state| (state.cluster, matches!(state.reach, Reach::Reached(_)))));
+    told.clone()
 }
 
 /// Who was let in, and who was not.
@@ -95,6 +104,20 @@ fn publish_protection(front: &FrontStats) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What was seen: the gauge of a cluster that no namespace lived in any more stayed 1.
+    #[test]
+    fn cluster_that_is_named_no_more_is_told_as_not_reached() {
+        let of = |cluster: &str| ClusterState {
+            name: "sessions".to_owned(),
+            cluster: cluster.to_owned(),
+            reach: Reach::Unreached("it is away".into()),
+        };
+        let mut told = BTreeMap::from([("GONE".to_owned(), true)]);
+        let gone = ("GONE".to_owned(), false);
+        assert_eq!(reached(vec![of("AWAY")], &mut told), BTreeMap::from([("AWAY".to_owned(), false), gone]));
+        assert!(reached(Vec::new(), &mut told).contains_key("GONE"), "for as long as the process lives");
+    }
 
     #[test]
     fn every_count_has_a_metric_and_no_name_repeats() {

@@ -1,5 +1,6 @@
 //! The gateway behind its front: batches in, the cluster's answers out.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use evanesce_front::{Flow, FrontStats, Output, Service, StatsHandle};
 use evanesce_persister::{Persister, Route, Tier, TierError};
 use evanesce_wire::request::{Get, Request};
 use futures_util::future::join_all;
+use parking_lot::Mutex;
 
 use crate::answer::{self, Answer};
 use crate::clusters::Namespaces;
@@ -36,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) flush_command: bool,
     /// Namespaces that live elsewhere or have a backing store, if any may.
     pub(crate) namespaces: Option<Arc<Namespaces>>,
+    /// Clusters whose gauge was set, and what it was set to. Lock order: alone.
+    pub(crate) clusters_told: Mutex<BTreeMap<String, bool>>,
     /// Those of the own cluster.
     places: Places,
     places_of_others: PlacesOfOthers,
@@ -57,6 +61,7 @@ impl Shared {
             configuration,
             flush_command: false,
             namespaces: None,
+            clusters_told: Mutex::default(),
             places: Places::default(),
             places_of_others: PlacesOfOthers::default(),
             started: Instant::now(),

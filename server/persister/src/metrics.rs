@@ -1,5 +1,7 @@
 //! The tier's metrics, published at each scrape.
 
+use std::collections::BTreeSet;
+
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 
 use crate::persister::{Number, Owner, Persister};
@@ -10,6 +12,9 @@ enum Kind {
     Total,
     Now,
 }
+
+/// A metric that was set, its label and whose it is.
+pub(crate) type Gauge = (&'static str, &'static str, String);
 
 /// What each number of a namespace is called and means. The first column is the number's name in `stats persister`.
 const OF_NAMESPACES: &[(&str, &str, Kind, &str)] = &[
@@ -131,8 +136,10 @@ impl Persister {
         }
     }
 
-    /// Sets all metrics from the counts.
+    /// Sets all metrics from the counts. What a namespace or store had at a time that is there no more is 0 from then on: a gauge
+    /// would keep its last value.
     pub fn publish_metrics(&self) {
+        let mut now = BTreeSet::new();
         for Number { owner, name, value } in self.numbers() {
             let (table, label, owner) = match owner {
                 Owner::Namespace(namespace) => (OF_NAMESPACES, "namespace", namespace),
@@ -144,10 +151,23 @@ impl Persister {
             let in_base = if name.ends_with("_ms") { value as f64 / MS } else { value as f64 };
             match kind {
                 Kind::Total => counter!(*metric, label => owner).absolute(value),
-                Kind::Now => gauge!(*metric, label => owner).set(in_base),
+                Kind::Now => {
+                    gauge!(*metric, label => owner.clone()).set(in_base);
+                    now.insert((*metric, label, owner));
+                }
             }
         }
+        for (metric, label, owner) in gone(&mut self.gauges.lock(), now) {
+            gauge!(metric, label => owner).set(0.0);
+        }
     }
+}
+
+/// What was set before, and is not set now.
+fn gone(before: &mut BTreeSet<Gauge>, now: BTreeSet<Gauge>) -> Vec<Gauge> {
+    let gone = before.difference(&now).cloned().collect();
+    *before = now;
+    gone
 }
 
 #[cfg(test)]
@@ -155,6 +175,17 @@ mod tests {
     use super::*;
     use crate::gate::GateCounts;
     use crate::tier::TierCounts;
+
+    /// What was seen: of a namespace that was taken away the gauges stayed, and an alert on what waits in its log with them.
+    #[test]
+    fn gauge_of_what_is_there_no_more_is_given_back_once() {
+        let of = |names: &[&str]| {
+            names.iter().map(|name| ("waiting", "namespace", (*name).to_owned())).collect::<BTreeSet<_>>()
+        };
+        let mut before = of(&["a", "b"]);
+        assert_eq!(gone(&mut before, of(&["b", "c"])), Vec::from_iter(of(&["a"])));
+        assert_eq!(gone(&mut before, of(&["b", "c"])), []);
+    }
 
     #[test]
     fn every_count_has_a_metric_and_no_name_repeats() {

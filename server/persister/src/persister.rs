@@ -6,7 +6,7 @@ mod logs;
 mod near;
 mod numbers;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::config::{ClusterConfig, Config, Mode, NamespaceConfig, NearConfig, StoreConfig, StoreLimits};
 use crate::gate::Gate;
 use crate::log::{DeadLetter, Log, LogError};
+use crate::metrics::Gauge;
 use crate::store::{Applied, Change, KeyChange, StoreError, StoreItem};
 use crate::tier::{Tier, TierCounts, start_drain};
 use changes::check_same_log;
@@ -77,6 +78,8 @@ pub struct Persister {
     state: ArcSwap<State>,
     /// Held while it changes.
     changing: Mutex<()>,
+    /// What metrics were set that may go down. Lock order: alone.
+    pub(crate) gauges: parking_lot::Mutex<BTreeSet<Gauge>>,
 }
 
 #[derive(Default, Clone)]
@@ -129,7 +132,8 @@ impl Persister {
     /// Outside a tokio runtime with time: tasks of the tier live on the one it is started in.
     pub async fn start(clusters: impl Into<Clusters>, config: Config) -> Result<Self, StartErrors> {
         let Clusters { own, others } = clusters.into();
-        let persister = Self { own, state: ArcSwap::default(), changing: Mutex::default() };
+        let (changing, gauges) = (Mutex::default(), parking_lot::Mutex::default());
+        let persister = Self { own, state: ArcSwap::default(), changing, gauges };
         persister.reload_over(others, config).await?;
         Ok(persister)
     }
