@@ -84,6 +84,7 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::cluster::Cluster;
+use crate::codec::ABSENT_FLAGS;
 use crate::core::{Core, TIMEOUT_MAX};
 use crate::error::{Attempt, NodeError, WriteError};
 use crate::item::Item;
@@ -172,6 +173,7 @@ async fn decide_and_spread(
         return Ok(Decided { done, number, written: Written::default() });
     }
     let outcome = result(core, cluster, home, &write, version, deadline).await?;
+    let done = if joins_nothing(&write.change, &outcome.change) { Done::NotStored } else { done };
     let Outcome { change, version } = outcome;
     let HomeWrite { key, latch, .. } = write;
     let plan =
@@ -217,6 +219,13 @@ async fn result(
     };
     core.metrics.write_failures.increment(1);
     Err(WriteError::MaybeApplied { attempt: member.attempt(cause) })
+}
+
+/// Whether bytes were put beside what says that there is no value: to all readers there is none still. They go to the other zones
+/// all the same, so that all have one item, and end with it.
+fn joins_nothing(asked: &Change, outcome: &Change) -> bool {
+    let joins = matches!(asked, Change::Store { mode: SetMode::Append | SetMode::Prepend, .. });
+    joins && matches!(outcome, Change::Store { flags: ABSENT_FLAGS, .. })
 }
 
 /// Whether what was decided has met with another zone's decision, which may not have known of it.

@@ -25,7 +25,7 @@ use crate::value::Form;
 /// other server groups as a set, and counts as the first acknowledgement. It is done once every zone that is well has it, too,
 /// unless the latch is `None`: no zone that decides next then knows less. Cancel-safe: once polled, it runs to its
 /// end. Appends keep the flags and the TTL of the item, which must be whole and not compressed, under a key of 250 bytes at
-/// most.
+/// most. Where a load found nothing and that is remembered there is nothing to append to: not stored.
 #[must_use = "an operation does nothing until it is awaited"]
 pub struct Store<'a> {
     namespace: &'a Namespace,

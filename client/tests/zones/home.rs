@@ -48,6 +48,27 @@ async fn appends_reach_every_zone_with_flags_and_ttl_kept() {
     }
 }
 
+/// What was seen: what was put behind a key of which it was remembered that there is none was stored, it was said, and nobody could
+/// read it.
+#[tokio::test]
+async fn append_to_what_is_remembered_to_be_absent_is_not_stored() {
+    let cluster = Cluster::start(&ZONES).await;
+    let cache = client(&cluster).await;
+    for keys in [cache.raw().clone(), cache.namespace("typed")] {
+        let nothing = |_| async { Ok::<_, std::io::Error>(None) };
+        let load = keys.get_or_load("k", nothing).absent_ttl(Duration::from_secs(60));
+        assert_eq!(load.await.expect("it answers"), None);
+        eventually("the mark", async || keys.get_for_cas("k").with_absent().await.expect("well")).await;
+        for joined in [keys.append("k", "x").await, keys.prepend("k", "x").await] {
+            assert_eq!(joined, Ok(StoreOutcome::NotStored));
+        }
+        assert_eq!(keys.get("k").await, Ok(None));
+        keys.set("k", "b").latch(LatchPolicy::All).await.expect("all zones are well");
+        assert!(matches!(keys.append("k", "c").await, Ok(StoreOutcome::Stored(_))));
+        assert_eq!(keys.get("k").await, Ok(Some("bc".into())));
+    }
+}
+
 /// `may_retry` said yes of a count that only other zones lacked: whoever followed it counted twice.
 #[tokio::test]
 async fn count_that_misses_its_latch_is_not_to_be_sent_again() {

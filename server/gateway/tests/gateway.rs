@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use evanesce_client::Client;
 use evanesce_discovery::{Discovery, DiscoveryConfig, RunningDiscovery};
 use evanesce_gateway::{Gateway, GatewayConfig, RunningGateway};
 use evanesce_node::{Node, NodeConfig, RunningNode};
@@ -166,6 +167,30 @@ async fn what_needs_one_place_is_decided_at_home_and_is_in_every_zone() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
+    cluster.end().await;
+}
+
+/// A program beside the gateway has loaded the key, and found none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn append_to_what_is_remembered_to_be_absent_is_not_stored() {
+    let cluster = Cluster::start().await;
+    let client = Client::builder("HOME").discovery([cluster.discovery.grpc_addr().to_string()]).zone("a");
+    let client = client.connect().await.expect("the cluster is there");
+    let nothing = |_| async { Ok::<_, std::io::Error>(None) };
+    let load = client.raw().get_or_load("k", nothing).absent_ttl(Duration::from_secs(60));
+    assert_eq!(load.await.expect("it answers"), None);
+    let marked = async {
+        while client.raw().get_for_cas("k").with_absent().await.expect("it answers").is_none() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, marked).await.expect("it is remembered");
+    for command in ["append", "prepend"] {
+        let reply = cluster.ask(format!("{command} k 0 0 1\r\nx\r\n").as_bytes()).await;
+        assert_eq!(reply, "NOT_STORED\r\n", "{command}");
+    }
+    let replies = cluster.ask(b"get k\r\nset k 0 0 1\r\nb\r\nappend k 0 0 1\r\nc\r\nget k\r\n").await;
+    assert_eq!(replies, "END\r\nSTORED\r\nSTORED\r\nVALUE k 0 2\r\nbc\r\nEND\r\n");
     cluster.end().await;
 }
 
