@@ -242,10 +242,14 @@ impl Log {
         let turns = self.shared.index.lock().take(most, bytes_max, Instant::now());
         let mut taken = Vec::with_capacity(turns.len());
         for turn in turns {
-            match self.read(turn.place) {
+            match self.read_turn(&turn) {
                 Ok(change) => taken.push(Taken { change, attempts: turn.attempts }),
-                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                    self.bury(&turn.key, turn.version, &error.to_string());
+                Err(error) if is_damage(&error) => {
+                    tracing::error!(
+                        key = %turn.key.escape_ascii(), %error,
+                        "a write cannot be read from the log any more, and is a dead letter: what the cluster has is the only copy"
+                    );
+                    self.bury(&turn.key, turn.version, &format!("not read from the log: {error}"));
                 }
                 // A lack of descriptors, say: the write is good.
                 Err(error) => {
@@ -255,6 +259,22 @@ impl Log {
             }
         }
         taken
+    }
+
+    /// A newer one of its key that waits may be somewhere else; the same, too, when it was moved.
+    fn read_turn(&self, turn: &index::Turn) -> io::Result<KeyChange> {
+        let mut place = turn.place;
+        loop {
+            let error = match self.read(place) {
+                Err(error) => error,
+                read => return read,
+            };
+            let pending = self.shared.index.lock().get(&turn.key).cloned();
+            match pending.filter(|pending| pending.version == turn.version && pending.place != place) {
+                Some(moved) => place = moved.place,
+                None => return Err(error),
+            }
+        }
     }
 
     /// It came back untried.
@@ -386,6 +406,14 @@ impl Log {
             tokio::task::yield_now().await;
         }
     }
+}
+
+/// Whether a record is not to be had any more, however often it is read: not what it was, cut off, gone, or on a bad part of the disk.
+fn is_damage(error: &io::Error) -> bool {
+    /// What a disk says of a part that it cannot read; it has no kind in the standard library.
+    const EIO: i32 = 5;
+    let kinds = [io::ErrorKind::InvalidData, io::ErrorKind::UnexpectedEof, io::ErrorKind::NotFound];
+    kinds.contains(&error.kind()) || error.raw_os_error() == Some(EIO)
 }
 
 /// Where the log of a namespace is.
