@@ -14,16 +14,15 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use evanesce_client::Client;
-use tokio::sync::Mutex;
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::sync::{Mutex, watch};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::config::{ClusterConfig, Config, Mode, NamespaceConfig, NearConfig, StoreConfig, StoreLimits};
 use crate::gate::Gate;
 use crate::log::{DeadLetter, Log, LogError};
 use crate::metrics::Gauge;
 use crate::store::{Applied, Change, KeyChange, StoreError, StoreItem};
-use crate::tier::{Tier, TierCounts, start_drain};
+use crate::tier::{Drain, Tier, TierCounts};
 use changes::check_same_log;
 pub use clusters::{ClusterState, Clusters, Reach, Route};
 use clusters::{Home, home};
@@ -38,6 +37,9 @@ const KEY_BYTES_MAX: usize = 250;
 
 /// Between two looks whether the logs are empty, at the end.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// How long tasks that drain logs take to end: as long as a lot takes to be read.
+const DRAINS_END_MAX: Duration = Duration::from_secs(5);
 
 /// Why the tier does not start, or does not change. The operator's to mend; all that is wrong, together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +82,8 @@ pub struct Persister {
     changing: Mutex<()>,
     /// What metrics were set that may go down. Lock order: alone.
     pub(crate) gauges: parking_lot::Mutex<BTreeSet<Gauge>>,
+    /// Whether it ends, with all that is on its way from logs to stores.
+    closes: watch::Sender<bool>,
 }
 
 #[derive(Default, Clone)]
@@ -105,15 +109,6 @@ struct Store {
     gate: Arc<Gate>,
 }
 
-/// The tasks that drain a log. Dropped, they end.
-struct Drain(Vec<JoinHandle<()>>);
-
-impl Drop for Drain {
-    fn drop(&mut self) {
-        self.0.iter().for_each(JoinHandle::abort);
-    }
-}
-
 impl std::fmt::Debug for Persister {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Persister").field("namespaces", &self.namespaces()).finish_non_exhaustive()
@@ -132,8 +127,9 @@ impl Persister {
     /// Outside a tokio runtime with time: tasks of the tier live on the one it is started in.
     pub async fn start(clusters: impl Into<Clusters>, config: Config) -> Result<Self, StartErrors> {
         let Clusters { own, others } = clusters.into();
+        let (state, closes) = (ArcSwap::default(), watch::Sender::default());
         let (changing, gauges) = (Mutex::default(), parking_lot::Mutex::default());
-        let persister = Self { own, state: ArcSwap::default(), changing, gauges };
+        let persister = Self { own, state, changing, gauges, closes };
         persister.reload_over(others, config).await?;
         Ok(persister)
     }
@@ -182,7 +178,7 @@ impl Persister {
         if !faults.is_empty() {
             return Err(StartErrors(faults));
         }
-        let drain = |tier: &Arc<Tier>| (tier.name.clone(), Arc::new(Drain(start_drain(tier))));
+        let drain = |tier: &Arc<Tier>| (tier.name.clone(), Arc::new(Drain::start(tier, &self.closes)));
         next.drains = next.all().map(drain).collect();
         self.keep_near(&before, &mut next, &config);
         let ended = before.drains_that_end(&next);
@@ -318,7 +314,9 @@ impl Persister {
         // What is left waits on the disk.
         let _ = timeout_at(deadline, drained).await;
         self.state.store(Arc::default());
-        state.drains.values().for_each(|drain| drain.0.iter().for_each(JoinHandle::abort));
+        self.closes.send_replace(true);
+        // Their logs are free to be opened again then.
+        let _ = timeout(DRAINS_END_MAX, self.closes.closed()).await;
         let mut left = 0;
         for log in logs {
             left += log.state().waiting;

@@ -4,14 +4,15 @@
 //! store had before. What the cluster has must be as new as what the store has.
 
 use std::collections::VecDeque;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
 use evanesce_client::{Item, Version};
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{Tier, WRITE_MAX, loaded_item};
 use crate::log::{Log, Taken};
@@ -32,6 +33,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// The same while nothing waits but dead letters.
 const LOOK_IDLY_EVERY: Duration = Duration::from_secs(1);
 
+/// How long a lot that is on its way may take after a reload: longer than a store that is well takes. What is cut off goes once more,
+/// and a store without versions may have carried out both, in any order.
+const LAST_LOT_MAX: Duration = WRITE_MAX;
+
 /// The first pause of a change that failed, and the longest: a store that is back has everything within some seconds.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
@@ -42,27 +47,91 @@ const DOUBLINGS_MAX: usize = 8;
 /// What clocks of gateways may differ by: loads are told from writes that are under way by their stamps, [`WRITE_MAX`] apart.
 const SKEW_MAX: Duration = Duration::from_secs(1);
 
-/// Starts to drain the tier's log, if it has one.
-pub(crate) fn start(tier: &Arc<Tier>) -> Vec<JoinHandle<()>> {
-    let Some(log) = tier.log.clone() else { return Vec::new() };
-    let lot = |_| tokio::spawn(drain(Arc::clone(tier), Arc::clone(&log)));
-    (0..LOTS).map(lot).collect()
+/// The tasks that drain a log. Dropped, they end what is on its way to the store, and then themselves.
+pub(crate) struct Drain {
+    ends: watch::Sender<bool>,
 }
 
-async fn drain(tier: Arc<Tier>, log: Arc<Log>) {
-    loop {
+impl Drop for Drain {
+    fn drop(&mut self) {
+        self.ends.send_replace(true);
+    }
+}
+
+impl Drain {
+    /// Starts to drain the tier's log, if it has one. What is on its way is cut off when `closes` is true.
+    pub(crate) fn start(tier: &Arc<Tier>, closes: &watch::Sender<bool>) -> Self {
+        let ends = watch::Sender::default();
+        if let Some(log) = &tier.log {
+            for _ in 0..LOTS {
+                let end = End { of_drain: ends.subscribe(), of_all: closes.subscribe() };
+                tokio::spawn(drain(end, Arc::clone(tier), Arc::clone(log)));
+            }
+        }
+        Self { ends }
+    }
+}
+
+/// When a task of a drain ends.
+struct End {
+    of_drain: watch::Receiver<bool>,
+    of_all: watch::Receiver<bool>,
+}
+
+impl End {
+    fn is_near(&self) -> bool {
+        *self.of_drain.borrow() || *self.of_all.borrow()
+    }
+
+    /// It is to begin nothing more.
+    async fn near(&mut self) {
+        tokio::select! {
+            () = told(&mut self.of_drain) => {}
+            () = told(&mut self.of_all) => {}
+        }
+    }
+
+    /// It is to go on with nothing, or what it does takes too long.
+    async fn cut(&mut self) {
+        let last = async {
+            told(&mut self.of_drain).await;
+            sleep(LAST_LOT_MAX).await;
+        };
+        tokio::select! {
+            () = last => {}
+            () = told(&mut self.of_all) => {}
+        }
+    }
+}
+
+/// Never, once nobody is there to tell.
+async fn told(end: &mut watch::Receiver<bool>) {
+    if end.wait_for(|ends| *ends).await.is_err() {
+        pending::<()>().await;
+    }
+}
+
+/// The end is dropped behind the log: who waits until nobody listens for it any more finds the log free.
+async fn drain(mut end: End, tier: Arc<Tier>, log: Arc<Log>) {
+    while !end.is_near() {
         let lot = take(&log).await;
         if lot.taken.is_empty() {
             // Woken, or to look whether one may be tried again.
             let longest = if log.is_busy() { LOOK_EVERY } else { LOOK_IDLY_EVERY };
-            let _ = timeout(longest, log.woken()).await;
+            tokio::select! {
+                _ = timeout(longest, log.woken()) => {}
+                () = end.near() => {}
+            }
             continue;
         }
-        tier.drain_lot(lot).await;
+        tokio::select! {
+            () = tier.drain_lot(lot) => {}
+            () = end.cut() => {}
+        }
     }
 }
 
-/// Changes on their way to the store. Dropped in the middle, as by a reload, those of which nothing is known wait again.
+/// Changes on their way to the store. Dropped in the middle, those of which nothing is known wait again.
 struct Lot {
     log: Arc<Log>,
     taken: VecDeque<Taken>,

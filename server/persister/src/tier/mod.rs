@@ -34,7 +34,7 @@ use crate::store::{Applied, Change, KeyChange, Loaded, StoreError, StoreItem};
 
 pub(crate) use counts::TierCounts;
 pub use decide::{Decided, Step};
-pub(crate) use drain::start as start_drain;
+pub(crate) use drain::Drain;
 pub use error::TierError;
 
 /// The longest a write may be on its way to the store before the cluster has it, and so what loads yield to. Write

@@ -3,6 +3,7 @@
 mod behind;
 mod decisions;
 mod many;
+mod reload;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
