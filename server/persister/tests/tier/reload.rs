@@ -1,6 +1,85 @@
 //! What a reload changes, and what it refuses.
 
+use evanesce_persister::{ClusterConfig, Clusters, NearConfig, Reach, Route, StartErrors, TierError};
+
 use super::*;
+
+const OTHER: &str = "other";
+
+impl World {
+    /// Of a namespace that lives in the cluster [`OTHER`].
+    fn config_elsewhere(&self, namespace: NamespaceConfig) -> Config {
+        let namespace = NamespaceConfig { cluster: Some(OTHER.to_owned()), ..namespace };
+        let cluster = ClusterConfig { cluster: "OTHER".to_owned(), discoveries: Vec::new(), zone: None };
+        Config {
+            clusters: BTreeMap::from([(OTHER.to_owned(), cluster)]),
+            ..self.config("g", &namespace, StoreLimits::default())
+        }
+    }
+}
+
+fn others(reach: Reach) -> BTreeMap<String, Reach> {
+    BTreeMap::from([(OTHER.to_owned(), reach)])
+}
+
+fn unreached() -> BTreeMap<String, Reach> {
+    others(Reach::Unreached("it is away".into()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_a_cluster_that_is_away_at_the_start_goes_down_once_it_is_reached() {
+    let world = World::new().await;
+    let (own, other) = (Arc::new(world.client().await), Arc::new(world.client().await));
+    let config = world.config_elsewhere(mode(Mode::WriteBehind));
+    let start = async |others| {
+        let clusters = Clusters { own: Arc::clone(&own), others };
+        Persister::start(clusters, config.clone()).await.expect("it starts")
+    };
+    world.store.down.store(true, Ordering::SeqCst);
+    let persister = start(others(Reach::Reached(Arc::clone(&other)))).await;
+    let tier = persister.tier_of(b"user:1").expect("it is configured");
+    tier.set(b"user:1", "waits".into(), 7, Ttl::Never).await.expect("the log takes it");
+    assert_eq!(persister.close(Instant::now()).await, 1);
+    drop((tier, persister));
+    world.store.down.store(false, Ordering::SeqCst);
+
+    let persister = start(unreached()).await;
+    assert!(matches!(persister.route(b"user:1"), Route::Nowhere(TierError::Unreached { .. })));
+    assert_eq!(world.store.value("user:1").await, None);
+    persister.reload_over(others(Reach::Reached(other)), config.clone()).await.expect("it is served");
+    let is_down = || async { world.store.value("user:1").await.is_some() };
+    eventually("it goes down", is_down).await;
+}
+
+/// A client keeps the near cache of a namespace as it was first made, and nobody is told that another is in force.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn near_cache_that_is_there_does_not_change_and_one_of_another_client_may() {
+    let world = World::new().await;
+    let near = |bytes_max, secs| Some(NearConfig { bytes_max, ttl: Duration::from_secs(secs) });
+    let with = |near| {
+        let namespace = NamespaceConfig { near, ..mode(Mode::ReadThrough) };
+        world.config("g", &namespace, StoreLimits::default())
+    };
+    let client = world.client().await;
+    let persister = Persister::start(client.clone(), with(None)).await.expect("it starts");
+    persister.reload(with(near(1 << 20, 60))).await.expect("there is none yet");
+    assert_eq!(client.diagnostics().near_caches.len(), 1);
+    persister.reload(with(near(1 << 20, 60))).await.expect("it is the same");
+    for other in [near(2 << 20, 60), near(1 << 20, 30), None] {
+        let StartErrors(faults) = persister.reload(with(other)).await.expect_err("it would not be done");
+        assert!(faults.len() == 1 && faults[0].contains("near_cache and near_ttl change at a restart"));
+    }
+    persister.reload(Config::default()).await.expect("nobody asks for it");
+    let again = persister.reload(with(near(2 << 20, 60))).await;
+    again.expect_err("the client has it still");
+    persister.reload(with(near(1 << 20, 60))).await.expect("it is the same");
+
+    let elsewhere = NamespaceConfig { near: near(2 << 20, 60), ..mode(Mode::ReadThrough) };
+    let (elsewhere, other) = (world.config_elsewhere(elsewhere), Arc::new(world.client().await));
+    let moved = persister.reload_over(others(Reach::Reached(Arc::clone(&other))), elsewhere).await;
+    moved.expect("another client has none yet");
+    assert_eq!(other.diagnostics().near_caches.len(), 1);
+}
 
 /// What was seen: a reload cut off what was on its way to the store, which got it twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
