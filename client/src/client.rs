@@ -91,6 +91,12 @@ impl Client {
         self.root.core.clock.stamp(self.root.core.now())
     }
 
+    /// A write of this version, stamped here before or by another, waits in another place: later stamps are larger, as far as nodes
+    /// take them, which is some seconds ahead of their clocks.
+    pub fn stamp_above(&self, version: Version) {
+        self.root.core.clock.observe(version, self.root.core.now());
+    }
+
     /// Starts to collect operations of any namespaces that travel together: see [`Batch`].
     pub fn batch(&self) -> Batch<'_> {
         Batch::new(&self.root.core)

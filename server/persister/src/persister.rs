@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use evanesce_client::Client;
+use evanesce_client::{Client, Version};
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
@@ -426,6 +426,10 @@ async fn tier(
             None => Some(open_log(log_dir, name, config, &place).await?),
         },
     };
+    if let Some(newest) = log.as_ref().and_then(|log| Version::from_u64(log.newest_version()?)) {
+        // The clock may have been set back since: what is written now is not to be older than what waits.
+        client.stamp_above(newest);
+    }
     let counts = old.map_or_else(|| Arc::new(TierCounts::default()), |old| Arc::clone(&old.counts));
     Ok(Arc::new(Tier::new(name, config.clone(), Arc::clone(client), gate, log, counts)))
 }

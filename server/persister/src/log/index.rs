@@ -192,6 +192,10 @@ impl Index {
         self.pending.get_mut(key).filter(|pending| pending.version == version)
     }
 
+    pub(super) fn newest_version(&self) -> Option<u64> {
+        self.pending.values().map(|pending| pending.version).max()
+    }
+
     /// How many dead letters there are.
     pub(super) fn dead(&self) -> usize {
         self.dead_turns.len()

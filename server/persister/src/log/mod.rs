@@ -379,6 +379,11 @@ impl Log {
         }
     }
 
+    /// The newest version that waits.
+    pub(crate) fn newest_version(&self) -> Option<u64> {
+        self.shared.index.lock().newest_version()
+    }
+
     /// Takes no more writes. What was taken before waits, and is known, when this returns.
     pub(crate) async fn seal(&self) {
         let (told, sealed) = oneshot::channel();

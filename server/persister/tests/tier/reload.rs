@@ -1,5 +1,6 @@
 //! What a reload changes, and what it refuses.
 
+use evanesce_client::Version;
 use evanesce_persister::{ClusterConfig, Clusters, NearConfig, Reach, Route, StartErrors, TierError};
 
 use super::*;
@@ -99,4 +100,25 @@ async fn what_is_on_its_way_at_a_reload_ends_and_goes_once() {
     gateway.set("user:1", "next").await;
     eventually("it is there", || async { gateway.number("log_waiting") == 0 }).await;
     assert_eq!(world.store.value("user:1").await, Some("next".into()));
+}
+
+/// What was seen: after a start with a clock that had been set back, what was written was older than what waited of its key, and was
+/// acknowledged and lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_written_after_the_clock_was_set_back_is_newer_than_what_waits() {
+    let world = World::new().await;
+    let ahead = world.gateway("g", mode(Mode::WriteBehind)).await;
+    let milliseconds = |count: u64| count << 22;
+    let later = ahead.client.stamp().as_u64() + milliseconds(3_000);
+    ahead.client.stamp_above(Version::from_u64(later).expect("of 63 bits"));
+    world.store.down.store(true, Ordering::SeqCst);
+    ahead.set("user:1", "older").await;
+    assert_eq!(ahead.persister.close(Instant::now()).await, 1);
+    drop(ahead);
+    let gateway = world.gateway("g", mode(Mode::WriteBehind)).await;
+    gateway.set("user:1", "newer").await;
+    world.store.down.store(false, Ordering::SeqCst);
+    eventually("it is there", || async { gateway.number("log_waiting") == 0 }).await;
+    assert_eq!(world.store.value("user:1").await, Some("newer".into()));
+    assert_eq!(gateway.get("user:1").await, Some("newer".into()));
 }
