@@ -28,7 +28,7 @@ pub mod s3;
 pub mod secret;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 pub mod sql;
-#[cfg(feature = "network")]
+#[cfg(any(feature = "dynamodb", feature = "http", feature = "mysql", feature = "redis", feature = "s3"))]
 mod tls;
 
 use std::sync::Arc;
