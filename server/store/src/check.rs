@@ -27,7 +27,7 @@ impl Shard {
     /// whether that was all. While it only looks, the shard is not [at work](Shard::begin): a store that ends meanwhile left it whole.
     pub(crate) fn check(&mut self, now: Time, items_max: usize) -> (usize, bool) {
         let mut looked = self.look_ahead(now, items_max);
-        while self.check_next < self.segments.end() && looked < items_max {
+        while self.may_hide_items() && looked < items_max {
             let id = self.check_next;
             self.check_next += 1;
             let Some(segment) = self.segments.try_get(id).filter(|segment| segment.is_unchecked()) else {
@@ -36,7 +36,13 @@ impl Shard {
             looked += 1 + segment.live_items() as usize;
             self.check_segment(id, now);
         }
-        (looked, self.check_next >= self.segments.end())
+        (looked, !self.may_hide_items())
+    }
+
+    /// Whether the table may lack an item that is whole: one of its slots may be damaged in a way that nobody can see before all
+    /// segments were looked through. The item is there again then, unless a delete of it is remembered.
+    pub(crate) fn may_hide_items(&self) -> bool {
+        self.check_next < self.check_end
     }
 
     /// Looks through a segment if nobody has since the start. Answers whether it is still what it was: not if it was

@@ -21,7 +21,7 @@ impl Shard {
         let Some((location, header)) = old else {
             // A delete that carries a version is remembered even where there is nothing: what it deletes may yet come. So is every
             // other while a damaged table may hide an item.
-            let is_remembered = delete.remember || self.unseen.is_some();
+            let is_remembered = delete.remember || self.may_hide_items();
             let stamped = || is_remembered.then(|| self.stamp(hash, Version::default(), now));
             if let Some(version) = delete.version.or_else(stamped) {
                 self.remember_delete(hash.whole, version);

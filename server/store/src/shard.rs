@@ -133,8 +133,10 @@ pub(crate) struct Shard {
     pub(crate) seals: u64,
     pub(crate) counters: Counters,
     pub(crate) cursor: Cursor,
-    /// The first segment that the check has not come to.
+    /// The first segment that the check of what a memory file gave has not come to, ...
     pub(crate) check_next: u32,
+    /// ... and one past the last of those.
+    pub(crate) check_end: u32,
     /// How often something was found damaged.
     pub(crate) mended: u64,
 }
@@ -191,6 +193,7 @@ impl Shard {
             usage: Usages::new(shared.namespaces.count()),
             cursor: Cursor::default(),
             check_next: 0,
+            check_end: 0,
             mended: 0,
             tombstones: Tombstones::new(layout.tombstones),
             flushes: Flushes::new(shared.namespaces.count()),

@@ -196,7 +196,8 @@ impl Shard {
             return WriteOutcome::TooLarge;
         }
         // Whoever sets wants the old value gone, even if the new one cannot be kept, and not to come back.
-        let stamped = old.map(|(_, old)| self.stamp(hash, old.version, now));
+        let there = old.map(|(_, old)| old.version).or_else(|| self.may_hide_items().then(Version::default));
+        let stamped = there.map(|there| self.stamp(hash, there, now));
         if let Some((location, _)) = old {
             self.remove(hash, location);
         }

@@ -165,6 +165,7 @@ impl Shard {
             return false;
         };
         self.unseen = Some(Box::new(Unseen::new(&self.segments, ITEM_BYTES_MIN)));
+        self.check_end = self.segments.end();
         self.table = table;
         self.see(seen);
         for (namespace, (items, item_bytes)) in usage.into_iter().enumerate() {
@@ -193,6 +194,7 @@ impl Shard {
         recovery.admit_pieces(&ids);
         let sums = (recovery.damaged, recovery.without_room);
         self.segments.recounted();
+        self.check_end = 0;
         self.queue();
         sums
     }

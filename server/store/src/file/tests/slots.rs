@@ -33,9 +33,9 @@ fn slots(path: &Path, bytes: &[u8]) -> Vec<usize> {
     cells.filter(|at| bytes[*at + 5..*at + 8] != [0; 3]).collect()
 }
 
-/// Opens a copy with one slot changed; answers how often the store mended itself, all keys having been looked for before or
-/// after the check.
-fn mended_with(path: &Path, whole: &[u8], (at, slot): (usize, [u8; 8]), reads_first: bool) -> u64 {
+/// Opens a copy with one slot changed; answers how often the store mended itself, all keys having been looked for after so many
+/// steps of the check, or after all of it.
+fn mended_with(path: &Path, whole: &[u8], (at, slot): (usize, [u8; 8]), reads_after: Option<usize>) -> u64 {
     let mut bytes = whole.to_owned();
     bytes[at..at + 8].copy_from_slice(&slot);
     std::fs::write(path, bytes).unwrap();
@@ -52,7 +52,8 @@ fn mended_with(path: &Path, whole: &[u8], (at, slot): (usize, [u8; 8]), reads_fi
         there.is_some()
     };
     let mut gone = Vec::new();
-    if reads_first {
+    if let Some(steps) = reads_after {
+        (0..steps).for_each(|_| _ = store.check(LATER, 1));
         gone.extend((0..ITEMS).filter(|n| !right(n)));
         assert!(gone.len() <= 1, "slot at {at} hides {gone:?}");
         (0..ITEMS).step_by(7).filter(|n| !gone.contains(n)).for_each(|n| {
@@ -81,7 +82,10 @@ fn damaged_slot_is_found_and_costs_no_item() {
     let whole = std::fs::read(&path).unwrap();
     let slots = slots(&path, &whole);
     assert!(slots.len() as u64 >= ITEMS);
-    let (mut tried, mut mended) = (0, 0);
+    let (mut tried, mut mended) = (0_usize, 0);
+    let before = Store::new(place(&path)).unwrap();
+    let steps_max = (0..).find(|_| before.check(NOW, 1).all).unwrap();
+    drop(before);
     for (turn, at) in slots.iter().copied().step_by(STEP).enumerate() {
         let slot = |at: usize| u64::from_le_bytes(*whole[at..].first_chunk().unwrap());
         let tag = slot(at) >> 40 << 40;
@@ -89,7 +93,9 @@ fn damaged_slot_is_found_and_costs_no_item() {
         // It is gone; names another's item; names nothing; names the middle of an item.
         for damaged in [0, tag | other, tag | 0xff_ffff_ffff, slot(at).wrapping_add(1)] {
             tried += 1;
-            mended += u64::from(mended_with(&path, &whole, (at, damaged.to_le_bytes()), turn % 2 == 0) > 0);
+            // At its beginning, before any page was looked through, as well as near its end.
+            let reads_after = (tried % 3 > 0).then_some(turn * tried % steps_max);
+            mended += usize::from(mended_with(&path, &whole, (at, damaged.to_le_bytes()), reads_after) > 0);
         }
     }
     // A chunk that is free holds what it held before.
