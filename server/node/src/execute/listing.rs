@@ -6,7 +6,7 @@ use evanesce_wire::encode;
 use evanesce_wire::reply::Status;
 use evanesce_wire::request::{LruCrawler, Request};
 
-use super::{CLASS, Context};
+use super::{CLASS, Context, hidden};
 
 /// How keys are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,7 +16,7 @@ enum Form {
 }
 
 /// A listing under way. A step goes through one small range of the keys' hashes, so between steps the caller may flush
-/// and let others go first; an item that is there all the time is listed exactly once.
+/// and let others go first; an item that is there all the time is listed exactly once. What is hidden is not listed.
 pub(crate) struct Listing {
     form: Form,
     /// Where the walk goes on; `None` when it is at its end.
@@ -44,6 +44,7 @@ impl Listing {
         }
         if let Some(from) = self.next {
             self.next = context.store.walk(from, context.now, |walked| match self.form {
+                _ if hidden::is_hidden(walked.hit.version, context) => {}
                 Form::Metadump => dump::metadump_line(out, walked.key, &listed(walked)),
                 Form::Mgdump => dump::mgdump_line(out, walked.key),
             });

@@ -1,5 +1,9 @@
 //! What operators and their tools ask.
 
+use std::sync::atomic::Ordering;
+
+use evanesce_store::Time;
+
 use super::{Bench, START, check};
 use evanesce_wire::request::WatchKinds;
 
@@ -28,6 +32,31 @@ fn metadump_lists_every_item_once_as_memcached_does() {
     assert_eq!((lines.remove(0), lines.pop()), ("OK", Some("EN")));
     lines.sort_unstable();
     assert_eq!(lines, ["mg YSBi b", "mg a", "mg b:%20c"]);
+}
+
+#[test]
+fn node_that_was_away_for_long_lists_nothing_from_before_until_it_has_compared() {
+    // Versions tell, and begin later than other tests do.
+    let mut bench = Bench { now: Time(START.0 + 100_000_000_000), ..Bench::new() };
+    bench.shared.reconciles.store(true, Ordering::Release);
+    bench.shared.note_request(bench.now);
+    bench.shared.standing.note(bench.now, 0);
+    bench.shared.standing.settle(true);
+    bench.text("set before 0 0 1\n1\n");
+    bench.now.0 += 60_000;
+    bench.shared.note_request(bench.now);
+    bench.text("set since 0 0 1\n1\n");
+    let listed = |bench: &Bench, form: &str| {
+        let text = bench.text(&format!("lru_crawler {form} all\n"));
+        ["before", "since"].map(|key| text.contains(key))
+    };
+    for form in ["metadump", "mgdump"] {
+        assert_eq!(listed(&bench, form), [false, true], "{form}");
+    }
+    bench.shared.standing.made_up(bench.shared.standing.gap().expect("it was away"));
+    for form in ["metadump", "mgdump"] {
+        assert_eq!(listed(&bench, form), [true, true], "{form}");
+    }
 }
 
 #[test]
