@@ -20,7 +20,7 @@ use cluster::Cluster;
 const TASKS: u64 = 8;
 const LIKES: u64 = 100;
 
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Refused for a moment, nothing sent: so often is tried again.
 const TRIES_MAX: u32 = 5;

@@ -89,7 +89,7 @@ async fn main() -> Result<()> {
 
     // Two sessions that are about to end. One of their users comes back in time.
     for id in ["ada-2", "ada-3"] {
-        sessions.items.set(id, &session).ttl(Duration::from_secs(2)).await?;
+        sessions.items.set(id, &session).ttl(Duration::from_secs(5)).await?;
     }
     ensure!(sessions.visitor("ada-2").await == Visitor::SignedIn(session.clone()));
     while sessions.items.get("ada-3").await?.is_some() {

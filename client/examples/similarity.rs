@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use evanesce_client::{LatchPolicy, Typed};
 use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
 
 use cluster::Cluster;
 
@@ -27,6 +28,9 @@ const PART: usize = 250;
 
 /// A part of a cluster that does not take writes for so many rounds is ill: better fail than run into the morning.
 const ROUNDS_MAX: usize = 3;
+
+/// Until every zone that is there has what was written: milliseconds, but on a machine that is busy with a build.
+const SPREAD_MAX: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Similar {
@@ -109,8 +113,14 @@ async fn main() -> Result<()> {
 
     // A zone is lost: what was published is served from the others, all of it.
     if cluster.kill(|zone, _| zone == "a").await {
-        let all = similar.get_many(table.keys()).await?;
-        ensure!(all.is_complete() && all.hits.len() >= table.len() * 99 / 100, "{} hits", all.hits.len());
+        // Of a quorum of two the lost zone may be one: what only one more has the last is still being given.
+        let (least, lost) = (table.len() * 99 / 100, Instant::now());
+        let mut all = similar.get_many(table.keys()).await?;
+        while all.hits.len() < least && lost.elapsed() < SPREAD_MAX {
+            sleep(Duration::from_millis(10)).await;
+            all = similar.get_many(table.keys()).await?;
+        }
+        ensure!(all.is_complete() && all.hits.len() >= least, "{} hits", all.hits.len());
         println!("without the local zone: {} of {} movies", all.hits.len(), table.len());
     }
     cluster.cache.close().await;

@@ -9,14 +9,14 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use evanesce_client::{Client, ClientBuilder, StaticNodes};
+use evanesce_client::{Client, ClientBuilder, ConnectionOptions, StaticNodes};
 use evanesce_node::{Node, NodeConfig, RunningNode};
 
 const ZONES: [&str; 3] = ["a", "b", "c"];
 const NAMES: [&str; 2] = ["n1", "n2"];
 
 /// The machine that runs the examples may be busy with a build: in production the defaults, 20 to 500 ms, are right.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// A cluster, and a client of it in zone `a`.
 pub(crate) struct Cluster {
@@ -92,5 +92,7 @@ fn list_of(nodes: &[OwnNode]) -> StaticNodes {
 }
 
 fn patient(builder: ClientBuilder) -> ClientBuilder {
+    let connection = ConnectionOptions { stall_timeout: PATIENCE, ..ConnectionOptions::default() };
+    let builder = builder.connection(connection).connect_timeout(PATIENCE);
     builder.read_attempt_timeout(PATIENCE).read_timeout(PATIENCE).write_timeout(PATIENCE)
 }

@@ -26,8 +26,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Between two looks of one that nobody waits for.
 const LOOK_LAZILY_EVERY: Duration = Duration::from_millis(500);
 
-/// How long one of the requests here may take: they are few, and a load that follows costs more.
-pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_millis(100);
+/// How long one of the requests here may take at least: they are few, and a load that follows costs more.
+const REQUEST_TIMEOUT_MIN: Duration = Duration::from_millis(100);
 
 /// What a lease lives longer than its loader may take: a node counts whole seconds.
 const LONGER_SECS: u64 = 2;
@@ -54,6 +54,12 @@ pub(super) enum Asked {
     Found(Item),
     /// No zone answered: whoever loads does so without a lease.
     Nobody,
+}
+
+/// How long one of the requests here may take: as long as a read, where reads are patient. Whoever gives up on a node that is
+/// only slow asks another for a lease that somebody has there.
+pub(super) fn request_timeout(core: &Core) -> Duration {
+    core.settings.read_timeout.max(REQUEST_TIMEOUT_MIN)
 }
 
 /// How long a lease lasts, in whole seconds.
@@ -162,8 +168,9 @@ impl Asking<'_> {
 
     /// What the home zone has of the key.
     async fn found(&self, cluster: &Cluster, home: &Arc<Member>) -> Option<Item> {
-        let due = Instant::now() + REQUEST_TIMEOUT;
-        let read = ReadPlan::new(self.core, Want::Item, REQUEST_TIMEOUT);
+        let timeout = request_timeout(self.core);
+        let due = Instant::now() + timeout;
+        let read = ReadPlan::new(self.core, Want::Item, timeout);
         let item = home.get(self.key, &read, due).await.ok()??;
         if let Some(version) = item.version {
             self.core.clock.observe(version, self.core.now());
@@ -185,7 +192,7 @@ impl Asking<'_> {
         };
         let link = &home.link;
         let stamp = if link.connection.speaks_versions() { Stamp::Told } else { Stamp::Without };
-        let due = Instant::now() + REQUEST_TIMEOUT;
+        let due = Instant::now() + request_timeout(self.core);
         let outcome = with_change(&self.lease, &change, stamp, link.next_opaque(), |request| {
             link.connection.start_call(request, due)
         });
@@ -199,8 +206,9 @@ impl Asking<'_> {
 
     /// Whether the lease that somebody has is ours, of whose grant no reply came.
     async fn is_mine(&self, home: &Member) -> Result<Option<Option<u64>>, NodeError> {
-        let read = ReadPlan::new(self.core, Want::Item, REQUEST_TIMEOUT);
-        let found = home.get(&self.lease, &read, Instant::now() + REQUEST_TIMEOUT).await?;
+        let timeout = request_timeout(self.core);
+        let read = ReadPlan::new(self.core, Want::Item, timeout);
+        let found = home.get(&self.lease, &read, Instant::now() + timeout).await?;
         let mine = found.filter(|item| item.value == self.mine);
         Ok(mine.map(|item| item.version.map(Version::as_u64)))
     }

@@ -1,11 +1,12 @@
 //! A place among those who wait for a load, and how far that is.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::lease::REQUEST_TIMEOUT;
+use super::lease::request_timeout;
 use super::{LoadPlan, Loaded, Loader, Wish};
 use crate::core::Core;
 use crate::error::LoadError;
@@ -73,7 +74,7 @@ enum Waited {
 /// Waits for what is loaded; for another load when that one began before a write or delete that this caller came after.
 pub(crate) async fn wait(core: &Arc<Core>, key: &Key, plan: &LoadPlan, mut waiter: Waiter) -> Loaded {
     for _ in 1..LOADS_MAX {
-        match waiter.outcome().await {
+        match waiter.outcome(request_timeout(core)).await {
             Waited::Loaded(loaded) => return loaded,
             Waited::Superseded(unused) => {
                 waiter = core.flights.join(core, key, plan.clone(), unused, Wish::Missing)?;
@@ -96,12 +97,12 @@ impl Waiter {
         Self { progress, unused: late.then_some(loader) }
     }
 
-    /// Whoever came in the middle of the load waits for the nodes' word, too, that nothing newer was there; for one
-    /// request at most, since a node that does not answer by then is ill.
-    async fn outcome(&mut self) -> Waited {
+    /// Whoever came in the middle of the load waits for the nodes' word, too, that nothing newer was there; for as long as one
+    /// request may take at most, since a node that does not answer by then is ill.
+    async fn outcome(&mut self, request: Duration) -> Waited {
         let loaded = self.loaded().await;
         let Some(loader) = self.unused.take() else { return Waited::Loaded(loaded) };
-        let landed = timeout(REQUEST_TIMEOUT, self.progress.wait_for(Progress::is_landed)).await;
+        let landed = timeout(request, self.progress.wait_for(Progress::is_landed)).await;
         let superseded = landed.is_ok_and(|landed| landed.is_ok_and(|progress| progress.is_superseded()));
         if superseded { Waited::Superseded(loader) } else { Waited::Loaded(loaded) }
     }
@@ -130,7 +131,7 @@ mod tests {
     }
 
     async fn outcome(mut waiter: Waiter) -> &'static str {
-        match waiter.outcome().await {
+        match waiter.outcome(Duration::from_millis(100)).await {
             Waited::Loaded(_) => "loaded",
             Waited::Superseded(_) => "superseded",
         }

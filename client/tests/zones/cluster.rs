@@ -14,8 +14,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// Longer than anything here takes; a test that reaches it has failed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// Longer than anything here takes on a machine that has other work; a test that reaches it has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A node of this process that answers nothing for so long is frozen, and not only waiting for a core.
+const STALL: Duration = Duration::from_secs(5);
 
 /// Nodes by zone and name.
 pub(crate) struct Cluster {
@@ -231,6 +234,8 @@ async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut way: Way) 
 
 pub(crate) fn patient(nodes: StaticNodes) -> ClientBuilder {
     let connection = ConnectionOptions {
+        connect_timeout: PATIENCE,
+        stall_timeout: STALL,
         backoff_min: Duration::from_millis(2),
         backoff_max: Duration::from_millis(10),
         ..ConnectionOptions::default()

@@ -30,6 +30,8 @@ pub struct GatewayConfig {
     pub discoveries: Vec<String>,
     /// How nodes are spoken to: in plain text and without a password by default.
     pub nodes: NodeAccess,
+    /// How long nodes may take, an attempt and all of a request; by default what the client grants them.
+    pub node_timeout: Option<Duration>,
     /// Where to speak memcached: one place or more. Port 0 is chosen by the kernel.
     pub listen: Vec<Listen>,
     /// The certificate of listeners that speak TLS; none by default.
@@ -67,6 +69,7 @@ impl Default for GatewayConfig {
             zone: "a".to_owned(),
             discoveries: Vec::new(),
             nodes: NodeAccess::default(),
+            node_timeout: None,
             listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()],
             tls: None,
             auth_file: None,

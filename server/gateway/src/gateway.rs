@@ -121,6 +121,10 @@ impl Gateway {
 pub(crate) async fn connect(config: &GatewayConfig) -> Result<Client, StartError> {
     let client = Client::builder(&config.cluster).discovery(&config.discoveries).zone(&config.zone);
     let client = config.nodes.give(client)?.lanes(config.threads.get());
+    let client = match config.node_timeout {
+        Some(time) => client.read_attempt_timeout(time).read_timeout(time).write_timeout(time),
+        None => client,
+    };
     Ok(client.connect_timeout(config.connect_timeout).connect().await?)
 }
 

@@ -35,6 +35,7 @@ impl Cluster {
         let config = GatewayConfig {
             discoveries,
             zone: "default".to_owned(),
+            node_timeout: Some(PATIENCE),
             persister: Some(directory.path().join("persister.toml")),
             ..GatewayConfig::default()
         };

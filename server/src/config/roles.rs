@@ -284,6 +284,7 @@ fn check_gateway(check: &mut Checker, drain_deadline: Option<Duration>) -> Optio
         zone: zone?,
         discoveries: discoveries?,
         nodes,
+        node_timeout: None,
         gateways: gateways.unwrap_or_default(),
         flush_command,
         listen: face.listen,

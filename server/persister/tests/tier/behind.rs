@@ -1,5 +1,8 @@
 //! Writes that wait in a log, beside other gateways.
 
+use std::fs::File;
+use std::path::Path;
+
 use evanesce_client::{LoadedItem, Version};
 
 use super::*;
@@ -154,6 +157,12 @@ async fn decision_for_which_the_log_has_no_room_leaves_what_others_wrote() {
     assert_eq!(shown(&full, "user:1").await.expect("it stays").0, "theirs");
 }
 
+/// A log's thread ends a moment after the log was closed or a start was refused, and until then has the lock.
+async fn nobody_has(log: &Path) {
+    let is_free = || async { File::open(log.join("lock")).is_ok_and(|lock| lock.try_lock().is_ok()) };
+    eventually("the log's thread has ended", is_free).await;
+}
+
 /// What was seen: after a start with another mode, without the namespace or over another store, acknowledged writes that waited went
 /// nowhere, and nobody was told; or to the wrong store.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -164,6 +173,8 @@ async fn start_that_would_orphan_writes_that_wait_is_refused() {
     gateway.set("user:1", "v").await;
     assert_eq!(gateway.persister.close(Instant::now()).await, 1);
     drop(gateway);
+    let log = world.directory.path().join("g").join("user");
+    nobody_has(&log).await;
     let client = world.client().await;
     let config = |written| world.config("g", &mode(written), StoreLimits::default());
     let refused =
@@ -179,8 +190,10 @@ async fn start_that_would_orphan_writes_that_wait_is_refused() {
     let mut elsewhere = config(Mode::WriteBehind);
     let place = |store: &mut StoreConfig| _ = store.written.insert("path".to_owned(), "other".into());
     elsewhere.stores.values_mut().for_each(place);
+    nobody_has(&log).await;
     let told = refused(elsewhere).await;
     assert!(told.contains("for the store \"main\" with other settings than now"), "{told}");
+    nobody_has(&log).await;
     world.store.down.store(false, Ordering::SeqCst);
     let mut login = config(Mode::WriteBehind);
     let password = |store: &mut StoreConfig| _ = store.written.insert("password".to_owned(), "new".into());
@@ -190,6 +203,7 @@ async fn start_that_would_orphan_writes_that_wait_is_refused() {
     drained(&again).await;
     assert_eq!(again.persister.close(Instant::now() + PATIENCE).await, 0);
     drop(again);
+    nobody_has(&log).await;
     Persister::start(client.clone(), config(Mode::WriteThrough)).await.expect("nothing waits any more");
 }
 

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use evanesce_client::{Client, StaticNodes, Ttl};
+use evanesce_client::{Client, ClientBuilder, StaticNodes, Ttl};
 use evanesce_node::{Node, NodeConfig, RunningNode};
 use evanesce_persister::stores::StoreSettings;
 use evanesce_persister::stores::memory::Memory;
@@ -143,11 +143,7 @@ impl World {
     async fn client(&self) -> Client {
         let (a, b) = (self.address(0), self.address(1));
         let nodes: StaticNodes = format!("a=a1/{a};b=b1/{b}").parse().expect("sound nodes");
-        let client = Client::builder("HOME").nodes(nodes).zone("a");
-        let slow_machine = Duration::from_secs(5);
-        let client =
-            client.read_timeout(slow_machine).read_attempt_timeout(slow_machine).write_timeout(slow_machine);
-        client.connect().await.expect("the nodes are there")
+        patient(nodes).zone("a").connect().await.expect("the nodes are there")
     }
 
     fn config(&self, gateway: &str, namespace: &NamespaceConfig, limits: StoreLimits) -> Config {
@@ -179,11 +175,16 @@ impl World {
     /// What the node of a zone has of a key, with its version.
     async fn in_zone(&self, zone: usize, key: &str) -> Option<(Bytes, u64)> {
         let nodes: StaticNodes = format!("z=n/{}", self.address(zone)).parse().expect("a sound node");
-        let client =
-            Client::builder("HOME").nodes(nodes).zone("z").connect().await.expect("the node is there");
+        let client = patient(nodes).zone("z").connect().await.expect("the node is there");
         let item = client.raw().get_item(key).await.expect("the node answers")?;
         Some((item.value, item.version.map_or(0, |version| version.as_u64())))
     }
+}
+
+/// These machines are slow, and no test here is about a slow node.
+fn patient(nodes: StaticNodes) -> ClientBuilder {
+    let client = Client::builder("HOME").nodes(nodes);
+    client.read_timeout(PATIENCE).read_attempt_timeout(PATIENCE).write_timeout(PATIENCE)
 }
 
 struct Gateway {
