@@ -80,6 +80,7 @@ mod error;
 mod greeting;
 mod opaque;
 mod options;
+mod pulse;
 mod queue;
 mod session;
 #[cfg(feature = "simulation")]

@@ -16,6 +16,7 @@ use crate::cause::Cause;
 use crate::error::{TransportError, Violation};
 use crate::greeting::Greeting;
 use crate::options::after;
+use crate::pulse::Pulse;
 use crate::queue::{Pending, Shared, WRITE_BUFFER_KEPT_BYTES_MAX};
 use crate::stall::{LOOKS_PER_TIMEOUT, Look, StallWatch};
 use crate::stream::Stream;
@@ -58,6 +59,7 @@ pub(crate) struct Session<'a, S> {
     watch: StallWatch,
     look: Pin<Box<Sleep>>,
     watching: bool,
+    pulse: Pulse,
 }
 
 impl<'a, S: Stream> Session<'a, S> {
@@ -77,6 +79,7 @@ impl<'a, S: Stream> Session<'a, S> {
             watch: StallWatch::default(),
             look: Box::pin(sleep_until(next_look(shared))),
             watching: true,
+            pulse: Pulse::default(),
         }
     }
 
@@ -103,7 +106,10 @@ impl<'a, S: Stream> Session<'a, S> {
                 Poll::Ready(loss) => return Poll::Ready(loss),
                 // There is room now for requests that were left in the queue: nobody else would send them.
                 Poll::Pending if held_back && !self.holds_back() => {}
-                Poll::Pending => return self.poll_look(cx),
+                Poll::Pending => {
+                    self.pulse.poll(cx);
+                    return self.poll_look(cx);
+                }
             }
         }
     }
@@ -209,6 +215,7 @@ impl<'a, S: Stream> Session<'a, S> {
             return;
         }
         self.replies += self.done.len() as u64;
+        self.pulse.on_replies(self.done.len());
         self.shared.answered(self.done.iter().map(|(pending, _)| pending));
         for (pending, reply) in self.done.drain(..) {
             pending.target.complete(pending.token, Ok(reply));
