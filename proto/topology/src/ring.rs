@@ -9,6 +9,10 @@ use crate::check::{RING_POINTS_MAX, TopologyError};
 use crate::membership::{Node, RingHash, RingProfile};
 use crate::{evanesce, evcache};
 
+mod shortcuts;
+
+use shortcuts::Shortcuts;
+
 /// The continuum of a server group: each point belongs to a node, each key to the first point at or after its hash,
 /// and past the last point to the first.
 ///
@@ -23,6 +27,7 @@ use crate::{evanesce, evcache};
 /// state, so that a death moves no key.
 pub struct Ring {
     points: HashRing<RingPoint, Positions>,
+    shortcuts: Shortcuts,
     shares: Vec<f64>,
 }
 
@@ -58,7 +63,7 @@ pub enum RingError {
 }
 
 impl Ring {
-    /// Lays the ring of a group: in about 60 ns and 24 bytes a point, so 25 ms and 10 MB for 100 nodes of the
+    /// Lays the ring of a group: in about 60 ns and some 30 bytes a point, so 25 ms and 12 MB for 100 nodes of the
     /// default profile.
     ///
     /// Where two points meet, the node later in `nodes` gets it. A topology's nodes are sorted by name.
@@ -80,7 +85,7 @@ impl Ring {
 
     /// The node that owns a key, as an index into the nodes the ring was built from. Allocates nothing.
     pub fn owner(&self, hash: KeyHash) -> usize {
-        self.point(hash).node as usize
+        self.shortcuts.owner(hash).unwrap_or_else(|| self.point(hash).node as usize)
     }
 
     /// The point that owns a key. Allocates nothing.
@@ -102,9 +107,10 @@ impl Ring {
     /// `points` are sorted, one per position, at least one.
     fn from_points(hash: RingHash, points: Vec<RingPoint>, nodes: usize) -> Ring {
         let shares = shares(hash, &points, nodes);
+        let shortcuts = Shortcuts::new(hash, &points);
         let mut ring = HashRing::with_hasher(Positions);
         ring.batch_add(points);
-        Ring { points: ring, shares }
+        Ring { points: ring, shortcuts, shares }
     }
 }
 
