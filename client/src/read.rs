@@ -70,15 +70,16 @@ impl ReadPlan {
     }
 }
 
-/// Reads `key`. `None` is a miss: the last word of a node that was asked.
+/// Reads `key`, from `now` on. `None` is a miss: the last word of a node that was asked.
 pub(crate) async fn read<'a>(
     core: &'a Core,
     cluster: &'a Cluster,
     key: &'a Key,
     plan: &ReadPlan,
+    now: Instant,
 ) -> Result<Option<Hit<'a>>, ReadError> {
     core.count_reads(1);
-    let found = walk(core, cluster, key, plan).await;
+    let found = walk(core, cluster, key, plan, now).await;
     match &found {
         Ok(Some(_)) => core.metrics.hits.increment(1),
         Ok(None) => core.metrics.misses.increment(1),
@@ -92,8 +93,8 @@ async fn walk<'a>(
     cluster: &'a Cluster,
     key: &'a Key,
     plan: &ReadPlan,
+    mut now: Instant,
 ) -> Result<Option<Hit<'a>>, ReadError> {
-    let mut now = Instant::now();
     let mut deadline = now + plan.timeout;
     let mut walk = Walk::new(core, cluster, key);
     let mut attempts: Vec<Attempt> = Vec::new();

@@ -46,6 +46,8 @@ struct Search<'a> {
     missed: Option<&'a Member>,
     /// Who is asked, or was asked last.
     asked: Option<&'a Member>,
+    /// Those of one number ask the same node.
+    batch: usize,
     attempts: Vec<Attempt>,
     /// The attempts before the present walk.
     walked: usize,
@@ -53,15 +55,6 @@ struct Search<'a> {
 
 /// What a node said of a key.
 type Outcome = Result<Option<Item>, NodeError>;
-
-/// A key, and what its node said.
-type Answered<'a> = (Search<'a>, Result<Option<Item>, Attempt>);
-
-/// Keys for one node.
-struct Batch<'a> {
-    member: &'a Member,
-    searches: Vec<Search<'a>>,
-}
 
 /// Reads `keys`; the outcomes are in their order.
 pub(crate) async fn read_many<'a>(
@@ -86,8 +79,9 @@ pub(crate) async fn read_each<'a>(
     core.count_reads(keys.len() as u64);
     let mut found: Vec<Option<Found<'_>>> = Vec::new();
     found.resize_with(keys.len(), || None);
+    let begun = Instant::now();
     let mut searches: Vec<Search<'_>> =
-        keys.iter().enumerate().map(|key| Search::new(core, cluster, key)).collect();
+        keys.iter().enumerate().map(|key| Search::new(core, cluster, key, begun)).collect();
     // Sorting out many keys takes its time, too, and is not the nodes' time.
     let now = Instant::now();
     for search in &mut searches {
@@ -96,15 +90,17 @@ pub(crate) async fn read_each<'a>(
     }
     // Time in which this process did not run is not the zones' time.
     let mut late = Duration::ZERO;
+    let mut first = Some(now);
     while !searches.is_empty() {
-        let batches = next_batches(core, std::mem::take(&mut searches), &mut found, late);
-        let answers = join_all(batches.into_iter().map(|batch| batch.ask(core, plan, late))).await;
+        let now = first.take().unwrap_or_else(Instant::now);
+        batch(core, &mut searches, &mut found, (now, late));
+        let answers = ask_all(core, &mut searches, plan, late).await;
         late += answers.iter().map(|(_, late)| *late).max().unwrap_or_default();
-        for (search, answer) in answers.into_iter().flat_map(|(answers, _)| answers) {
-            if let Some(search) = search.settle(core, answer, &mut found) {
-                searches.push(search);
-            }
-        }
+        let mut answers = answers.into_iter().flat_map(|(answers, _)| answers);
+        searches.retain_mut(|search| {
+            let answer = answers.next().expect("each that asks has an answer");
+            search.settle(core, answer, &mut found)
+        });
     }
     let found: Vec<Found<'_>> =
         found.into_iter().map(|found| found.expect("each search settles or goes on")).collect();
@@ -112,50 +108,64 @@ pub(crate) async fn read_each<'a>(
     found
 }
 
-/// Groups the searches by the node that each asks next; settles those that have nobody left to ask.
-fn next_batches<'a>(
+/// Puts the searches together by the node that each asks next; settles those that have nobody left to ask.
+fn batch<'a>(
     core: &Core,
-    searches: Vec<Search<'a>>,
+    searches: &mut Vec<Search<'a>>,
     found: &mut [Option<Found<'a>>],
-    late: Duration,
-) -> Vec<Batch<'a>> {
-    let now = Instant::now();
-    let mut batches: Vec<Batch<'a>> = Vec::new();
-    let mut left = searches.len();
-    for mut search in searches {
-        left -= 1;
+    (now, late): (Instant, Duration),
+) {
+    let mut members: Vec<&Member> = Vec::new();
+    searches.retain_mut(|search| {
         let member = if now < search.deadline + late { search.next_member(now) } else { None };
         let Some(member) = member else {
-            let index = search.index;
-            found[index] = Some(search.end());
-            continue;
+            found[search.index] = Some(search.end());
+            return false;
         };
         if search.missed.is_none() && !search.attempts.is_empty() {
             core.metrics.error_fallbacks.increment(1);
         }
-        match batches.iter_mut().find(|batch| std::ptr::eq(batch.member, member)) {
-            Some(batch) => batch.searches.push(search),
-            None => {
-                let mut searches = Vec::with_capacity(1 + left);
-                searches.push(search);
-                batches.push(Batch { member, searches });
-            }
+        let known = members.iter().position(|known| std::ptr::eq(*known, member));
+        search.batch = known.unwrap_or_else(|| {
+            members.push(member);
+            members.len() - 1
+        });
+        true
+    });
+    if members.len() > 1 {
+        searches.sort_by_key(|search| search.batch);
+    }
+}
+
+/// What came of each search, in their order, by batches, each with how long this process was held up meanwhile.
+async fn ask_all(
+    core: &Core,
+    searches: &mut [Search<'_>],
+    plan: &ReadPlan,
+    late: Duration,
+) -> Vec<(Vec<Outcome>, Duration)> {
+    let mut batches = searches.chunk_by_mut(|one, next| one.batch == next.batch);
+    match (batches.next(), batches.next()) {
+        (Some(only), None) => vec![ask(core, only, plan, late).await],
+        (first, second) => {
+            let batches = first.into_iter().chain(second).chain(batches);
+            join_all(batches.map(|batch| ask(core, batch, plan, late))).await
         }
     }
-    batches
 }
 
 impl<'a> Search<'a> {
-    fn new(core: &'a Core, cluster: &'a Cluster, (index, key): (usize, &'a Key)) -> Self {
+    fn new(core: &'a Core, cluster: &'a Cluster, (index, key): (usize, &'a Key), begun: Instant) -> Self {
         let walk = Walk::new(core, cluster, key);
         Self {
             index,
             key,
             falls_back: true,
-            deadline: Instant::now(),
+            deadline: begun,
             walk,
             missed: None,
             asked: None,
+            batch: 0,
             attempts: Vec::new(),
             walked: 0,
         }
@@ -182,74 +192,76 @@ impl<'a> Search<'a> {
         self.walk.next(now)
     }
 
-    /// Takes an answer; gives the search back when it goes on.
-    fn settle(
-        mut self,
-        core: &Core,
-        answer: Result<Option<Item>, Attempt>,
-        found: &mut [Option<Found<'a>>],
-    ) -> Option<Self> {
-        let answer = answer.map(|item| item.and_then(|item| Some(Hit { item, from: self.asked? })));
+    /// Takes an answer; true when the search goes on.
+    fn settle(&mut self, core: &Core, answer: Outcome, found: &mut [Option<Found<'a>>]) -> bool {
+        let asked = self.asked.expect("who answers was asked");
+        let hit = |item| Hit { item, from: asked };
         if self.missed.is_some() {
             if let Ok(answer) = &answer {
                 core.miss_fallback_answered(answer.is_some());
             }
-            found[self.index] = Some(Ok(answer.unwrap_or(None)));
-            return None;
+            found[self.index] = Some(Ok(answer.unwrap_or(None).map(hit)));
+            return false;
         }
         match answer {
-            Ok(Some(hit)) => found[self.index] = Some(Ok(Some(hit))),
+            Ok(Some(item)) => found[self.index] = Some(Ok(Some(hit(item)))),
             Ok(None) if self.falls_back && self.walk.has_more() && core.falls_back_on_miss() => {
                 self.missed = self.asked;
-                return Some(self);
+                return true;
             }
             Ok(None) => found[self.index] = Some(Ok(None)),
-            Err(attempt) => {
-                self.attempts.push(attempt);
-                return Some(self);
+            Err(cause) => {
+                self.attempts.push(asked.attempt(cause));
+                return true;
             }
         }
-        None
+        false
     }
 
     /// Nobody is left to ask.
-    fn end(self) -> Found<'a> {
-        if self.missed.is_some() { Ok(None) } else { Err(ReadError::Unanswered { attempts: self.attempts }) }
+    fn end(&mut self) -> Found<'a> {
+        let attempts = std::mem::take(&mut self.attempts);
+        if self.missed.is_some() { Ok(None) } else { Err(ReadError::Unanswered { attempts }) }
     }
 }
 
-impl<'a> Batch<'a> {
-    /// The answers, and for how long this process was held up meanwhile. A node that is late with one part is not asked for
-    /// the next: those keys go on at once, while there is time for them to be asked elsewhere.
-    async fn ask(mut self, core: &Core, plan: &ReadPlan, before: Duration) -> (Vec<Answered<'a>>, Duration) {
-        let mut answers = Vec::with_capacity(self.searches.len());
-        let mut late = Duration::ZERO;
-        let mut is_late = false;
-        for part in self.searches.chunks_mut(BATCH_KEYS_MAX) {
-            let now = Instant::now();
-            let deadline = part.iter().map(|search| search.deadline).max().unwrap_or(now);
-            let due = (deadline + before + late).min(now + plan.attempt_timeout);
-            if is_late || now >= due {
-                answers.extend(part.iter().map(|_| Err(self.member.too_late())));
-                continue;
-            }
-            let asked = match node_batch_span(&self.member.zone) {
-                None => self.member.get_part(core, part, plan, due).await,
-                Some(span) => traced(span, self.member.get_part(core, part, plan, due)).await,
-            };
-            is_late = asked.iter().any(|outcome| outcome.as_ref().is_err_and(NodeError::is_timeout));
-            answers.extend(asked);
-            late += held_up(due, Instant::now()).unwrap_or_default();
+/// Asks their node for keys: the answers, and for how long this process was held up meanwhile. A node that is late with one
+/// part is not asked for the next: those keys go on at once, while there is time for them to be asked elsewhere.
+async fn ask(
+    core: &Core,
+    searches: &mut [Search<'_>],
+    plan: &ReadPlan,
+    before: Duration,
+) -> (Vec<Outcome>, Duration) {
+    let member = searches.first().and_then(|search| search.asked).expect("a batch has keys, and a node");
+    let mut answers = Vec::new();
+    let mut late = Duration::ZERO;
+    let mut is_late = false;
+    for part in searches.chunks_mut(BATCH_KEYS_MAX) {
+        let now = Instant::now();
+        let deadline = part.iter().map(|search| search.deadline).max().unwrap_or(now);
+        let due = (deadline + before + late).min(now + plan.attempt_timeout);
+        if is_late || now >= due {
+            answers.extend(part.iter().map(|_| Err(member.too_late())));
+            continue;
         }
-        let member = self.member;
-        for (search, answer) in self.searches.iter().zip(&answers) {
-            if let (Some(missed), Ok(Some(item))) = (search.missed, answer) {
-                copy(core, search.key, item, member, missed);
-            }
+        let asked = match node_batch_span(&member.zone) {
+            None => member.get_part(core, part, plan, due).await,
+            Some(span) => traced(span, member.get_part(core, part, plan, due)).await,
+        };
+        is_late = asked.iter().any(|outcome| outcome.as_ref().is_err_and(NodeError::is_timeout));
+        match answers.is_empty() {
+            true => answers = asked,
+            false => answers.extend(asked),
         }
-        let answers = answers.into_iter().map(|answer| answer.map_err(|cause| member.attempt(cause)));
-        (self.searches.into_iter().zip(answers).collect(), late)
+        late += held_up(due, Instant::now()).unwrap_or_default();
     }
+    for (search, answer) in searches.iter().zip(&answers) {
+        if let (Some(missed), Ok(Some(item))) = (search.missed, answer) {
+            copy(core, search.key, item, member, missed);
+        }
+    }
+    (answers, late)
 }
 
 impl Member {

@@ -30,9 +30,9 @@ pub(crate) async fn get(
     key: &Key,
     plan: &ReadPlan,
 ) -> Result<Option<Item>, ReadError> {
-    let deadline = Instant::now() + plan.timeout;
-    match read(core, cluster, key, plan).await? {
-        Some(hit) => assemble(core, cluster, form, key, hit, deadline).await,
+    let now = Instant::now();
+    match read(core, cluster, key, plan, now).await? {
+        Some(hit) => assemble(core, cluster, form, key, hit, now + plan.timeout).await,
         None => Ok(None),
     }
 }
@@ -79,6 +79,9 @@ pub(crate) async fn assemble_many<'a>(
         }
     };
     let mut values: Vec<_> = found.into_iter().enumerate().map(open).collect();
+    if split.is_empty() {
+        return values;
+    }
     let mut waiting = split.into_iter();
     let mut joins = FuturesUnordered::new();
     loop {

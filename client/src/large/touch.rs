@@ -37,7 +37,7 @@ pub(crate) fn touch_chunks(core: &Arc<Core>, key: &Key, form: Form, exptime: Exp
 async fn touch_all(core: &Arc<Core>, key: &Key, form: Form, exptime: Exptime) {
     let Some(cluster) = core.cluster() else { return };
     let plan = ReadPlan::new(core, Want::Flags, REQUEST_TIMEOUT);
-    let Ok(Some(hit)) = read(core, &cluster, key, &plan).await else { return };
+    let Ok(Some(hit)) = read(core, &cluster, key, &plan, Instant::now()).await else { return };
     let Ok(Opened::Split(manifest, _)) = form.open(key, hit.item) else { return };
     let Ok(keys) = chunk_keys(&manifest, key) else { return };
     let touch = async |key| {

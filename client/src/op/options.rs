@@ -37,6 +37,14 @@ impl Limit {
         self.deadline.map_or(timeout, |deadline| timeout.min(deadline.saturating_duration_since(now)))
     }
 
+    /// What a call that begins at this moment has. The clock is looked at only where there is a deadline.
+    pub(crate) fn left_at_once(self) -> Duration {
+        match self.deadline {
+            None => self.timeout.min(TIMEOUT_MAX),
+            Some(_) => self.left(Instant::now()),
+        }
+    }
+
     /// When a call that begins now ends.
     pub(crate) fn end(self, now: Instant) -> Instant {
         now + self.left(now)
@@ -76,7 +84,7 @@ impl ReadOptions {
 
     pub(crate) fn plan(self, core: &Core, want: Want) -> ReadPlan {
         let Self { limit, near, falls_back, lane } = self;
-        ReadPlan { near, falls_back, lane, ..ReadPlan::new(core, want, limit.left(Instant::now())) }
+        ReadPlan { near, falls_back, lane, ..ReadPlan::new(core, want, limit.left_at_once()) }
     }
 }
 

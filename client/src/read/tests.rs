@@ -47,7 +47,7 @@ async fn read_beside_a_newcomer(asked: usize, attempts: u32) -> Result<bool, Rea
     let (cluster, key) = (core.cluster().expect("it is open"), Key::new(b"", b"k").expect("a good key"));
     let mut plan = ReadPlan::new(&core, Want::Flags, ATTEMPT * attempts);
     plan.attempt_timeout = ATTEMPT;
-    Ok(read(&core, &cluster, &key, &plan).await?.is_some())
+    Ok(read(&core, &cluster, &key, &plan, Instant::now()).await?.is_some())
 }
 
 /// What was seen under load: while a node was filled, readers that the other zones answered late got its misses.
