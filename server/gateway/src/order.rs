@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use evanesce_wire::BinaryCommand;
-use evanesce_wire::request::Request;
+use evanesce_wire::request::{Get, Request};
 
 use crate::answer;
 use crate::service::RUN_KEYS_MAX;
@@ -24,6 +24,23 @@ pub(crate) fn run_length(batch: &[Request<'_>]) -> usize {
     if batch.len() <= 1 {
         return batch.len();
     }
+    retrievals_length(batch).unwrap_or_else(|| mixed_length(batch))
+}
+
+/// The same for a batch that begins with nothing but retrievals, as most do: none is in another's way. `None` for any other.
+fn retrievals_length(batch: &[Request<'_>]) -> Option<usize> {
+    let mut asked = 0;
+    for (position, request) in batch.iter().enumerate() {
+        let Request::Get(Get { keys, touch: None, .. }) = request else { return None };
+        asked += keys.iter().count();
+        if position > 0 && asked > RUN_KEYS_MAX {
+            return Some(position);
+        }
+    }
+    Some(batch.len())
+}
+
+fn mixed_length(batch: &[Request<'_>]) -> usize {
     let mut seen: HashMap<&[u8], Access> = HashMap::new();
     let mut keys = 0;
     for (position, request) in batch.iter().enumerate() {

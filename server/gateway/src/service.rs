@@ -156,6 +156,19 @@ impl<'a> Context<'a> {
         in_others(self.shared.persister(), keys)
     }
 
+    /// How many places a run takes in the own cluster.
+    fn places_of(&self, run: &[Request<'_>]) -> usize {
+        let others = self.in_others(run.iter().flat_map(keys_of));
+        let elsewhere: usize = others.iter().map(|other| other.keys).sum();
+        run.iter().map(answer::keys).sum::<usize>().min(RUN_KEYS_MAX).saturating_sub(elsewhere)
+    }
+
+    /// Whether all of these keys are served by the own cluster alone.
+    pub(crate) fn are_own(&self, keys: &[&[u8]]) -> bool {
+        let Some(persister) = self.shared.persister() else { return true };
+        keys.iter().all(|key| matches!(persister.route(key), Route::Own))
+    }
+
     /// Where a key is served. An error when its cluster was not reached yet.
     pub(crate) fn place(&self, key: &[u8]) -> Result<Place<'a>, TierError> {
         let route = self.shared.persister().map_or(Route::Own, |persister| persister.route(key));
@@ -251,15 +264,14 @@ impl Drop for UnderWay<'_> {
 
 /// Answers the requests of a run at the same time.
 async fn together(context: Context<'_>, run: &[Request<'_>], out: &mut Output<'_>) {
-    let elsewhere: usize =
-        context.in_others(run.iter().flat_map(keys_of)).iter().map(|other| other.keys).sum();
-    let keys = run.iter().map(answer::keys).sum::<usize>().min(RUN_KEYS_MAX).saturating_sub(elsewhere);
+    let plain = answer::get::plain_keys(context, run);
+    let keys = plain.as_ref().map_or_else(|| context.places_of(run), Vec::len);
     let Some(_under_way) = UnderWay::take(context, keys).await else {
         run.iter().for_each(|request| answer::busy(context, request).write(out));
         return;
     };
-    if answer::get::are_plain(context, run) {
-        return answer::get::plain(context, context.keys, run, out).await;
+    if let Some(keys) = plain {
+        return answer::get::plain(context, context.keys, (run, &keys), out).await;
     }
     // Several reads of a key are executed in their order on one connection only: that which all share.
     let keys = if run.len() > 1 { &context.shared.keys } else { context.keys };

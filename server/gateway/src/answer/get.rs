@@ -9,32 +9,46 @@ use evanesce_wire::request::{Exptime, Get, Request};
 use futures_util::future::join_all;
 
 use super::{Answer, refusal, through, ttl};
-use crate::service::{Context, Keys, Place};
+use crate::service::{Context, Place};
 
 /// A value with its flags, if there is one.
 type Found = Result<Option<(Bytes, u32)>, ReadError>;
 
-/// Whether all of a run are retrievals of values alone, from the own cluster alone.
-pub(crate) fn are_plain(context: Context<'_>, run: &[Request<'_>]) -> bool {
-    run.iter().all(|request| match request {
-        Request::Get(Get { keys, with_cas: false, touch: None }) => {
-            keys.iter().all(|key| matches!(context.place(key), Ok(Place::Cluster(Keys::Own(_)))))
-        }
-        _ => false,
-    })
+/// The keys of a run, if all of it are retrievals of values alone, from the own cluster alone.
+pub(crate) fn plain_keys<'r>(context: Context<'_>, run: &'r [Request<'_>]) -> Option<Vec<&'r [u8]>> {
+    let mut plain = Vec::with_capacity(run.len());
+    for request in run {
+        let Request::Get(Get { keys, with_cas: false, touch: None }) = request else { return None };
+        plain.extend(keys.iter());
+    }
+    context.are_own(&plain).then_some(plain)
 }
 
-/// Answers a run of those: all keys of a node travel together.
-pub(crate) async fn plain(context: Context<'_>, own: &Namespace, run: &[Request<'_>], out: &mut Output<'_>) {
-    let gets =
-        || run.iter().filter_map(|request| if let Request::Get(get) = request { Some(get) } else { None });
-    let keys: Vec<&[u8]> = gets().flat_map(|get| get.keys.iter()).collect();
+/// Answers a run of those, which has these keys: all keys of a node travel together.
+pub(crate) async fn plain(
+    context: Context<'_>,
+    own: &Namespace,
+    (run, keys): (&[Request<'_>], &[&[u8]]),
+    out: &mut Output<'_>,
+) {
     context.counts.cmd_get.add(keys.len());
     // Boxed, because each connection has room for what calls this, idle or not.
-    let mut found = Box::pin(find(own, &keys)).await.into_iter();
-    for get in gets() {
-        let found: Vec<Found> = found.by_ref().take(get.keys.iter().count()).collect();
-        write(context, get, found, out);
+    let found = Box::pin(find(own, keys)).await;
+    let are_whole = found.iter().all(Result::is_ok);
+    let mut found = found.into_iter();
+    for request in run {
+        let Request::Get(get) = request else { continue };
+        if are_whole {
+            write(context, get, found.by_ref().flatten(), out);
+            continue;
+        }
+        let found: Result<Vec<_>, _> = found.by_ref().take(get.keys.iter().count()).collect();
+        match found {
+            Ok(found) => write(context, get, found, out),
+            Err(error) => {
+                Answer::error(&refusal::read_line(context, &TierError::from(error)), false).write(out);
+            }
+        }
     }
 }
 
@@ -50,25 +64,27 @@ async fn find(own: &Namespace, keys: &[&[u8]]) -> Vec<Found> {
     }
 }
 
-/// Writes the answer to one retrieval. A key that no zone could answer for makes it one error line.
-fn write(context: Context<'_>, get: &Get<'_>, found: Vec<Found>, out: &mut Output<'_>) {
-    let found: Vec<Option<(Bytes, u32)>> = match found.into_iter().collect() {
-        Ok(found) => found,
-        Err(error) => {
-            return Answer::error(&refusal::read_line(context, &TierError::from(error)), false).write(out);
-        }
-    };
+/// Writes the answer to one retrieval, with what was found of its keys.
+fn write(
+    context: Context<'_>,
+    get: &Get<'_>,
+    found: impl IntoIterator<Item = Option<(Bytes, u32)>>,
+    out: &mut Output<'_>,
+) {
+    let (mut hits, mut misses) = (0, 0);
     for (key, found) in get.keys.iter().zip(found) {
         let Some((value, flags)) = found else {
-            context.counts.get_misses.add(1);
+            misses += 1;
             continue;
         };
-        context.counts.get_hits.add(1);
+        hits += 1;
         encode::value_header(out.buf(), key, flags, value.len(), None);
         out.push(value);
         out.buf().extend_from_slice(b"\r\n");
     }
     encode::end(out.buf());
+    context.counts.get_hits.add(hits);
+    context.counts.get_misses.add(misses);
 }
 
 /// Answers a retrieval of at most [`crate::service::RUN_KEYS_MAX`] keys.
