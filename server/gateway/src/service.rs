@@ -40,7 +40,7 @@ pub(crate) struct Shared {
     pub(crate) namespaces: Option<Arc<Namespaces>>,
     /// Clusters whose gauge was set, and what it was set to. Lock order: alone.
     pub(crate) clusters_told: Mutex<BTreeMap<String, bool>>,
-    /// Those of the own cluster.
+    /// Places of keys under way in the own cluster.
     places: Places,
     places_of_others: PlacesOfOthers,
     started: Instant,
