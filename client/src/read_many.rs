@@ -256,6 +256,8 @@ async fn ask(
         }
         late += held_up(due, Instant::now()).unwrap_or_default();
     }
+    // One for each, whatever came: those of the next node follow.
+    answers.resize_with(searches.len(), || Err(member.too_late()));
     for (search, answer) in searches.iter().zip(&answers) {
         if let (Some(missed), Ok(Some(item))) = (search.missed, answer) {
             copy(core, search.key, item, member, missed);

@@ -270,7 +270,8 @@ async fn together(context: Context<'_>, run: &[Request<'_>], out: &mut Output<'_
         run.iter().for_each(|request| answer::busy(context, request).write(out));
         return;
     };
-    if let Some(keys) = plain {
+    // A reload may have given them another place meanwhile.
+    if let Some(keys) = plain.filter(|keys| context.are_own(keys)) {
         return answer::get::plain(context, context.keys, (run, &keys), out).await;
     }
     // Several reads of a key are executed in their order on one connection only: that which all share.

@@ -298,6 +298,24 @@ async fn key_that_no_node_takes_is_the_callers_error() {
     cluster.end().await;
 }
 
+/// What was seen in review: the keys behind the one that failed were answered with their neighbours' values.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn retrieval_that_fails_takes_nothing_from_those_behind_it() {
+    let cluster = Cluster::start().await;
+    let long = "\x01".repeat(200);
+    let sets: String = ["a", "b", "c", "d"].map(|key| format!("set {key} 0 0 2\r\n{key}!\r\n")).concat();
+    assert_eq!(cluster.ask(sets.as_bytes()).await, "STORED\r\n".repeat(4));
+    let input = format!("get {long} a\r\nget b\r\nget none c {long} d\r\nget c d\r\n");
+    let replies = cluster.ask(input.as_bytes()).await;
+    let found = |key| format!("VALUE {key} 0 2\r\n{key}!\r\n");
+    let lines: Vec<&str> = replies.split_inclusive("\r\n").collect();
+    let is_refusal = |line: &str| line.starts_with("CLIENT_ERROR the key has ");
+    assert!(is_refusal(lines[0]) && is_refusal(lines[4]), "{replies}");
+    assert_eq!(lines[1..4].concat(), found("b") + "END\r\n", "{replies}");
+    assert_eq!(lines[5..].concat(), found("c") + &found("d") + "END\r\n", "{replies}");
+    cluster.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn long_retrievals_and_large_values_pass_whole() {
     let cluster = Cluster::start().await;

@@ -42,8 +42,9 @@ pub(crate) async fn plain(
             write(context, get, found.by_ref().flatten(), out);
             continue;
         }
-        let found: Result<Vec<_>, _> = found.by_ref().take(get.keys.iter().count()).collect();
-        match found {
+        // All of its keys' outcomes, before any is looked at: those behind an error are nobody else's.
+        let found: Vec<Found> = found.by_ref().take(get.keys.iter().count()).collect();
+        match found.into_iter().collect::<Result<Vec<_>, _>>() {
             Ok(found) => write(context, get, found, out),
             Err(error) => {
                 Answer::error(&refusal::read_line(context, &TierError::from(error)), false).write(out);
