@@ -78,18 +78,14 @@ pub(crate) async fn keep_reconciled(shared: Arc<Shared>, member: Member, every: 
             Some(topology) => Others::reach(&shared, &topology, &member).await,
             None => None,
         };
+        if reached.as_ref().is_some_and(Others::all_missed_something) {
+            shared.standing.show_all();
+        }
         let outcome = match &reached {
             Some(others) => once(&shared, &member, others, haste, gap).await,
             // Not in a topology: it is not known who else is there.
             None => Outcome::unknown(),
         };
-        // States alone do not tell: one that is settled may still be told as warming, and what others remember as deleted is taken
-        // before anything is shown.
-        let up = reached.as_ref().and_then(Others::who_came_back);
-        if up.is_some_and(|up| outcome.all_missed_something(up)) {
-            shared.note_running();
-            shared.standing.show_all_asked_about(gap);
-        }
         let Some(gap) = gap else { continue };
         let is_alone = reached.as_ref().is_some_and(|others| others.groups.is_empty());
         let now = shared.clock.now();

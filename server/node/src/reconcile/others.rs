@@ -62,13 +62,12 @@ impl Others {
         Some(Self { cluster: topology.cluster.clone(), placement, own, groups })
     }
 
-    /// How many nodes of other groups are up, where all of those have just come back themselves, by their states, or no other
-    /// group is there: they may be asked whether anybody knows more. None where one serves; nor where all are down, for one that
-    /// knows may be the first to come back.
-    pub(super) fn who_came_back(&self) -> Option<usize> {
+    /// Whether no other group is there, or those of their nodes that are up have all just come back themselves: nobody knows more,
+    /// as far as anybody can tell. Where all are down one that knows may be the first to come back.
+    pub(super) fn all_missed_something(&self) -> bool {
         let topology = self.placement.topology();
         let nodes = self.groups.iter().flat_map(|group| &topology.groups[group.at].nodes);
-        who_came_back(nodes.map(|node| node.state))
+        have_all_come_back(nodes.map(|node| node.state))
     }
 
     /// Without any, for a comparison with a node that is none.
@@ -114,17 +113,17 @@ impl Group {
     }
 }
 
-fn who_came_back(states: impl Iterator<Item = NodeState>) -> Option<usize> {
-    let (mut is_alone, mut up) = (true, 0);
+fn have_all_come_back(states: impl Iterator<Item = NodeState>) -> bool {
+    let (mut is_alone, mut are_any_up) = (true, false);
     for state in states {
         is_alone = false;
         match state {
-            NodeState::Joining | NodeState::Warming => up += 1,
+            NodeState::Joining | NodeState::Warming => are_any_up = true,
             NodeState::Down => {}
-            _ => return None,
+            _ => return false,
         }
     }
-    (is_alone || up > 0).then_some(up)
+    is_alone || are_any_up
 }
 
 /// Where a node is asked, if it is there.
@@ -154,11 +153,10 @@ mod tests {
     #[test]
     fn sibling_that_serves_or_may_come_back_may_know_more() {
         use NodeState::{Down, Draining, Joining, Serving, Warming};
-        let knows = [Serving, Draining].map(|state| who_came_back([Warming, state].into_iter()));
-        assert_eq!(knows, [None; 2]);
-        assert_eq!(who_came_back([Down, Down].into_iter()), None, "the first to come back may know more");
-        let came_back = who_came_back([Warming, Joining, Down].into_iter());
-        assert_eq!(came_back, Some(2), "all were away, and one stays so");
-        assert_eq!(who_came_back([].into_iter()), Some(0), "there is no other zone");
+        let knows = [Serving, Draining].map(|state| have_all_come_back([Warming, state].into_iter()));
+        assert_eq!(knows, [false; 2]);
+        assert!(!have_all_come_back([Down, Down].into_iter()), "the first to come back may know more");
+        assert!(have_all_come_back([Warming, Joining, Down].into_iter()), "all were away, and one stays so");
+        assert!(have_all_come_back([].into_iter()), "there is no other zone");
     }
 }

@@ -21,8 +21,6 @@ pub(super) struct Outcome {
     whole: usize,
     /// Groups of which every node answered and has what it is to hold.
     settled: usize,
-    /// Nodes that answered.
-    answered: usize,
     /// Nodes that know more, or may: they have what they are to hold, or have no place at the moment.
     knowing: usize,
 }
@@ -43,11 +41,6 @@ impl Outcome {
         self.is_whole() && !self.is_promising()
     }
 
-    /// Whether as many nodes as are up have said that they missed something themselves: nobody is there who knows more.
-    pub(super) fn all_missed_something(&self, up: usize) -> bool {
-        self.answered >= up && !self.is_promising()
-    }
-
     /// Of a round that was not made: somebody may be there.
     pub(super) fn unknown() -> Self {
         Self { groups: 1, ..Self::default() }
@@ -66,7 +59,6 @@ pub(super) async fn round(shared: &Arc<Shared>, member: &Member, others: &Others
         let (mut whole, mut settled) = (group.absent == 0, group.absent == 0);
         for other in &group.nodes {
             let compared = compare(shared, member, others, (group, other), mode, &mut outcome.tally).await;
-            outcome.answered += usize::from(compared.is_ok());
             outcome.knowing += usize::from(knows(&compared));
             whole &= compared.is_ok();
             settled &= compared.is_ok_and(|settled| settled);
@@ -105,22 +97,4 @@ async fn compare(
         }
     }
     compared
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What was seen in review: by their states all others had just come back, and all was shown before anybody was asked: what
-    /// they remembered as deleted, too, and though one of them was settled by then.
-    #[test]
-    fn nobody_knows_more_once_all_that_are_up_have_said_so() {
-        let of = |answered, knowing| Outcome { answered, knowing, ..Outcome::default() };
-        assert!(!of(1, 0).all_missed_something(2), "one has not answered");
-        assert!(!of(2, 1).all_missed_something(2), "one has what it is to hold");
-        assert!(!of(1, 1).all_missed_something(2), "one had no place");
-        assert!(of(2, 0).all_missed_something(2));
-        assert!(of(0, 0).all_missed_something(0), "there is no other zone");
-        assert!(!Outcome::unknown().all_missed_something(1));
-    }
 }

@@ -162,15 +162,6 @@ impl Standing {
         self.hides_before.store(0, Ordering::Release);
     }
 
-    /// As [`Standing::show_all`], if all that is missed was known when this gap was asked about: not if the process was away again
-    /// since, while others may have gone on.
-    pub(crate) fn show_all_asked_about(&self, gap: Option<Gap>) {
-        let state = self.state.lock();
-        if state.gap == gap {
-            self.show_all();
-        }
-    }
-
     /// Readers miss what is older than this; the first version of all where nothing is hidden.
     pub(crate) fn hides_before(&self) -> Version {
         Version(self.hides_before.load(Ordering::Acquire))
@@ -418,19 +409,6 @@ mod tests {
         standing.missed(Version(70), later(11_000));
         let gap = standing.gap().expect("it ended");
         standing.made_up(gap);
-        assert_eq!(standing.hides_before(), Version(0));
-    }
-
-    #[test]
-    fn what_is_hidden_since_others_were_asked_stays_so() {
-        let standing = Standing::new(later(10_000), Some(NOW));
-        let gap = standing.gap();
-        standing.note(later(10_000), 0);
-        standing.note(later(90_000), 0);
-        standing.keep_back(later(10_000), later(90_000));
-        standing.show_all_asked_about(gap);
-        assert_eq!(standing.hides_before(), Version::at(later(15_000), 0));
-        standing.show_all_asked_about(standing.gap());
         assert_eq!(standing.hides_before(), Version(0));
     }
 
