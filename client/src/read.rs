@@ -120,9 +120,7 @@ async fn walk<'a>(
         match attempted {
             Attempted::Hit(hit) => return Ok(Some(hit)),
             // It was not given all yet, and is asked because others are slow: they have the last word, if they say it in time.
-            Attempted::Miss(member)
-                if member.warming && attempts[round..].iter().any(Attempt::is_timeout) =>
-            {
+            Attempted::Miss(member) if member.warming && attempts.iter().any(Attempt::is_timeout) => {
                 is_missed = true;
             }
             Attempted::Miss(member) => {

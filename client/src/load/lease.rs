@@ -29,6 +29,9 @@ const LOOK_LAZILY_EVERY: Duration = Duration::from_millis(500);
 /// How long one of the requests here may take at least: they are few, and a load that follows costs more.
 const REQUEST_TIMEOUT_MIN: Duration = Duration::from_millis(100);
 
+/// And at most.
+const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+
 /// What a lease lives longer than its loader may take: a node counts whole seconds.
 const LONGER_SECS: u64 = 2;
 
@@ -59,12 +62,13 @@ pub(super) enum Asked {
 /// How long one of the requests here may take: as long as a read, where reads are patient. Whoever gives up on a node that is
 /// only slow asks another for a lease that somebody has there.
 pub(super) fn request_timeout(core: &Core) -> Duration {
-    core.settings.read_timeout.max(REQUEST_TIMEOUT_MIN)
+    core.settings.read_timeout.clamp(REQUEST_TIMEOUT_MIN, REQUEST_TIMEOUT_MAX)
 }
 
-/// How long a lease lasts, in whole seconds.
-fn lease_secs(plan: &LoadPlan) -> u64 {
-    plan.load_timeout.as_secs() + LONGER_SECS
+/// How long a lease lasts, in whole seconds: beyond the load what its grant and the look at the key may take.
+fn lease_secs(core: &Core, plan: &LoadPlan) -> u64 {
+    let slower = (request_timeout(core) - REQUEST_TIMEOUT_MIN) * 2;
+    plan.load_timeout.as_secs() + slower.as_secs_f64().ceil() as u64 + LONGER_SECS
 }
 
 /// Waits for the right to load `key`, or until somebody else has. It looks less often while nobody waits for it.
@@ -81,7 +85,7 @@ pub(super) async fn ask(
     is_waited_for: impl Fn() -> bool,
     mut waits: impl FnMut(),
 ) -> Result<Asked, LoadError> {
-    let secs = lease_secs(plan);
+    let secs = lease_secs(core, plan);
     let mine = Bytes::from(format!("{:016x}", core.ambient().random::<u64>()));
     let mut asking = Asking { core, key, plan, wish, lease: key.lease()?, secs, mine, maybe_granted: false };
     let patience = Instant::now() + Duration::from_secs(secs) * 2;

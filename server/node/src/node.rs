@@ -323,10 +323,8 @@ async fn keep_back(shared: &Shared, registration: &Registration, role: &NodeRole
         admin.set_ready(false);
         registration.set_state(NodeState::Warming);
         role.set_state(RoleState::Warming);
-        if timeout(HIDDEN_MAX, shared.standing.settled()).await.is_err() {
-            shared.standing.show_all();
-            shared.standing.settled().await;
-        }
+        show_by(shared, HIDDEN_MAX).await;
+        shared.standing.settled().await;
         serve(shared, role, admin);
     }
 }
@@ -352,9 +350,22 @@ async fn warm(shared: &Arc<Shared>, newcomer: &Newcomer, reconciles: bool, warmi
         return warm_up(shared, newcomer, warming).await;
     }
     warming();
-    if timeout(newcomer.limit, shared.standing.settled()).await.is_err() {
+    if !show_by(shared, newcomer.limit).await {
         warn!("what was missed while away took too long: serving with what is here");
-        shared.standing.show_all();
+    }
+}
+
+/// Waits until the node is settled, for so long at most after it was last found to have been away: then it shows what it has.
+/// Answers whether it is settled.
+async fn show_by(shared: &Shared, limit: Duration) -> bool {
+    loop {
+        let gap = shared.standing.gap();
+        if timeout(limit, shared.standing.settled()).await.is_ok() {
+            return true;
+        }
+        if shared.standing.show_unless_away_since(gap) {
+            return false;
+        }
     }
 }
 

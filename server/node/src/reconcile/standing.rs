@@ -137,8 +137,9 @@ impl Standing {
         let Some(ran) = ran.filter(|ran| now.0 > ran.0 + AWAY_MS) else { return };
         state.hears_since = Version::at(now, 0);
         state.was_away(ran, now);
-        drop(state);
+        // Before anybody else may look.
         self.settled.send_replace(false);
+        drop(state);
         self.called.notify_one();
     }
 
@@ -160,6 +161,16 @@ impl Standing {
     /// All that is there is shown, though the node may not be settled: nobody is there who knows more.
     pub(crate) fn show_all(&self) {
         self.hides_before.store(0, Ordering::Release);
+    }
+
+    /// The same, unless the process was away again since this gap was found. Answers whether it was not.
+    pub(crate) fn show_unless_away_since(&self, gap: Option<Gap>) -> bool {
+        let state = self.state.lock();
+        let is_as_it_was = state.away <= gap.map_or(0, |gap| gap.number);
+        if is_as_it_was {
+            self.show_all();
+        }
+        is_as_it_was
     }
 
     /// Readers miss what is older than this; the first version of all where nothing is hidden.
@@ -307,6 +318,27 @@ mod tests {
 
     fn later(ms: u64) -> Time {
         Time(NOW.0 + ms)
+    }
+
+    /// What was seen in review: the timer of the first absence ended in the second, and all was shown with nobody asked.
+    #[test]
+    fn patience_of_one_absence_shows_nothing_in_the_next() {
+        let standing = Standing::new(NOW, None);
+        standing.settle(true);
+        standing.note(NOW, 0);
+        let away = |from: u64, to: u64| {
+            standing.note(later(to), 0);
+            standing.keep_back(later(from), later(to));
+            standing.gap()
+        };
+        let first = away(0, 20_000);
+        let second = away(20_000, 90_000);
+        assert!(first.is_some() && second.is_some());
+        assert!(!standing.show_unless_away_since(first));
+        assert!(standing.hides_before() > Version::default());
+        standing.missed(before(later(90_000)), later(91_000));
+        assert!(standing.show_unless_away_since(standing.gap()), "to be told of more is no absence");
+        assert_eq!(standing.hides_before(), Version::default());
     }
 
     #[test]
