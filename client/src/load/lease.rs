@@ -32,6 +32,10 @@ const REQUEST_TIMEOUT_MIN: Duration = Duration::from_millis(100);
 /// And at most.
 const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
+/// Looks at the key with a lease of ours in hand that no reply came of, before it counts as not there: one connection that is busy
+/// for a moment is no reason to load again what was filled just now.
+const LOOKS_MAX: usize = 8;
+
 /// What a lease lives longer than its loader may take: a node counts whole seconds.
 const LONGER_SECS: u64 = 2;
 
@@ -87,7 +91,8 @@ pub(super) async fn ask(
 ) -> Result<Asked, LoadError> {
     let secs = lease_secs(core, plan);
     let mine = Bytes::from(format!("{:016x}", core.ambient().random::<u64>()));
-    let mut asking = Asking { core, key, plan, wish, lease: key.lease()?, secs, mine, maybe_granted: false };
+    let mut asking =
+        Asking { core, key, plan, wish, lease: key.lease()?, secs, mine, maybe_granted: false, unseen: 0 };
     let patience = Instant::now() + Duration::from_secs(secs) * 2;
     loop {
         match asking.once().await? {
@@ -120,6 +125,8 @@ struct Asking<'a> {
     mine: Bytes,
     /// A node did not say whether it granted it.
     maybe_granted: bool,
+    /// How often a node that granted it did not say what it has of the key.
+    unseen: usize,
 }
 
 impl Asking<'_> {
@@ -141,6 +148,16 @@ impl Asking<'_> {
             // Whoever had the lease before may have filled the key just now.
             let found = self.found(&cluster, home).await;
             let lease = granted.map(|token| self.granted(home, token));
+            let (found, lease) = match (found, lease) {
+                (Err(_), Some(lease)) if self.unseen < LOOKS_MAX && !home.link.is_suspect() => {
+                    self.unseen += 1;
+                    // A release that cannot be sent leaves it ours.
+                    self.maybe_granted = true;
+                    lease.release();
+                    return Ok(None);
+                }
+                (found, lease) => (found.unwrap_or_default(), lease),
+            };
             return Ok(match (found, lease) {
                 (Some(item), Some(lease)) if !self.plan.is_granted_by(&item, self.wish) => {
                     Some(Asked::Granted(lease))
@@ -171,17 +188,17 @@ impl Asking<'_> {
     }
 
     /// What the home zone has of the key.
-    async fn found(&self, cluster: &Cluster, home: &Arc<Member>) -> Option<Item> {
+    async fn found(&self, cluster: &Cluster, home: &Arc<Member>) -> Result<Option<Item>, NodeError> {
         let timeout = request_timeout(self.core);
         let due = Instant::now() + timeout;
         let read = ReadPlan::new(self.core, Want::Item, timeout);
-        let item = home.get(self.key, &read, due).await.ok()??;
+        let Some(item) = home.get(self.key, &read, due).await? else { return Ok(None) };
         if let Some(version) = item.version {
             self.core.clock.observe(version, self.core.now());
         }
         // What cannot be read is loaded anew.
         let hit = Hit { item, from: home };
-        assemble(self.core, cluster, self.plan.form, self.key, hit, due).await.unwrap_or_default()
+        Ok(assemble(self.core, cluster, self.plan.form, self.key, hit, due).await.unwrap_or_default())
     }
 
     /// Asks a node for the lease: `None` when somebody has it, or else its token, if the node keeps versions.
@@ -234,5 +251,75 @@ impl Lease {
                 link.connection.submit(request, nobody, 0)
             }),
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::core::tests::{core, topology};
+    use crate::load::Absent;
+    use crate::policy::LatchPolicy;
+    use crate::ttl::Ttl;
+    use crate::value::Form;
+
+    /// A node that grants every lease, and has the key, but cannot say so until it was asked so many times.
+    async fn busy_node(looks: usize) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has ports");
+        let address = listener.local_addr().expect("it is bound").to_string();
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.expect("the client connects");
+            let (mut lines, mut looked) = (BufReader::new(stream).lines(), 0);
+            while let Some(line) = lines.next_line().await.expect("the client asks") {
+                let opaque = line.split(' ').find(|token| token.starts_with('O')).unwrap_or_default();
+                let answer = match line.get(..2) {
+                    Some("mn") => "MN\r\n".to_owned(),
+                    Some("mg") if looked < looks => {
+                        looked += 1;
+                        "SERVER_ERROR busy\r\n".to_owned()
+                    }
+                    Some("mg") => format!("VA 1 f0 {opaque}\r\nx\r\n"),
+                    Some("ms" | "md") => format!("HD {opaque}\r\n"),
+                    // The value of a lease.
+                    _ => continue,
+                };
+                lines.get_mut().write_all(answer.as_bytes()).await.expect("the client reads");
+            }
+        });
+        address
+    }
+
+    async fn asked_of(node: &str) -> Asked {
+        let core = core();
+        core.adopt(topology(1, &format!("a=n1/{node}"))).await.expect("a good topology");
+        let key = Key::new(b"", b"k").expect("a good key");
+        let plan = LoadPlan {
+            ttl: Ttl::Never,
+            jitter: 0.0,
+            stale: Duration::ZERO,
+            early: 0.0,
+            absent: Absent::Forgotten,
+            yields_to: Duration::ZERO,
+            load_timeout: Duration::from_secs(1),
+            latch: LatchPolicy::Local,
+            form: Form::verbatim(),
+            loads: Arc::default(),
+        };
+        ask(&core, &key, &plan, Wish::Missing, || true, || {}).await.expect("the node answers")
+    }
+
+    /// What was seen on a busy machine: whoever was granted a lease behind a load that was over loaded again, when it could not look
+    /// what was there.
+    #[tokio::test]
+    async fn look_that_fails_is_no_miss() {
+        assert!(matches!(asked_of(&busy_node(3).await).await, Asked::Found(_)));
+    }
+
+    #[tokio::test]
+    async fn node_that_never_says_what_it_has_holds_nobody_up() {
+        assert!(matches!(asked_of(&busy_node(usize::MAX).await).await, Asked::Granted(_)));
     }
 }
