@@ -75,6 +75,15 @@ pub enum LogError {
     /// The log is closed, or its thread cannot keep up.
     #[error("the write-behind log takes no writes now: try again later")]
     Unavailable,
+    /// A newer write of its key waits: one that was made meanwhile, or by a clock that was set back since.
+    #[error(
+        "a write of the key waits for the backing store that was made by a clock ahead of this one: set the clock right, or try \
+         again when the store has it"
+    )]
+    Overtaken {
+        /// That one's version.
+        by: u64,
+    },
     /// It did not answer in time.
     #[error("the write-behind log did not answer in time, and may have taken the write; look at its disk")]
     Slow,

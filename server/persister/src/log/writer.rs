@@ -130,9 +130,8 @@ impl Writer {
         while let Some(command) = next.take() {
             match command {
                 Command::Append(record, room, told) => match self.admit(&batch, &record, room.as_ref()) {
-                    Ok(true) => batch.push(record, room, Some(told)),
+                    Ok(()) => batch.push(record, room, Some(told)),
                     // Who has gone need not be told.
-                    Ok(false) => _ = told.send(Ok(())),
                     Err(error) => _ = told.send(Err(error)),
                 },
                 Command::Note(record) => batch.note(record, &self.shared),
@@ -163,22 +162,22 @@ impl Writer {
         closing
     }
 
-    /// Whether it is to be written, if there is room for it: one that is older than what waits of its key never goes anywhere.
-    fn admit(&self, batch: &Batch, record: &Record, room: Option<&Room>) -> Result<bool, LogError> {
+    /// Whether it is to be written: there is room for it, and nothing newer of its key waits, which it would never go past.
+    fn admit(&self, batch: &Batch, record: &Record, room: Option<&Room>) -> Result<(), LogError> {
         self.shared.refuse_if_failed()?;
         if self.is_sealed {
             return Err(LogError::Unavailable);
         }
-        let Record::Pending { change, .. } = record else { return Ok(true) };
+        let Record::Pending { change, .. } = record else { return Ok(()) };
         let index = self.shared.index.lock();
-        if index.get(&change.key).is_some_and(|waiting| waiting.version > change.version) {
-            return Ok(false);
+        if let Some(newer) = index.get(&change.key).filter(|waiting| waiting.version > change.version) {
+            return Err(LogError::Overtaken { by: newer.version });
         }
         if room.is_none() {
             let wanted = cost(change.key.len(), change.value_bytes());
             self.shared.refuse_if_full(&index, wanted, batch.bytes_unreserved)?;
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Returns whether the disk took it.

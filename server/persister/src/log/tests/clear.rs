@@ -149,7 +149,8 @@ async fn write_that_is_older_than_what_waits_is_not_written() {
     let log = open(directory.path());
     log.append(put("k", 3, "newer"), None).await.expect("there is room");
     let bytes = log.state().file_bytes;
-    log.append(put("k", 2, "older"), None).await.expect("the newer is there");
+    let refused = log.append(put("k", 2, "older"), None).await;
+    assert_eq!(refused, Err(LogError::Overtaken { by: 3 }));
     assert_eq!((log.state().file_bytes, waiting(&log)), (bytes, vec![("k".into(), 3)]));
 }
 
