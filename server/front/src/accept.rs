@@ -12,7 +12,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::hush::Hush;
 use crate::listen::{Listen, Place};
@@ -228,7 +228,8 @@ impl Joined {
 
 /// Takes over changed files, off the event loop: a disk may be slow.
 async fn reload(secrets: Arc<Secrets>, counters: Arc<Counters>) {
-    let mut ticks = interval(RELOAD_EVERY);
+    // They were read just now.
+    let mut ticks = interval_at(Instant::now() + RELOAD_EVERY, RELOAD_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
@@ -259,7 +260,7 @@ mod tests {
             let admits = |password: &[u8]| secrets.users().unwrap().admit(b"ann", password);
             let counted = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
 
-            // Past the first look, which is at once.
+            // What is there at the start is not looked at twice.
             sleep(RELOAD_EVERY / 2).await;
             std::fs::write(&users, "ann:changed\n").unwrap();
             sleep(RELOAD_EVERY / 4).await;
