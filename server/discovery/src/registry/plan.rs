@@ -202,12 +202,17 @@ impl Cluster {
             return Err(refused(format!("node {name:?} is on the ring of group {:?} already", change.group)));
         }
         let member = self.groups.get(&change.group).and_then(|group| group.members.get(name));
-        match member {
-            Some(member) if member.is_live() => {}
-            _ => remarks.push(format!(
-                "node {name} is not registered yet: the change waits until it is; start it with --group {}",
-                change.group
-            )),
+        if !member.is_some_and(Member::is_live) {
+            let group = &change.group;
+            if self.profile.hash == RingHash::Evcache {
+                return Err(refused(format!(
+                    "on an evcache ring a node's place is its address, and node {name} is not registered: start it first, \
+                     with --group {group}; it stands by until it is added"
+                )));
+            }
+            remarks.push(format!(
+                "node {name} is not registered yet: the change waits until it is; start it with --group {group}"
+            ));
         }
         let ring_text = member.map_or(name, |member| &member.node.ring_text).to_owned();
         Ok(Place { name: name.to_owned(), ring_text })

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use evanesce_discovery::registry::{Change, PlannedChange, Refusal};
+use evanesce_discovery::registry::{Change, PlannedChange, Refusal, Register};
 use evanesce_grpc::discovery::v1::{ChangeKind, NodeReport, Roster, Stage};
-use evanesce_topology::{GroupMode, NodeState, RingRole, ServerGroup};
+use evanesce_topology::{GroupMode, NodeState, RingProfile, RingRole, ServerGroup, evcache_ring_text};
 use proptest::prelude::{Just, Strategy, any, prop, prop_oneof, proptest};
 use proptest::test_runner::Config;
 
-use crate::scene::{CLUSTER, Scene};
+use crate::scene::{CLUSTER, Scene, registration};
 
 const LEASE: Duration = Duration::from_secs(10);
 
@@ -139,6 +139,31 @@ fn change_goes_through_both_rings_and_waits_for_nodes_and_clients() {
     assert!(scene.rings().1.is_some(), "clients have a lease to follow");
     scene.pass_renewing(Duration::from_secs(2), &WITH_A3);
     assert_eq!(scene.rings(), (names(&["a1", "a2", "a3"]), None));
+}
+
+/// A node that was announced before it had registered was put on the ring by its name alone, where Java clients look for
+/// nobody.
+#[test]
+fn node_comes_to_an_evcache_ring_by_the_address_that_it_has_registered() {
+    let mut scene = Scene::blank();
+    let text = |name: &str| evcache_ring_text(name, [127, 0, 0, 1].into());
+    let register = |scene: &mut Scene, name: &str, incarnation| {
+        let mut request = Register { profile: RingProfile::EVCACHE, ..registration(name, incarnation) };
+        request.node.ring_text = text(name);
+        scene.registry.register(request, scene.now).unwrap();
+    };
+    for (name, incarnation) in [("a1", 1), ("a2", 2)] {
+        register(&mut scene, name, incarnation);
+        scene.report(name, NodeReport { items: 5, ..NodeReport::default() });
+    }
+    scene.pass_renewing(LEASE + Duration::from_secs(3), &ALL[..2]);
+    assert_eq!(scene.stage(), Stage::Steady);
+    let refused = scene.begin(&add(&["a3"])).unwrap_err().to_string();
+    assert!(refused.contains("start it first, with --group a"), "{refused}");
+    register(&mut scene, "a3", 4);
+    scene.begin(&add(&["a3"])).unwrap();
+    let texts: Vec<_> = scene.roster("a").unwrap().others.into_iter().map(|place| place.ring_text).collect();
+    assert_eq!(texts, ["a1", "a2", "a3"].map(text));
 }
 
 #[test]
