@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use evanesce_client::{Client, LatchPolicy};
-use evanesce_tests::{Deadline, NodeReport, Process, Up, eventually, free_port, signal_reported};
+use evanesce_tests::{Deadline, NodeReport, Process, Up, eventually, free_port, pause, signal_reported};
 use evanesce_topology::{NodeState, Topology};
 use rustix::process::Signal;
+use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
@@ -24,6 +25,10 @@ const PROGRAM: &str = "evanesce";
 const END_LIMIT: Duration = Duration::from_secs(20);
 /// A lease, a comparison with all siblings, and patience with a busy machine.
 const SERVING_LIMIT: Duration = Duration::from_secs(120);
+/// To ask a discovery is one call.
+const ASK_LIMIT: Duration = Duration::from_secs(20);
+/// Between two questions to a discovery.
+const ASK_EVERY: Duration = Duration::from_millis(200);
 /// Writes under way at once.
 const CALLERS: u64 = 32;
 
@@ -162,15 +167,39 @@ impl<'a> Cluster<'a> {
     /// # Errors
     /// When it fails, or takes longer.
     pub(crate) fn ctl(&mut self, arguments: &[&str], limit: Duration) -> anyhow::Result<String> {
+        self.ctl_at(&self.up.report.discoveries(), arguments, limit)
+    }
+
+    fn ctl_at(&mut self, discoveries: &str, arguments: &[&str], limit: Duration) -> anyhow::Result<String> {
         self.starts += 1;
         let (name, report) = (format!("ctl-{}-{}", self.up.report.cluster, self.starts), &self.up.report);
-        let discoveries = report.discoveries();
-        let mut all = vec!["ctl", "--discovery", &discoveries, "--cluster", &report.cluster];
+        let mut all = vec!["ctl", "--discovery", discoveries, "--cluster", &report.cluster];
         all.extend(arguments);
         let mut ctl = Process::start(&name, &self.bench.programs.evanesce, all, &self.bench.directory)?;
         let status = ctl.wait(limit).with_context(|| format!("it printed:\n{}", ctl.printed()))?;
         ensure!(status.success(), "ctl {} ended with {status}: {}", arguments.join(" "), ctl.printed());
         Ok(ctl.printed())
+    }
+
+    /// Waits until every discovery shows of the changes of groups what is waited for.
+    ///
+    /// # Errors
+    /// When one does not in time.
+    pub(crate) fn all_show(&mut self, what: &str, shows: impl Fn(&Value) -> bool) -> anyhow::Result<()> {
+        let addresses: Vec<_> =
+            self.up.report.discovery.iter().map(|discovery| discovery.grpc.to_string()).collect();
+        for address in addresses {
+            eventually(what, Deadline::within(SERVING_LIMIT), || {
+                let status = self.ctl_at(&address, &["change", "status", "--json"], ASK_LIMIT).ok();
+                let shown = status.and_then(|status| serde_json::from_str(&status).ok());
+                let is_shown = shown.is_some_and(|shown| shows(&shown));
+                if !is_shown {
+                    pause(ASK_EVERY);
+                }
+                is_shown.then_some(())
+            })?;
+        }
+        Ok(())
     }
 
     /// Waits until another process than that of this incarnation has the node's name and serves. Answers its incarnation.

@@ -1,20 +1,24 @@
-//! A group grows from two nodes to three and shrinks back under load, by `evanesce ctl`, while plain memcached clients write.
+//! A group grows from two nodes to three and shrinks back under load, by `evanesce ctl`, while plain memcached clients and
+//! EVCache's Java client write.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use evanesce_client::Client;
 use evanesce_tests::clock::{ms, now_ns, ns};
 use evanesce_tests::witness::{Starved, Witness};
-use evanesce_tests::{Deadline, Verdict, eventually, pause};
-use evanesce_topology::{Placement, ServerGroup, Topology};
+use evanesce_tests::{Deadline, NodeReport, Verdict, eventually, pause};
+use evanesce_topology::{Placement, ServerGroup};
+use serde_json::Value;
 
 use crate::Bench;
 use crate::cluster::Cluster;
 use crate::held::{Held, look, owner, placement};
+use crate::java::{Java, node_list};
 use crate::load::Load;
-use crate::plain::{Found, Past, Readers, Writer};
+use crate::plain::{Found, Past, Readers, Writer, plainly};
 use crate::taken::{Span, unseen_max};
 
 /// Bytes of a value.
@@ -45,11 +49,15 @@ const LAG: Duration = Duration::from_secs(2);
 /// long at most.
 const ON_ITS_WAY: Duration = Duration::from_millis(100);
 
-/// The plain clients and those that read what they write.
+/// Which writers they are.
+const WRITERS: [&str; 3] =
+    ["a plain client straight to nodes", "a plain client through the gateway", "EVCache's Java client"];
+
+/// The clients that know no rings, and those that read what they write.
 struct Plain {
-    pasts: [Arc<Past>; 2],
-    writers: [Writer; 2],
-    readers: [Readers; 2],
+    pasts: [Arc<Past>; 3],
+    writers: [Writer; 3],
+    readers: [Readers; 3],
 }
 
 /// How a change went.
@@ -67,19 +75,20 @@ pub(crate) fn run(bench: &Bench, verdict: &mut Verdict) -> anyhow::Result<()> {
         if bench.short { (60_000, "64MiB", 500.0) } else { (1_000_000, "512MiB", 3_000.0) };
     // A change goes from step to step by leases, however much it moves.
     let lease = if bench.short { "4s" } else { "10s" };
-    let mut cluster = Cluster::of(bench, "up-grow", ("2", "2"), &["--memory", memory, "--lease", lease])?;
+    // The ring that EVCache's client has.
+    let options = ["--memory", memory, "--lease", lease, "--ring", "evcache"];
+    let mut cluster = Cluster::of(bench, "up-grow", ("2", "2"), &options)?;
     let clients =
         [ZONE, OTHER].map(|zone| cluster.client(zone)).into_iter().collect::<Result<Vec<_>, _>>()?;
     cluster.fill(&clients[0], items, VALUE_BYTES)?;
     let like = cluster.node(ZONE)?;
-    let plain = Plain::start(&cluster, &clients[0], &like.group)?;
+    let plain = Plain::start(bench, &cluster, &clients[0], &like.group)?;
     let load = Load { clients: clients.clone(), items, value_bytes: VALUE_BYTES, per_second };
     let (witness, running, begun) = (Witness::start(), load.start(&cluster.runtime), now_ns());
     pause(QUIET);
+    let newcomer = stand_by(&mut cluster, &like)?;
     let began = now_ns();
-    // A newcomer to a group that has just been set up would join it by itself: so it is announced first.
     cluster.ctl(&["node", "add", &like.group, NEWCOMER, "--yes", "--no-wait"], CTL_LIMIT)?;
-    let newcomer = cluster.start_new(&like, NEWCOMER)?;
     let grown = follow(&clients[0], &like.group, 3, items, began)?;
     pause(QUIET);
     let began = now_ns();
@@ -98,6 +107,18 @@ pub(crate) fn run(bench: &Bench, verdict: &mut Verdict) -> anyhow::Result<()> {
     taken.judge_hits(verdict, quiet[0], (grown.span.0, over), POINTS_MAX);
     taken.judge_p99(verdict, (&quiet, &[grown.span, shrunk.span]), (P99_TIMES, bench.short), &starved);
     plain.judge(verdict, &cluster, &clients[0], &starved)
+}
+
+/// Starts the newcomer once it would not join its group by itself, as it would one that has just been set up, and waits until it
+/// stands by.
+fn stand_by(cluster: &mut Cluster<'_>, like: &NodeReport) -> anyhow::Result<NodeReport> {
+    let names = |of: &Value, field: &str, value: &str| {
+        of.as_array().is_some_and(|all| all.iter().any(|one| one[field].as_str() == Some(value)))
+    };
+    cluster.all_show("a group that is closed", |shown| names(&shown["groups"], "group", &like.group))?;
+    let newcomer = cluster.start_new(like, NEWCOMER)?;
+    cluster.all_show("a newcomer that stands by", |shown| names(&shown["standing_by"], "node", NEWCOMER))?;
+    Ok(newcomer)
 }
 
 /// Waits until so many nodes are on the one ring of a group, and looks whether each item is at exactly its owner then.
@@ -139,16 +160,21 @@ impl Resized {
 }
 
 impl Plain {
-    /// One straight to the nodes of both zones, as EVCache's client does, which follows the ring late; and one through the
-    /// gateway. What a client writes in one zone alone others may find as it was in the other, where a delete left nothing.
-    fn start(cluster: &Cluster<'_>, client: &Client, group: &str) -> anyhow::Result<Self> {
-        let pasts = [Past::new("plain"), Past::new("through")];
+    /// One straight to the nodes of both zones, which follows the ring late; one through the gateway; and EVCache's own, which
+    /// is told of other nodes as late as the first. What a client writes in one zone alone others may find as it was in the
+    /// other, where a delete left nothing.
+    fn start(bench: &Bench, cluster: &Cluster<'_>, client: &Client, group: &str) -> anyhow::Result<Self> {
+        let pasts = [Past::new("plain"), Past::new("through"), Past::new(Java::PREFIX)];
         let gateway = cluster.up.report.gateway.memcached;
         let mut ring = LateRing::new(client.clone(), group)?;
         let other = placement(client, &cluster.node(OTHER)?.group)?;
         let straight = move |key: &str| Ok(vec![ring.route(key)?, owner(&other, key)?]);
-        let writers = [pasts[0].write(straight), pasts[1].write(move |_| Ok(vec![gateway]))];
-        let readers = [0, 1].map(|at| pasts[at].read(&cluster.runtime, client));
+        let writers = [
+            pasts[0].write(plainly(straight)),
+            pasts[1].write(plainly(move |_| Ok(vec![gateway]))),
+            pasts[2].write(followed_by_java(bench, client)?),
+        ];
+        let readers = [0, 1, 2].map(|at| pasts[at].read(&cluster.runtime, client));
         Ok(Self { pasts, writers, readers })
     }
 
@@ -161,12 +187,10 @@ impl Plain {
     ) -> anyhow::Result<()> {
         let changes = self.writers.map(Writer::finish);
         let found = self.readers.map(|readers| readers.finish(&cluster.runtime));
-        for (what, (changes, found)) in
-            ["straight to nodes", "through the gateway"].iter().zip(changes.into_iter().zip(&found))
-        {
+        for (what, (changes, found)) in WRITERS.iter().zip(changes.into_iter().zip(&found)) {
             match changes {
                 Ok(changes) => judge_found(verdict, what, changes, found, starved),
-                Err(error) => verdict.must(false, format!("a plain client {what}: {error:#}")),
+                Err(error) => verdict.must(false, format!("{what}: {error:#}")),
             }
         }
         let mut wrong = Vec::new();
@@ -176,7 +200,7 @@ impl Plain {
                 wrong.push(format!("{key}: {there:?} instead of {wanted:?}"));
             }
         }
-        verdict.none("keys of plain clients are not as they left them", &wrong);
+        verdict.none("keys are not as their writers left them", &wrong);
         Ok(())
     }
 }
@@ -184,7 +208,7 @@ impl Plain {
 fn judge_found(verdict: &mut Verdict, what: &str, changes: u64, found: &Found, starved: &Starved) {
     let oldest = found.stale.iter().map(|(by, _)| *by).max().unwrap_or(0);
     verdict.figure(format!(
-        "{changes} changes of a plain client {what}: {} of {} reads were stale, the oldest by {:.1} ms, {} missed, {} failed",
+        "{changes} changes of {what}: {} of {} reads were stale, the oldest by {:.1} ms, {} missed, {} failed",
         found.stale.len(),
         found.reads,
         ms(oldest),
@@ -197,14 +221,31 @@ fn judge_found(verdict: &mut Verdict, what: &str, changes: u64, found: &Found, s
         by.saturating_sub(lost) > ns(ON_ITS_WAY)
     };
     let late = found.stale.iter().filter(is_late).map(|(by, _)| format!("by {:.1} ms", ms(*by)));
-    verdict.none(&format!("stale reads of what a plain client wrote {what}"), &late.collect::<Vec<_>>());
+    verdict.none(&format!("stale reads of what was written by {what}"), &late.collect::<Vec<_>>());
     let missed = found.misses.iter().filter(|(begun, ended)| !starved.within(*begun, *ended));
     let missed: Vec<String> = missed.map(|(begun, _)| format!("at {begun}")).collect();
-    verdict.none(&format!("reads found nothing of what a plain client wrote {what}"), &missed);
-    verdict.none("values that no plain client wrote", &found.wrong);
+    verdict.none(&format!("reads found nothing of what was written by {what}"), &missed);
+    verdict.none("values that nobody wrote", &found.wrong);
     if found.failed.len() > unseen_max(found.reads, starved) {
-        verdict.none("reads of what plain clients write failed", &found.failed);
+        verdict.none(&format!("reads of what was written by {what} failed"), &found.failed);
     }
+}
+
+/// EVCache's client, told of each change of the nodes that are read.
+fn followed_by_java(
+    bench: &Bench,
+    client: &Client,
+) -> anyhow::Result<impl FnMut(&str, Option<&str>) -> anyhow::Result<()> + Send + 'static> {
+    let (client, ours) = (client.clone(), ZONE);
+    let list = move || client.topology().map(|topology| node_list(&topology, ours)).context("no topology");
+    let mut known = Late::new(list()?);
+    let mut java = Java::start(bench, &known.known)?;
+    Ok(move |key: &str, value: Option<&str>| {
+        if known.follows(list()?) {
+            java.follow(&known.known)?;
+        }
+        java.change(key, value)
+    })
 }
 
 /// The ring as somebody has it who is told of a new one late.
@@ -212,26 +253,48 @@ struct LateRing {
     client: Client,
     group: String,
     ring: Placement,
-    /// Since when there is another.
+    names: Late<Vec<String>>,
+}
+
+/// What somebody knows who is told late.
+struct Late<T> {
+    known: T,
+    /// Since when it is otherwise.
     differs: Option<u64>,
+}
+
+impl<T: PartialEq> Late<T> {
+    fn new(known: T) -> Self {
+        Self { known, differs: None }
+    }
+
+    /// This is how it is now. Answers whether that is news at last.
+    fn follows(&mut self, now: T) -> bool {
+        if now == self.known {
+            self.differs = None;
+            return false;
+        }
+        let since = *self.differs.get_or_insert_with(now_ns);
+        let is_told = now_ns() >= since + ns(LAG);
+        if is_told {
+            *self = Self::new(now);
+        }
+        is_told
+    }
 }
 
 impl LateRing {
     fn new(client: Client, group: &str) -> anyhow::Result<Self> {
         let ring = placement(&client, group)?;
-        Ok(Self { client, group: group.to_owned(), ring, differs: None })
+        let names = Late::new(ring.topology().group(group).map(names).unwrap_or_default());
+        Ok(Self { client, group: group.to_owned(), ring, names })
     }
 
     fn route(&mut self, key: &str) -> anyhow::Result<SocketAddr> {
         let topology = self.client.topology();
-        let names = |topology: &Topology| topology.group(&self.group).map(names);
-        let known = names(self.ring.topology());
-        if topology.is_some_and(|topology| names(&topology) != known) {
-            let since = *self.differs.get_or_insert_with(now_ns);
-            if now_ns() >= since + ns(LAG) {
-                self.ring = placement(&self.client, &self.group)?;
-                self.differs = None;
-            }
+        let present = topology.and_then(|topology| topology.group(&self.group).map(names));
+        if present.is_some_and(|present| self.names.follows(present)) {
+            self.ring = placement(&self.client, &self.group)?;
         }
         owner(&self.ring, key)
     }

@@ -82,9 +82,33 @@ pub(crate) fn keys(address: SocketAddr) -> anyhow::Result<Vec<String>> {
         if line.trim_end() == "END" {
             return Ok(keys);
         }
-        let key = line.split(' ').find_map(|word| word.strip_prefix("key="));
-        keys.push(key.with_context(|| format!("an item is told as {line:?}"))?.to_owned());
+        let key = line.split(' ').find_map(|word| word.strip_prefix("key=")).and_then(decoded);
+        keys.push(key.with_context(|| format!("an item is told as {line:?}"))?);
     }
     ensure!(false, "the node closed the connection");
     Ok(keys)
+}
+
+/// A key as it is, of one whose bytes may be told as `%` and two digits.
+fn decoded(told: &str) -> Option<String> {
+    let mut pieces = told.split('%');
+    let mut key = pieces.next()?.as_bytes().to_vec();
+    for piece in pieces {
+        let (digits, rest) = piece.split_at_checked(2)?;
+        key.push(u8::from_str_radix(digits, 16).ok()?);
+        key.extend_from_slice(rest.as_bytes());
+    }
+    String::from_utf8(key).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::decoded;
+
+    #[test]
+    fn key_is_told_with_some_of_its_bytes_as_digits() {
+        assert_eq!(decoded("key-7").as_deref(), Some("key-7"));
+        assert_eq!(decoded("p%3Ajava-0060%25").as_deref(), Some("p:java-0060%"));
+        assert_eq!((decoded("a%3"), decoded("a%zz")), (None, None));
+    }
 }

@@ -6,6 +6,7 @@ mod cluster;
 mod converge;
 mod grow;
 mod held;
+mod java;
 mod load;
 mod missed;
 mod plain;

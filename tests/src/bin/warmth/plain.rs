@@ -128,15 +128,16 @@ impl Past {
         self.keys.iter().enumerate().map(last).collect()
     }
 
-    /// Starts a client that changes the keys one after the other; `route` says to which servers each is sent.
+    /// Starts a client that changes the keys one after the other; `set` gives a key a value, or deletes it, and returns when that
+    /// is acknowledged.
     pub(crate) fn write(
         self: &Arc<Self>,
-        mut route: impl FnMut(&str) -> anyhow::Result<Vec<SocketAddr>> + Send + 'static,
+        mut set: impl FnMut(&str, Option<&str>) -> anyhow::Result<()> + Send + 'static,
     ) -> Writer {
         let (past, stop) = (Arc::clone(self), Arc::new(AtomicBool::new(false)));
         let seen = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
-            let (mut connections, mut count) = (Connections::default(), 0);
+            let mut count = 0;
             while !seen.load(Ordering::Relaxed) {
                 let at = count as usize % KEYS;
                 let change = {
@@ -145,9 +146,7 @@ impl Past {
                     changes.begun
                 };
                 let (key, value) = (past.key(at), past.value(at, change));
-                for server in route(&key)? {
-                    connections.change(server, &key, &value, is_delete(change))?;
-                }
+                set(&key, Some(value.as_str()).filter(|_| !is_delete(change)))?;
                 past.keys[at].lock().acked.push(now_ns());
                 count += 1;
                 pause(STEP);
@@ -189,8 +188,16 @@ fn is_delete(change: usize) -> bool {
     change.is_multiple_of(DELETES)
 }
 
+/// Changes keys as any memcached client does; `route` says to which servers each change is sent.
+pub(crate) fn plainly(
+    mut route: impl FnMut(&str) -> anyhow::Result<Vec<SocketAddr>> + Send + 'static,
+) -> impl FnMut(&str, Option<&str>) -> anyhow::Result<()> + Send + 'static {
+    let mut connections = Connections::default();
+    move |key, value| route(key)?.into_iter().try_for_each(|server| connections.change(server, key, value))
+}
+
 impl Connections {
-    fn change(&mut self, to: SocketAddr, key: &str, value: &str, delete: bool) -> anyhow::Result<()> {
+    fn change(&mut self, to: SocketAddr, key: &str, value: Option<&str>) -> anyhow::Result<()> {
         let (stream, answers) = match self.open.entry(to) {
             Entry::Occupied(open) => open.into_mut(),
             Entry::Vacant(place) => {
@@ -198,15 +205,15 @@ impl Connections {
                 place.insert((stream.try_clone()?, BufReader::new(stream)))
             }
         };
-        let request = if delete {
-            format!("delete {key}\r\n")
-        } else {
-            format!("set {key} 0 0 {}\r\n{value}\r\n", value.len())
+        let request = match value {
+            None => format!("delete {key}\r\n"),
+            Some(value) => format!("set {key} 0 0 {}\r\n{value}\r\n", value.len()),
         };
         stream.write_all(request.as_bytes())?;
         let mut answer = String::new();
         answers.read_line(&mut answer)?;
-        let wanted: &[&str] = if delete { &["DELETED\r\n", "NOT_FOUND\r\n"] } else { &["STORED\r\n"] };
+        let wanted: &[&str] =
+            if value.is_none() { &["DELETED\r\n", "NOT_FOUND\r\n"] } else { &["STORED\r\n"] };
         ensure!(wanted.contains(&answer.as_str()), "{} was answered {answer:?}", request.trim_end());
         Ok(())
     }

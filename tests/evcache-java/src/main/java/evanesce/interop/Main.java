@@ -3,8 +3,8 @@ package evanesce.interop;
 import com.netflix.evcache.EVCache;
 
 /**
- * Usage: Main MODE SCENE KEYS NODES, with MODE ascii or binary, SCENE calls, control (the same), latches or
- * migration, KEYS how many keys
+ * Usage: Main MODE SCENE KEYS NODES, with MODE ascii or binary, SCENE calls, control (the same), latches,
+ * migration, or changes (not a scene, but a writer for tests/warmth/run), KEYS how many keys
  * the placement is compared for, and NODES a list in EVCache's syntax whose first zone is the local one.
  */
 public final class Main {
@@ -13,6 +13,10 @@ public final class Main {
         final boolean ascii = mode.equals("ascii");
         final int keys = Integer.parseInt(arguments[2]);
         final String nodes = arguments[3];
+        if (arguments[1].equals("changes")) {
+            new Changes(new Setup(ascii, nodes)).run();
+            Runtime.getRuntime().halt(0);
+        }
         final Suite suite = new Suite(mode, Setup.notOffered(ascii, arguments[1]));
         final Setup setup = new Setup(ascii, nodes);
         switch (arguments[1]) {
