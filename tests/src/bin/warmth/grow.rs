@@ -43,7 +43,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const POINTS_MAX: f64 = 0.5;
 /// What p99 may rise by.
 const P99_TIMES: f64 = 1.5;
-/// A plain client hears of a new ring so long after our client has; until then it asks the owners of before.
+/// A plain client hears of a new ring so long after our client has, and EVCache's is then refreshed; until then they ask the
+/// owners of before. Less than a lease, for so long have such clients to follow.
 const LAG: Duration = Duration::from_secs(2);
 /// A plain client's change is at the other owner, and one of our clients' on its way to the ring that another reads, for so
 /// long at most.

@@ -49,7 +49,10 @@ final class Changes {
         }
     }
 
-    /** By itself it looks once a minute, and keeps a node that left the list for as long as it answers. */
+    /**
+     * As an operator does it over JMX. By itself the client looks 30 s after its start and then once a minute, and keeps a
+     * node that left the list while that answers, for 20 minutes: longer than two rings are in force.
+     */
     private void follow(String nodes) {
         Setup.change(Setup.APP + "-NODES", nodes);
         setup.pool(Setup.APP).refreshPool(false, true);
