@@ -50,7 +50,14 @@ impl Target {
 #[derive(Debug, Default)]
 pub(crate) struct CallCell {
     state: Mutex<CallState>,
+    _fill: [u8; FILL_BYTES],
 }
+
+/// Makes a cell, with the counts of its `Arc`, as large as a power of two. One is made for each request, and mimalloc has
+/// blocks of such sizes at hand; for any other it looks for room in which to align one, which took 120 instructions more.
+const FILL_BYTES: usize = 32;
+
+const _: () = assert!((2 * size_of::<usize>() + size_of::<CallCell>()).is_power_of_two());
 
 #[derive(Debug, Default)]
 enum CallState {

@@ -49,6 +49,12 @@ impl<'a> Keys<'a> {
         KeysIter(self.0)
     }
 
+    /// Whether there are more than so many. They are looked at only where the text has room for them.
+    #[inline]
+    pub fn are_more_than(&self, count: usize) -> bool {
+        self.0.len() > 2 * count && self.iter().nth(count).is_some()
+    }
+
     /// The keys as sent, with the spaces between them.
     pub fn as_bytes(&self) -> &'a [u8] {
         self.0

@@ -14,15 +14,24 @@ const HIGHS: u64 = LOWS << 7;
 pub(crate) fn word_end(text: &[u8]) -> usize {
     let (eights, rest) = text.as_chunks::<8>();
     for (index, eight) in eights.iter().enumerate() {
-        let differs = u64::from_le_bytes(*eight) ^ SPACES;
-        // The lowest marked byte is the first space; marks above it may be wrong, by a borrow.
-        let marks = differs.wrapping_sub(LOWS) & !differs & HIGHS;
-        if marks != 0 {
-            return index * 8 + (marks.trailing_zeros() / 8) as usize;
+        if let Some(within) = first_space(*eight) {
+            return index * 8 + within;
         }
     }
-    let within = rest.iter().position(|byte| *byte == b' ').unwrap_or(rest.len());
-    text.len() - rest.len() + within
+    match text.last_chunk::<8>() {
+        _ if rest.is_empty() => text.len(),
+        // Its bytes before the rest are no spaces: they were looked at.
+        Some(last) => first_space(*last).map_or(text.len(), |within| text.len() - last.len() + within),
+        None => rest.iter().position(|byte| *byte == b' ').unwrap_or(rest.len()),
+    }
+}
+
+#[inline]
+fn first_space(eight: [u8; 8]) -> Option<usize> {
+    let differs = u64::from_le_bytes(eight) ^ SPACES;
+    // The lowest marked byte is the first space; marks above it may be wrong, by a borrow.
+    let marks = differs.wrapping_sub(LOWS) & !differs & HIGHS;
+    (marks != 0).then(|| (marks.trailing_zeros() / 8) as usize)
 }
 
 /// Takes the first word off `text`. Empty when there is none left.

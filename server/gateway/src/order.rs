@@ -129,9 +129,18 @@ fn each_key<'r>(request: &'r Request<'_>, mut visit: impl FnMut(&'r [u8], Access
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::answer::get::plain_run;
     use evanesce_wire::{Decoded, Limits, RequestDecoder};
 
-    fn run_of(mut input: &[u8]) -> usize {
+    fn run_of(input: &[u8]) -> usize {
+        with_batch(input, run_length)
+    }
+
+    fn plain_run_of(input: &[u8]) -> Option<(usize, usize)> {
+        with_batch(input, |batch| plain_run(batch).map(|(length, keys)| (length, keys.len())))
+    }
+
+    fn with_batch<T>(mut input: &[u8], look: impl FnOnce(&[Request<'_>]) -> T) -> T {
         let mut decoder = RequestDecoder::new(Limits::default());
         let mut batch = Vec::new();
         while !input.is_empty() {
@@ -141,7 +150,7 @@ mod tests {
             batch.push(request);
             input = &input[consumed..];
         }
-        run_length(&batch)
+        look(&batch)
     }
 
     #[test]
@@ -180,6 +189,18 @@ mod tests {
         assert_eq!(run_of(long_behind_short.as_bytes()), 2);
         let long = get(0, RUN_KEYS_MAX + 1) + &get(1000, 1);
         assert_eq!(run_of(long.as_bytes()), 1);
+        assert_eq!(plain_run_of(fits.as_bytes()), Some((2, RUN_KEYS_MAX)));
+        assert_eq!(plain_run_of(long.as_bytes()), Some((1, RUN_KEYS_MAX + 1)));
+    }
+
+    #[test]
+    fn run_is_plain_where_nothing_but_values_is_asked_for() {
+        assert_eq!(plain_run_of(b"get a\r\n"), Some((1, 1)));
+        assert_eq!(plain_run_of(b"get  a \r\nget b c\r\nget a\r\n"), Some((3, 4)));
+        for other in ["gets a\r\n", "gat 10 a\r\n", "mg a v\r\n", "set a 0 0 1\r\nx\r\n"] {
+            assert_eq!(plain_run_of(other.as_bytes()), None);
+            assert_eq!(plain_run_of(format!("get b\r\n{other}").as_bytes()), None, "{other}");
+        }
     }
 
     #[test]

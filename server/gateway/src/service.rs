@@ -15,6 +15,7 @@ use evanesce_wire::request::{Get, Request};
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 
+use crate::answer::get::PlainKeys;
 use crate::answer::{self, Answer};
 use crate::clusters::Namespaces;
 use crate::counts::{Counts, sums};
@@ -225,16 +226,20 @@ impl Service for GatewayService {
         let mut rest = batch;
         while let Some(first) = rest.first() {
             if let Request::Get(get) = first
-                && get.keys.iter().nth(RUN_KEYS_MAX).is_some()
+                && get.keys.are_more_than(RUN_KEYS_MAX)
             {
                 // Boxed, because few connections ever need it and each has room for this future.
                 Box::pin(long_retrieval(context, get, out)).await?;
                 rest = &rest[1..];
                 continue;
             }
-            let (run, after) = rest.split_at(run_length(rest));
+            let (length, plain) = match answer::get::plain_run(rest) {
+                Some((length, keys)) => (length, Some(keys)),
+                None => (run_length(rest), None),
+            };
+            let (run, after) = rest.split_at(length);
             rest = after;
-            together(context, run, out).await;
+            together(context, (run, plain), out).await;
             if out.is_full() {
                 out.flush().await?;
             }
@@ -262,10 +267,14 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-/// Answers the requests of a run at the same time.
-async fn together(context: Context<'_>, run: &[Request<'_>], out: &mut Output<'_>) {
-    let plain = answer::get::plain_keys(context, run);
-    let keys = plain.as_ref().map_or_else(|| context.places_of(run), Vec::len);
+/// Answers the requests of a run, which has these keys if it is retrievals of values alone, at the same time.
+async fn together(
+    context: Context<'_>,
+    (run, plain): (&[Request<'_>], Option<PlainKeys<'_>>),
+    out: &mut Output<'_>,
+) {
+    let plain = plain.filter(|keys| context.are_own(keys));
+    let keys = plain.as_ref().map_or_else(|| context.places_of(run), |keys| keys.len());
     let Some(_under_way) = UnderWay::take(context, keys).await else {
         run.iter().for_each(|request| answer::busy(context, request).write(out));
         return;

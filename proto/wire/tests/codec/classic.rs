@@ -53,6 +53,9 @@ fn get_lists_its_keys_in_order_with_repeats() {
 #[test]
 fn keys_of_a_client_hold_no_line_end() {
     assert_eq!(Keys::new(b"a b").map(|keys| keys.iter().count()), Some(2));
+    let are_more = |text, count| Keys::new(text).expect("good keys").are_more_than(count);
+    assert!(are_more(b"a b", 1) && are_more(b" a  b ", 1) && are_more(b"a b", 0));
+    assert!(!are_more(b"a b", 2) && !are_more(b"a    ", 1));
     assert_eq!(Keys::new(b"a\r\nflush_all"), None);
     assert_eq!(Keys::new(&[&[b'k'; 250][..], b"\nflush_all"].concat()), None);
     assert_eq!(Keys::new(b"  "), None);

@@ -1,63 +1,104 @@
 //! `get`, `gets`, `gat`, `gats`.
 
+use std::ops::Deref;
+use std::slice;
+
 use bytes::Bytes;
 use evanesce_client::{Item, Namespace, ReadError};
 use evanesce_front::Output;
 use evanesce_persister::TierError;
 use evanesce_wire::encode;
-use evanesce_wire::request::{Exptime, Get, Request};
+use evanesce_wire::request::{Exptime, Get, Keys, Request};
 use futures_util::future::join_all;
 
 use super::{Answer, refusal, through, ttl};
-use crate::service::{Context, Place};
+use crate::service::{Context, Place, RUN_KEYS_MAX};
 
 /// A value with its flags, if there is one.
 type Found = Result<Option<(Bytes, u32)>, ReadError>;
 
-/// The keys of a run, if all of it are retrievals of values alone, from the own cluster alone.
-pub(crate) fn plain_keys<'r>(context: Context<'_>, run: &'r [Request<'_>]) -> Option<Vec<&'r [u8]>> {
-    let mut plain = Vec::with_capacity(run.len());
-    for request in run {
-        let Request::Get(Get { keys, with_cas: false, touch: None }) = request else { return None };
-        plain.extend(keys.iter());
+/// The keys of a run of retrievals of values alone.
+pub(crate) enum PlainKeys<'r> {
+    One(&'r [u8]),
+    Many(Vec<&'r [u8]>),
+}
+
+impl<'r> Deref for PlainKeys<'r> {
+    type Target = [&'r [u8]];
+
+    fn deref(&self) -> &[&'r [u8]] {
+        match self {
+            Self::One(key) => slice::from_ref(key),
+            Self::Many(keys) => keys,
+        }
     }
-    context.are_own(&plain).then_some(plain)
+}
+
+/// The length of the run that `batch` begins with, and its keys, if all of it are retrievals of values alone.
+pub(crate) fn plain_run<'r>(batch: &'r [Request<'_>]) -> Option<(usize, PlainKeys<'r>)> {
+    if let [only] = batch {
+        let mut keys = plain_keys(only)?.iter();
+        if let (Some(key), true) = (keys.next(), keys.is_empty()) {
+            return Some((1, PlainKeys::One(key)));
+        }
+    }
+    let mut run = Vec::with_capacity(batch.len());
+    for (position, request) in batch.iter().enumerate() {
+        let before = run.len();
+        run.extend(plain_keys(request)?.iter());
+        if position > 0 && run.len() > RUN_KEYS_MAX {
+            run.truncate(before);
+            return Some((position, PlainKeys::Many(run)));
+        }
+    }
+    Some((batch.len(), PlainKeys::Many(run)))
+}
+
+fn plain_keys<'r>(request: &'r Request<'_>) -> Option<&'r Keys<'r>> {
+    match request {
+        Request::Get(Get { keys, with_cas: false, touch: None }) => Some(keys),
+        _ => None,
+    }
 }
 
 /// Answers a run of those, which has these keys: all keys of a node travel together.
 pub(crate) async fn plain(
     context: Context<'_>,
     own: &Namespace,
-    (run, keys): (&[Request<'_>], &[&[u8]]),
+    (run, mut keys): (&[Request<'_>], &[&[u8]]),
     out: &mut Output<'_>,
 ) {
     context.counts.cmd_get.add(keys.len());
-    // Boxed, because each connection has room for what calls this, idle or not.
+    // Boxed here and below, because each connection has room for what calls this, idle or not.
+    if let [key] = keys {
+        return match Box::pin(own.get_flagged(key).run()).await {
+            Ok(found) => write(context, [(key, found)], out),
+            Err(error) => fail(context, error, out),
+        };
+    }
     let found = Box::pin(find(own, keys)).await;
     let are_whole = found.iter().all(Result::is_ok);
+    let one_each = keys.len() == run.len();
     let mut found = found.into_iter();
     for request in run {
         let Request::Get(get) = request else { continue };
+        let mine;
+        (mine, keys) = keys.split_at(if one_each { 1 } else { get.keys.iter().count() });
         if are_whole {
-            write(context, get, found.by_ref().flatten(), out);
+            write(context, mine.iter().zip(found.by_ref().map_while(Result::ok)), out);
             continue;
         }
         // All of its keys' outcomes, before any is looked at: those behind an error are nobody else's.
-        let found: Vec<Found> = found.by_ref().take(get.keys.iter().count()).collect();
+        let found: Vec<Found> = found.by_ref().take(mine.len()).collect();
         match found.into_iter().collect::<Result<Vec<_>, _>>() {
-            Ok(found) => write(context, get, found, out),
-            Err(error) => {
-                Answer::error(&refusal::read_line(context, &TierError::from(error)), false).write(out);
-            }
+            Ok(found) => write(context, mine.iter().zip(found), out),
+            Err(error) => fail(context, error, out),
         }
     }
 }
 
-/// Looks keys up, in their order.
+/// Looks several keys up, in their order.
 async fn find(own: &Namespace, keys: &[&[u8]]) -> Vec<Found> {
-    if let [key] = keys {
-        return vec![own.get_flagged(key).run().await];
-    }
     match own.get_many_flagged(keys).hedged().run_each().await {
         Ok(found) => found,
         // A key that cannot be used is nobody else's fault.
@@ -65,15 +106,14 @@ async fn find(own: &Namespace, keys: &[&[u8]]) -> Vec<Found> {
     }
 }
 
-/// Writes the answer to one retrieval, with what was found of its keys.
-fn write(
+/// Writes the answer to one retrieval: what was found of each of its keys.
+fn write<'k>(
     context: Context<'_>,
-    get: &Get<'_>,
-    found: impl IntoIterator<Item = Option<(Bytes, u32)>>,
+    found: impl IntoIterator<Item = (&'k &'k [u8], Option<(Bytes, u32)>)>,
     out: &mut Output<'_>,
 ) {
     let (mut hits, mut misses) = (0, 0);
-    for (key, found) in get.keys.iter().zip(found) {
+    for (key, found) in found {
         let Some((value, flags)) = found else {
             misses += 1;
             continue;
@@ -86,6 +126,11 @@ fn write(
     encode::end(out.buf());
     context.counts.get_hits.add(hits);
     context.counts.get_misses.add(misses);
+}
+
+/// A retrieval that no zone could answer.
+fn fail(context: Context<'_>, error: ReadError, out: &mut Output<'_>) {
+    Answer::error(&refusal::read_line(context, &TierError::from(error)), false).write(out);
 }
 
 /// Answers a retrieval of at most [`crate::service::RUN_KEYS_MAX`] keys.
