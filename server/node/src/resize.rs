@@ -119,6 +119,11 @@ impl Resize {
         self.view.borrow().as_ref().is_none_or(|view| view.owns(key))
     }
 
+    /// Whether a ring in force gives the key to this node, as far as is known.
+    pub(crate) fn concerns(&self, key: &[u8]) -> bool {
+        self.view.borrow().as_ref().is_none_or(|view| view.concerns(key))
+    }
+
     pub(crate) fn counts(&self) -> ResizeCounts {
         let verified = *self.verified.lock();
         ResizeCounts {

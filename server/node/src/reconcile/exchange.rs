@@ -141,8 +141,11 @@ impl Exchange<'_> {
         while let Some(message) = timeout(SILENCE_MAX, messages.message()).await.map_err(silent)?? {
             let now = self.shared.clock.now();
             let is_absent = |key: &bytes::Bytes| {
-                let store = &self.shared.store;
-                store.examine(key, now, |known| known.hit.is_none() && known.deleted == Version::default())
+                let Shared { store, resize, .. } = &**self.shared;
+                // One that was dropped since this comparison began, as another's by now, is not to come back.
+                resize.concerns(key)
+                    && store
+                        .examine(key, now, |known| known.hit.is_none() && known.deleted == Version::default())
             };
             let absent = message.keys.into_iter().filter(|key| is_key(key)).filter(is_absent);
             let entries = absent.map(|key| Entry { key, ..Entry::default() }).collect();

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use evanesce_grpc::discovery::v1;
 use evanesce_grpc::peer::v1::{CompareRequest, DigestRequest, Entry, Pair, Slices};
 use evanesce_store::{Store, StoreConfig};
-use evanesce_topology::{Epoch, GroupMode, Node, NodeState, RingProfile, ServerGroup, Topology};
+use evanesce_topology::{
+    Epoch, GroupMode, Node, NodeState, RingProfile, RingRole, SecondRing, ServerGroup, Topology,
+};
 use tonic::{Code, Status};
 
 use super::view::View;
@@ -57,7 +59,13 @@ fn group(name: &str, nodes: &[&str]) -> ServerGroup {
 /// A node `n1` of group `a`, which has these nodes as far as it knows.
 fn knowing(nodes: &[&str]) -> Answers {
     let shared = Arc::new(shared());
-    let groups = vec![group("a", nodes), group("b", &["m1"])];
+    shared.resize.view.send_replace(Some(Arc::new(seen(group("a", nodes)))));
+    Answers::new(shared, "HOME".to_owned())
+}
+
+/// As `n1` sees its group.
+fn seen(group_a: ServerGroup) -> View {
+    let groups = vec![group_a, group("b", &["m1"])];
     let topology = Topology::new("HOME".to_owned(), Epoch(1), RingProfile::EVANESCE, groups).unwrap();
     let me = Newcomer {
         cluster: "HOME".to_owned(),
@@ -66,9 +74,7 @@ fn knowing(nodes: &[&str]) -> Answers {
         discoveries: Vec::new(),
         limit: std::time::Duration::ZERO,
     };
-    let view = View::new(Arc::new(topology), &me, None).unwrap();
-    shared.resize.view.send_replace(Some(Arc::new(view)));
-    Answers::new(shared, "HOME".to_owned())
+    View::new(Arc::new(topology), &me, None).unwrap()
 }
 
 async fn asked(answers: &Answers, nodes: &[&str]) -> Result<bool, Status> {
@@ -105,4 +111,23 @@ async fn asker_with_another_ring_is_refused_and_foreign_keys_are_not_vouched_for
     assert!(!vouches_for(&answers, 0..100).await, "half of them are of another");
     let alone = knowing(&["n1"]);
     assert!(asked(&alone, &["n1"]).await.unwrap() && vouches_for(&alone, 0..100).await);
+}
+
+// A group grew while a node compared with its sibling, and what it had just dropped as another's came back.
+#[test]
+fn key_concerns_a_node_by_either_ring_and_by_none_that_lacks_the_node() {
+    let keys: Vec<String> = (0..100).map(|key| format!("key{key}")).collect();
+    let count = |view: &View| keys.iter().filter(|key| view.concerns(key.as_bytes())).count();
+    let with_second = |first: &[&str], second: &[&str]| {
+        let nodes = group("a", second).nodes;
+        let second = Some(SecondRing { role: RingRole::Next, nodes, change: 1 });
+        seen(ServerGroup { second, ..group("a", first) })
+    };
+    let both = seen(group("a", &["n1", "n2"]));
+    let own = keys.iter().filter(|key| both.owns(key.as_bytes())).count();
+    assert!((1..100).contains(&own));
+    assert_eq!(count(&both), own);
+    assert_eq!(count(&with_second(&["n1", "n2"], &["n2"])), own, "the ring that is read");
+    assert_eq!(count(&with_second(&["n2"], &["n1", "n2"])), own, "the next ring, for which it is filled");
+    assert_eq!((count(&seen(group("a", &["n1"]))), count(&seen(group("a", &["n2"])))), (100, 100));
 }

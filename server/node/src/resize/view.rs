@@ -63,6 +63,19 @@ impl View {
         owner.is_some_and(|owner| placement.node(owner).name == self.me)
     }
 
+    /// Whether a ring in force gives the key to this node; any key while none has this node: a registry may have lost its memory.
+    pub(super) fn concerns(&self, key: &[u8]) -> bool {
+        self.owns(key) || self.owns_second(key) || !(self.is_on_first() || self.is_on_second())
+    }
+
+    fn owns_second(&self, key: &[u8]) -> bool {
+        let owner = self.placement.as_ref().and_then(|placement| {
+            let owner = placement.second_owner(0, placement.key_hash(key))?;
+            self.second()?.nodes.get(owner)
+        });
+        owner.is_some_and(|node| node.name == self.me)
+    }
+
     /// Whether a group has the nodes of the ring that is read, with the same places on it.
     pub(super) fn has_ring(&self, group: &ServerGroup) -> bool {
         let places = |group: &ServerGroup| {

@@ -27,6 +27,8 @@ const END_LIMIT: Duration = Duration::from_secs(20);
 const SERVING_LIMIT: Duration = Duration::from_secs(120);
 /// To ask a discovery is one call.
 const ASK_LIMIT: Duration = Duration::from_secs(20);
+/// One answer that `ctl` waits for: this machine may be busy.
+const ANSWER_LIMIT: &str = "10s";
 /// Between two questions to a discovery.
 const ASK_EVERY: Duration = Duration::from_millis(200);
 /// Writes under way at once.
@@ -174,6 +176,7 @@ impl<'a> Cluster<'a> {
         self.starts += 1;
         let (name, report) = (format!("ctl-{}-{}", self.up.report.cluster, self.starts), &self.up.report);
         let mut all = vec!["ctl", "--discovery", discoveries, "--cluster", &report.cluster];
+        all.extend(["--timeout", ANSWER_LIMIT]);
         all.extend(arguments);
         let mut ctl = Process::start(&name, &self.bench.programs.evanesce, all, &self.bench.directory)?;
         let status = ctl.wait(limit).with_context(|| format!("it printed:\n{}", ctl.printed()))?;
