@@ -151,6 +151,11 @@ impl Attempt {
     pub(crate) fn is_timeout(&self) -> bool {
         self.cause.is_timeout()
     }
+
+    /// Whether the node was not asked, for it bears no more.
+    pub(crate) fn is_overload(&self) -> bool {
+        self.cause == NodeError::Overloaded
+    }
 }
 
 /// Why one node did not do what it was asked.

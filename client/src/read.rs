@@ -6,7 +6,7 @@ use std::time::Duration;
 use evanesce_transport::{Completion, TransportError};
 use evanesce_wire::reply::Reply;
 use evanesce_wire::request::Exptime;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 use crate::attempt::{Attempted, attempt};
 use crate::cluster::{Cluster, Walk};
@@ -23,6 +23,9 @@ use crate::read_many::Terms;
 use crate::repair::Repair;
 use crate::request::{Want, with_repair};
 use crate::value::flags::MANIFEST;
+
+/// After a newcomer's miss those that bear no more are asked again so soon: most of what they bear takes less.
+pub(crate) const SHED_PAUSE: Duration = Duration::from_millis(2);
 
 /// An item as a node has it, and which.
 pub(crate) struct Hit<'a> {
@@ -102,13 +105,24 @@ async fn walk<'a>(
     loop {
         let Some(member) = walk.next(now) else {
             // Whoever was only slow is asked once more: what made it so is often over, and its late reply comes first.
-            if attempts[round..].iter().all(|attempt| !attempt.is_timeout()) {
+            let is_shed = is_missed && attempts[round..].iter().any(Attempt::is_overload);
+            if !is_shed && !attempts[round..].iter().any(Attempt::is_timeout) {
                 break;
+            }
+            if is_shed {
+                sleep_until(deadline.min(now + SHED_PAUSE)).await;
+                now = Instant::now();
+                if now >= deadline {
+                    break;
+                }
             }
             round = attempts.len();
             walk = Walk::new(core, cluster, key);
             continue;
         };
+        if is_missed && member.warming {
+            continue;
+        }
         if !attempts.is_empty() {
             core.metrics.error_fallbacks.increment(1);
         }
@@ -119,10 +133,9 @@ async fn walk<'a>(
         };
         match attempted {
             Attempted::Hit(hit) => return Ok(Some(hit)),
-            // It was not given all yet, and is asked because others are slow: they have the last word, if they say it in time.
-            Attempted::Miss(member) if member.warming && attempts.iter().any(Attempt::is_timeout) => {
-                is_missed = true;
-            }
+            // It was not given all yet, and is asked because nobody else is well: whoever is ill, was slow, or bore no more has the last
+            // word, if they say it in time.
+            Attempted::Miss(member) if member.warming => is_missed = true,
             Attempted::Miss(member) => {
                 // Boxed: it is rare, and every read would carry room for it.
                 return Box::pin(fall_back_on_miss(core, walk, key, plan, deadline, member)).await;

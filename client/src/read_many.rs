@@ -7,7 +7,7 @@ use evanesce_transport::{Connection, TransportError};
 use evanesce_wire::reply::Reply;
 use evanesce_wire::request::Request;
 use futures_util::future::join_all;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::cluster::{Cluster, Walk};
 use crate::core::{Core, TIMEOUT_MAX};
@@ -17,7 +17,7 @@ use crate::key::Key;
 use crate::member::Member;
 use crate::observe::{node_batch_span, traced};
 use crate::policy::held_up;
-use crate::read::{Hit, ReadPlan, copy};
+use crate::read::{Hit, ReadPlan, SHED_PAUSE, copy};
 use crate::request::{Want, get_flags, get_request, read_hit};
 
 /// Requests sent to one node at once: well below what a connection's queue holds, so that bulk reads leave room for
@@ -44,6 +44,8 @@ struct Search<'a> {
     walk: Walk<'a>,
     /// A node has said that it does not have it.
     missed: Option<&'a Member>,
+    /// A newcomer has said so, that was asked because nobody else was well: whoever is ill, was slow, or bore no more has the last word.
+    newcomer_missed: bool,
     /// Who is asked, or was asked last.
     asked: Option<&'a Member>,
     /// Those of one number ask the same node.
@@ -92,7 +94,11 @@ pub(crate) async fn read_each<'a>(
     let mut late = Duration::ZERO;
     let mut first = Some(now);
     while !searches.is_empty() {
-        let now = first.take().unwrap_or_else(Instant::now);
+        let mut now = first.take().unwrap_or_else(Instant::now);
+        if searches.iter().any(Search::is_shed) {
+            sleep(SHED_PAUSE).await;
+            now = Instant::now();
+        }
         batch(core, &mut searches, &mut found, (now, late));
         let answers = ask_all(core, &mut searches, plan, late).await;
         late += answers.iter().map(|(_, late)| *late).max().unwrap_or_default();
@@ -164,6 +170,7 @@ impl<'a> Search<'a> {
             deadline: begun,
             walk,
             missed: None,
+            newcomer_missed: false,
             asked: None,
             batch: 0,
             attempts: Vec::new(),
@@ -175,7 +182,7 @@ impl<'a> Search<'a> {
         let member = if self.missed.is_some() {
             self.walk.next_well(now)
         } else {
-            self.walk.next(now).or_else(|| self.walk_again(now))
+            self.next_to_say(now).or_else(|| self.walk_again(now))
         };
         self.asked = member.map(|member| &**member).or(self.asked);
         member.map(|member| &**member)
@@ -184,12 +191,23 @@ impl<'a> Search<'a> {
     /// Whoever was only slow is asked once more: what made it so is often over, and a node that was late with the keys
     /// before may never have been asked for this one.
     fn walk_again(&mut self, now: Instant) -> Option<&'a Arc<Member>> {
-        if !self.attempts[self.walked..].iter().any(Attempt::is_timeout) {
+        if !self.is_shed() && !self.attempts[self.walked..].iter().any(Attempt::is_timeout) {
             return None;
         }
         self.walked = self.attempts.len();
         self.walk = self.walk.anew();
-        self.walk.next(now)
+        self.next_to_say(now)
+    }
+
+    /// A newcomer is asked once.
+    fn next_to_say(&mut self, now: Instant) -> Option<&'a Arc<Member>> {
+        let has_said = self.newcomer_missed;
+        std::iter::from_fn(|| self.walk.next(now)).find(|member| !(has_said && member.warming))
+    }
+
+    /// A newcomer has missed it, and others bear no more.
+    fn is_shed(&self) -> bool {
+        self.newcomer_missed && self.attempts[self.walked..].iter().any(Attempt::is_overload)
     }
 
     /// Takes an answer; true when the search goes on.
@@ -205,6 +223,10 @@ impl<'a> Search<'a> {
         }
         match answer {
             Ok(Some(item)) => found[self.index] = Some(Ok(Some(hit(item)))),
+            Ok(None) if asked.warming => {
+                self.newcomer_missed = true;
+                return true;
+            }
             Ok(None) if self.falls_back && self.walk.has_more() && core.falls_back_on_miss() => {
                 self.missed = self.asked;
                 return true;
@@ -221,7 +243,8 @@ impl<'a> Search<'a> {
     /// Nobody is left to ask.
     fn end(&mut self) -> Found<'a> {
         let attempts = std::mem::take(&mut self.attempts);
-        if self.missed.is_some() { Ok(None) } else { Err(ReadError::Unanswered { attempts }) }
+        let is_missed = self.missed.is_some() || self.newcomer_missed;
+        if is_missed { Ok(None) } else { Err(ReadError::Unanswered { attempts }) }
     }
 }
 

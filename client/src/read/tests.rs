@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::core::tests::{core, topology};
+use crate::read_many::read_many;
 
 /// How long an attempt may last.
 const ATTEMPT: Duration = Duration::from_millis(200);
@@ -59,4 +60,49 @@ async fn newcomer_has_not_the_last_word_while_others_are_slow() {
 #[tokio::test]
 async fn newcomer_has_the_last_word_where_nobody_else_says_one() {
     assert_eq!(read_beside_a_newcomer(1_000, 3).await, Ok(false));
+}
+
+/// Reads a key, alone and with others, that a node of zone `b` has and a newcomer in the own zone has not, once it was seen to that
+/// they are in that node's way.
+async fn read_beside_a_near_newcomer(see_to: impl AsyncFn(&Member)) {
+    let other = node(1, |opaque| format!("VA 1 f0 {opaque}\r\nx\r\n")).await;
+    let newcomer = node(1, |opaque| format!("EN {opaque}\r\n")).await;
+    let core = core();
+    let mut nodes = topology(1, &format!("a=n1/{newcomer};b=n1/{other}"));
+    Arc::make_mut(&mut nodes).groups[0].nodes[0].state = NodeState::Warming;
+    core.adopt(nodes).await.expect("a good topology");
+    let (cluster, key) = (core.cluster().expect("it is open"), Key::new(b"", b"k").expect("a good key"));
+    let member = cluster.owner(1, cluster.placement().key_hash(b"k")).expect("it has a node");
+    let plan = ReadPlan::new(&core, Want::Item, ATTEMPT * 5);
+    let alone = async { read(&core, &cluster, &key, &plan, Instant::now()).await };
+    let (_, found) = tokio::join!(biased; see_to(member), alone);
+    assert_eq!(found.expect("it answers").expect("it is there").from.zone, "b");
+    let keys = [key.clone()];
+    let (_, mut found) = tokio::join!(biased; see_to(member), read_many(&core, &cluster, &keys, &plan));
+    assert_eq!(found.remove(0).expect("it answers").expect("it is there").from.zone, "b");
+}
+
+/// What was seen under load: nodes of which five reads were late count as ill, and readers got the misses of the newcomer in their own
+/// zone until they were well.
+#[tokio::test]
+async fn who_is_ill_has_the_last_word_before_a_newcomer() {
+    let make_ill = async |member: &Member| {
+        let (now, address) = (Instant::now(), ([127, 0, 0, 1], 1).into());
+        while member.link.admit(now) {
+            let late = TransportError::Timeout { address, sent: true };
+            member.link.judge(Err(late)).expect_err("it is late");
+        }
+    };
+    read_beside_a_near_newcomer(make_ill).await;
+}
+
+/// What was seen under load: while the other zones bore no more readers got the misses of the newcomer.
+#[tokio::test]
+async fn who_bears_no_more_has_the_last_word_before_a_newcomer() {
+    let make_full = async |member: &Member| {
+        let permits: Vec<_> = std::iter::from_fn(|| member.link.permit(Instant::now())).collect();
+        assert!(!permits.is_empty());
+        tokio::time::sleep(SHED_PAUSE * 5).await;
+    };
+    read_beside_a_near_newcomer(make_full).await;
 }

@@ -57,8 +57,6 @@ pub(crate) struct CallCell {
 /// blocks of such sizes at hand; for any other it looks for room in which to align one, which took 120 instructions more.
 const FILL_BYTES: usize = 32;
 
-const _: () = assert!((2 * size_of::<usize>() + size_of::<CallCell>()).is_power_of_two());
-
 #[derive(Debug, Default)]
 enum CallState {
     #[default]
@@ -140,5 +138,15 @@ impl Completion for BatchCell {
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+}
+
+#[cfg(all(test, target_pointer_width = "64"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cell_of_a_call_is_as_large_as_a_block_that_is_at_hand() {
+        assert!((2 * size_of::<usize>() + size_of::<CallCell>()).is_power_of_two());
     }
 }
