@@ -23,15 +23,22 @@ const STEP_GRACE: Duration = Duration::from_millis(500);
 /// Threads for what is not memcached: gRPC, HTTP, membership. Memcached connections have threads of their own; but a
 /// gateway's client drives its connections to nodes here, and gets as many as the gateway has.
 const CONTROL_THREADS: usize = 2;
+/// How nice a node's threads are that no memcached connection waits for: what it gives to others and takes from them, compares and
+/// expires has what its requests leave, on a machine that is short of cores.
+const NODE_NICE: i32 = 10;
 
 /// Runs the role that `settings` are for.
 pub(crate) fn main(settings: Settings) -> ExitCode {
     crate::logging::start(settings.log.as_deref(), settings.log_format);
     crate::machine::raise_descriptor_limit(settings.role.connections_max());
     let role = settings.role.name();
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(CONTROL_THREADS).enable_all().build();
-    let outcome = match runtime {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(CONTROL_THREADS).enable_all();
+    if matches!(settings.role, RoleSettings::Node(_)) {
+        // Where it is not allowed they are as all others.
+        builder.on_thread_start(|| _ = rustix::process::setpriority_process(None, NODE_NICE));
+    }
+    let outcome = match builder.build() {
         Ok(runtime) => {
             let outcome = runtime.block_on(run(settings));
             // A store that is at work when its process ends has more to read at the next start: its steps are short.
