@@ -54,12 +54,21 @@ impl Taken {
 
     /// The lowest hit ratio of a second, in percent.
     pub(crate) fn hits_min_percent(&self, span: Span) -> f64 {
-        let ratio = |window: &[Sample]| {
-            let of = |outcome| window.iter().filter(|sample| sample.outcome == outcome).count();
-            let (hits, misses) = (of(Outcome::Hit), of(Outcome::Miss));
-            (hits + misses >= WINDOW_MIN).then(|| 100.0 * hits as f64 / (hits + misses) as f64)
-        };
-        self.windows(span).filter_map(ratio).fold(100.0, f64::min)
+        self.windows(span).filter_map(hits_percent).fold(100.0, f64::min)
+    }
+
+    /// How many seconds have a hit ratio below so many percent, and when the first of them and the last.
+    pub(crate) fn seconds_below(&self, span: Span, percent: f64) -> String {
+        let seconds = self.windows(span).enumerate();
+        let is_low = |window: &[Sample]| hits_percent(window).is_some_and(|hits| hits < percent);
+        let low: Vec<usize> =
+            seconds.filter(|(_, window)| is_low(window)).map(|(number, _)| number).collect();
+        match (low.first(), low.last()) {
+            (Some(first), Some(last)) => {
+                format!("below {percent:.1} % in {} seconds, from {first} to {last}", low.len())
+            }
+            _ => format!("below {percent:.1} % in none"),
+        }
     }
 
     /// The 99th percentile of what no hiccup of the machine touched; none when that is too little.
@@ -157,6 +166,13 @@ pub(crate) fn unseen_max(requests: usize, starved: &Starved) -> usize {
     if starved.is_often() { requests / UNSEEN_SHARE } else { 0 }
 }
 
+/// None where there were too few reads to tell.
+fn hits_percent(window: &[Sample]) -> Option<f64> {
+    let of = |outcome| window.iter().filter(|sample| sample.outcome == outcome).count();
+    let (hits, misses) = (of(Outcome::Hit), of(Outcome::Miss));
+    (hits + misses >= WINDOW_MIN).then(|| 100.0 * hits as f64 / (hits + misses) as f64)
+}
+
 fn p99(samples: &[Sample], starved: &Starved) -> Option<u64> {
     let undisturbed = samples.iter().filter(|sample| {
         let is_in_time = sample.outcome != Outcome::Unsent && sample.begun - sample.due < ns(LATE_MIN);
@@ -198,6 +214,11 @@ mod tests {
         let (taken, starved) = (taken(4), Starved::default());
         assert!(taken.hits_min_percent((0, 10 * SECOND)).abs() < 1e-9);
         assert!((taken.hits_min_percent((5 * SECOND, 10 * SECOND)) - 100.0).abs() < 1e-9);
+        assert_eq!(
+            taken.seconds_below((2 * SECOND, 10 * SECOND), 99.5),
+            "below 99.5 % in 1 seconds, from 2 to 2"
+        );
+        assert_eq!(taken.seconds_below((5 * SECOND, 10 * SECOND), 99.5), "below 99.5 % in none");
         assert_eq!(taken.p99_of_windows(&[(0, 10 * SECOND)], &starved), Some(1_000_000));
         assert_eq!(taken.p99((0, 10 * SECOND), &starved), Some(3_000_000));
     }
