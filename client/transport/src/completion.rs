@@ -141,7 +141,7 @@ impl Completion for BatchCell {
     }
 }
 
-#[cfg(all(test, target_pointer_width = "64"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
