@@ -235,6 +235,11 @@ impl<'a> Walk<'a> {
         })
     }
 
+    /// Whether a write of the key is on its way to this node.
+    pub(crate) fn owes(&self, member: &Member) -> bool {
+        self.core.owes(member, self.key)
+    }
+
     /// Whether any server group has not been looked at.
     pub(crate) fn has_more(&self) -> bool {
         self.position < self.cluster.read_order.len() || !(self.has_settled || self.settling.is_empty())

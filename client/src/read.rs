@@ -24,7 +24,8 @@ use crate::repair::Repair;
 use crate::request::{Want, with_repair};
 use crate::value::flags::MANIFEST;
 
-/// After a newcomer's miss those that bear no more are asked again so soon: most of what they bear takes less.
+/// After a newcomer's miss those that bear no more are asked again so soon, for most of what they bear takes less; then after twice the
+/// time.
 pub(crate) const SHED_PAUSE: Duration = Duration::from_millis(2);
 
 /// An item as a node has it, and which.
@@ -101,7 +102,7 @@ async fn walk<'a>(
     let mut deadline = now + plan.timeout;
     let mut walk = Walk::new(core, cluster, key);
     let mut attempts: Vec<Attempt> = Vec::new();
-    let (mut round, mut is_missed) = (0, false);
+    let (mut round, mut is_missed, mut pause) = (0, false, SHED_PAUSE);
     loop {
         let Some(member) = walk.next(now) else {
             // Whoever was only slow is asked once more: what made it so is often over, and its late reply comes first.
@@ -110,7 +111,8 @@ async fn walk<'a>(
                 break;
             }
             if is_shed {
-                sleep_until(deadline.min(now + SHED_PAUSE)).await;
+                sleep_until(deadline.min(now + pause)).await;
+                pause *= 2;
                 now = Instant::now();
                 if now >= deadline {
                     break;
@@ -120,7 +122,8 @@ async fn walk<'a>(
             walk = Walk::new(core, cluster, key);
             continue;
         };
-        if is_missed && member.warming {
+        // What owes the key has something older.
+        if is_missed && (member.warming || core.owes(member, key)) {
             continue;
         }
         if !attempts.is_empty() {

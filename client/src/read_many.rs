@@ -7,7 +7,7 @@ use evanesce_transport::{Connection, TransportError};
 use evanesce_wire::reply::Reply;
 use evanesce_wire::request::Request;
 use futures_util::future::join_all;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 
 use crate::cluster::{Cluster, Walk};
 use crate::core::{Core, TIMEOUT_MAX};
@@ -92,11 +92,13 @@ pub(crate) async fn read_each<'a>(
     }
     // Time in which this process did not run is not the zones' time.
     let mut late = Duration::ZERO;
-    let mut first = Some(now);
+    let (mut first, mut pause) = (Some(now), SHED_PAUSE);
     while !searches.is_empty() {
         let mut now = first.take().unwrap_or_else(Instant::now);
-        if searches.iter().any(Search::is_shed) {
-            sleep(SHED_PAUSE).await;
+        if searches.iter().any(|search| search.is_shed() && !search.walk.has_more()) {
+            let last = searches.iter().map(|search| search.deadline).min().unwrap_or(now);
+            sleep_until((now + pause).min(last + late)).await;
+            pause *= 2;
             now = Instant::now();
         }
         batch(core, &mut searches, &mut found, (now, late));
@@ -199,10 +201,16 @@ impl<'a> Search<'a> {
         self.next_to_say(now)
     }
 
-    /// A newcomer is asked once.
+    /// A newcomer is asked once; and after its miss none that owes the key, and has something older.
     fn next_to_say(&mut self, now: Instant) -> Option<&'a Arc<Member>> {
         let has_said = self.newcomer_missed;
-        std::iter::from_fn(|| self.walk.next(now)).find(|member| !(has_said && member.warming))
+        let may_say = |walk: &Walk<'_>, member: &Member| !has_said || !(member.warming || walk.owes(member));
+        while let Some(member) = self.walk.next(now) {
+            if may_say(&self.walk, member) {
+                return Some(member);
+            }
+        }
+        None
     }
 
     /// A newcomer has missed it, and others bear no more.

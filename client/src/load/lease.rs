@@ -32,8 +32,8 @@ const REQUEST_TIMEOUT_MIN: Duration = Duration::from_millis(100);
 /// And at most.
 const REQUEST_TIMEOUT_MAX: Duration = Duration::from_secs(60);
 
-/// Looks at the key with a lease of ours in hand that no reply came of, before it counts as not there: one connection that is busy
-/// for a moment is no reason to load again what was filled just now.
+/// Looks at the key with a lease of ours in hand that fail at once, before it counts as not there: one connection that is busy for a
+/// moment is no reason to load again what was filled just now.
 const LOOKS_MAX: usize = 8;
 
 /// What a lease lives longer than its loader may take: a node counts whole seconds.
@@ -149,7 +149,7 @@ impl Asking<'_> {
             let found = self.found(&cluster, home).await;
             let lease = granted.map(|token| self.granted(home, token));
             let (found, lease) = match (found, lease) {
-                (Err(_), Some(lease)) if self.unseen < LOOKS_MAX && !home.link.is_suspect() => {
+                (Err(cause), Some(lease)) if !cause.is_timeout() && self.unseen < LOOKS_MAX => {
                     self.unseen += 1;
                     // A release that cannot be sent leaves it ours.
                     self.maybe_granted = true;
@@ -220,7 +220,8 @@ impl Asking<'_> {
         let reply = link.judge(outcome.await)?;
         match Done::of(&reply)? {
             Done::Yes => Ok(Some(reply.version())),
-            _ if self.maybe_granted => self.is_mine(home).await,
+            // While that cannot be told somebody has it.
+            _ if self.maybe_granted => self.is_mine(home).await.or(Ok(None)),
             _ => Ok(None),
         }
     }
