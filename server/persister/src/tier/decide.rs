@@ -179,8 +179,11 @@ impl Tier {
         let applied = self.descend(key, change, down, room).await;
         match &applied {
             Ok(Applied::Yes) => {}
-            // The next try is to see what the store has.
-            Ok(Applied::Superseded) => _ = self.keys.delete(key).run().await?,
+            // The next try is to see what is newer; a delete would take that, too, where it waits.
+            Ok(Applied::Superseded) => match &self.log {
+                Some(log) => self.show_what_waits(log, key, down).await?,
+                None => _ = self.keys.delete(key).run().await?,
+            },
             // What fails here ends with the TTL of what the cluster has.
             Err(_) => _ = self.keys.delete(key).run().await,
         }

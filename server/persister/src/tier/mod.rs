@@ -15,6 +15,7 @@
 
 mod counts;
 mod decide;
+mod descend;
 mod drain;
 mod error;
 
@@ -24,13 +25,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use evanesce_client::{ABSENT_FLAGS, Client, Item, LoadedItem, Namespace, Origin, Ttl, Version};
 use futures_util::future::{join, join_all};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::clock::unix_now;
 use crate::config::{Mode, NamespaceConfig};
 use crate::gate::{Budget, Gate};
-use crate::log::{Log, LogError, LogState, Room, now_ms};
-use crate::store::{Applied, Change, KeyChange, Loaded, StoreError, StoreItem};
+use crate::log::{Log, LogState, now_ms};
+use crate::store::{Applied, Change, Loaded, StoreError, StoreItem};
 
 pub(crate) use counts::TierCounts;
 pub use decide::{Decided, Step};
@@ -308,9 +309,8 @@ impl Tier {
             self.delete(key).await?;
             return Ok(Stored { version: None });
         }
-        let version = self.client.stamp();
         let item = StoreItem { value: value.clone(), flags, expires_at: expires_at(ttl), version: None };
-        let applied = self.descend(key, Change::Put(item), version, None).await?;
+        let (applied, version) = self.descend_newest(key, Change::Put(item)).await?;
         // Of what waits in the log the cluster shows the newest, whoever comes first.
         if applied == Applied::Superseded && self.log.is_none() {
             return Ok(Stored { version: Some(version) });
@@ -332,8 +332,7 @@ impl Tier {
         if let Some(log) = &self.log {
             return self.delete_behind(log, key).await;
         }
-        let version = self.client.stamp();
-        self.descend(key, Change::Delete, version, None).await?;
+        let (_, version) = self.descend_newest(key, Change::Delete).await?;
         Ok(self.keys.delete(key).version(version).run().await?.found)
     }
 
@@ -347,81 +346,10 @@ impl Tier {
             Some(item) => item.flags != ABSENT_FLAGS,
             None => log.has(key),
         };
-        let version = self.client.stamp();
-        self.descend(key, Change::Delete, version, None).await?;
+        let (_, version) = self.descend_newest(key, Change::Delete).await?;
         let (nothing, ttl) = (Bytes::new(), self.config.ttl);
         self.keys.set(key, nothing).flags(ABSENT_FLAGS).ttl(ttl).version(version).run().await?;
         Ok(found)
-    }
-
-    /// Sends a change down: to the store, or to the log.
-    async fn descend(
-        &self,
-        key: &[u8],
-        change: Change,
-        version: Version,
-        room: Option<Room>,
-    ) -> Result<Applied, TierError> {
-        let key = Bytes::copy_from_slice(key);
-        let change = KeyChange { key: key.clone(), version: version.as_u64(), change };
-        let outcome = match &self.log {
-            Some(log) => self.append(log, change, room).await,
-            None => self.write(change).await,
-        };
-        match &outcome {
-            Ok(applied) => {
-                self.counts.writes.add(1);
-                self.counts.superseded.add(usize::from(*applied == Applied::Superseded));
-            }
-            Err(error) => {
-                self.counts.write_failures.add(1);
-                if matches!(
-                    error,
-                    TierError::Store { maybe_applied: true, .. } | TierError::Log(LogError::Slow)
-                ) {
-                    // The next reader is to see what the store has. A cluster that does not answer keeps its copy.
-                    let _ = self.keys.delete(&key).run().await;
-                }
-            }
-        }
-        outcome
-    }
-
-    async fn append(&self, log: &Log, change: KeyChange, room: Option<Room>) -> Result<Applied, TierError> {
-        if let Change::Put(item) = &change.change {
-            self.check_size(item.value.len())?;
-        }
-        let appended = timeout(self.config.write_timeout.min(WRITE_MAX), log.append(change, room)).await;
-        match appended.unwrap_or(Err(LogError::Slow)) {
-            Err(LogError::Overtaken { by }) if self.stamps_above(by) => Ok(Applied::Superseded),
-            outcome => Ok(outcome.map(|()| Applied::Yes)?),
-        }
-    }
-
-    /// Whether what is stamped from now on is newer than this. Where it is not, the clock was set back by more than nodes forgive,
-    /// and nothing that is written gets past what was written before.
-    fn stamps_above(&self, version: u64) -> bool {
-        Version::from_u64(version).is_some_and(|version| {
-            self.client.stamp_above(version);
-            self.client.stamp() > version
-        })
-    }
-
-    fn check_size(&self, value: usize) -> Result<(), TierError> {
-        let most = self.gate.abilities().value_bytes_max;
-        if value <= most {
-            return Ok(());
-        }
-        let error = StoreError::permanent(format!("it takes values up to {most} bytes"));
-        Err(TierError::Store { error, maybe_applied: false })
-    }
-
-    async fn write(&self, change: KeyChange) -> Result<Applied, TierError> {
-        let deadline = Instant::now() + self.config.write_timeout.min(WRITE_MAX);
-        self.gate.write(change, &self.budget, deadline).await.map_err(|refusal| TierError::Store {
-            error: refusal.error,
-            maybe_applied: refusal.maybe_applied,
-        })
     }
 
     /// How long the cluster keeps what is written with this TTL: not longer than what it loads.
