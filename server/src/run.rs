@@ -25,7 +25,7 @@ const STEP_GRACE: Duration = Duration::from_millis(500);
 const CONTROL_THREADS: usize = 2;
 /// How nice a node's threads are that no memcached connection waits for: what it gives to others and takes from them, compares and
 /// expires has what its requests leave, on a machine that is short of cores.
-const NODE_NICE: i32 = 10;
+const NODE_NICE: i32 = 5;
 
 /// Runs the role that `settings` are for.
 pub(crate) fn main(settings: Settings) -> ExitCode {
@@ -34,7 +34,8 @@ pub(crate) fn main(settings: Settings) -> ExitCode {
     let role = settings.role.name();
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(CONTROL_THREADS).enable_all();
-    if matches!(settings.role, RoleSettings::Node(_)) {
+    // Elsewhere than on Linux it would be that of the whole process.
+    if cfg!(target_os = "linux") && matches!(settings.role, RoleSettings::Node(_)) {
         // Where it is not allowed they are as all others.
         builder.on_thread_start(|| _ = rustix::process::setpriority_process(None, NODE_NICE));
     }

@@ -127,9 +127,12 @@ impl<'a> Cluster<'a> {
             return Ok(());
         }
         let pid = node.pid;
-        // One that `up` has not waited for yet has no command line any more.
-        let is_gone = || std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty());
-        Ok(eventually("the end of a node", Deadline::within(END_LIMIT), || (!is_gone()).then_some(()))?)
+        // One that `up` has not waited for yet is a zombie: it has closed its sockets, which it has not when its memory is gone.
+        let is_gone = || {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+            stat.map_or(true, |stat| stat.rsplit(") ").next().is_some_and(|state| state.starts_with('Z')))
+        };
+        Ok(eventually("the end of a node", Deadline::within(END_LIMIT), || is_gone().then_some(()))?)
     }
 
     /// Starts a node again as it was started, with some options more.
