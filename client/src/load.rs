@@ -150,12 +150,12 @@ pub(crate) fn loader_error(error: impl Into<Box<dyn std::error::Error + Send + S
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use bytes::Bytes;
 
     use super::*;
 
-    fn plan(ttl: Ttl, jitter: f64, stale: u64) -> LoadPlan {
+    pub(crate) fn plan(ttl: Ttl, jitter: f64, stale: u64) -> LoadPlan {
         LoadPlan {
             ttl,
             jitter,

@@ -216,13 +216,10 @@ async fn fill(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::core::tests::core;
-    use crate::load::{Absent, wait};
-    use crate::policy::LatchPolicy;
-    use crate::value::Form;
+    use crate::load::tests::plan;
+    use crate::load::wait;
 
     /// What was seen in review: the load of a runtime that ended at once stayed in the map, and all who asked for its
     /// key from then on waited for ever.
@@ -230,18 +227,7 @@ mod tests {
     fn flight_that_never_began_is_forgotten() {
         let core = Arc::new(core());
         let key = Key::new(b"", b"k").expect("a good key");
-        let plan = LoadPlan {
-            ttl: Ttl::Never,
-            jitter: 0.0,
-            stale: Duration::ZERO,
-            early: 0.0,
-            absent: Absent::Forgotten,
-            yields_to: Duration::ZERO,
-            load_timeout: Duration::from_secs(1),
-            latch: LatchPolicy::Local,
-            form: Form::verbatim(),
-            loads: Arc::default(),
-        };
+        let plan = LoadPlan { early: 0.0, ..plan(Ttl::Never, 0.0, 0) };
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         let loader = Loader::Alone(Box::new(|| Box::pin(async { Ok(None) })));
         let waiter =

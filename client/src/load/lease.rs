@@ -262,10 +262,8 @@ mod tests {
 
     use super::*;
     use crate::core::tests::{core, topology};
-    use crate::load::Absent;
-    use crate::policy::LatchPolicy;
+    use crate::load::tests::plan;
     use crate::ttl::Ttl;
-    use crate::value::Form;
 
     /// A node that grants every lease, and has the key, but cannot say so until it was asked so many times.
     async fn busy_node(looks: usize) -> String {
@@ -297,18 +295,7 @@ mod tests {
         let core = core();
         core.adopt(topology(1, &format!("a=n1/{node}"))).await.expect("a good topology");
         let key = Key::new(b"", b"k").expect("a good key");
-        let plan = LoadPlan {
-            ttl: Ttl::Never,
-            jitter: 0.0,
-            stale: Duration::ZERO,
-            early: 0.0,
-            absent: Absent::Forgotten,
-            yields_to: Duration::ZERO,
-            load_timeout: Duration::from_secs(1),
-            latch: LatchPolicy::Local,
-            form: Form::verbatim(),
-            loads: Arc::default(),
-        };
+        let plan = LoadPlan { early: 0.0, ..plan(Ttl::Never, 0.0, 0) };
         ask(&core, &key, &plan, Wish::Missing, || true, || {}).await.expect("the node answers")
     }
 
