@@ -123,11 +123,6 @@ impl Peer for PeerService {
         request: Request<StreamItemsRequest>,
     ) -> Result<Response<Self::StreamItemsStream>, Status> {
         self.check_open()?;
-        if self.is_guarded {
-            return Err(Status::failed_precondition(
-                "this node asks for passwords, and gRPC has none to give",
-            ));
-        }
         let change = request.get_ref().change;
         if change != 0 && !self.shared.resize.is_in_force(change) {
             return Err(Status::aborted("this node has not heard of the next ring yet"));
