@@ -11,8 +11,15 @@ use crate::reply_buffer::ReplyBuffer;
 /// cache.
 pub(crate) const READ_BUFFER_BYTES: usize = 16 << 10;
 
-/// Kits that a thread keeps: more are lent at once only while services wait.
-const KEPT_MAX: usize = 16;
+/// Kits that a thread keeps. More than a few are lent at once only while services wait, as those of a gateway do for each
+/// request; for each that is made anew beyond these, the allocator is asked for what is too large to be at hand.
+const KEPT_MAX: usize = 64;
+
+/// Of these, how many are kept with room for many replies.
+const KEPT_LARGE_MAX: usize = 16;
+
+/// As much room for replies has any kit that is kept.
+const REPLY_BYTES_SMALL: usize = 16 << 10;
 
 /// All that a connection is lent while it is being served. A connection that waits has none, or one without memory of
 /// its own but for the replies it waits with.
@@ -49,9 +56,13 @@ impl Pool {
             kit.replies.clear();
         }
         let mut kits = self.kits.borrow_mut();
-        if kits.len() < KEPT_MAX {
-            kits.push(kit);
+        if kits.len() >= KEPT_LARGE_MAX {
+            if kits.len() >= KEPT_MAX {
+                return;
+            }
+            kit.replies.keep_at_most(REPLY_BYTES_SMALL);
         }
+        kits.push(kit);
     }
 
     /// Kits at home.
@@ -117,6 +128,19 @@ mod tests {
         let kits: Vec<_> = (0..2 * KEPT_MAX).map(|_| pool.lend()).collect();
         kits.into_iter().for_each(|kit| pool.take_back(kit));
         assert_eq!(pool.kits(), KEPT_MAX);
+    }
+
+    #[test]
+    fn pool_keeps_room_for_many_replies_in_a_few() {
+        let pool = Pool::default();
+        let mut kits: Vec<_> = (0..2 * KEPT_MAX).map(|_| pool.lend()).collect();
+        for kit in &mut kits {
+            kit.replies.buf().resize(2 * REPLY_BYTES_SMALL, 0);
+        }
+        kits.into_iter().for_each(|kit| pool.take_back(kit));
+        let mut kits: Vec<_> = (0..pool.kits()).map(|_| pool.lend()).collect();
+        let large = kits.iter_mut().map(|kit| kit.replies.buf().capacity() > REPLY_BYTES_SMALL);
+        assert_eq!(large.filter(|large| *large).count(), KEPT_LARGE_MAX);
     }
 
     #[test]

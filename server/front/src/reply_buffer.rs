@@ -232,6 +232,18 @@ impl ReplyBuffer {
         }
     }
 
+    /// Gives memory back that exceeds so many bytes. It is empty.
+    pub(crate) fn keep_at_most(&mut self, bytes: usize) {
+        for room in [&mut self.bytes, &mut self.spare] {
+            if room.capacity() > bytes {
+                *room = Vec::new();
+            }
+        }
+        if self.pinned.capacity() * size_of::<Pinned>() > bytes {
+            self.pinned = Vec::new();
+        }
+    }
+
     /// Visits what is left in order, empty pieces left out, until `visit` returns false.
     fn for_each_slice<'a>(&'a self, mut visit: impl FnMut(&'a [u8]) -> bool) {
         let mut from = self.written;
