@@ -13,7 +13,7 @@ use tokio::time::{Instant, Sleep, sleep};
 /// No longer than what anybody waits for a reply before asking elsewhere, and as short as tokio's timers go.
 const EVERY: Duration = Duration::from_millis(1);
 
-/// Replies since it was last due for which it goes on: for fewer it costs more than it saves.
+/// Replies until it is due for which it goes on: for fewer it costs more than it saves.
 const REPLIES_MIN: usize = 4;
 
 /// The timer of one session.
@@ -21,7 +21,7 @@ const REPLIES_MIN: usize = 4;
 pub(crate) struct Pulse {
     timer: Option<Pin<Box<Sleep>>>,
     beats: bool,
-    /// Since it was last due.
+    /// Since it was last put off.
     replies: usize,
 }
 
@@ -31,7 +31,7 @@ impl Pulse {
         self.replies += replies;
     }
 
-    /// Sees to it that the timer is there while it is of use. Wakes the session each time it is due.
+    /// Sees to it that the timer is there while it is of use. Wakes the session when it is due: it is of no use any more.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) {
         if !self.beats && self.replies < REPLIES_MIN {
             // Few at a time: what is counted is what comes in one turn.
@@ -39,17 +39,13 @@ impl Pulse {
             return;
         }
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(EVERY)));
-        if !self.beats {
+        // Put off before it is due, which tokio does without looking for its place: between the end of one and the start of
+        // the next there would be none, for all requests of that turn.
+        if self.replies >= REPLIES_MIN {
+            self.replies = 0;
             timer.as_mut().reset(Instant::now() + EVERY);
         }
-        self.beats = true;
-        while timer.as_mut().poll(cx).is_ready() {
-            self.beats = std::mem::take(&mut self.replies) >= REPLIES_MIN;
-            if !self.beats {
-                return;
-            }
-            timer.as_mut().reset(Instant::now() + EVERY);
-        }
+        self.beats = timer.as_mut().poll(cx).is_pending();
     }
 }
 
@@ -86,5 +82,16 @@ mod tests {
         }
         assert!(!beats_after(&mut pulse, 0).await, "nothing came since");
         assert!(beats_after(&mut pulse, REPLIES_MIN).await, "and they come again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pulse_is_put_off_before_it_is_due_while_replies_come() {
+        let mut pulse = Pulse::default();
+        for _ in 0..10 {
+            assert!(beats_after(&mut pulse, REPLIES_MIN).await);
+            let due = pulse.timer.as_ref().map(|timer| timer.deadline());
+            assert_eq!(due, Some(Instant::now() + EVERY));
+            tokio::time::advance(EVERY / 2).await;
+        }
     }
 }
