@@ -8,7 +8,6 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use evanesce_transport::{Call, TransportError};
 use evanesce_wire::reply::Reply;
@@ -46,30 +45,51 @@ struct Asking<'a> {
 
 /// Asks `member`; when it takes longer than it usually does, the next node of the walk too, if that is allowed.
 pub(crate) async fn attempt<'a>(
-    core: &Core,
     walk: &mut Walk<'a>,
     member: &'a Arc<Member>,
-    key: &Key,
     plan: &ReadPlan,
     (now, due): (Instant, Instant),
 ) -> Attempted<'a> {
-    let mut asking = match member.ask(key, plan, now) {
+    let mut asking = match member.ask(walk.key, plan, now) {
         Ok(asking) => asking,
         Err(cause) => return Attempted::of(member, Err(cause)),
     };
-    if let Some(delay) = core.hedge_delay(member) {
-        if let Some(answer) = asking.answer_unless_slow(now + delay, delay, due).await {
-            return Attempted::of(member, answer);
+    let delay = walk.core.hedge_delay(member);
+    let mut until = delay.map_or(due, |delay| due.min(now + delay));
+    loop {
+        let outcome = match &mut asking.call {
+            Ok(call) => call.wait(until).await,
+            Err(error) => Some(Err(*error)),
+        };
+        if let Some(outcome) = outcome {
+            return Attempted::of(member, member.answer(&mut asking.permit, outcome));
         }
-        let spare = core.spare(walk);
-        if let Some(second) =
-            spare.and_then(|spare| Some((spare, spare.ask(key, plan, Instant::now()).ok()?)))
-        {
-            // Boxed: it is rare, and every read would carry room for it.
-            return Box::pin(both(core, (member, asking), second, key, plan, due)).await;
+        let now = Instant::now();
+        match delay {
+            // When this process was held up meanwhile, the node gets so long once more.
+            Some(delay) if now < due && held_up(until, now).is_some() => until = due.min(now + delay),
+            _ => break,
         }
     }
-    Attempted::of(member, asking.end(key, plan, due).await)
+    // Boxed: it is rare, and every read would carry room for it.
+    Box::pin(slow(walk, (member, asking), plan, due, delay.is_some())).await
+}
+
+/// Waits on for a node that is slow, and beside it for a spare one, if that is allowed.
+async fn slow<'a>(
+    walk: &mut Walk<'a>,
+    (member, mut asking): (&'a Arc<Member>, Asking<'a>),
+    plan: &ReadPlan,
+    due: Instant,
+    hedges: bool,
+) -> Attempted<'a> {
+    let (core, key) = (walk.core, walk.key);
+    let spare = if hedges { core.spare(walk) } else { None };
+    let second = spare.and_then(|spare| Some((spare, spare.ask(key, plan, Instant::now()).ok()?)));
+    match second {
+        Some(second) => both(core, (member, asking), second, key, plan, due).await,
+        None => Attempted::of(member, asking.end(key, plan, due).await),
+    }
 }
 
 /// Waits for two nodes: the first hit wins.
@@ -140,34 +160,11 @@ impl Member {
 
     fn answer(&self, permit: &mut Permit<'_>, outcome: Result<Reply, TransportError>) -> Answer {
         permit.ended(&outcome);
-        read_hit(&self.link.judge(outcome)?)
+        read_hit(&mut self.link.judge(outcome)?)
     }
 }
 
 impl Asking<'_> {
-    /// The answer, if it comes until `slow_at`. When this process was held up meanwhile, the node gets `delay` once more.
-    async fn answer_unless_slow(
-        &mut self,
-        mut slow_at: Instant,
-        delay: Duration,
-        due: Instant,
-    ) -> Option<Answer> {
-        loop {
-            let outcome = match &mut self.call {
-                Ok(call) => call.wait(slow_at.min(due)).await,
-                Err(error) => Some(Err(*error)),
-            };
-            if let Some(outcome) = outcome {
-                return Some(self.member.answer(&mut self.permit, outcome));
-            }
-            let now = Instant::now();
-            if now >= due || held_up(slow_at, now).is_none() {
-                return None;
-            }
-            slow_at = now + delay;
-        }
-    }
-
     /// The answer until `due`; once more when this process was held up and had none for that reason alone.
     async fn end(&mut self, key: &Key, plan: &ReadPlan, due: Instant) -> Answer {
         let mut outcome = self.outcome(due).await;

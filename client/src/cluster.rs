@@ -170,9 +170,9 @@ impl Cluster {
 /// somebody else's write, then those that are ill, are being warmed up, or have missed a write of the key.
 #[derive(Clone)]
 pub(crate) struct Walk<'a> {
-    core: &'a Core,
+    pub(crate) core: &'a Core,
     cluster: &'a Cluster,
-    key: &'a Key,
+    pub(crate) key: &'a Key,
     hash: KeyHash,
     position: usize,
     ill: Vec<&'a Arc<Member>>,

@@ -54,11 +54,16 @@ where
     Box::pin(traced.instrument(span))
 }
 
+/// Whether anybody looks on attempts.
+#[inline]
+pub(crate) fn attempts_are_told() -> bool {
+    tracing::enabled!(target: TARGET, Level::TRACE)
+}
+
 /// The span of asking a node of this zone for one key; `None` when nobody looks on.
 #[inline]
 pub(crate) fn attempt_span(zone: &str) -> Option<Span> {
-    let looked_on = tracing::enabled!(target: TARGET, Level::TRACE);
-    looked_on.then(|| span!(target: TARGET, Level::TRACE, ATTEMPT, zone, outcome = Empty))
+    attempts_are_told().then(|| span!(target: TARGET, Level::TRACE, ATTEMPT, zone, outcome = Empty))
 }
 
 /// The span of asking a node of this zone for many keys.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use evanesce_transport::{Completion, TransportError};
 use evanesce_wire::reply::Reply;
 use evanesce_wire::request::Exptime;
+use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep_until};
 
 use crate::attempt::{Attempted, attempt};
@@ -17,7 +18,7 @@ use crate::item::Item;
 use crate::key::Key;
 use crate::lanes::Lane;
 use crate::member::Member;
-use crate::observe::{attempt_span, traced};
+use crate::observe::{attempt_span, attempts_are_told, traced};
 use crate::policy::held_up;
 use crate::read_many::Terms;
 use crate::repair::Repair;
@@ -68,6 +69,11 @@ impl ReadPlan {
         }
     }
 
+    /// Until when the first attempt of a read that begins at `now` may take.
+    fn due(&self, now: Instant) -> Instant {
+        now + self.timeout.min(self.attempt_timeout)
+    }
+
     /// What holds for each key of many that are read so.
     pub(crate) fn terms(&self) -> Terms {
         Terms { timeout: self.timeout, falls_back: self.falls_back }
@@ -75,35 +81,82 @@ impl ReadPlan {
 }
 
 /// Reads `key`, from `now` on. `None` is a miss: the last word of a node that was asked.
-pub(crate) async fn read<'a>(
+pub(crate) fn read<'a, 'p>(
     core: &'a Core,
     cluster: &'a Cluster,
     key: &'a Key,
-    plan: &ReadPlan,
+    plan: &'p ReadPlan,
     now: Instant,
-) -> Result<Option<Hit<'a>>, ReadError> {
+) -> impl Future<Output = Result<Option<Hit<'a>>, ReadError>> + Send + use<'a, 'p> {
     core.count_reads(1);
-    let found = walk(core, cluster, key, plan, now).await;
-    match &found {
-        Ok(Some(_)) => core.metrics.hits.increment(1),
-        Ok(None) => core.metrics.misses.increment(1),
-        Err(_) => core.metrics.read_errors.increment(1),
+    let mut walk = Walk::new(core, cluster, key);
+    let first = walk.next(now);
+    async move {
+        let times = (now, plan.due(now));
+        let first = match first {
+            Some(member) if attempts_are_told() => Some(attempt_told(&mut walk, member, plan, times).await),
+            Some(member) => Some(attempt(&mut walk, member, plan, times).await),
+            None => None,
+        };
+        // Boxed, both: they are rare beside hits, and every read would carry room for them.
+        let found = match first {
+            Some(Attempted::Hit(hit)) => Ok(Some(hit)),
+            Some(Attempted::Miss(member)) if !member.warming => {
+                Box::pin(fall_back_on_miss(walk, plan, now + plan.timeout, member)).await
+            }
+            first => Box::pin(go_on(walk, plan, first, now)).await,
+        };
+        match &found {
+            Ok(Some(_)) => core.metrics.hits.increment(1),
+            Ok(None) => core.metrics.misses.increment(1),
+            Err(_) => core.metrics.read_errors.increment(1),
+        }
+        found
     }
-    found
 }
 
-async fn walk<'a>(
-    core: &'a Core,
-    cluster: &'a Cluster,
-    key: &'a Key,
+/// One attempt, with its span where somebody looks on.
+fn attempt_told<'w, 'a: 'w>(
+    walk: &'w mut Walk<'a>,
+    member: &'a Arc<Member>,
+    plan: &'w ReadPlan,
+    times: (Instant, Instant),
+) -> BoxFuture<'w, Attempted<'a>> {
+    match attempt_span(&member.zone) {
+        None => Box::pin(attempt(walk, member, plan, times)),
+        Some(span) => traced(span, attempt(walk, member, plan, times)),
+    }
+}
+
+/// Goes on with a read that began at `now`, after what its first attempt came to, if there was a node to ask.
+async fn go_on<'a>(
+    mut walk: Walk<'a>,
     plan: &ReadPlan,
+    first: Option<Attempted<'a>>,
     mut now: Instant,
 ) -> Result<Option<Hit<'a>>, ReadError> {
-    let mut deadline = now + plan.timeout;
-    let mut walk = Walk::new(core, cluster, key);
+    let (core, key) = (walk.core, walk.key);
+    let (mut deadline, mut due) = (now + plan.timeout, plan.due(now));
     let mut attempts: Vec<Attempt> = Vec::new();
     let (mut round, mut is_missed, mut pause) = (0, false, SHED_PAUSE);
+    let mut last = first;
     loop {
+        if let Some(attempted) = last.take() {
+            match attempted {
+                Attempted::Hit(hit) => return Ok(Some(hit)),
+                // It was not given all yet, and is asked because nobody else is well: whoever is ill, was slow, or bore no more has
+                // the last word, if they say it in time.
+                Attempted::Miss(member) if member.warming => is_missed = true,
+                Attempted::Miss(member) => return fall_back_on_miss(walk, plan, deadline, member).await,
+                Attempted::Failed(failed) => attempts.extend(failed),
+            }
+            now = Instant::now();
+            // Time in which this process did not run is not the zones' time.
+            deadline += held_up(due, now).unwrap_or_default();
+            if now >= deadline {
+                break;
+            }
+        }
         let Some(member) = walk.next(now) else {
             // Whoever was only slow is asked once more: what made it so is often over, and its late reply comes first.
             let is_shed = is_missed && attempts[round..].iter().any(Attempt::is_overload);
@@ -119,7 +172,7 @@ async fn walk<'a>(
                 }
             }
             round = attempts.len();
-            walk = Walk::new(core, cluster, key);
+            walk = walk.anew();
             continue;
         };
         // What owes the key has something older.
@@ -129,41 +182,20 @@ async fn walk<'a>(
         if !attempts.is_empty() {
             core.metrics.error_fallbacks.increment(1);
         }
-        let due = deadline.min(now + plan.attempt_timeout);
-        let attempted = match attempt_span(&member.zone) {
-            None => attempt(core, &mut walk, member, key, plan, (now, due)).await,
-            Some(span) => traced(span, attempt(core, &mut walk, member, key, plan, (now, due))).await,
-        };
-        match attempted {
-            Attempted::Hit(hit) => return Ok(Some(hit)),
-            // It was not given all yet, and is asked because nobody else is well: whoever is ill, was slow, or bore no more has the last
-            // word, if they say it in time.
-            Attempted::Miss(member) if member.warming => is_missed = true,
-            Attempted::Miss(member) => {
-                // Boxed: it is rare, and every read would carry room for it.
-                return Box::pin(fall_back_on_miss(core, walk, key, plan, deadline, member)).await;
-            }
-            Attempted::Failed(failed) => attempts.extend(failed),
-        }
-        now = Instant::now();
-        // Time in which this process did not run is not the zones' time.
-        deadline += held_up(due, now).unwrap_or_default();
-        if now >= deadline {
-            break;
-        }
+        due = deadline.min(now + plan.attempt_timeout);
+        last = Some(attempt_told(&mut walk, member, plan, (now, due)).await);
     }
     if is_missed { Ok(None) } else { Err(ReadError::Unanswered { attempts }) }
 }
 
 /// One more zone after a miss, if that is worth it. What goes wrong there leaves the miss as it is.
 async fn fall_back_on_miss<'a>(
-    core: &Core,
     mut walk: Walk<'a>,
-    key: &Key,
     plan: &ReadPlan,
     deadline: Instant,
     missed: &Member,
 ) -> Result<Option<Hit<'a>>, ReadError> {
+    let (core, key) = (walk.core, walk.key);
     if !plan.falls_back || !walk.has_more() || !core.falls_back_on_miss() {
         return Ok(None);
     }

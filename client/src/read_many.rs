@@ -324,7 +324,7 @@ impl Member {
         let outcomes = self.call_batch(connection, &requests, plan, due).await;
         let Some(outcomes) = outcomes else { return overloaded(searches) };
         let found: Vec<Outcome> =
-            outcomes.into_iter().map(|outcome| read_hit(&self.link.judge(outcome)?)).collect();
+            outcomes.into_iter().map(|outcome| read_hit(&mut self.link.judge(outcome)?)).collect();
         let values = found.iter().flatten().flatten().map(|item| item.value.len()).sum();
         self.link.note_values(values);
         found

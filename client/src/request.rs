@@ -351,14 +351,14 @@ pub(crate) fn with_flags_question<R>(key: &Key, opaque: u64, send: impl FnOnce(&
     send(&request)
 }
 
-/// What an `mg` found.
-pub(crate) fn read_hit(reply: &MetaReply) -> Result<Option<Item>, NodeError> {
-    match (reply.status, &reply.value) {
+/// What an `mg` found. Takes the value out of the reply.
+pub(crate) fn read_hit(reply: &mut MetaReply) -> Result<Option<Item>, NodeError> {
+    match (reply.status, reply.value.take()) {
         (MetaStatus::Miss, _) => Ok(None),
         (MetaStatus::Value, Some(value)) => {
             let ItemTold { client_flags, cas, ttl, version, until_secs } = reply.item();
             Ok(Some(Item {
-                value: value.clone(),
+                value,
                 flags: client_flags.unwrap_or(0),
                 cas: cas.unwrap_or(0),
                 ttl: match ttl {

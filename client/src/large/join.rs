@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::{Either, ready};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::Instant;
 use tracing::debug;
@@ -23,38 +24,42 @@ use crate::value::{Form, Opened, unpacked};
 const JOINS_AT_ONCE: usize = 4;
 
 /// Reads a value as its caller stored it.
-pub(crate) async fn get(
-    core: &Core,
-    cluster: &Cluster,
+pub(crate) fn get<'a>(
+    core: &'a Core,
+    cluster: &'a Cluster,
     form: Form,
-    key: &Key,
-    plan: &ReadPlan,
-) -> Result<Option<Item>, ReadError> {
+    key: &'a Key,
+    plan: &'a ReadPlan,
+) -> impl Future<Output = Result<Option<Item>, ReadError>> + Send + use<'a> {
     let now = Instant::now();
-    match read(core, cluster, key, plan, now).await? {
-        Some(hit) => assemble(core, cluster, form, key, hit, now + plan.timeout).await,
-        None => Ok(None),
+    // What such a block takes along is there once; what a function that waits is given, twice.
+    async move {
+        match read(core, cluster, key, plan, now).await? {
+            Some(hit) => assemble(core, cluster, form, key, hit, now + plan.timeout).await,
+            None => Ok(None),
+        }
     }
 }
 
 /// The value of what was found under `key`. `None` is a miss: it is another key's, or chunks are missing.
-pub(crate) async fn assemble(
-    core: &Core,
-    cluster: &Cluster,
+pub(crate) fn assemble<'a>(
+    core: &'a Core,
+    cluster: &'a Cluster,
     form: Form,
-    key: &Key,
-    hit: Hit<'_>,
+    key: &'a Key,
+    hit: Hit<'a>,
     deadline: Instant,
-) -> Result<Option<Item>, ReadError> {
-    match form.open(key, hit.item)? {
-        Opened::Whole(item) => Ok(Some(item)),
-        Opened::Foreign => Ok(None),
-        Opened::Split(manifest, item) => {
+) -> impl Future<Output = Result<Option<Item>, ReadError>> + Send + use<'a> {
+    Either::Left(ready(match form.open(key, hit.item) {
+        Ok(Opened::Whole(item)) => Ok(Some(item)),
+        Ok(Opened::Foreign) => Ok(None),
+        Ok(Opened::Split(manifest, item)) => {
             let split = Split { form, key, manifest, item, from: hit.from };
             // Boxed, so that reads of small values carry no room for it.
-            Box::pin(split.join_here_or_elsewhere(core, cluster, deadline)).await
+            return Either::Right(Box::pin(split.join_here_or_elsewhere(core, cluster, deadline)));
         }
-    }
+        Err(error) => Err(error.into()),
+    }))
 }
 
 /// The same for many, in their order, each in the form of its place and until its deadline. Those that need no chunks wait for none.

@@ -4,8 +4,9 @@ use super::options::{fallback_option, limit_options, near_option};
 use super::{OpFuture, ReadOptions};
 use crate::error::ReadError;
 use crate::key::{Key, KeyError};
+use crate::large;
 use crate::namespace::Namespace;
-use crate::near::get;
+use crate::near;
 use crate::observe::{Operation, Watch};
 use crate::view::View;
 
@@ -46,10 +47,13 @@ impl<'a, V: View + 'a> Get<'a, V> {
     /// # Errors
     ///
     /// [`ReadError`], when the key is wrong, no zone could answer, or the value cannot be decoded.
-    pub async fn run(self) -> Result<Option<V::Output>, ReadError> {
-        match Watch::begin(self.namespace, Operation::Get, 1) {
-            None => self.execute().await,
-            Some(watch) => watch.over(self.execute()).await,
+    #[expect(clippy::manual_async_fn, reason = "a function that waits has room for what it is given twice")]
+    pub fn run(self) -> impl Future<Output = Result<Option<V::Output>, ReadError>> + Send + use<'a, V> {
+        async move {
+            let Some(watch) = Watch::begin(self.namespace, Operation::Get, 1) else {
+                return self.execute().await;
+            };
+            watch.over(self.execute()).await
         }
     }
 
@@ -58,7 +62,13 @@ impl<'a, V: View + 'a> Get<'a, V> {
         let cluster = core.cluster().ok_or(ReadError::Closed)?;
         let key = self.key.as_ref().map_err(Clone::clone)?;
         let plan = self.options.plan(core, V::WANT);
-        match get(core, &cluster, self.namespace.form(), key, &plan).await? {
+        let form = self.namespace.form();
+        let found = match core.near.is_used() {
+            false => large::get(core, &cluster, form, key, &plan).await?,
+            // Boxed, so that reads without a near cache carry no room for it.
+            true => Box::pin(near::get(core, &cluster, form, key, &plan)).await?,
+        };
+        match found {
             Some(item) => Ok(self.view.show_present(item)?),
             None => Ok(None),
         }
@@ -71,5 +81,23 @@ impl<'a, V: View + 'a> IntoFuture for Get<'a, V> {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.run())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What mimalloc, the allocator of the programs, has at hand without looking for it.
+    const AT_HAND_BYTES_MAX: usize = 1024;
+
+    fn size<R>(_: impl FnOnce(&'static Namespace) -> R) -> usize {
+        size_of::<R>()
+    }
+
+    #[test]
+    fn read_takes_no_more_than_a_block_that_is_at_hand() {
+        let bytes = size(|namespace| namespace.get_flagged("key").run());
+        assert!(bytes <= AT_HAND_BYTES_MAX, "{bytes} bytes: what else is kept while a read waits?");
     }
 }

@@ -174,8 +174,8 @@ impl<'a> GetAtHome<'a> {
             promise: None,
             insists: false,
         });
-        let reply = link.judge(link.connection.call(&request, due).await)?;
-        Ok(read_hit(&reply)?.map(|item| HomeItem::of(item, &reply)))
+        let mut reply = link.judge(link.connection.call(&request, due).await)?;
+        Ok(read_hit(&mut reply)?.map(|item| HomeItem::of(item, &reply)))
     }
 
     fn more_flags(

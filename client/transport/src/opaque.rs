@@ -30,9 +30,16 @@ impl Opaque {
     pub(crate) fn check(&self, reply: &Reply) -> Result<(), Violation> {
         match reply {
             Reply::Error(_) => Ok(()),
+            Reply::Meta(meta) if self.ends(&meta.flags) => Ok(()),
             Reply::Meta(meta) if meta.opaque() == Some(self.as_bytes()) => Ok(()),
             _ => Err(Violation::WrongOpaque),
         }
+    }
+
+    /// Whether it is the last of these flags: where it is in replies to our requests.
+    fn ends(&self, flags: &[u8]) -> bool {
+        let before = flags.strip_suffix(self.as_bytes());
+        before.is_some_and(|before| before == b"O" || before.ends_with(b" O"))
     }
 
     fn copy(token: &[u8]) -> Result<Self, Unsupported> {
