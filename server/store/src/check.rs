@@ -10,6 +10,7 @@ use crate::item::{self, Header, Marks};
 use crate::large;
 use crate::segment::{Kind, Location};
 use crate::shard::{Hash, Shard};
+use crate::table::SEARCH_LINES;
 
 /// Items whose slots are read ahead, so that the memory's answers overlap.
 const LOOK_AHEAD: usize = 32;
@@ -86,7 +87,7 @@ impl Shard {
             if !header.marks.has(Marks::DEAD) {
                 let location = Location { segment: id, offset };
                 let hash = self.shared.hash(item::key(segment.at(offset)));
-                self.table.prefetch(hash.order);
+                self.table.prefetch(hash.order, SEARCH_LINES);
                 ahead.push((location, header, hash));
                 items += 1;
                 bytes += footprint as u32;

@@ -22,6 +22,7 @@ use crate::item::{self, Header, Marks};
 use crate::large;
 use crate::segment::{Kind, Location, Segment};
 use crate::shard::{Hash, Shard};
+use crate::table::SEARCH_LINES;
 
 /// The small queue holds one part in this many of a space's segments.
 const SMALL_PART: usize = 10;
@@ -222,7 +223,7 @@ impl Shard {
         while next.is_some() {
             while let Some((offset, header)) = next.filter(|_| ahead.len() < LOOK_AHEAD) {
                 let hash = self.shared.hash(item::key(segment.at(offset)));
-                self.table.prefetch(hash.order);
+                self.table.prefetch(hash.order, SEARCH_LINES);
                 ahead.push((Location { segment: id, offset }, header, hash));
                 next = segment.next_live(segment.behind(offset, &header));
             }

@@ -5,6 +5,7 @@ use crate::prefetch::prefetch;
 use crate::room::NeedRoom;
 use crate::segment::Location;
 use crate::shard::{Hash, NewItem, Shard};
+use crate::table::SEARCH_LINES;
 use crate::{Hit, Lookup, Read, Time, Value, Version};
 
 /// Lines of each item that are asked for ahead, at most: more than so many at a time are not on their way anyway.
@@ -40,7 +41,7 @@ impl Shard {
             return;
         }
         for index in indexes.clone() {
-            self.table.prefetch(hashes[index].order);
+            self.table.prefetch(hashes[index].order, SEARCH_LINES);
         }
         for index in indexes {
             if let Some(found) = self.table.find(hashes[index].order, |_| true) {

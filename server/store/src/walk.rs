@@ -3,10 +3,17 @@
 use std::ops::RangeInclusive;
 
 use crate::item;
+use crate::prefetch::prefetch;
 use crate::read::shown;
 use crate::segment::Location;
 use crate::shard::Shard;
 use crate::{Hit, Time, Version};
+
+/// Items of a page that are asked for at a time.
+const AHEAD: usize = 16;
+
+/// Lines of each that are asked for: a small item as a whole, of another its beginning.
+const LINES_AHEAD: usize = 4;
 
 /// An item as a walk sees it.
 #[derive(Debug)]
@@ -49,13 +56,20 @@ impl Shard {
         self.arrive(order, now);
         let mut places = Vec::new();
         let next = self.table.page(order, &mut places);
-        let located = places.into_iter().map(|place| {
-            let location = Location::unpack(place);
-            let key = item::key(self.segments.get(location.segment).at(location.offset));
-            (self.shared.hash(key).whole, location)
-        });
-        let mut items: Vec<_> = located.filter(|(hash, _)| range.contains(hash)).collect();
-        items.sort_by_key(|(hash, _)| *hash);
+        let mut items = Vec::with_capacity(places.len());
+        for places in places.chunks(AHEAD) {
+            // The items of a page lie anywhere; all that follows reads the lines that are asked for here.
+            for at in places.iter().map(|place| Location::unpack(*place)) {
+                prefetch(self.segments.get(at.segment).at(at.offset), LINES_AHEAD);
+            }
+            let located = places.iter().map(|place| {
+                let location = Location::unpack(*place);
+                let key = item::key(self.segments.get(location.segment).at(location.offset));
+                (self.shared.hash(key).whole, location)
+            });
+            items.extend(located.filter(|(hash, _)| range.contains(hash)));
+        }
+        items.sort_unstable_by_key(|(hash, _)| *hash);
         for (hash, location) in items {
             if self.segments.get(location.segment).is_unchecked() && !self.is_sound(location) {
                 continue;

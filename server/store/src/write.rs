@@ -6,6 +6,7 @@ use crate::item::{self, Header, Marks};
 use crate::room::NeedRoom;
 use crate::segment::Location;
 use crate::shard::{Hash, NewItem, Shard};
+use crate::table::INSERT_LINES;
 use crate::{Compare, Time, Value, Version, Write, WriteMode, WriteOutcome};
 
 /// What the rules say about a write, before there is room for it.
@@ -19,6 +20,13 @@ enum Ruling {
 }
 
 impl Shard {
+    /// Asks for what writes of these hashes will find in the table, so that the memory's answers overlap.
+    pub(crate) fn write_ahead(&self, indexes: impl Iterator<Item = usize>, hashes: &[Hash]) {
+        if self.unseen.is_none() {
+            indexes.for_each(|index| self.table.prefetch(hashes[index].order, INSERT_LINES));
+        }
+    }
+
     /// Carries a write out.
     pub(crate) fn write(
         &mut self,

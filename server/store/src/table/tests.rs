@@ -321,7 +321,7 @@ fn table_without_slab_finds_nothing_and_asks_for_one() {
     let mut table = Table::<Memory>::new(SLAB);
     assert_eq!(table.room(7), Room::Slab);
     assert!(table.find(7, |_| true).is_none());
-    table.prefetch(7);
+    table.prefetch(7, INSERT_LINES);
     assert_eq!(table.page(0, &mut Vec::new()), None);
     assert!(!table.ghost_take(7, 7));
     table.ghost_insert(7, 7);

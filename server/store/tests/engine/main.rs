@@ -3,6 +3,7 @@
 //! A failure prints the seed it ran with; `PROPTEST_RNG_SEED` gives it, or another one, back, and `PROPTEST_CASES`
 //! the number of cases. Without them every run is the same.
 
+mod batch;
 mod budget;
 mod convergence;
 mod expiry;

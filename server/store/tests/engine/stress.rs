@@ -54,7 +54,8 @@ impl Worker<'_> {
             17 => self.walk(),
             18 if self.random.below(60) == 0 => self.flush(),
             19 => self.digest(),
-            20..=25 => self.batch(),
+            20..=24 => self.batch(),
+            25 => self.write_batch(),
             _ => self.read(key, &text),
         }
         if self.kept.len() > 4 {
@@ -120,6 +121,20 @@ impl Worker<'_> {
             }
         });
         assert_eq!(visits, reads.len());
+    }
+
+    fn write_batch(&mut self) {
+        let keys: Vec<u64> = (0..70).map(|_| self.random.below(KEYS)).collect();
+        let texts: Vec<String> = keys.iter().map(|key| text(*key)).collect();
+        let sizes: Vec<_> = keys.iter().map(|_| self.random.below(ITEM_MAX as u64 / 100) as usize).collect();
+        let values: Vec<_> = keys.iter().zip(sizes).map(|(key, size)| vec![byte(*key); size]).collect();
+        let writes: Vec<_> =
+            texts.iter().zip(&values).map(|(text, value)| Write::set(text.as_bytes(), value)).collect();
+        let mut stored = 0;
+        self.store.write_batch(&writes, self.now, |_, outcome| {
+            stored += u32::from(matches!(outcome, WriteOutcome::Stored { .. }));
+        });
+        assert_eq!(stored, 70);
     }
 
     fn walk(&mut self) {
