@@ -4,7 +4,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use evanesce_grpc::peer::v1::{DigestRequest, DigestResponse, Entry, ListKeysRequest, Pair, Slices};
+use evanesce_grpc::peer::v1::finding::What;
+use evanesce_grpc::peer::v1::{DigestRequest, DigestResponse, Entry, Finding, ListKeysRequest, Pair, Slices};
 use evanesce_store::{Digest, SLICES_MAX, Sums, Version, Walked, fingerprint};
 use tokio::time::{Instant, timeout};
 use tonic::Status;
@@ -166,9 +167,7 @@ impl Exchange<'_> {
             let gap = gap.filter(|_| answer.settled);
             let now = self.shared.clock.now();
             for finding in answer.findings {
-                let Some((entry, what)) = batch.get(finding.index as usize).zip(finding.what) else {
-                    continue;
-                };
+                let Some((entry, what)) = self.found(batch, finding) else { continue };
                 if take(&self.shared.store, entry, &what, gap, now, self.tally) {
                     doubtful.push(entry.clone());
                 }
@@ -177,6 +176,12 @@ impl Exchange<'_> {
             pace.rest(began.elapsed()).await;
         }
         Ok(doubtful)
+    }
+
+    /// What was found of which key; nothing of one that became another's while it was asked about: it was dropped here.
+    fn found<'a>(&self, asked: &'a [Entry], finding: Finding) -> Option<(&'a Entry, What)> {
+        let found = asked.get(finding.index as usize).zip(finding.what);
+        found.filter(|(entry, _)| self.shared.resize.concerns(&entry.key))
     }
 
     /// Items that a sibling has not, and may have seen deleted: asks the holders in the other groups, and drops what
@@ -213,10 +218,7 @@ impl Exchange<'_> {
             };
             let now = self.shared.clock.now();
             for finding in answer.findings {
-                use evanesce_grpc::peer::v1::finding::What;
-                let Some((entry, what)) = batch.get(finding.index as usize).zip(finding.what) else {
-                    continue;
-                };
+                let Some((entry, what)) = self.found(batch, finding) else { continue };
                 if matches!(what, What::Absent(_)) {
                     left.push(entry.clone());
                 } else {
