@@ -17,6 +17,8 @@
 //!                                                                      │ ▲
 //!                                                     TryFrom, checked ▼ │ From, cannot fail
 //!                                                                evanesce-topology
+//!
+//! packed: the items of a `StreamItemsResponse`, which are many and small
 //! ```
 //!
 //! # Example
@@ -31,6 +33,7 @@
 //! ```
 
 pub mod convert;
+pub mod packed;
 pub mod rosters;
 
 /// The registry: nodes register and renew leases, clients watch topologies.

@@ -48,6 +48,7 @@ mod config;
 mod cut;
 mod execute;
 mod facts;
+mod items;
 mod long;
 mod memory;
 mod metrics;

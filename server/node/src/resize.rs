@@ -22,7 +22,7 @@ mod forward;
 mod keep;
 mod receive;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tidy;
 mod verify;
 mod view;

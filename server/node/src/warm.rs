@@ -25,8 +25,8 @@ mod target;
 
 pub(crate) use progress::{Progress, WarmCounts};
 pub(crate) use ring::RingError;
-pub(crate) use source::{PeerService, item};
-pub(crate) use target::{Newcomer, channel, donors, take, take_from_donors, warm_up, write};
+pub(crate) use source::PeerService;
+pub(crate) use target::{Newcomer, channel, donors, take, take_from_donors, warm_up};
 
 use crate::shared::Shared;
 

@@ -4,7 +4,9 @@
 
 use std::net::SocketAddr;
 
+use bytes::Bytes;
 use evanesce_grpc::discovery::v1::{Node as NodeMessage, NodeState, RingHash, RingProfile, ServerGroup};
+use evanesce_grpc::packed::{Facts, PackedItem, unpack};
 use evanesce_grpc::peer::v1::peer_client::PeerClient;
 use evanesce_grpc::peer::v1::{Heat, Item, StreamItemsRequest, TakeItemsRequest};
 use evanesce_node::{Node, NodeConfig, RunningNode};
@@ -46,6 +48,15 @@ fn request(heat: Heat) -> StreamItemsRequest {
     }
 }
 
+fn unpacked(packed: &[u8]) -> Vec<Item> {
+    let item = |item: PackedItem<'_>| {
+        let (key, value) = (Bytes::copy_from_slice(item.key), Bytes::copy_from_slice(item.value));
+        let Facts { flags, expires_ms, version, cas } = item.facts;
+        Item { key, value, flags, expires_ms, version, cas }
+    };
+    unpack(packed).map(|came| item(came.unwrap())).collect()
+}
+
 async fn given(node: &RunningNode, request: StreamItemsRequest) -> Result<Vec<Item>, Status> {
     let address = node.grpc_addr().unwrap();
     let mut client = PeerClient::connect(format!("http://{address}")).await.unwrap();
@@ -53,7 +64,7 @@ async fn given(node: &RunningNode, request: StreamItemsRequest) -> Result<Vec<It
     let mut items = Vec::new();
     let mut next = Some(0);
     while let Some(message) = messages.message().await? {
-        items.extend(message.items);
+        items.extend(unpacked(&message.items));
         next = message.next;
     }
     assert_eq!(next, None, "the last message says that it is the last");
@@ -111,25 +122,56 @@ async fn item_comes_as_it_is_and_none_that_is_over() {
     assert!(item.version > 0 && item.expires_ms > 0);
 }
 
-#[tokio::test]
-async fn stream_that_broke_is_taken_up() {
-    let node = start(NodeConfig::default()).await;
-    let value = "v".repeat(10_000);
-    let sets: String = (0..200).map(|at| format!("set key-{at} 0 0 10000 noreply\r\n{value}\r\n")).collect();
-    talk(&node, &(sets + "version\r\n")).await;
-    let all = given(&node, request(Heat::Rest)).await.unwrap().len();
+/// Breaks a stream after so many messages and takes it up. Where, what came before and after, and what a whole one has.
+async fn broken(node: &RunningNode, after: usize) -> (Option<u64>, [Vec<Item>; 2], usize) {
+    let all = given(node, request(Heat::Rest)).await.unwrap().len();
     let address = node.grpc_addr().unwrap();
     let mut client = PeerClient::connect(format!("http://{address}")).await.unwrap();
     let mut messages = client.stream_items(request(Heat::Rest)).await.unwrap().into_inner();
-    let first = messages.message().await.unwrap().unwrap();
-    assert!(first.items.len() < all, "one message has all");
-    let from = first.next.unwrap();
+    let (mut before, mut next) = (Vec::new(), None);
+    for _ in 0..after {
+        let message = messages.message().await.unwrap().unwrap();
+        before.extend(unpacked(&message.items));
+        next = message.next;
+    }
     drop(messages);
-    let rest = given(&node, StreamItemsRequest { from, ..request(Heat::Rest) }).await.unwrap();
-    let mut keys: Vec<_> = first.items.into_iter().chain(rest).map(|item| item.key).collect();
+    let from = next.expect("the stream goes on");
+    let rest = given(node, StreamItemsRequest { from, ..request(Heat::Rest) }).await.unwrap();
+    (next, [before, rest], all)
+}
+
+async fn with_values(count: usize, value_bytes: usize) -> RunningNode {
+    let node = start(NodeConfig::default()).await;
+    let value = "v".repeat(value_bytes);
+    let set = |at| format!("set key-{at} 0 0 {value_bytes} noreply\r\n{value}\r\n");
+    let sets: String = (0..count).map(set).collect();
+    talk(&node, &(sets + "version\r\n")).await;
+    node
+}
+
+fn keys(items: [Vec<Item>; 2]) -> usize {
+    let mut keys: Vec<_> = items.into_iter().flatten().map(|item| item.key).collect();
     keys.sort();
     keys.dedup();
-    assert_eq!(keys.len(), all);
+    keys.len()
+}
+
+#[tokio::test]
+async fn stream_that_broke_goes_on_where_it_was() {
+    let node = with_values(10_000, 300).await;
+    let (from, items, all) = broken(&node, 2).await;
+    let [before, rest] = &items;
+    assert!(!before.is_empty() && from > Some(0), "{} items, {from:?}", before.len());
+    assert!(before.len() + rest.len() == all, "{} and {} of {all}", before.len(), rest.len());
+    assert_eq!(keys(items), all);
+}
+
+#[tokio::test]
+async fn larger_items_come_in_parts_and_again_when_it_broke_between_these() {
+    let node = with_values(200, 10_000).await;
+    let (_, items, all) = broken(&node, 1).await;
+    assert!(!items[0].is_empty() && items[0].len() < all, "one message has {} of {all}", items[0].len());
+    assert_eq!(keys(items), all);
 }
 
 #[tokio::test]

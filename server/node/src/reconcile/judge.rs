@@ -5,7 +5,8 @@ use evanesce_grpc::peer::v1::finding::What;
 use evanesce_grpc::peer::v1::{CompareResponse, Entry, Finding, Item};
 use evanesce_store::{Hit, Known, Store, Time, Value, Version, fingerprint};
 
-use crate::warm::{MESSAGE_BYTES, item};
+use crate::items::item;
+use crate::warm::MESSAGE_BYTES;
 
 /// Answers as many entries as fit a message, and says how many these are.
 pub(super) fn judge(store: &Store, entries: &[Entry], hears_since: Version, now: Time) -> CompareResponse {

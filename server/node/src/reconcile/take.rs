@@ -9,7 +9,7 @@ use evanesce_wire::limits::KEY_BYTES_MAX;
 
 use super::tally::Tally;
 use crate::execute::CLOCK_AHEAD_MAX;
-use crate::warm::write;
+use crate::items::write;
 
 /// What is younger may still be on its way: it is taken, and does not count as differing. A write's whole time, and its repair's.
 const UNDER_WAY: Duration = Duration::from_secs(2);

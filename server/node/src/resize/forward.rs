@@ -17,8 +17,9 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tracing::{info, warn};
 
+use crate::items::item;
 use crate::shared::Shared;
-use crate::warm::{Newcomer, channel, item};
+use crate::warm::{Newcomer, channel};
 
 /// Keys that wait for one node, at most: some tens of megabytes, and seconds of what a small machine writes. A key that
 /// waits already is not queued again.

@@ -7,8 +7,8 @@ use tonic::Status;
 
 use super::forward::KEYS_MAX;
 use crate::execute::CLOCK_AHEAD_MAX;
+use crate::items::write;
 use crate::shared::Shared;
-use crate::warm::write;
 
 /// Stores what is newer than what is here. All is checked before anything is stored.
 pub(crate) fn receive(shared: &Shared, request: &TakeItemsRequest) -> Result<TakeItemsResponse, Status> {

@@ -17,7 +17,8 @@ use crate::settings::{Facts, Protection};
 use crate::shared::Shared;
 use crate::warm::Newcomer;
 
-fn shared() -> Shared {
+/// What a node shares that nobody knows yet.
+pub(crate) fn shared() -> Shared {
     let facts = Facts {
         protection: Protection::default(),
         memcached: "127.0.0.1:11211".parse().unwrap(),

@@ -5,12 +5,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use evanesce_grpc::packed::{Facts, Packer};
 use evanesce_grpc::peer::v1::peer_server::Peer;
 use evanesce_grpc::peer::v1::{
-    CompareRequest, CompareResponse, DigestRequest, DigestResponse, Heat, Item, ListKeysRequest,
-    ListKeysResponse, StreamItemsRequest, StreamItemsResponse, TakeItemsRequest, TakeItemsResponse,
+    CompareRequest, CompareResponse, DigestRequest, DigestResponse, Heat, ListKeysRequest, ListKeysResponse,
+    StreamItemsRequest, StreamItemsResponse, TakeItemsRequest, TakeItemsResponse,
 };
-use evanesce_store::{Expiry, Hit, Lookup, Read, Time, Value, Walked};
+use evanesce_store::{Hit, Lookup, Read, Time, Value, Walked};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
@@ -19,6 +20,7 @@ use tonic::{Request, Response, Status};
 
 use super::MESSAGE_BYTES;
 use super::ring::Owned;
+use crate::items::facts;
 use crate::reconcile::Answers;
 use crate::resize::receive;
 use crate::shared::Shared;
@@ -45,8 +47,11 @@ const REST_MIN: Duration = Duration::from_millis(2);
 /// How long a peer may take nothing: it holds a place that others could have.
 const SEND_MAX: Duration = Duration::from_secs(30);
 
-/// Values up to this are copied while the walk holds their shard's lock: of a whole page they are some megabytes.
-const SMALL_BYTES_MAX: usize = 4 << 10;
+/// Values up to this are packed while the walk holds their shard's lock: a whole page of them is less than a megabyte.
+const SMALL_BYTES_MAX: usize = 1 << 10;
+
+/// Memory for a message, and a page of small items that it ends with.
+const PACKED_BYTES: usize = 2 * MESSAGE_BYTES;
 
 /// What nodes ask of this one.
 pub(crate) struct PeerService {
@@ -202,17 +207,11 @@ struct Giving {
     rest: Rest,
 }
 
-/// What a step of the walk found.
-enum Found {
-    /// A small item.
-    Item(Item),
-    /// The key of a larger one, to be read when its turn comes: a page of the walk may have hundreds.
-    Key(Bytes),
-}
-
 /// One step's find, and where the next one begins.
 struct Step {
-    found: Vec<Found>,
+    small: Packer,
+    /// Keys of larger items, to be read when their turn comes: a page of the walk may have hundreds.
+    large: Vec<Bytes>,
     next: Option<u64>,
     took: Duration,
 }
@@ -223,35 +222,36 @@ impl Giving {
         let mut from = Some(self.wanted.from);
         while let Some(at) = from {
             let (shared, wanted) = (Arc::clone(&self.shared), Arc::clone(&self.wanted));
-            let Step { found, next, took } = aside(move || step(&shared, &wanted, at)).await?;
+            let Step { small, large, next, took } = aside(move || step(&shared, &wanted, at)).await?;
+            let mut large = large.into_iter();
             self.rest.owe(took, 0, self.wanted.bytes_per_second);
-            let mut found = found.into_iter();
-            loop {
+            // Of a step that is given in part all is given anew.
+            if !small.is_empty() || large.len() == 0 {
+                self.send(small, if large.len() == 0 { next } else { Some(at) }).await?;
+            }
+            while large.len() > 0 {
                 let shared = Arc::clone(&self.shared);
                 let part = aside(move || {
-                    let part = Part::fill(&shared, &mut found);
-                    (part, found)
+                    let part = larger(&shared, &mut large);
+                    (part, large)
                 });
-                let (part, left) = part.await?;
-                found = left;
-                let is_last = found.len() == 0;
-                // Of a step that is given in part all is given anew.
-                self.send(part, if is_last { next } else { Some(at) }).await?;
-                if is_last {
-                    break;
-                }
+                let ((part, took), left) = part.await?;
+                large = left;
+                self.rest.owe(took, 0, self.wanted.bytes_per_second);
+                self.send(part, if large.len() == 0 { next } else { Some(at) }).await?;
             }
             from = next;
         }
         Ok(())
     }
 
-    async fn send(&mut self, part: Part, next: Option<u64>) -> Result<(), Status> {
-        let Part { items, bytes, took } = part;
-        self.shared.warm.given(items.len() as u64, bytes);
-        self.rest.owe(took, bytes, self.wanted.bytes_per_second);
+    async fn send(&mut self, part: Packer, next: Option<u64>) -> Result<(), Status> {
+        let bytes = part.payload();
+        self.shared.warm.given(part.items(), bytes);
+        self.rest.owe(Duration::ZERO, bytes, self.wanted.bytes_per_second);
         let began = Instant::now();
-        let sent = timeout(SEND_MAX, self.sender.send(Ok(StreamItemsResponse { items, next }))).await;
+        let message = StreamItemsResponse { items: Bytes::from(part.finish()), next };
+        let sent = timeout(SEND_MAX, self.sender.send(Ok(message))).await;
         if !matches!(sent, Ok(Ok(()))) {
             return Err(Status::cancelled("the peer takes nothing"));
         }
@@ -261,34 +261,6 @@ impl Giving {
             () = self.sender.closed() => Err(Status::cancelled("the peer has gone")),
             () = self.rest.take() => Ok(()),
         }
-    }
-}
-
-/// Items for one message.
-#[derive(Default)]
-struct Part {
-    items: Vec<Item>,
-    bytes: u64,
-    took: Duration,
-}
-
-impl Part {
-    fn fill(shared: &Shared, found: &mut impl Iterator<Item = Found>) -> Self {
-        let began = Instant::now();
-        let mut part = Self::default();
-        while part.bytes < MESSAGE_BYTES as u64 {
-            let item = match found.next() {
-                Some(Found::Item(item)) => Some(item),
-                Some(Found::Key(key)) => whole(shared, key),
-                None => break,
-            };
-            // One that is gone meanwhile is no loss.
-            let Some(item) = item else { continue };
-            part.bytes += (item.key.len() + item.value.len()) as u64;
-            part.items.push(item);
-        }
-        part.took = began.elapsed();
-        part
     }
 }
 
@@ -323,12 +295,19 @@ impl Rest {
 fn step(shared: &Shared, wanted: &Wanted, from: u64) -> Step {
     let began = Instant::now();
     let now = shared.clock.now();
-    let (mut step, mut bytes) = (Step { found: Vec::new(), next: Some(from), took: Duration::ZERO }, 0);
+    let small = Packer::with_capacity(PACKED_BYTES);
+    let mut step = Step { small, large: Vec::new(), next: Some(from), took: Duration::ZERO };
+    let mut bytes = 0;
     while let Some(at) = step.next {
         step.next = shared.store.walk(at, now, |walked| {
             if wanted.is(walked) {
                 bytes += walked.key.len() + walked.hit.value.len();
-                step.found.push(found(walked));
+                match &walked.hit.value {
+                    Value::Inline(value) if value.len() <= SMALL_BYTES_MAX => {
+                        step.small.push(walked.key, &[value], &facts(&walked.hit));
+                    }
+                    _ => step.large.push(Bytes::copy_from_slice(walked.key)),
+                }
             }
         });
         step.took = began.elapsed();
@@ -339,48 +318,33 @@ fn step(shared: &Shared, wanted: &Wanted, from: u64) -> Step {
     step
 }
 
-fn found(walked: &Walked<'_>) -> Found {
-    let key = Bytes::copy_from_slice(walked.key);
-    match &walked.hit.value {
-        Value::Inline(value) if value.len() <= SMALL_BYTES_MAX => {
-            Found::Item(item(key, Bytes::copy_from_slice(value), &walked.hit))
+/// Items of any size as they are now, as many as one message takes; and how long that took.
+fn larger(shared: &Shared, keys: &mut impl Iterator<Item = Bytes>) -> (Packer, Duration) {
+    let began = Instant::now();
+    let mut part = Packer::default();
+    while part.payload() < MESSAGE_BYTES as u64 {
+        let Some(key) = keys.next() else { break };
+        // One that is gone meanwhile is no loss.
+        if let Some((pieces, facts)) = whole(shared, &key) {
+            part.push(&key, &pieces, &facts);
         }
-        _ => Found::Key(key),
     }
+    (part, began.elapsed())
 }
 
-/// An item of any size as it is now.
-fn whole(shared: &Shared, key: Bytes) -> Option<Item> {
-    let read = Read { counts_as_access: false, ..Read::key(&key) };
-    let seen = shared.store.read(&read, shared.clock.now(), |lookup| match lookup {
+/// An item as it is now; its pieces are joined outside the shard's lock.
+fn whole(shared: &Shared, key: &[u8]) -> Option<(Vec<Bytes>, Facts)> {
+    let read = Read { counts_as_access: false, ..Read::key(key) };
+    shared.store.read(&read, shared.clock.now(), |lookup| match lookup {
         Lookup::Hit(hit) if !hit.stale => {
             let pieces = match &hit.value {
                 Value::Inline(value) => vec![Bytes::copy_from_slice(value)],
                 Value::Pinned(pieces) => pieces.clone(),
             };
-            Some((item(Bytes::new(), Bytes::new(), &hit), pieces))
+            Some((pieces, facts(&hit)))
         }
         Lookup::Hit(_) | Lookup::Miss => None,
-    });
-    let (item, mut pieces) = seen?;
-    // Outside the shard's lock.
-    let value = if pieces.len() == 1 { pieces.remove(0) } else { Bytes::from(pieces.concat()) };
-    Some(Item { key, value, ..item })
-}
-
-pub(crate) fn item(key: Bytes, value: Bytes, hit: &Hit<'_>) -> Item {
-    let Hit { flags, cas, version, expiry, .. } = hit;
-    Item {
-        key,
-        value,
-        flags: *flags,
-        expires_ms: match expiry {
-            Expiry::Never => 0,
-            Expiry::At(Time(ms)) => *ms,
-        },
-        version: version.0,
-        cas: (*cas != version.0).then_some(*cas),
-    }
+    })
 }
 
 #[cfg(test)]

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use evanesce_grpc::discovery::v1;
+use evanesce_grpc::packed::{UnpackError, unpack};
 use evanesce_grpc::peer::v1::peer_client::PeerClient;
-use evanesce_grpc::peer::v1::{Heat, Item, StreamItemsRequest};
+use evanesce_grpc::peer::v1::{Heat, StreamItemsRequest};
 use evanesce_membership::{MembershipOptions, TopologyWatch};
-use evanesce_store::{Expiry, Time, Version, Write, WriteOutcome};
+use evanesce_store::{Version, Write, WriteOutcome};
 use evanesce_topology::{GroupMode, NodeState, ServerGroup, Topology};
 use evanesce_wire::limits::KEY_BYTES_MAX;
 use futures_util::future::join_all;
@@ -19,6 +20,7 @@ use tracing::{info, warn};
 
 use super::{CAPABILITY_PEER, answer_bytes_max};
 use crate::execute::CLOCK_AHEAD_MAX;
+use crate::items::write_packed;
 use crate::shared::Shared;
 
 /// How long a node waits to be seen in a topology.
@@ -36,6 +38,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(5);
 
 /// How often a stream is taken up again, without getting on, before its peer is given up. One that will not give is at once.
 const RETRIES_MAX: usize = 2;
+
+/// Items that are stored at once: enough to hide the memory's latency, few enough that no lock is held for long.
+const BATCH: usize = 64;
 
 /// When to ask again for a stream that a peer had no place for.
 const BUSY_RETRY: Duration = Duration::from_secs(1);
@@ -205,7 +210,8 @@ async fn take_stream(
         let Some(message) = timeout(SILENCE_MAX, items.message()).await.map_err(silent)?? else {
             return Err(Status::unavailable("it ended in the middle"));
         };
-        store(shared, &message.items, request.change == 0);
+        store(shared, &message.items, request.change == 0)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
         shared.warm.stream_at(node, request.heat, message.next);
         match message.next {
             Some(next) => request.from = next,
@@ -227,32 +233,72 @@ pub(crate) async fn channel(node: &str) -> Result<Channel, Status> {
 
 /// What an owner of the same group gives is no repair: it knows what was deleted, which this node cannot say of keys that
 /// were never its own.
-fn store(shared: &Shared, items: &[Item], is_repair: bool) {
+fn store(shared: &Shared, packed: &[u8], is_repair: bool) -> Result<(), UnpackError> {
     let now = shared.clock.now();
-    let (mut stored, mut bytes) = (0, 0);
-    for item in items {
-        bytes += (item.key.len() + item.value.len()) as u64;
-        let is_sound = (1..=KEY_BYTES_MAX).contains(&item.key.len())
-            && Version(item.version).ahead_of(now) <= CLOCK_AHEAD_MAX;
-        if is_sound
-            && matches!(
-                shared.store.write(&Write { repair: is_repair, ..write(item) }, now),
-                WriteOutcome::Stored { .. }
-            )
-        {
-            stored += 1;
+    let (mut all, mut stored, mut bytes, mut fault) = (0, 0, 0, None);
+    let mut writes = Vec::with_capacity(BATCH);
+    let mut items = unpack(packed).peekable();
+    while items.peek().is_some() {
+        for item in items.by_ref().take(BATCH) {
+            match item {
+                Ok(item) => {
+                    all += 1;
+                    bytes += (item.key.len() + item.value.len()) as u64;
+                    let is_sound = (1..=KEY_BYTES_MAX).contains(&item.key.len())
+                        && Version(item.facts.version).ahead_of(now) <= CLOCK_AHEAD_MAX;
+                    if is_sound {
+                        writes.push(Write { repair: is_repair, ..write_packed(&item) });
+                    }
+                }
+                Err(error) => fault = Some(error),
+            }
         }
+        shared.store.write_batch(&writes, now, |_, outcome| {
+            stored += u64::from(matches!(outcome, WriteOutcome::Stored { .. }));
+        });
+        writes.clear();
     }
-    shared.warm.taken(stored, items.len() as u64 - stored, bytes);
+    shared.warm.taken(stored, all - stored, bytes);
+    fault.map_or(Ok(()), Err)
 }
 
-pub(crate) fn write(item: &Item) -> Write<'_> {
-    Write {
-        flags: item.flags,
-        expiry: if item.expires_ms == 0 { Expiry::Never } else { Expiry::At(Time(item.expires_ms)) },
-        cas_override: item.cas,
-        version: Some(Version(item.version)),
-        repair: true,
-        ..Write::set(&item.key, &item.value)
+#[cfg(test)]
+mod tests {
+    use evanesce_grpc::packed::{Facts, Packer};
+    use evanesce_store::{Lookup, Read, Time};
+
+    use super::*;
+    use crate::resize::tests::shared;
+
+    #[test]
+    fn sound_items_are_stored_up_to_a_fault_whatever_stands_between() {
+        let shared = shared();
+        let now = shared.clock.now();
+        let late = Version::at(Time(now.0 + 2 * CLOCK_AHEAD_MAX.as_millis() as u64), 1).0;
+        let facts = Facts { version: Version::at(now, 1).0, ..Facts::default() };
+        let mut packer = Packer::default();
+        for at in 0..3 * BATCH as u32 {
+            let key = format!("key-{at}");
+            match at % 10 {
+                3 => packer.push(b"", &[b"none"], &facts),
+                5 => packer.push(&[b'k'; KEY_BYTES_MAX + 1], &[b"long"], &facts),
+                7 => packer.push(key.as_bytes(), &[b"late"], &Facts { version: late, ..facts }),
+                _ => packer.push(key.as_bytes(), &[b"value"], &Facts { flags: at, ..facts }),
+            };
+        }
+        let (items, mut packed) = (packer.items(), packer.finish());
+        store(&shared, &packed, true).unwrap();
+        let sound = (0..items).filter(|at| ![3, 5, 7].contains(&(at % 10))).count() as u64;
+        let counts = shared.warm.counts();
+        assert_eq!((counts.taken, counts.refused), (sound, items - sound));
+        let flags = shared.store.read(&Read::key(b"key-190"), now, |lookup| match lookup {
+            Lookup::Hit(hit) => Some(hit.flags),
+            Lookup::Miss => None,
+        });
+        assert_eq!(flags, Some(190));
+        packed.pop();
+        assert_eq!(store(&shared, &packed, true), Err(UnpackError::Short));
+        // The last item is the one that is cut off; the others are there already, in the same version.
+        assert_eq!(shared.warm.counts().taken, 2 * sound - 1);
     }
 }
