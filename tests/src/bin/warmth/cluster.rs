@@ -127,10 +127,14 @@ impl<'a> Cluster<'a> {
             return Ok(());
         }
         let pid = node.pid;
-        // One that `up` has not waited for yet is a zombie: it has closed its sockets, which it has not when its memory is gone.
+        // One that `up` has not waited for yet is a zombie, and has closed its sockets when its last thread has ended: not when
+        // its memory is gone, and not when its first thread is a zombie.
         let is_gone = || {
             let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
-            stat.map_or(true, |stat| stat.rsplit(") ").next().is_some_and(|state| state.starts_with('Z')))
+            let is_zombie =
+                |stat: String| stat.rsplit(") ").next().is_some_and(|state| state.starts_with('Z'));
+            let threads = std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+            stat.map_or(true, is_zombie) && threads <= 1
         };
         Ok(eventually("the end of a node", Deadline::within(END_LIMIT), || is_gone().then_some(()))?)
     }
