@@ -56,11 +56,12 @@ impl Pool {
             kit.replies.clear();
         }
         let mut kits = self.kits.borrow_mut();
-        if kits.len() >= KEPT_LARGE_MAX {
-            if kits.len() >= KEPT_MAX {
-                return;
-            }
-            kit.replies.keep_at_most(REPLY_BYTES_SMALL);
+        if kits.len() >= KEPT_MAX {
+            return;
+        }
+        // The one that came last is lent next, and is to have its room; the one that sinks is needed in a rush only.
+        if let Some(sunk) = kits.len().checked_sub(KEPT_LARGE_MAX) {
+            kits[sunk].replies.keep_at_most(REPLY_BYTES_SMALL);
         }
         kits.push(kit);
     }
@@ -120,6 +121,17 @@ mod tests {
         let again = kit.take_batch();
         assert_eq!((again.as_ptr() as usize, again.len()), (memory, 0));
         assert!(again.capacity() >= BATCH_REQUESTS_MAX);
+    }
+
+    #[test]
+    fn kit_that_is_lent_next_keeps_its_room_after_a_rush() {
+        let pool = Pool::default();
+        let kits: Vec<_> = (0..2 * KEPT_LARGE_MAX).map(|_| pool.lend()).collect();
+        kits.into_iter().for_each(|kit| pool.take_back(kit));
+        let mut kit = pool.lend();
+        kit.replies.buf().resize(2 * REPLY_BYTES_SMALL, 0);
+        pool.take_back(kit);
+        assert!(pool.lend().replies.buf().capacity() >= 2 * REPLY_BYTES_SMALL);
     }
 
     #[test]
