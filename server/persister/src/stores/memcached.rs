@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use evanesce_client::{
-    Client, Credentials, LatchPolicy, NodeError, ReadError, RingProfile, StaticNodes, Ttl, WriteError,
+    Cause, Client, Credentials, LatchPolicy, NodeError, ReadError, RingProfile, StaticNodes, TransportError,
+    Ttl, WriteError,
 };
 use futures_util::future::{BoxFuture, join_all};
 use serde::Deserialize;
@@ -210,9 +211,8 @@ fn unwritten(error: &WriteError) -> StoreError {
     }
 }
 
-fn failed<'a>(told: &str, mut causes: impl Iterator<Item = &'a NodeError>) -> StoreError {
-    // The servers' words for a login that is missing or wrong.
-    if told.contains("unauthenticated") || told.contains("authentication") || told.contains("password") {
+fn failed<'a>(told: &str, mut causes: impl Iterator<Item = &'a NodeError> + Clone) -> StoreError {
+    if causes.clone().any(is_login_refused) {
         let message = format!("the fleet refuses us: {told}; check `user` and `password`");
         return StoreError::new(ErrorKind::Credentials, message);
     }
@@ -221,6 +221,12 @@ fn failed<'a>(told: &str, mut causes: impl Iterator<Item = &'a NodeError>) -> St
         Some(NodeError::Overloaded) => StoreError::new(ErrorKind::Overload, told),
         _ => StoreError::transient(format!("the fleet cannot be reached: {told}")),
     }
+}
+
+/// Only what a server says: one that stops closes its connections at any step, and nothing of ours is wrong then.
+fn is_login_refused(cause: &NodeError) -> bool {
+    let NodeError::Transport(TransportError::Unreachable { cause, .. }) = cause else { return false };
+    matches!(cause, Cause::PasswordRefused | Cause::PasswordMissing)
 }
 
 impl BackingStore for Fleet {
@@ -292,6 +298,8 @@ impl BackingStore for Fleet {
 
 #[cfg(test)]
 mod tests {
+    use evanesce_client::Stage;
+
     use super::*;
 
     #[test]
@@ -304,5 +312,19 @@ mod tests {
         assert!(faults("['127.0.0.1:11211']")[0].contains("is no NAME/IP:PORT"));
         assert!(faults("['a/127.0.0.1:1', 'a/127.0.0.1:2']")[0].contains("two nodes are called"));
         assert!(faults("[]")[0].contains("nodes is empty"));
+    }
+
+    #[test]
+    fn server_that_stops_while_it_greets_is_away_and_one_that_refuses_the_password_is_told() {
+        let kind = |cause| {
+            let address = "127.0.0.1:11211".parse().expect("an address");
+            let cause = NodeError::Transport(TransportError::Unreachable { address, cause });
+            failed(&cause.to_string(), [&cause].into_iter()).kind
+        };
+        for stage in [Stage::Authentication, Stage::Greeting] {
+            assert_eq!(kind(Cause::Closed(stage)), ErrorKind::Transient);
+        }
+        assert_eq!(kind(Cause::PasswordRefused), ErrorKind::Credentials);
+        assert_eq!(kind(Cause::PasswordMissing), ErrorKind::Credentials);
     }
 }
