@@ -12,7 +12,7 @@ const HEAD_BYTES_MAX: usize = 2 + 4 + 8 + 4 + 8 + 8;
 
 /// What an item has beside its key and value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Facts {
+pub struct Attributes {
     /// The client's own.
     pub flags: u32,
     /// When it expires, in milliseconds since 1970; 0 is never.
@@ -31,7 +31,7 @@ pub struct PackedItem<'a> {
     /// The value.
     pub value: &'a [u8],
     /// The rest.
-    pub facts: Facts,
+    pub attributes: Attributes,
 }
 
 /// Items on their way out.
@@ -61,7 +61,8 @@ impl Packer {
 
     /// Adds an item, whose value is these pieces together. Answers whether it could: a key has at most 255 bytes, a value
     /// less than 4 GiB.
-    pub fn push<P: AsRef<[u8]>>(&mut self, key: &[u8], value: &[P], facts: &Facts) -> bool {
+    #[must_use]
+    pub fn push<P: AsRef<[u8]>>(&mut self, key: &[u8], value: &[P], attributes: &Attributes) -> bool {
         let value_bytes = value.iter().map(|piece| piece.as_ref().len()).sum::<usize>();
         let (Ok(key_bytes), Ok(value_u32)) = (u8::try_from(key.len()), u32::try_from(value_bytes)) else {
             return false;
@@ -71,19 +72,19 @@ impl Packer {
         out.reserve(HEAD_BYTES_MAX + key.len() + value_bytes);
         out.put_u8(key_bytes);
         out.put_u8(
-            mark(HAS_FLAGS, facts.flags != 0)
-                | mark(HAS_EXPIRY, facts.expires_ms != 0)
-                | mark(HAS_CAS, facts.cas.is_some()),
+            mark(HAS_FLAGS, attributes.flags != 0)
+                | mark(HAS_EXPIRY, attributes.expires_ms != 0)
+                | mark(HAS_CAS, attributes.cas.is_some()),
         );
         out.put_u32_le(value_u32);
-        out.put_u64_le(facts.version);
-        if facts.flags != 0 {
-            out.put_u32_le(facts.flags);
+        out.put_u64_le(attributes.version);
+        if attributes.flags != 0 {
+            out.put_u32_le(attributes.flags);
         }
-        if facts.expires_ms != 0 {
-            out.put_u64_le(facts.expires_ms);
+        if attributes.expires_ms != 0 {
+            out.put_u64_le(attributes.expires_ms);
         }
-        if let Some(cas) = facts.cas {
+        if let Some(cas) = attributes.cas {
             out.put_u64_le(cas);
         }
         out.put_slice(key);
@@ -144,7 +145,7 @@ fn next<'a>(rest: &mut &'a [u8]) -> Result<PackedItem<'a>, UnpackError> {
     let cas = if has(HAS_CAS) { Some(rest.try_get_u64_le().map_err(short)?) } else { None };
     let key = rest.split_off(..key_bytes).ok_or(UnpackError::Short)?;
     let value = rest.split_off(..value_bytes).ok_or(UnpackError::Short)?;
-    Ok(PackedItem { key, value, facts: Facts { flags, expires_ms, version, cas } })
+    Ok(PackedItem { key, value, attributes: Attributes { flags, expires_ms, version, cas } })
 }
 
 #[cfg(test)]
@@ -155,19 +156,23 @@ mod tests {
 
     use super::*;
 
-    type Parts = (Vec<u8>, Vec<Vec<u8>>, Facts);
+    type Parts = (Vec<u8>, Vec<Vec<u8>>, Attributes);
 
     fn item() -> impl Strategy<Value = Parts> {
         let number = || prop_oneof![Just(0), any::<u64>()];
-        let facts = (prop_oneof![Just(0), any::<u32>()], number(), number(), option::of(any::<u64>()));
-        let facts =
-            facts.prop_map(|(flags, expires_ms, version, cas)| Facts { flags, expires_ms, version, cas });
-        (vec(any::<u8>(), 0..=255), vec(vec(any::<u8>(), 0..40), 0..3), facts)
+        let attributes = (prop_oneof![Just(0), any::<u32>()], number(), number(), option::of(any::<u64>()));
+        let attributes = attributes.prop_map(|(flags, expires_ms, version, cas)| Attributes {
+            flags,
+            expires_ms,
+            version,
+            cas,
+        });
+        (vec(any::<u8>(), 0..=255), vec(vec(any::<u8>(), 0..40), 0..3), attributes)
     }
 
     fn packed(items: &[Parts]) -> Packer {
         let mut packer = Packer::default();
-        items.iter().for_each(|(key, value, facts)| assert!(packer.push(key, value, facts)));
+        items.iter().for_each(|(key, value, attributes)| assert!(packer.push(key, value, attributes)));
         packer
     }
 
@@ -180,8 +185,8 @@ mod tests {
             let bytes = packer.finish();
             let came: Vec<_> = unpack(&bytes).collect::<Result<_, _>>().unwrap();
             prop_assert_eq!(came.len(), items.len());
-            for (came, (key, value, facts)) in came.iter().zip(&items) {
-                prop_assert_eq!((came.key, came.value, &came.facts), (&key[..], &value.concat()[..], facts));
+            for (came, (key, value, attributes)) in came.iter().zip(&items) {
+                prop_assert_eq!((came.key, came.value, &came.attributes), (&key[..], &value.concat()[..], attributes));
             }
         }
 
@@ -206,11 +211,11 @@ mod tests {
 
     #[test]
     fn unknown_marks_and_keys_that_are_too_long_are_refused() {
-        let mut bytes = packed(&[(b"k".to_vec(), vec![b"v".to_vec()], Facts::default())]).finish();
+        let mut bytes = packed(&[(b"k".to_vec(), vec![b"v".to_vec()], Attributes::default())]).finish();
         bytes[1] = 8;
         assert_eq!(unpack(&bytes).collect::<Vec<_>>(), [Err(UnpackError::Marks(8))]);
         let mut packer = Packer::default();
-        assert!(!packer.push(&[b'k'; 256], &[b"v"], &Facts::default()));
+        assert!(!packer.push(&[b'k'; 256], &[b"v"], &Attributes::default()));
         assert!(packer.is_empty() && packer.finish().is_empty());
     }
 }

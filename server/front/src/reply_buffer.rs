@@ -234,6 +234,7 @@ impl ReplyBuffer {
 
     /// Gives memory back that exceeds so many bytes. It is empty.
     pub(crate) fn keep_at_most(&mut self, bytes: usize) {
+        debug_assert!(self.is_empty() && self.written == 0, "replies that wait are not given away");
         for room in [&mut self.bytes, &mut self.spare] {
             if room.capacity() > bytes {
                 *room = Vec::new();

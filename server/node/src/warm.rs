@@ -33,8 +33,8 @@ use crate::shared::Shared;
 /// In a registration: the node gives its items to peers.
 pub(crate) const CAPABILITY_PEER: &str = "peer";
 
-/// Bytes of keys and values in one message, and the first item beyond: enough that a message costs little, few enough that
-/// a connection's buffers hold several.
+/// Bytes of keys and values in one message, and the first item beyond, or the page of small ones that a walk was at: enough
+/// that a message costs little, few enough that a connection's buffers hold several.
 pub(crate) const MESSAGE_BYTES: usize = 256 << 10;
 
 /// Beyond the largest item: a message's other items and keys.

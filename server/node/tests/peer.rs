@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use evanesce_grpc::discovery::v1::{Node as NodeMessage, NodeState, RingHash, RingProfile, ServerGroup};
-use evanesce_grpc::packed::{Facts, PackedItem, unpack};
+use evanesce_grpc::packed::{Attributes, PackedItem, unpack};
 use evanesce_grpc::peer::v1::peer_client::PeerClient;
 use evanesce_grpc::peer::v1::{Heat, Item, StreamItemsRequest, TakeItemsRequest};
 use evanesce_node::{Node, NodeConfig, RunningNode};
@@ -51,7 +51,7 @@ fn request(heat: Heat) -> StreamItemsRequest {
 fn unpacked(packed: &[u8]) -> Vec<Item> {
     let item = |item: PackedItem<'_>| {
         let (key, value) = (Bytes::copy_from_slice(item.key), Bytes::copy_from_slice(item.value));
-        let Facts { flags, expires_ms, version, cas } = item.facts;
+        let Attributes { flags, expires_ms, version, cas } = item.attributes;
         Item { key, value, flags, expires_ms, version, cas }
     };
     unpack(packed).map(|came| item(came.unwrap())).collect()

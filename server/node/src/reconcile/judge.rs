@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use evanesce_grpc::peer::v1::finding::What;
 use evanesce_grpc::peer::v1::{CompareResponse, Entry, Finding, Item};
-use evanesce_store::{Hit, Known, Store, Time, Value, Version, fingerprint};
+use evanesce_store::{Hit, Known, Store, Time, Version, fingerprint};
 
-use crate::items::item;
+use crate::items::{item, joined, pieces};
 use crate::warm::MESSAGE_BYTES;
 
 /// Answers as many entries as fit a message, and says how many these are.
@@ -39,10 +39,7 @@ impl Seen {
     fn whole(self, key: &Bytes) -> What {
         match self {
             Self::What(what) => what,
-            Self::Item(item, mut pieces) => {
-                let value = if pieces.len() == 1 { pieces.remove(0) } else { Bytes::from(pieces.concat()) };
-                What::Item(Item { key: key.clone(), value, ..item })
-            }
+            Self::Item(item, pieces) => What::Item(Item { key: key.clone(), value: joined(pieces), ..item }),
         }
     }
 }
@@ -62,9 +59,5 @@ fn see(known: Known<'_>, entry: &Entry, hears_since: Version) -> Option<Seen> {
 }
 
 fn taken(hit: &Hit<'_>) -> Seen {
-    let pieces = match &hit.value {
-        Value::Inline(value) => vec![Bytes::copy_from_slice(value)],
-        Value::Pinned(pieces) => pieces.clone(),
-    };
-    Seen::Item(item(Bytes::new(), Bytes::new(), hit), pieces)
+    Seen::Item(item(Bytes::new(), Bytes::new(), hit), pieces(&hit.value))
 }

@@ -9,7 +9,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use evanesce_grpc::peer::v1::peer_client::PeerClient;
 use evanesce_grpc::peer::v1::{Deleted, Item, TakeItemsRequest};
-use evanesce_store::Value;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
@@ -17,7 +16,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tracing::{info, warn};
 
-use crate::items::item;
+use crate::items::{item, joined, pieces};
 use crate::shared::Shared;
 use crate::warm::{Newcomer, channel};
 
@@ -306,22 +305,13 @@ fn state(shared: &Shared, key: &Bytes) -> State {
     let seen = shared.store.examine(key, shared.clock.now(), |known| match known.hit {
         // Marked stale: it is to be fetched anew, there as here.
         Some(hit) if hit.stale => Err(State::Deleted(hit.version.0)),
-        Some(hit) => {
-            let pieces = match &hit.value {
-                Value::Inline(value) => vec![Bytes::copy_from_slice(value)],
-                Value::Pinned(pieces) => pieces.clone(),
-            };
-            Ok((item(key.clone(), Bytes::new(), &hit), pieces))
-        }
+        Some(hit) => Ok((item(key.clone(), Bytes::new(), &hit), pieces(&hit.value))),
         None if known.deleted.0 > 0 => Err(State::Deleted(known.deleted.0)),
         None => Err(State::Unknown),
     });
     match seen {
         // Joined outside the shard's lock.
-        Ok((item, mut pieces)) => {
-            let value = if pieces.len() == 1 { pieces.remove(0) } else { Bytes::from(pieces.concat()) };
-            State::Item(Item { value, ..item })
-        }
+        Ok((item, pieces)) => State::Item(Item { value: joined(pieces), ..item }),
         Err(state) => state,
     }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use evanesce_grpc::packed::{Facts, Packer};
+use evanesce_grpc::packed::{Attributes, Packer};
 use evanesce_grpc::peer::v1::peer_server::Peer;
 use evanesce_grpc::peer::v1::{
     CompareRequest, CompareResponse, DigestRequest, DigestResponse, Heat, ListKeysRequest, ListKeysResponse,
@@ -20,7 +20,7 @@ use tonic::{Request, Response, Status};
 
 use super::MESSAGE_BYTES;
 use super::ring::Owned;
-use crate::items::facts;
+use crate::items::{attributes, pieces};
 use crate::reconcile::Answers;
 use crate::resize::receive;
 use crate::shared::Shared;
@@ -304,7 +304,7 @@ fn step(shared: &Shared, wanted: &Wanted, from: u64) -> Step {
                 bytes += walked.key.len() + walked.hit.value.len();
                 match &walked.hit.value {
                     Value::Inline(value) if value.len() <= SMALL_BYTES_MAX => {
-                        step.small.push(walked.key, &[value], &facts(&walked.hit));
+                        pack(&mut step.small, walked.key, &[value], &attributes(&walked.hit));
                     }
                     _ => step.large.push(Bytes::copy_from_slice(walked.key)),
                 }
@@ -318,6 +318,12 @@ fn step(shared: &Shared, wanted: &Wanted, from: u64) -> Step {
     step
 }
 
+/// The store takes no item that does not fit.
+fn pack<P: AsRef<[u8]>>(part: &mut Packer, key: &[u8], value: &[P], attributes: &Attributes) {
+    let fits = part.push(key, value, attributes);
+    debug_assert!(fits, "an item beyond the limits of the store");
+}
+
 /// Items of any size as they are now, as many as one message takes; and how long that took.
 fn larger(shared: &Shared, keys: &mut impl Iterator<Item = Bytes>) -> (Packer, Duration) {
     let began = Instant::now();
@@ -325,24 +331,18 @@ fn larger(shared: &Shared, keys: &mut impl Iterator<Item = Bytes>) -> (Packer, D
     while part.payload() < MESSAGE_BYTES as u64 {
         let Some(key) = keys.next() else { break };
         // One that is gone meanwhile is no loss.
-        if let Some((pieces, facts)) = whole(shared, &key) {
-            part.push(&key, &pieces, &facts);
+        if let Some((pieces, attributes)) = whole(shared, &key) {
+            pack(&mut part, &key, &pieces, &attributes);
         }
     }
     (part, began.elapsed())
 }
 
 /// An item as it is now; its pieces are joined outside the shard's lock.
-fn whole(shared: &Shared, key: &[u8]) -> Option<(Vec<Bytes>, Facts)> {
+fn whole(shared: &Shared, key: &[u8]) -> Option<(Vec<Bytes>, Attributes)> {
     let read = Read { counts_as_access: false, ..Read::key(key) };
     shared.store.read(&read, shared.clock.now(), |lookup| match lookup {
-        Lookup::Hit(hit) if !hit.stale => {
-            let pieces = match &hit.value {
-                Value::Inline(value) => vec![Bytes::copy_from_slice(value)],
-                Value::Pinned(pieces) => pieces.clone(),
-            };
-            Some((pieces, facts(&hit)))
-        }
+        Lookup::Hit(hit) if !hit.stale => Some((pieces(&hit.value), attributes(&hit))),
         Lookup::Hit(_) | Lookup::Miss => None,
     })
 }

@@ -245,7 +245,7 @@ fn store(shared: &Shared, packed: &[u8], is_repair: bool) -> Result<(), UnpackEr
                     all += 1;
                     bytes += (item.key.len() + item.value.len()) as u64;
                     let is_sound = (1..=KEY_BYTES_MAX).contains(&item.key.len())
-                        && Version(item.facts.version).ahead_of(now) <= CLOCK_AHEAD_MAX;
+                        && Version(item.attributes.version).ahead_of(now) <= CLOCK_AHEAD_MAX;
                     if is_sound {
                         writes.push(Write { repair: is_repair, ..write_packed(&item) });
                     }
@@ -264,7 +264,7 @@ fn store(shared: &Shared, packed: &[u8], is_repair: bool) -> Result<(), UnpackEr
 
 #[cfg(test)]
 mod tests {
-    use evanesce_grpc::packed::{Facts, Packer};
+    use evanesce_grpc::packed::{Attributes, Packer};
     use evanesce_store::{Lookup, Read, Time};
 
     use super::*;
@@ -275,16 +275,17 @@ mod tests {
         let shared = shared();
         let now = shared.clock.now();
         let late = Version::at(Time(now.0 + 2 * CLOCK_AHEAD_MAX.as_millis() as u64), 1).0;
-        let facts = Facts { version: Version::at(now, 1).0, ..Facts::default() };
+        let attributes = Attributes { version: Version::at(now, 1).0, ..Attributes::default() };
         let mut packer = Packer::default();
         for at in 0..3 * BATCH as u32 {
             let key = format!("key-{at}");
-            match at % 10 {
-                3 => packer.push(b"", &[b"none"], &facts),
-                5 => packer.push(&[b'k'; KEY_BYTES_MAX + 1], &[b"long"], &facts),
-                7 => packer.push(key.as_bytes(), &[b"late"], &Facts { version: late, ..facts }),
-                _ => packer.push(key.as_bytes(), &[b"value"], &Facts { flags: at, ..facts }),
+            let fits = match at % 10 {
+                3 => packer.push(b"", &[b"none"], &attributes),
+                5 => packer.push(&[b'k'; KEY_BYTES_MAX + 1], &[b"long"], &attributes),
+                7 => packer.push(key.as_bytes(), &[b"late"], &Attributes { version: late, ..attributes }),
+                _ => packer.push(key.as_bytes(), &[b"value"], &Attributes { flags: at, ..attributes }),
             };
+            assert!(fits);
         }
         let (items, mut packed) = (packer.items(), packer.finish());
         store(&shared, &packed, true).unwrap();
