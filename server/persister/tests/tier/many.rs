@@ -42,7 +42,8 @@ async fn misses_of_many_keys_are_loaded_together_and_answers_keep_the_order_of_k
     // One key is there twice; one that others were late to bring is missed once more.
     let (loads, misses) = (gateway.number("loads"), gateway.number("misses"));
     assert!(loads == 49 && (50..60).contains(&misses), "{loads} loads, {misses} misses");
-    assert_eq!(gateway.number("negative_hits"), 2 * 24);
+    let absent = gateway.number("negative_hits");
+    assert!((2 * 24 - (misses - 50)..=2 * 24).contains(&absent), "{absent} of 48, {misses} misses");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
