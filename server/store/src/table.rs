@@ -34,7 +34,7 @@ use self::chunks::{Chunks, SLOTS};
 use self::directory::Directory;
 use self::ghosts::Ghosts;
 use self::page::{ITEMS_MAX, Page, place_in, slot_of, tag_in};
-use crate::prefetch::prefetch;
+use crate::prefetch::{LINE_BYTES, prefetch};
 
 /// Chunks that one insert may take: a page that splits may need two more than it has, and each half one more,
 /// lest its last item is pushed out at the end.
@@ -63,7 +63,7 @@ pub(crate) struct Table<S> {
 pub(crate) const SEARCH_LINES: usize = 2;
 
 /// Lines that an insert reads and writes, up to the empty slot, mostly.
-pub(crate) const INSERT_LINES: usize = 4;
+pub(crate) const INSERT_LINES: usize = 6;
 
 /// What an insert needs first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,8 +183,12 @@ impl<S: DerefMut<Target = [u8]>> Table<S> {
         let page = self.directory.page(self.directory.number(order));
         let home = page.home(page.tag(order));
         if home < page.slots() {
-            let slots = &self.chunks.get(page.number_at(home))[home % SLOTS..];
-            prefetch(slots.as_flattened(), lines);
+            let slots = self.chunks.get(page.number_at(home))[home % SLOTS..].as_flattened();
+            prefetch(slots, lines);
+            let rest = lines.saturating_sub(slots.len().div_ceil(LINE_BYTES));
+            if rest > 0 && home + SLOTS < page.slots() {
+                prefetch(self.chunks.get(page.number_at(home + SLOTS)).as_flattened(), rest);
+            }
         }
     }
 
