@@ -160,5 +160,5 @@ async fn get_many_far(
     let now = Instant::now();
     let found = read_each(core, cluster, keys, |at| asked(at).terms, plan).await;
     let deadline = |at| now + asked(at).terms.timeout.min(TIMEOUT_MAX);
-    assemble_many(core, cluster, |at| (asked(at).form, deadline(at)), keys, found).await
+    assemble_many(core, cluster, |at| asked(at).form, deadline, keys, found).await
 }

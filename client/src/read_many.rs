@@ -79,8 +79,8 @@ pub(crate) async fn read_each<'a>(
     plan: &ReadPlan,
 ) -> Vec<Found<'a>> {
     core.count_reads(keys.len() as u64);
-    let mut found: Vec<Option<Found<'_>>> = Vec::new();
-    found.resize_with(keys.len(), || None);
+    let mut found: Vec<Found<'_>> = Vec::new();
+    found.resize_with(keys.len(), || Ok(None));
     let begun = Instant::now();
     let mut searches: Vec<Search<'_>> =
         keys.iter().enumerate().map(|key| Search::new(core, cluster, key, begun)).collect();
@@ -110,8 +110,6 @@ pub(crate) async fn read_each<'a>(
             search.settle(core, answer, &mut found)
         });
     }
-    let found: Vec<Found<'_>> =
-        found.into_iter().map(|found| found.expect("each search settles or goes on")).collect();
     count(core, &found);
     found
 }
@@ -120,14 +118,15 @@ pub(crate) async fn read_each<'a>(
 fn batch<'a>(
     core: &Core,
     searches: &mut Vec<Search<'a>>,
-    found: &mut [Option<Found<'a>>],
+    found: &mut [Found<'a>],
     (now, late): (Instant, Duration),
 ) {
     let mut members: Vec<&Member> = Vec::new();
+    let spent = now.checked_sub(late).unwrap_or(now);
     searches.retain_mut(|search| {
-        let member = if now < search.deadline + late { search.next_member(now) } else { None };
+        let member = if spent < search.deadline { search.next_member(now) } else { None };
         let Some(member) = member else {
-            found[search.index] = Some(search.end());
+            found[search.index] = search.end();
             return false;
         };
         if search.missed.is_none() && !search.attempts.is_empty() {
@@ -219,18 +218,18 @@ impl<'a> Search<'a> {
     }
 
     /// Takes an answer; true when the search goes on.
-    fn settle(&mut self, core: &Core, answer: Outcome, found: &mut [Option<Found<'a>>]) -> bool {
+    fn settle(&mut self, core: &Core, answer: Outcome, found: &mut [Found<'a>]) -> bool {
         let asked = self.asked.expect("who answers was asked");
         let hit = |item| Hit { item, from: asked };
         if self.missed.is_some() {
             if let Ok(answer) = &answer {
                 core.miss_fallback_answered(answer.is_some());
             }
-            found[self.index] = Some(Ok(answer.unwrap_or(None).map(hit)));
+            found[self.index] = Ok(answer.unwrap_or(None).map(hit));
             return false;
         }
         match answer {
-            Ok(Some(item)) => found[self.index] = Some(Ok(Some(hit(item)))),
+            Ok(Some(item)) => found[self.index] = Ok(Some(hit(item))),
             Ok(None) if asked.warming => {
                 self.newcomer_missed = true;
                 return true;
@@ -239,7 +238,7 @@ impl<'a> Search<'a> {
                 self.missed = self.asked;
                 return true;
             }
-            Ok(None) => found[self.index] = Some(Ok(None)),
+            Ok(None) => found[self.index] = Ok(None),
             Err(cause) => {
                 self.attempts.push(asked.attempt(cause));
                 return true;

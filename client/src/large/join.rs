@@ -62,18 +62,20 @@ pub(crate) fn assemble<'a>(
     }))
 }
 
-/// The same for many, in their order, each in the form of its place and until its deadline. Those that need no chunks wait for none.
+/// The same for many, in their order, each in the form and until the deadline that its place has. Those that need no chunks wait for
+/// none.
 pub(crate) async fn assemble_many<'a>(
     core: &Core,
     cluster: &Cluster,
-    of: impl Fn(usize) -> (Form, Instant),
+    form: impl Fn(usize) -> Form,
+    deadline: impl Fn(usize) -> Instant,
     keys: &'a [Key],
     found: Vec<Found<'a>>,
 ) -> Vec<Result<Option<Item>, ReadError>> {
     let mut split = Vec::new();
     let open = |(at, found): (usize, Found<'a>)| {
         let Some(hit) = found? else { return Ok(None) };
-        let (form, _) = of(at);
+        let form = form(at);
         match form.open(&keys[at], hit.item)? {
             Opened::Whole(item) => Ok(Some(item)),
             Opened::Foreign => Ok(None),
@@ -92,7 +94,7 @@ pub(crate) async fn assemble_many<'a>(
     loop {
         while joins.len() < JOINS_AT_ONCE {
             let Some((at, split)) = waiting.next() else { break };
-            joins.push(split.join_at(at, core, cluster, of(at).1));
+            joins.push(split.join_at(at, core, cluster, deadline(at)));
         }
         match joins.next().await {
             Some((at, joined)) => values[at] = joined,

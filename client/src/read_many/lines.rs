@@ -55,6 +55,7 @@ pub(super) async fn get_lines(
 /// Which searches go in which line. Puts each line's keys into `texts`.
 fn lines(searches: &[Search<'_>], texts: &mut Vec<Vec<u8>>) -> Vec<Range<usize>> {
     let mut lines: Vec<Range<usize>> = Vec::new();
+    let mut left: usize = searches.iter().map(|search| search.key.as_bytes().len() + 1).sum();
     for (at, search) in searches.iter().enumerate() {
         let key = search.key.as_bytes();
         match (lines.last_mut(), texts.last_mut()) {
@@ -66,12 +67,13 @@ fn lines(searches: &[Search<'_>], texts: &mut Vec<Vec<u8>>) -> Vec<Range<usize>>
                 line.end = at + 1;
             }
             _ => {
-                let mut text = Vec::with_capacity(LINE_KEYS_BYTES_MAX);
+                let mut text = Vec::with_capacity(left.min(LINE_KEYS_BYTES_MAX));
                 text.extend_from_slice(key);
                 texts.push(text);
                 lines.push(at..at + 1);
             }
         }
+        left -= key.len() + 1;
     }
     lines
 }

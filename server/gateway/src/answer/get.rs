@@ -45,7 +45,12 @@ pub(crate) fn plain_run<'r>(batch: &'r [Request<'_>]) -> Option<(usize, PlainKey
     let mut run = Vec::with_capacity(batch.len());
     for (position, request) in batch.iter().enumerate() {
         let before = run.len();
-        run.extend(plain_keys(request)?.iter());
+        let mut keys = plain_keys(request)?.iter();
+        run.extend(keys.next());
+        // Mostly there is one: looking whether there are more costs less than going on.
+        if !keys.is_empty() {
+            run.extend(keys);
+        }
         if position > 0 && run.len() > RUN_KEYS_MAX {
             run.truncate(before);
             return Some((position, PlainKeys::Many(run)));
