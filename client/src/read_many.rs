@@ -80,7 +80,8 @@ pub(crate) async fn read_each<'a>(
 ) -> Vec<Found<'a>> {
     core.count_reads(keys.len() as u64);
     let mut found: Vec<Found<'_>> = Vec::new();
-    found.resize_with(keys.len(), || Ok(None));
+    // Each search puts its own in its place; one that did not would be no miss.
+    found.resize_with(keys.len(), || Err(ReadError::Unanswered { attempts: Vec::new() }));
     let begun = Instant::now();
     let mut searches: Vec<Search<'_>> =
         keys.iter().enumerate().map(|key| Search::new(core, cluster, key, begun)).collect();

@@ -223,10 +223,16 @@ fn failed<'a>(told: &str, mut causes: impl Iterator<Item = &'a NodeError> + Clon
     }
 }
 
-/// Only what a server says: one that stops closes its connections at any step, and nothing of ours is wrong then.
+/// Only what a server says, as it lets nobody in or in answer to a request: one that stops closes its connections at any
+/// step, and nothing of ours is wrong then. So one that refuses by hanging up counts as away.
 fn is_login_refused(cause: &NodeError) -> bool {
-    let NodeError::Transport(TransportError::Unreachable { cause, .. }) = cause else { return false };
-    matches!(cause, Cause::PasswordRefused | Cause::PasswordMissing)
+    match cause {
+        NodeError::Transport(TransportError::Unreachable { cause, .. }) => {
+            matches!(cause, Cause::PasswordRefused | Cause::PasswordMissing)
+        }
+        NodeError::Refused(line) => line == "unauthenticated" || line == "authentication failure",
+        _ => false,
+    }
 }
 
 impl BackingStore for Fleet {
@@ -326,5 +332,8 @@ mod tests {
         }
         assert_eq!(kind(Cause::PasswordRefused), ErrorKind::Credentials);
         assert_eq!(kind(Cause::PasswordMissing), ErrorKind::Credentials);
+        let said = |line: &str| failed(line, [&NodeError::Refused(line.to_owned())].into_iter()).kind;
+        assert_eq!(said("unauthenticated"), ErrorKind::Credentials);
+        assert_eq!(said("bad command line format"), ErrorKind::Permanent);
     }
 }
