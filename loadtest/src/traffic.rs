@@ -131,13 +131,13 @@ impl Items {
         self.keys.write(index, &mut key);
         match values.as_slice() {
             [] => Faults { misses: 1, wrong: 0 },
-            [hit] if hit.key == key && self.is_right(&key, hit) => Faults::default(),
+            [hit] if hit.key() == key && self.is_right(&key, hit) => Faults::default(),
             _ => Faults { misses: 0, wrong: 1 },
         }
     }
 
     fn is_right(&self, key: &[u8], hit: &Value) -> bool {
-        hit.flags == 0 && hit.data.len() == self.value_bytes && self.values.is_right(key, &hit.data)
+        hit.flags == 0 && hit.data().len() == self.value_bytes && self.values.is_right(key, hit.data())
     }
 }
 
@@ -243,7 +243,7 @@ impl Traffic {
         let mut key = vec![0; self.items.keys.key_bytes()];
         for place in 0..self.load.depth {
             self.items.keys.write(self.index(number, place, self.drawn(number, place)), &mut key);
-            match values.next_if(|value| value.key == key) {
+            match values.next_if(|value| value.key() == key) {
                 Some(hit) => faults.wrong += u64::from(!self.items.is_right(&key, hit)),
                 None => faults.misses += 1,
             }

@@ -95,11 +95,12 @@ fn take(
         Ok(_) => return fail(searches, &NodeError::Unexpected, found),
         Err(cause) => return fail(searches, &cause, found),
     };
-    member.link.note_values(values.iter().map(|value| value.data.len()).sum());
+    member.link.note_values(values.iter().map(|value| value.data().len()).sum());
     let begun = found.len();
-    let mut values = values.into_iter().peekable();
+    let mut values = values.into_iter();
     for search in searches {
-        let value = values.next_if(|value| value.key == search.key.as_bytes());
+        let is_next = values.as_slice().first().is_some_and(|value| value.key() == search.key.as_bytes());
+        let value = if is_next { values.next() } else { None };
         found.push(Ok(value.map(item)));
     }
     // All values are told in the order of their keys, or this reply is another request's.
@@ -111,7 +112,8 @@ fn take(
 }
 
 fn item(value: Value) -> Item {
-    Item { value: value.data, flags: value.flags, cas: 0, ttl: None, version: None, until_secs: None }
+    let flags = value.flags;
+    Item { value: value.into_data(), flags, cas: 0, ttl: None, version: None, until_secs: None }
 }
 
 fn fail(searches: &[Search<'_>], cause: &NodeError, found: &mut Vec<Outcome>) {

@@ -290,11 +290,11 @@ impl Operation {
         // Hits come in the order of the keys; what was left out is a miss.
         let mut keys = self.keys.iter();
         for value in values {
-            let Some(key) = keys.find(|key| key.text == value.key) else {
-                return self.wrong("a value that was not asked for", &value.key);
+            let Some(key) = keys.find(|key| key.text == value.key()) else {
+                return self.wrong("a value that was not asked for", lossy(value.key()));
             };
-            if let Some(fault) = key.fault(&value.data) {
-                return self.wrong(fault, value.data.len());
+            if let Some(fault) = key.fault(value.data()) {
+                return self.wrong(fault, value.data().len());
             }
             if value.cas.is_some() != (self.kind == Kind::Gets) {
                 return self.wrong("a CAS token where none belongs, or none", value.cas);

@@ -1,7 +1,11 @@
 //! Replies, as a client decodes them. A server writes them straight from its store: see [`crate::encode`].
 
-use bytes::Bytes;
+use std::fmt;
+use std::ops::Range;
 
+use bytes::{Buf, Bytes};
+
+use crate::limits::REPLY_LINE_BYTES_MAX;
 use crate::request::{MetaFlag, MetaFlags, MetaKey};
 use crate::token;
 
@@ -25,17 +29,89 @@ pub enum Reply {
     Error(ErrorReply),
 }
 
-/// One hit of a classic retrieval.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One hit of a classic retrieval: what a server sent of it, in one piece.
+#[derive(Clone)]
 pub struct Value {
-    /// The key as sent.
-    pub key: Bytes,
     /// The caller's flags.
     pub flags: u32,
     /// The CAS token, for `gets` and `gats`.
     pub cas: Option<u64>,
+    key_start: u16,
+    key_end: u16,
+    data_start: u16,
+    /// From before the key up to the end of the data.
+    text: Bytes,
+}
+
+impl Value {
+    /// A hit that nobody sent.
+    ///
+    /// # Panics
+    ///
+    /// When the key is longer than a line may be.
+    pub fn new(key: &[u8], flags: u32, cas: Option<u64>, data: &[u8]) -> Value {
+        assert!(key.len() <= REPLY_LINE_BYTES_MAX, "the key of a reply is part of a line");
+        Value::of_text([key, data].concat().into(), 0..key.len(), key.len(), (flags, cas))
+    }
+
+    /// A hit of which these are the places in `text`, within its first line.
+    #[inline]
+    pub(crate) fn of_text(
+        text: Bytes,
+        key: Range<usize>,
+        data_start: usize,
+        (flags, cas): (u32, Option<u64>),
+    ) -> Value {
+        debug_assert!(
+            key.end <= data_start && data_start <= text.len() && data_start <= usize::from(u16::MAX)
+        );
+        let (key_start, key_end) = (key.start as u16, key.end as u16);
+        Value { flags, cas, key_start, key_end, data_start: data_start as u16, text }
+    }
+
+    /// The key as sent.
+    #[inline]
+    pub fn key(&self) -> &[u8] {
+        &self.text[usize::from(self.key_start)..usize::from(self.key_end)]
+    }
+
     /// The value.
-    pub data: Bytes,
+    #[inline]
+    pub fn data(&self) -> &[u8] {
+        &self.text[usize::from(self.data_start)..]
+    }
+
+    /// The value, in memory that it may share with other parts of the reply.
+    #[inline]
+    pub fn into_data(mut self) -> Bytes {
+        let start = usize::from(self.data_start);
+        if start == self.text.len() {
+            // An empty one would keep all of it.
+            return Bytes::new();
+        }
+        self.text.advance(start);
+        self.text
+    }
+}
+
+impl PartialEq for Value {
+    fn eq(&self, other: &Value) -> bool {
+        let parts = |value: &Value| (value.flags, value.cas);
+        parts(self) == parts(other) && self.key() == other.key() && self.data() == other.data()
+    }
+}
+
+impl Eq for Value {}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Value")
+            .field("key", &self.key().escape_ascii().to_string())
+            .field("flags", &self.flags)
+            .field("cas", &self.cas)
+            .field("data", &self.data().escape_ascii().to_string())
+            .finish()
+    }
 }
 
 /// The words of classic replies.

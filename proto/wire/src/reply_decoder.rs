@@ -1,6 +1,8 @@
 //! The reply decoder.
 
-use bytes::{Buf, Bytes, BytesMut};
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
 use memchr::memchr;
 use thiserror::Error;
 
@@ -112,6 +114,11 @@ impl ReplyDecoder {
     }
 
     fn step(&mut self, input: &mut BytesMut, expect: Expect) -> Result<Step, ReplyError> {
+        if expect == Expect::Retrieval
+            && let Some(header) = Header::usual(input)
+        {
+            return self.value(input, header);
+        }
         let Some(end) = memchr(b'\n', input) else {
             self.missing = 1;
             return if input.len() > REPLY_LINE_BYTES_MAX {
@@ -132,7 +139,7 @@ impl ReplyDecoder {
     }
 
     fn retrieval(&mut self, input: &mut BytesMut, end: usize) -> Result<Step, ReplyError> {
-        if !input.starts_with(b"VALUE ") {
+        if !input.starts_with(VALUE) {
             let line = take_line(input, end);
             let values = std::mem::take(&mut self.values);
             self.usual_values = values.len().min(USUAL_VALUES_MAX);
@@ -141,21 +148,22 @@ impl ReplyDecoder {
                 _ => error_reply(&line).map(Step::Done).ok_or_else(|| unexpected(&line)),
             };
         }
-        let line = without_line_end(&input[6..end]);
-        let Some(header) = Header::usual(line).or_else(|| Header::of(line)) else {
-            return Err(unexpected(&input[..end]));
-        };
-        let Header { key_start, key_bytes, flags, bytes, cas } = header;
-        let Some((mut key, data)) = self.take_value(input, end, bytes)? else { return Ok(Step::Short) };
+        let header = Header::of(&input[..=end]).ok_or_else(|| unexpected(&input[..end]))?;
+        self.value(input, header)
+    }
+
+    /// Takes the value that `header` announces.
+    #[inline]
+    fn value(&mut self, input: &mut BytesMut, header: Header) -> Result<Step, ReplyError> {
+        let Header { key, line_bytes, flags, bytes, cas } = header;
+        let Some(text) = self.take_value(input, line_bytes, bytes)? else { return Ok(Step::Short) };
         if self.values.len() == REPLY_VALUES_MAX {
             return Err(ReplyError::TooManyValues);
         }
         if self.values.is_empty() {
             self.values.reserve(self.usual_values);
         }
-        key.advance(6 + key_start);
-        key.truncate(key_bytes);
-        self.values.push(Value { key, flags: flags as u32, cas, data });
+        self.values.push(Value::of_text(text, key, line_bytes, (flags as u32, cas)));
         Ok(Step::More)
     }
 
@@ -196,67 +204,86 @@ impl ReplyDecoder {
         let word = token::next(&mut rest);
         let flags_start = line.len() - rest.len();
         let Some(bytes) = token::plain_u64(word) else { return Err(unexpected(line)) };
-        let Some((line, data)) = self.take_value(input, end, bytes)? else { return Ok(Step::Short) };
+        let Some(mut line) = self.take_value(input, end + 1, bytes)? else { return Ok(Step::Short) };
+        let data = line.slice(end + 1..);
+        line.truncate(without_line_end(&line[..end]).len());
         let flags = rest_of(&line, flags_start);
         Ok(Step::Done(Reply::Meta(MetaReply { status, value: Some(data), flags })))
     }
 
-    /// Splits off a line that announces a value, and the value; `None` while the value has not all arrived.
+    /// Splits off a line of so many bytes that announces a value, and the value, without its end; `None` while it has not
+    /// all arrived.
+    #[inline]
     fn take_value(
         &mut self,
         input: &mut BytesMut,
-        end: usize,
+        line_bytes: usize,
         bytes: u64,
-    ) -> Result<Option<(Bytes, Bytes)>, ReplyError> {
+    ) -> Result<Option<Bytes>, ReplyError> {
         let length = usize::try_from(bytes).ok().filter(|length| *length <= REPLY_VALUE_BYTES_MAX);
         let Some(length) = length else { return Err(ReplyError::ValueTooLarge { bytes }) };
-        let total = end + 1 + length + 2;
+        let data_end = line_bytes + length;
+        let total = data_end + 2;
         if input.len() < total {
             self.missing = total - input.len();
             return Ok(None);
         }
-        if &input[total - 2..total] != b"\r\n" {
+        if &input[data_end..total] != b"\r\n" {
             return Err(ReplyError::BadDataChunk);
         }
-        let mut line = input.split_to(total).freeze();
-        let data = line.slice(end + 1..end + 1 + length);
-        line.truncate(without_line_end(&line[..end]).len());
-        Ok(Some((line, data)))
+        let mut taken = input.split_to(total);
+        taken.truncate(data_end);
+        Ok(Some(taken.freeze()))
     }
 }
 
-/// What stands behind `VALUE `.
+/// What begins the announcement of a value.
+const VALUE: &[u8] = b"VALUE ";
+
+/// What announces a value.
 struct Header {
-    /// Where the key begins.
-    key_start: usize,
-    key_bytes: usize,
+    key: Range<usize>,
+    /// Of the line, with its end.
+    line_bytes: usize,
     flags: u64,
     bytes: u64,
     cas: Option<u64>,
 }
 
 impl Header {
-    /// Reads one with single spaces, as servers write it. `None` for any other.
+    /// Reads one with single spaces, as servers write it, off the front of `input`. `None` for any other, and when the
+    /// input ends first.
     #[inline]
-    fn usual(line: &[u8]) -> Option<Header> {
-        let key_bytes = memchr(b' ', line).filter(|&bytes| bytes > 0)?;
-        let mut rest = &line[key_bytes..];
+    fn usual(input: &[u8]) -> Option<Header> {
+        let line = &input[..input.len().min(REPLY_LINE_BYTES_MAX)];
+        let text = line.strip_prefix(VALUE)?;
+        let key_bytes = token::graphic_end(text);
+        let mut rest = &text[key_bytes..];
         let (flags, bytes) = (usual_number(&mut rest)?, usual_number(&mut rest)?);
-        let cas = if rest.is_empty() { None } else { Some(usual_number(&mut rest)?) };
-        rest.is_empty().then_some(Header { key_start: 0, key_bytes, flags, bytes, cas })
+        let cas = if rest.starts_with(b"\r") { None } else { Some(usual_number(&mut rest)?) };
+        let is_whole = key_bytes > 0 && rest.starts_with(b"\r\n");
+        let line_bytes = line.len() - rest.len() + 2;
+        is_whole.then_some(Header {
+            key: VALUE.len()..VALUE.len() + key_bytes,
+            line_bytes,
+            flags,
+            bytes,
+            cas,
+        })
     }
 
-    /// Reads any.
+    /// Reads any, from a line with its `\n`.
     fn of(line: &[u8]) -> Option<Header> {
-        let (words, count) = token::words::<4>(line);
+        let text = without_line_end(&line[..line.len() - 1]).strip_prefix(VALUE)?;
+        let (words, count) = token::words::<4>(text);
         let cas = match count {
             3 => None,
             4 => Some(token::plain_u64(words[3])?),
             _ => return None,
         };
-        let key_start = line.iter().take_while(|byte| **byte == b' ').count();
+        let start = VALUE.len() + text.iter().take_while(|byte| **byte == b' ').count();
         let (flags, bytes) = (token::plain_u64(words[1])?, token::plain_u64(words[2])?);
-        Some(Header { key_start, key_bytes: words[0].len(), flags, bytes, cas })
+        Some(Header { key: start..start + words[0].len(), line_bytes: line.len(), flags, bytes, cas })
     }
 }
 

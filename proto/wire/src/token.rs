@@ -12,26 +12,42 @@ const HIGHS: u64 = LOWS << 7;
 /// more than most of them take.
 #[inline]
 pub(crate) fn word_end(text: &[u8]) -> usize {
+    // The lowest marked byte is the first space; marks above it may be wrong, by a borrow.
+    let spaces = |eight: u64| {
+        let differs = eight ^ SPACES;
+        differs.wrapping_sub(LOWS) & !differs & HIGHS
+    };
+    end(text, spaces, |byte| byte == b' ')
+}
+
+/// Where the first space or control character of `text` is, or its end. `DEL` is taken for a letter.
+#[inline]
+pub(crate) fn graphic_end(text: &[u8]) -> usize {
+    // As above: the lowest mark is right.
+    let others = |eight: u64| eight.wrapping_sub(SPACES + LOWS) & !eight & HIGHS;
+    end(text, others, |byte| byte <= b' ')
+}
+
+/// Where the first byte of `text` is that `marks` marks with its highest bit, in eight bytes, the first one lowest; or its
+/// end. `is_end` says the same of one byte.
+#[inline]
+fn end(text: &[u8], marks: impl Fn(u64) -> u64, is_end: impl Fn(u8) -> bool) -> usize {
+    let first = |eight: [u8; 8]| {
+        let marks = marks(u64::from_le_bytes(eight));
+        (marks != 0).then(|| (marks.trailing_zeros() / 8) as usize)
+    };
     let (eights, rest) = text.as_chunks::<8>();
     for (index, eight) in eights.iter().enumerate() {
-        if let Some(within) = first_space(*eight) {
+        if let Some(within) = first(*eight) {
             return index * 8 + within;
         }
     }
     match text.last_chunk::<8>() {
         _ if rest.is_empty() => text.len(),
-        // Its bytes before the rest are no spaces: they were looked at.
-        Some(last) => first_space(*last).map_or(text.len(), |within| text.len() - last.len() + within),
-        None => rest.iter().position(|byte| *byte == b' ').unwrap_or(rest.len()),
+        // Its bytes before the rest are no ends: they were looked at.
+        Some(last) => first(*last).map_or(text.len(), |within| text.len() - last.len() + within),
+        None => rest.iter().position(|byte| is_end(*byte)).unwrap_or(rest.len()),
     }
-}
-
-#[inline]
-fn first_space(eight: [u8; 8]) -> Option<usize> {
-    let differs = u64::from_le_bytes(eight) ^ SPACES;
-    // The lowest marked byte is the first space; marks above it may be wrong, by a borrow.
-    let marks = differs.wrapping_sub(LOWS) & !differs & HIGHS;
-    (marks != 0).then(|| (marks.trailing_zeros() / 8) as usize)
 }
 
 /// Takes the first word off `text`. Empty when there is none left.
@@ -237,6 +253,20 @@ mod tests {
                 let mut text = vec![b'!'; length];
                 text[space..].fill(b' ');
                 assert_eq!(word_end(&text), space, "of {length}");
+            }
+        }
+    }
+
+    #[test]
+    fn graphic_text_ends_at_the_first_space_or_control_character_wherever_it_is() {
+        for last in 0..=u8::MAX {
+            for length in 0..20 {
+                for place in 0..length {
+                    let mut text = vec![b'!'; length];
+                    (text[place], text[length - 1]) = (last, b'!');
+                    let end = text.iter().position(|byte| *byte <= b' ').unwrap_or(length);
+                    assert_eq!(graphic_end(&text), end, "{text:?}");
+                }
             }
         }
     }

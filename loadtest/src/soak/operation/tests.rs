@@ -1,6 +1,6 @@
 //! Operations against a map that answers as memcached does, and against answers that must not be.
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use evanesce_wire::{Decoded, Reply, ReplyDecoder, RequestDecoder, Status, Value};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -14,8 +14,8 @@ fn operation(kind: Kind, keys: Vec<Key>) -> Operation {
     Operation { kind, keys, value: Vec::new(), ttl: Exptime(0), number: 7, noreply: false }
 }
 
-fn hit(key: &Key, data: Vec<u8>, cas: Option<u64>) -> Value {
-    Value { key: Bytes::from(key.text.clone()), flags: 0, cas, data: data.into() }
+fn hit(key: &Key, data: impl AsRef<[u8]>, cas: Option<u64>) -> Value {
+    Value::new(&key.text, 0, cas, data.as_ref())
 }
 
 fn value_of(key: &Key) -> Vec<u8> {
@@ -53,8 +53,7 @@ fn every_drawn_operation_is_a_request_that_servers_understand() {
 fn values_of_the_keys_asked_for_are_right() {
     let keys = vec![Key::of_value(1), Key::of_value(2), Key::of_number(3)];
     let number = keys[2].number.expect("a number") + 5;
-    let values =
-        vec![hit(&keys[0], value_of(&keys[0]), None), hit(&keys[2], number.to_string().into(), None)];
+    let values = vec![hit(&keys[0], value_of(&keys[0]), None), hit(&keys[2], number.to_string(), None)];
     let get = operation(Kind::Get, keys);
     assert_eq!(get.judge(&Reply::Values(values)), Verdict::Right { hits: 2 });
     assert_eq!(get.judge(&Reply::Values(Vec::new())), Verdict::Right { hits: 0 });
@@ -67,7 +66,7 @@ fn values_that_belong_elsewhere_are_wrong() {
     for value in [
         hit(&two, value_of(&two), None),
         hit(&one, value_of(&two), None),
-        hit(&one, value_of(&one)[..99].to_vec(), None),
+        hit(&one, &value_of(&one)[..99], None),
         hit(&one, Vec::new(), None),
         hit(&one, value_of(&one), Some(3)),
     ] {

@@ -174,7 +174,7 @@ fn noise() -> impl Strategy<Value = Vec<u8>> {
 fn reply() -> impl Strategy<Value = (Reply, Expect)> {
     let bytes = || value().prop_map(Bytes::from);
     let hit = (key(), any::<u32>(), any::<bool>(), any::<u64>(), bytes()).prop_map(
-        |(key, flags, with, cas, data)| Value { key: key.into(), flags, cas: with.then_some(cas), data },
+        |(key, flags, with, cas, data)| Value::new(key.as_bytes(), flags, with.then_some(cas), &data),
     );
     let stat =
         ("[!-~]{1,20}", "[!-~]{0,20}").prop_map(|(name, value)| (Bytes::from(name), Bytes::from(value)));
@@ -200,8 +200,8 @@ fn encode_reply(reply: &Reply, out: &mut BytesMut) {
     match reply {
         Reply::Values(values) => {
             for value in values {
-                encode::value_header(out, &value.key, value.flags, value.data.len(), value.cas);
-                out.extend_from_slice(&value.data);
+                encode::value_header(out, value.key(), value.flags, value.data().len(), value.cas);
+                out.extend_from_slice(value.data());
                 out.extend_from_slice(b"\r\n");
             }
             encode::end(out);

@@ -41,10 +41,30 @@ fn values_are_gathered_up_to_end() {
     out.extend_from_slice(b"\r\n\r\n\r\n");
     encode::end(&mut out);
     assert_eq!(out, "VALUE a 5 2\r\nhi\r\nVALUE b 0 4 7\r\n\r\n\r\n\r\nEND\r\n");
-    let a = Value { key: bytes("a"), flags: 5, cas: None, data: bytes("hi") };
-    let b = Value { key: bytes("b"), flags: 0, cas: Some(7), data: bytes("\r\n\r\n") };
+    let a = Value::new(b"a", 5, None, b"hi");
+    let b = Value::new(b"b", 0, Some(7), b"\r\n\r\n");
     assert_eq!(only(&out, Expect::Retrieval), Reply::Values(vec![a, b]));
     assert_eq!(only(b"END\r\n", Expect::Retrieval), Reply::Values(vec![]));
+}
+
+#[test]
+fn value_announced_in_any_way_is_the_same() {
+    let usual = only(b"VALUE a 5 2 7\r\nhi\r\nEND\r\n", Expect::Retrieval);
+    assert_eq!(usual, Reply::Values(vec![Value::new(b"a", 5, Some(7), b"hi")]));
+    for line in ["VALUE  a 5 2 7\r\n", "VALUE a  5 2 7\r\n", "VALUE a 5 2 7 \r\n", "VALUE a 5 2 7\n"] {
+        let reply = only(format!("{line}hi\r\nEND\r\n").as_bytes(), Expect::Retrieval);
+        assert_eq!(reply, usual, "{line:?}");
+    }
+}
+
+#[test]
+fn value_of_a_retrieval_is_split_off_and_not_copied() {
+    let mut input = BytesMut::from(&b"VALUE a 5 2\r\nhi\r\nEND\r\nrest"[..]);
+    let place = input.as_ptr() as usize;
+    let reply = ReplyDecoder::new().decode(&mut input, Expect::Retrieval).unwrap().unwrap();
+    let Reply::Values(mut values) = reply else { panic!("no values") };
+    assert_eq!(values.pop().unwrap().into_data().as_ptr() as usize, place + 13);
+    assert_eq!(input, "rest");
 }
 
 #[test]
@@ -148,6 +168,8 @@ fn what_is_no_reply_is_an_error() {
     assert_eq!(excerpt(b"STORED\r\n", Expect::Meta), bytes("STORED"));
     assert_eq!(excerpt(b"VALUE a 0\r\n", Expect::Retrieval), bytes("VALUE a 0"));
     assert_eq!(excerpt(b"VALUE a 0 0 x\r\n", Expect::Retrieval), bytes("VALUE a 0 0 x"));
+    assert_eq!(excerpt(b"VALUE a\nb 0 2\r\nhi\r\n", Expect::Retrieval), bytes("VALUE a"));
+    assert_eq!(excerpt(b"VALUE  0 2\r\nhi\r\n", Expect::Retrieval), bytes("VALUE  0 2"));
     assert_eq!(excerpt(&[b"x".repeat(500), b"\r\n".to_vec()].concat(), Expect::Line).len(), 64);
     for length in ["+2", "-0", "2\t", "\t2", "2\r", "2\t3", "2x", ""] {
         let line = format!("VALUE a 0 {length}\r\nhi\r\nEND\r\n");
