@@ -76,14 +76,6 @@ impl Key {
         Ok(Self { wire: wire.freeze(), prefix_bytes: prefix.len(), base64, full: None })
     }
 
-    /// The same for one of many keys, which share the memory of `block`.
-    fn new_in(block: &mut BytesMut, prefix: &[u8], key: &[u8]) -> Result<Self, KeyError> {
-        let base64 = is_binary(prefix, key)?;
-        block.put_slice(prefix);
-        block.put_slice(key);
-        Ok(Self { wire: block.split().freeze(), prefix_bytes: prefix.len(), base64, full: None })
-    }
-
     /// Like [`new`](Self::new), and what is too long for the wire is hashed: see [`hashed`].
     pub(crate) fn new_or_hashed(prefix: &[u8], key: &[u8]) -> Result<Self, KeyError> {
         Self::new(prefix, key).or_else(|error| error.hashed(prefix, key))
@@ -139,30 +131,67 @@ impl Key {
     }
 }
 
-/// Makes the keys of one call, which share their memory: it is given back when the last of them goes.
-pub(crate) struct Keys<'a> {
-    prefix: &'a [u8],
-    verbatim: bool,
-    block: BytesMut,
-}
-
 /// Bytes for each key expected; longer ones make the block grow.
 const USUAL_KEY_BYTES: usize = 48;
+/// Bytes of a block from which on there is another: who keeps one key keeps its block.
+const BLOCK_BYTES: usize = 16 << 10;
 /// Keys expected at most, whatever an iterator claims.
 const EXPECTED_MAX: usize = 1024;
 
-impl<'a> Keys<'a> {
-    /// For some `expected` keys; with `verbatim` those too long are refused, not hashed.
-    pub(crate) fn new(prefix: &'a [u8], verbatim: bool, expected: usize) -> Self {
-        let block = BytesMut::with_capacity(expected.min(EXPECTED_MAX) * (prefix.len() + USUAL_KEY_BYTES));
-        Self { prefix, verbatim, block }
+/// Makes the keys of one call, which share blocks of memory: each is given back when the last of its keys goes. With
+/// `verbatim` those too long are refused, not hashed.
+pub(crate) fn keys<K: AsRef<[u8]>>(
+    prefix: &[u8],
+    verbatim: bool,
+    keys: impl IntoIterator<Item = K>,
+) -> Result<Vec<Key>, KeyError> {
+    let keys = keys.into_iter();
+    let expected = keys.size_hint().0.min(EXPECTED_MAX);
+    let mut made = Vec::with_capacity(expected);
+    let mut block = Block::for_some(expected, prefix.len() + USUAL_KEY_BYTES);
+    for key in keys {
+        let key = key.as_ref();
+        made.push(match is_binary(prefix, key) {
+            Ok(base64) => {
+                block.bytes.extend_from_slice(prefix);
+                block.bytes.extend_from_slice(key);
+                Key { wire: Bytes::new(), prefix_bytes: prefix.len(), base64, full: None }
+            }
+            Err(error) if verbatim => return Err(error),
+            Err(error) => error.hashed(prefix, key)?,
+        });
+        block.ends.push(block.bytes.len());
+        if block.bytes.len() >= BLOCK_BYTES {
+            std::mem::take(&mut block).deal_out(&mut made);
+        }
+    }
+    block.deal_out(&mut made);
+    Ok(made)
+}
+
+/// The bytes of keys that were made last, one behind the other.
+#[derive(Default)]
+struct Block {
+    bytes: Vec<u8>,
+    /// Of each of the keys, where its part ends.
+    ends: Vec<usize>,
+}
+
+impl Block {
+    fn for_some(keys: usize, key_bytes: usize) -> Self {
+        let bytes = (keys * key_bytes).min(BLOCK_BYTES + KEY_BYTES_MAX);
+        Self { bytes: Vec::with_capacity(bytes), ends: Vec::with_capacity(keys) }
     }
 
-    /// The next one.
-    pub(crate) fn key(&mut self, key: &[u8]) -> Result<Key, KeyError> {
-        match Key::new_in(&mut self.block, self.prefix, key) {
-            Err(error) if !self.verbatim => error.hashed(self.prefix, key),
-            key => key,
+    /// Gives the last keys made their bytes. A hashed one has its own.
+    fn deal_out(self, made: &mut [Key]) {
+        let (bytes, first) = (Bytes::from(self.bytes), made.len() - self.ends.len());
+        let mut start = 0;
+        for (key, end) in made[first..].iter_mut().zip(self.ends) {
+            if key.full.is_none() {
+                key.wire = bytes.slice(start..end);
+            }
+            start = end;
         }
     }
 }
@@ -255,6 +284,23 @@ mod tests {
         let binary = [0; KEY_BYTES_MAX_BASE64];
         let key = Key::new_or_hashed(b"u:", &binary).expect("a good key");
         assert!(!key.meta().base64 && key.full().is_some());
+    }
+
+    #[test]
+    fn keys_of_one_call_are_those_made_one_by_one() {
+        let texts: [&[u8]; 5] = [b"a", &[b'k'; KEY_BYTES_MAX], b"a b", &[0; KEY_BYTES_MAX_BASE64], b"last"];
+        for prefix in [&b""[..], b"user:"] {
+            let one_by_one: Result<Vec<_>, _> =
+                texts.iter().map(|text| Key::new_or_hashed(prefix, text)).collect();
+            assert_eq!(keys(prefix, false, texts), one_by_one);
+        }
+        let many: Vec<_> = (0..2_000).map(|number| format!("key {number:0>100}")).collect();
+        let one_by_one: Vec<_> =
+            many.iter().map(|text| Key::new(b"user:", text.as_bytes()).expect("a good key")).collect();
+        assert_eq!(keys(b"user:", false, &many), Ok(one_by_one));
+        assert_eq!(keys(b"user:", true, texts), Err(KeyError::TooLong { bytes: KEY_BYTES_MAX + 5 }));
+        assert_eq!(keys(b"user:", false, ["a", ""]), Err(KeyError::Empty));
+        assert_eq!(keys(b"user:", false, [""; 0]), Ok(Vec::new()));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use crate::codec::Postcard;
 use crate::core::Core;
 use crate::item::LoadedItem;
-use crate::key::{Key, KeyError, Keys, namespace_prefix};
+use crate::key::{self, Key, KeyError, namespace_prefix};
 use crate::lanes::Lane;
 use crate::load::{Loaded, Loader, Loads, ManyLoaded, loader_error};
 use crate::op::{
@@ -78,14 +78,7 @@ impl Namespace {
         keys: impl IntoIterator<Item = K>,
     ) -> Result<Vec<Key>, KeyError> {
         let prefix = self.prefix.as_ref().map_err(Clone::clone)?;
-        let keys = keys.into_iter();
-        let expected = keys.size_hint().0;
-        let (mut block, mut made) =
-            (Keys::new(prefix, self.verbatim, expected), Vec::with_capacity(expected));
-        for key in keys {
-            made.push(block.key(key.as_ref())?);
-        }
-        Ok(made)
+        key::keys(prefix, self.verbatim, keys)
     }
 
     /// A key that goes over the wire as it is: for what a node does to a value, which must not stand behind its full key.

@@ -110,16 +110,17 @@ pub(crate) struct Asked {
     pub(crate) terms: Terms,
 }
 
-/// The same for many keys, each as it is asked for; the outcomes are in their order.
-pub(crate) async fn get_many(
+/// The same for many keys, each as it is asked for; the outcomes are in their order, as `show` makes them.
+pub(crate) async fn get_many<T>(
     core: &Core,
     cluster: &Cluster,
     asked: impl Fn(usize) -> Asked,
     keys: &[Key],
     plan: &ReadPlan,
-) -> Vec<Result<Option<Item>, ReadError>> {
+    show: impl Fn(Item) -> Result<Option<T>, ReadError>,
+) -> Vec<Result<Option<T>, ReadError>> {
     if !core.near.is_used() {
-        return get_many_far(core, cluster, asked, keys, plan).await;
+        return get_many_far(core, cluster, asked, keys, plan, show).await;
     }
     let mut answers: Vec<Result<Option<Item>, ReadError>> = Vec::with_capacity(keys.len());
     let (mut places, mut far, mut tickets) = (Vec::new(), Vec::new(), Vec::new());
@@ -137,28 +138,34 @@ pub(crate) async fn get_many(
     }
     let want = if tickets.iter().any(Option::is_some) { Want::Item } else { plan.want };
     let plan = ReadPlan { want, ..*plan };
-    let found = get_many_far(core, cluster, |at| asked(places[at]), &far, &plan).await;
+    let found = get_many_far(core, cluster, |at| asked(places[at]), &far, &plan, as_it_is).await;
     for ((&at, ticket), found) in places.iter().zip(tickets).zip(found) {
         if let (Some(ticket), Ok(found)) = (ticket, &found) {
             core.near.keep(&ticket, asked(at).form, &keys[at], found.as_ref());
         }
         answers[at] = found;
     }
-    answers
+    answers.into_iter().map(|found| found?.map_or(Ok(None), &show)).collect()
 }
 
-async fn get_many_far(
+/// Shows an item as the cluster has it.
+pub(crate) fn as_it_is(item: Item) -> Result<Option<Item>, ReadError> {
+    Ok(Some(item))
+}
+
+async fn get_many_far<T>(
     core: &Core,
     cluster: &Cluster,
     asked: impl Fn(usize) -> Asked,
     keys: &[Key],
     plan: &ReadPlan,
-) -> Vec<Result<Option<Item>, ReadError>> {
+    show: impl Fn(Item) -> Result<Option<T>, ReadError>,
+) -> Vec<Result<Option<T>, ReadError>> {
     if keys.is_empty() {
         return Vec::new();
     }
     let now = Instant::now();
     let found = read_each(core, cluster, keys, |at| asked(at).terms, plan).await;
     let deadline = |at| now + asked(at).terms.timeout.min(TIMEOUT_MAX);
-    assemble_many(core, cluster, |at| asked(at).form, deadline, keys, found).await
+    assemble_many(core, cluster, |at| asked(at).form, deadline, keys, found, show).await
 }

@@ -62,33 +62,46 @@ pub(crate) fn assemble<'a>(
     }))
 }
 
-/// The same for many, in their order, each in the form and until the deadline that its place has. Those that need no chunks wait for
-/// none.
-pub(crate) async fn assemble_many<'a>(
+/// The same for many, in their order, each in the form and until the deadline that its place has, as `show` makes it. Those that
+/// need no chunks wait for none.
+pub(crate) async fn assemble_many<'a, T>(
     core: &Core,
     cluster: &Cluster,
     form: impl Fn(usize) -> Form,
     deadline: impl Fn(usize) -> Instant,
     keys: &'a [Key],
-    found: Vec<Found<'a>>,
-) -> Vec<Result<Option<Item>, ReadError>> {
+    mut found: Vec<Found<'a>>,
+    show: impl Fn(Item) -> Result<Option<T>, ReadError>,
+) -> Vec<Result<Option<T>, ReadError>> {
     let mut split = Vec::new();
-    let open = |(at, found): (usize, Found<'a>)| {
-        let Some(hit) = found? else { return Ok(None) };
-        let form = form(at);
-        match form.open(&keys[at], hit.item)? {
-            Opened::Whole(item) => Ok(Some(item)),
-            Opened::Foreign => Ok(None),
-            Opened::Split(manifest, item) => {
-                split.push((at, Split { form, key: &keys[at], manifest, item, from: hit.from }));
-                Ok(None)
-            }
+    for (at, found) in found.iter_mut().enumerate() {
+        let (key, form) = (&keys[at], form(at));
+        let is_closed = |hit: &mut Hit<'_>| !form.is_open(key, hit.item.flags);
+        let Some(Hit { item, from }) = found.as_mut().ok().and_then(|hit| hit.take_if(is_closed)) else {
+            continue;
+        };
+        match form.open(key, item) {
+            Ok(Opened::Whole(item)) => *found = Ok(Some(Hit { item, from })),
+            Ok(Opened::Foreign) => {}
+            Ok(Opened::Split(manifest, item)) => split.push((at, Split { form, key, manifest, item, from })),
+            Err(error) => *found = Err(error.into()),
         }
-    };
-    let mut values: Vec<_> = found.into_iter().enumerate().map(open).collect();
-    if split.is_empty() {
-        return values;
     }
+    if !split.is_empty() {
+        join_all(core, cluster, deadline, split, &mut found).await;
+    }
+    // Showing them may take its time, which is not the chunks'.
+    found.into_iter().map(|found| found?.map_or(Ok(None), |hit| show(hit.item))).collect()
+}
+
+/// Puts the values in chunks that belong to some places there, a few at once.
+async fn join_all<'a>(
+    core: &Core,
+    cluster: &Cluster,
+    deadline: impl Fn(usize) -> Instant,
+    split: Vec<(usize, Split<'a>)>,
+    found: &mut [Found<'a>],
+) {
     let mut waiting = split.into_iter();
     let mut joins = FuturesUnordered::new();
     loop {
@@ -97,8 +110,8 @@ pub(crate) async fn assemble_many<'a>(
             joins.push(split.join_at(at, core, cluster, deadline(at)));
         }
         match joins.next().await {
-            Some((at, joined)) => values[at] = joined,
-            None => return values,
+            Some((at, joined)) => found[at] = joined,
+            None => return,
         }
     }
 }
@@ -114,7 +127,7 @@ struct Split<'a> {
     from: &'a Member,
 }
 
-impl Split<'_> {
+impl<'a> Split<'a> {
     /// The value that belongs there.
     async fn join_at(
         self,
@@ -122,8 +135,10 @@ impl Split<'_> {
         core: &Core,
         cluster: &Cluster,
         deadline: Instant,
-    ) -> (usize, Result<Option<Item>, ReadError>) {
-        (at, self.join_here_or_elsewhere(core, cluster, deadline).await)
+    ) -> (usize, Found<'a>) {
+        let from = self.from;
+        let joined = self.join_here_or_elsewhere(core, cluster, deadline).await;
+        (at, joined.map(|item| item.map(|item| Hit { item, from })))
     }
 
     /// The value. Where chunks are missing another zone may have another manifest, of a write that this zone has missed or

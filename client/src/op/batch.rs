@@ -232,7 +232,7 @@ async fn read_all(
         return Vec::new();
     }
     let Some(cluster) = core.cluster() else { return keys.iter().map(|_| Err(ReadError::Closed)).collect() };
-    near::get_many(core, &cluster, |at| asked[at], keys, plan).await
+    near::get_many(core, &cluster, |at| asked[at], keys, plan, near::as_it_is).await
 }
 
 impl Answers {

@@ -85,15 +85,13 @@ impl<'a, V: View + 'a> GetMany<'a, V> {
     async fn execute_each(self) -> Result<Vec<Result<Option<V::Output>, ReadError>>, ReadError> {
         let Self { namespace, keys, view, options, hedges } = self;
         let keys = keys?;
-        let found = find(namespace, options, hedges, &keys, V::WANT).await?;
-        let show = |item| Ok(view.show_present(item)?);
-        Ok(found.into_iter().map(|found| found?.map_or(Ok(None), show)).collect())
+        find(namespace, options, hedges, &keys, V::WANT, |item| Ok(view.show_present(item)?)).await
     }
 
     async fn execute(self) -> Result<item::GetMany<V::Output>, ReadError> {
         let Self { namespace, keys, view, options, hedges } = self;
         let keys = keys?;
-        let found = find(namespace, options, hedges, &keys, V::WANT).await?;
+        let found = find(namespace, options, hedges, &keys, V::WANT, near::as_it_is).await?;
         let mut result = item::GetMany { hits: Vec::with_capacity(keys.len()), ..item::GetMany::default() };
         for (key, found) in keys.iter().zip(found) {
             result.sort_in(&view, key, found);
@@ -102,18 +100,20 @@ impl<'a, V: View + 'a> GetMany<'a, V> {
     }
 }
 
-async fn find(
+/// The outcomes of the keys, in their order, as `show` makes them.
+async fn find<T>(
     namespace: &Namespace,
     options: ReadOptions,
     hedges: bool,
     keys: &[Key],
     want: Want,
-) -> Result<Vec<Result<Option<Item>, ReadError>>, ReadError> {
+    show: impl Fn(Item) -> Result<Option<T>, ReadError>,
+) -> Result<Vec<Result<Option<T>, ReadError>>, ReadError> {
     let core = &namespace.core;
     let cluster = core.cluster().ok_or(ReadError::Closed)?;
     let plan = ReadPlan { hedges, ..options.plan(core, want) };
     let asked = Asked { form: namespace.form(), near: options.near, terms: plan.terms() };
-    Ok(near::get_many(core, &cluster, |_| asked, keys, &plan).await)
+    Ok(near::get_many(core, &cluster, |_| asked, keys, &plan, show).await)
 }
 
 impl<'a, V: View + 'a> IntoFuture for GetMany<'a, V> {

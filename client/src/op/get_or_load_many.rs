@@ -139,7 +139,7 @@ impl<'a, V: View + 'a> GetOrLoadMany<'a, V> {
         let timeout = plan.timeout.min(until.saturating_duration_since(Instant::now()));
         let plan = ReadPlan { timeout, attempt_timeout: plan.attempt_timeout.min(timeout), ..plan };
         let asked = Asked { form: self.plan.form, near: self.options.near, terms: plan.terms() };
-        let found = near::get_many(core, &cluster, |_| asked, keys, &plan).await;
+        let found = near::get_many(core, &cluster, |_| asked, keys, &plan, near::as_it_is).await;
         let mut loaded: Vec<Loaded> = Vec::with_capacity(keys.len());
         let mut origins = vec![Origin::Loader; keys.len()];
         let (mut missing, mut again) = (Vec::new(), HashMap::new());

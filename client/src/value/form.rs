@@ -76,6 +76,12 @@ impl Form {
         }
     }
 
+    /// Whether an item of these flags is its value already: [`open`](Self::open) would give it back as it is.
+    #[inline]
+    pub(crate) fn is_open(self, key: &Key, flags: u32) -> bool {
+        self.verbatim || (are_free(flags) && key.full().is_none())
+    }
+
     /// What was found under `key`.
     pub(crate) fn open(self, key: &Key, item: Item) -> Result<Opened, ValueError> {
         if self.verbatim {
@@ -139,6 +145,17 @@ mod tests {
             let value = vec![b'v'; bytes];
             let found = form().open(&key, stored(&key, &value, 7));
             assert_eq!(found, Ok(Opened::Whole(item(value.into(), 7))));
+        }
+    }
+
+    #[test]
+    fn what_is_open_is_given_back_as_it_is() {
+        for (form, key) in [(form(), key(3)), (form(), key(300)), (Form::verbatim(), key(3))] {
+            for flags in (0..32).map(|bit| 1 << bit).chain([0, 7]) {
+                let found = form.open(&key, item("v".into(), flags));
+                let is_same = found == Ok(Opened::Whole(item("v".into(), flags)));
+                assert_eq!(form.is_open(&key, flags), is_same, "{form:?} {key:?} {flags:x}");
+            }
         }
     }
 

@@ -46,7 +46,9 @@ pub(crate) fn plain_run<'r>(batch: &'r [Request<'_>]) -> Option<(usize, PlainKey
     for (position, request) in batch.iter().enumerate() {
         let before = run.len();
         let mut keys = plain_keys(request)?.iter();
-        run.extend(keys.next());
+        if let Some(key) = keys.next() {
+            run.push(key);
+        }
         // Mostly there is one: looking whether there are more costs less than going on.
         if !keys.is_empty() {
             run.extend(keys);
