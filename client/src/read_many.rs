@@ -267,24 +267,20 @@ async fn ask(
     let member = searches.first().and_then(|search| search.asked).expect("a batch has keys, and a node");
     let mut answers = Vec::new();
     let mut late = Duration::ZERO;
-    let (mut is_late, mut last) = (false, 0);
+    let mut is_late = false;
     for part in searches.chunks_mut(BATCH_KEYS_MAX) {
-        is_late |=
-            answers[last..].iter().any(|answer: &Outcome| answer.as_ref().is_err_and(NodeError::is_timeout));
-        last = answers.len();
         let now = Instant::now();
         let deadline = part.iter().map(|search| search.deadline).max().unwrap_or(now);
         let due = (deadline + before + late).min(now + plan.attempt_timeout);
         if is_late || now >= due {
             answers.extend(part.iter().map(|_| Err(member.too_late())));
-            // Not the node's fault: it was not asked.
-            last = answers.len();
             continue;
         }
         let asked = match node_batch_span(&member.zone) {
             None => member.get_part(core, part, plan, due).await,
             Some(span) => traced(span, member.get_part(core, part, plan, due)).await,
         };
+        is_late = asked.iter().any(|outcome| outcome.as_ref().is_err_and(NodeError::is_timeout));
         match answers.is_empty() {
             true => answers = asked,
             false => answers.extend(asked),
