@@ -1,6 +1,6 @@
 //! An item as it lies in a segment: a header of few bytes, the key, the value.
 
-use crate::{Expiry, Time, Version};
+use crate::{Access, Expiry, Time, Version};
 
 /// Bytes of a header that every item has.
 const FIXED_BYTES: usize = 6;
@@ -177,10 +177,7 @@ impl Header {
 
     /// The last access, exact if it lies within 97 days of `now`.
     pub(crate) fn last_access(&self, now: Time) -> Time {
-        let secs = now.0 / 1000;
-        let behind = (secs as u32).wrapping_sub(self.accessed) << (u32::BITS - ACCESS_BITS);
-        let behind = i64::from(behind as i32 >> (u32::BITS - ACCESS_BITS));
-        Time(secs.saturating_add_signed(-behind).saturating_mul(1000))
+        last_access(self.accessed, now)
     }
 
     /// Reads the header at the start of `bytes`, in a segment of this base.
@@ -207,7 +204,7 @@ impl Header {
             expires_ms,
             version: Version(version),
             cas,
-            accessed: little_endian(&bytes[3..FIXED_BYTES]) as u32,
+            accessed: accessed(bytes),
             flags,
         }
     }
@@ -241,6 +238,22 @@ impl Header {
         }
         length
     }
+}
+
+fn last_access(accessed: u32, now: Time) -> Time {
+    let secs = now.0 / 1000;
+    let behind = (secs as u32).wrapping_sub(accessed) << (u32::BITS - ACCESS_BITS);
+    let behind = i64::from(behind as i32 >> (u32::BITS - ACCESS_BITS));
+    Time(secs.saturating_add_signed(-behind).saturating_mul(1000))
+}
+
+fn accessed(bytes: &[u8]) -> u32 {
+    u32::from_le_bytes([bytes[3], bytes[4], bytes[5], 0])
+}
+
+/// How the item at the start of `bytes` was used: told by its first bytes.
+pub(crate) fn access(bytes: &[u8], now: Time) -> Access {
+    Access { hit_before: marks(bytes).has(Marks::FETCHED), last: last_access(accessed(bytes), now) }
 }
 
 fn marks(bytes: &[u8]) -> Marks {

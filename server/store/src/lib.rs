@@ -100,4 +100,4 @@ pub use stats::{NamespaceStats, StoreStats};
 pub use store::Store;
 pub use sums::{SLICES_MAX, Sums, fingerprint};
 pub use version::Version;
-pub use walk::{Digest, Walked};
+pub use walk::{Access, Digest, Walked};

@@ -48,7 +48,11 @@ impl Shard {
             true => large::segments_for(self.shared.layout.segment_bytes, value_bytes),
             false => 0,
         };
-        if pieces > 0 || !self.has_room(home, Kind::Items, header.footprint_max()) {
+        let is_open = pieces == 0 && self.has_room(home, Kind::Items, header.footprint_max());
+        if is_open && self.table_has_room(hash) {
+            return Ok(());
+        }
+        if !is_open {
             self.keep_to_limit(home.space, pieces, now);
         }
         // Making one kind of room may take another away again: evictions fill and end open segments.
@@ -112,6 +116,10 @@ impl Shard {
             self.grant.push(buffer);
         }
         Ok(())
+    }
+
+    fn table_has_room(&self, hash: Hash) -> bool {
+        matches!(self.table.room(hash.order), Room::Ready) && !self.table.ghosts_are_short()
     }
 
     /// Makes sure that the table takes one more item.
@@ -192,9 +200,9 @@ impl Shard {
     /// The open segment that takes so many bytes more.
     fn with_room(&mut self, home: Home, kind: Kind, footprint: usize) -> Option<u32> {
         let fifo = self.fifo(home);
-        let filling = fifo.filling.filter(|_| kind == Kind::Items);
-        let open = [filling, fifo.open[kind as usize]];
-        open.into_iter().flatten().find(|id| self.segments.get(*id).room() >= footprint)
+        let (filling, open) = (fifo.filling.filter(|_| kind == Kind::Items), fifo.open[kind as usize]);
+        let has_room = |id: &u32| self.segments.get(*id).room() >= footprint;
+        filling.filter(has_room).or_else(|| open.filter(has_room))
     }
 
     /// Opens a segment. Of those of items that were open before, the one with more room goes on being filled, for a

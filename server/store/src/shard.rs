@@ -18,7 +18,7 @@ use crate::observe::Observer;
 use crate::room::NeedRoom;
 use crate::segment::{Location, Segments};
 use crate::stats::{Counters, StoreStats, Usage, Usages};
-use crate::table::Table;
+use crate::table::{Found, Table};
 use crate::tombstone::Tombstones;
 use crate::version::Stamper;
 use crate::{Time, Value, Version};
@@ -333,8 +333,13 @@ impl Shard {
             self.stored(&header, item.key);
             return Ok(header);
         }
+        let mended = self.mended;
         self.room_for(hash, item.value.len(), &header, home, now)?;
-        self.fill(hash, &item, header, home, now);
+        // Making room may have moved or evicted what was there; a shard that was mended has what its table had hidden.
+        let is_to_seek = old.is_some() || self.mended != mended;
+        let is_it = |place| self.key_is(Location::unpack(place), item.key);
+        let old = is_to_seek.then(|| self.table.find(hash.order, is_it)).flatten();
+        self.fill(hash, &item, old, header, home, now);
         Ok(header)
     }
 
@@ -395,10 +400,22 @@ impl Shard {
         !is_large && segment.footprint(new) == item::footprint(segment.at(location.offset), old)
     }
 
-    fn fill(&mut self, hash: Hash, item: &NewItem<'_>, mut header: Header, home: Home, now: Time) {
-        // Making room may have moved or evicted what was there: look again.
-        let old = self.table.find(hash.order, |place| self.key_is(Location::unpack(place), item.key));
-        if let Some(found) = old {
+    /// Puts an item where there is room for it, in place of what was `found` under its key.
+    fn fill(
+        &mut self,
+        hash: Hash,
+        item: &NewItem<'_>,
+        found: Option<Found>,
+        mut header: Header,
+        home: Home,
+        now: Time,
+    ) {
+        debug_assert!(
+            found.is_some()
+                || self.table.find(hash.order, |at| self.key_is(Location::unpack(at), item.key)).is_none(),
+            "two items of one key"
+        );
+        if let Some(found) = found {
             let old = self.header(Location::unpack(found.place));
             header.marks.set_frequency(old.marks.frequency());
         }
@@ -412,7 +429,7 @@ impl Shard {
         let usage = self.usage_of(item.key);
         usage.items += 1;
         usage.item_bytes += footprint as u64;
-        match old {
+        match found {
             Some(found) => {
                 self.table.relocate(found, location.pack());
                 self.drop_item(Location::unpack(found.place));

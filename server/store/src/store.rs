@@ -10,11 +10,13 @@ use parking_lot::Mutex;
 
 use crate::arena::{Arena, Buffer};
 use crate::file::{self, Checked, Found, Refusal, Start};
+use crate::item::Header;
 use crate::namespace::Namespaces;
 use crate::room::{GENTLE_WORK_MAX, NeedRoom};
+use crate::segment::Location;
 use crate::shard::{Hash, Shard, Shared};
 use crate::slot::Slot;
-use crate::walk::{Digest, Walked};
+use crate::walk::{Access, Digest, Walked};
 use crate::{
     Arithmetic, ArithmeticOutcome, Delete, DeleteOutcome, Evicted, Known, Lookup, NamespaceStats, Read,
     StoreConfig, StoreConfigError, StoreStats, Time, Version, Write, WriteOutcome,
@@ -239,7 +241,23 @@ impl Store {
     /// time is visited exactly once by a walk from 0 to the end. As for [`Store::read`], `visit` must not call the
     /// store. A walk is no access.
     pub fn walk(&self, from: u64, now: Time, mut visit: impl FnMut(&Walked<'_>)) -> Option<u64> {
-        self.step(&(from..=u64::MAX), now, |shard, hash, location| visit(&shard.walked(hash, location, now)))
+        self.step(&(from..=u64::MAX), now, None, |shard, hash, location, header| {
+            visit(&shard.walked(hash, location, header, now));
+        })
+    }
+
+    /// As [`Store::walk`], but visits only items that are `wanted` by how they were used. Those that are not cost a fraction:
+    /// one line of memory is read of each.
+    pub fn walk_used(
+        &self,
+        from: u64,
+        now: Time,
+        wanted: impl Fn(Access) -> bool,
+        mut visit: impl FnMut(&Walked<'_>),
+    ) -> Option<u64> {
+        self.step(&(from..=u64::MAX), now, Some(&wanted), |shard, hash, location, header| {
+            visit(&shard.walked(hash, location, header, now));
+        })
     }
 
     /// The digest of all items whose keys' hashes lie in `hashes` and whose versions are `since` or later. Locks a
@@ -247,10 +265,9 @@ impl Store {
     pub fn digest(&self, hashes: RangeInclusive<u64>, since: Version, now: Time) -> Digest {
         let (mut digest, mut from) = (Digest::default(), Some(*hashes.start()));
         while let Some(next) = from.filter(|from| hashes.contains(from)) {
-            from = self.step(&(next..=*hashes.end()), now, |shard, hash, location| {
-                let version = shard.header(location).version;
-                if version >= since {
-                    digest.add(hash, version);
+            from = self.step(&(next..=*hashes.end()), now, None, |_, hash, _, header| {
+                if header.version >= since {
+                    digest.add(hash, header.version);
                 }
             });
         }
@@ -322,11 +339,12 @@ impl Store {
         &self,
         range: &RangeInclusive<u64>,
         now: Time,
-        visit: impl FnMut(&Shard, u64, crate::segment::Location),
+        wanted: Option<&dyn Fn(Access) -> bool>,
+        visit: impl FnMut(&Shard, u64, Location, &Header),
     ) -> Option<u64> {
         let hash = self.shared.split(*range.start());
         let shard = hash.shard as usize;
-        let next = self.shards[shard].lock().walk(hash.order, range, now, visit);
+        let next = self.shards[shard].lock().walk(hash.order, range, now, wanted, visit);
         match next {
             Some(order) => Some(self.shared.hash_at(shard, order)),
             None => (shard + 1 < self.shards.len()).then(|| self.shared.hash_at(shard + 1, 0)),

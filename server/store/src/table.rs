@@ -59,6 +59,9 @@ pub(crate) struct Table<S> {
     len: usize,
 }
 
+/// Items of a page at most.
+pub(crate) const PAGE_ITEMS_MAX: usize = ITEMS_MAX;
+
 /// Lines that a search reads at most, but for few.
 pub(crate) const SEARCH_LINES: usize = 2;
 
@@ -312,13 +315,12 @@ impl<S: DerefMut<Target = [u8]>> Table<S> {
         let home = page.home(tag);
         let mut from = home;
         if home < page.slots() {
-            // From the home on, slots that are less come first. So counting them finds the end, and takes no
-            // branch that could be mispredicted: a quarter off the time of a search.
+            // From the home on, slots that are less come first. Their end is found by halves, and without a branch that
+            // could be mispredicted; all lines are asked for first, since each half is known only when the one before is.
             let rest = &self.chunks.get(page.number_at(home))[home % SLOTS..];
             if let Some(near) = rest.first_chunk::<NEAR>() {
-                let less =
-                    near.iter().map(|slot| usize::from(u64::from_le_bytes(*slot).wrapping_sub(1) < least));
-                let less: usize = less.sum();
+                prefetch(near.as_flattened(), SEARCH_LINES);
+                let less = near.partition_point(|slot| u64::from_le_bytes(*slot).wrapping_sub(1) < least);
                 if less < NEAR {
                     return (home + less, u64::from_le_bytes(near[less]));
                 }

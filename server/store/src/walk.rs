@@ -2,18 +2,28 @@
 
 use std::ops::RangeInclusive;
 
-use crate::item;
+use crate::item::{self, Header};
 use crate::prefetch::prefetch;
 use crate::read::shown;
 use crate::segment::Location;
 use crate::shard::Shard;
+use crate::table::PAGE_ITEMS_MAX;
 use crate::{Hit, Time, Version};
 
-/// Items of a page that are asked for at a time.
+/// How many items ahead of its turn an item is asked for.
 const AHEAD: usize = 16;
 
 /// Lines of each that are asked for: a small item as a whole, of another its beginning.
 const LINES_AHEAD: usize = 4;
+
+/// How an item was used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Access {
+    /// It was read since it was written.
+    pub hit_before: bool,
+    /// When it was last read or written, to the second.
+    pub last: Time,
+}
 
 /// An item as a walk sees it.
 #[derive(Debug)]
@@ -45,49 +55,62 @@ impl Digest {
 }
 
 impl Shard {
-    /// Visits the live items of the table's page that covers `order`, by hash. Answers where the next page begins.
+    /// Visits the live items of the table's page that covers `order` and that are `wanted`, by hash. Answers where the next
+    /// page begins.
     pub(crate) fn walk(
         &mut self,
         order: u64,
         range: &RangeInclusive<u64>,
         now: Time,
-        mut visit: impl FnMut(&Shard, u64, Location),
+        wanted: Option<&dyn Fn(Access) -> bool>,
+        mut visit: impl FnMut(&Shard, u64, Location, &Header),
     ) -> Option<u64> {
         self.arrive(order, now);
-        let mut places = Vec::new();
+        let mut places = Vec::with_capacity(PAGE_ITEMS_MAX);
         let next = self.table.page(order, &mut places);
-        let mut items = Vec::with_capacity(places.len());
-        for places in places.chunks(AHEAD) {
-            // The items of a page lie anywhere; all that follows reads the lines that are asked for here.
-            for at in places.iter().map(|place| Location::unpack(*place)) {
-                prefetch(self.segments.get(at.segment).at(at.offset), LINES_AHEAD);
-            }
-            let located = places.iter().map(|place| {
-                let location = Location::unpack(*place);
-                let key = item::key(self.segments.get(location.segment).at(location.offset));
-                (self.shared.hash(key).whole, location)
-            });
-            items.extend(located.filter(|(hash, _)| range.contains(hash)));
+        if let Some(wanted) = wanted {
+            let used = |at: Location| item::access(self.segments.get(at.segment).at(at.offset), now);
+            places = self.in_turn(&places, 1).filter(|at| wanted(used(*at))).map(Location::pack).collect();
         }
+        let mut items = Vec::with_capacity(places.len());
+        // All that follows reads the lines that are asked for here.
+        for location in self.in_turn(&places, LINES_AHEAD) {
+            let key = item::key(self.segments.get(location.segment).at(location.offset));
+            items.push((self.shared.hash(key).whole, location));
+        }
+        items.retain(|(hash, _)| range.contains(hash));
         items.sort_unstable_by_key(|(hash, _)| *hash);
         for (hash, location) in items {
-            if self.segments.get(location.segment).is_unchecked() && !self.is_sound(location) {
+            let segment = self.segments.get(location.segment);
+            if segment.is_unchecked() && !self.is_sound(location) {
                 continue;
             }
             let header = self.header(location);
-            let key = item::key(self.segments.get(location.segment).at(location.offset));
+            let key = item::key(segment.at(location.offset));
             if !header.is_expired(now) && !self.is_flushed(&header, key) {
-                visit(self, hash, location);
+                visit(self, hash, location, &header);
             }
         }
         next
     }
 
+    /// Places of items, each with the first `lines` of its item asked for some items before: they lie anywhere.
+    fn in_turn<'a>(&'a self, places: &'a [u64], lines: usize) -> impl Iterator<Item = Location> + 'a {
+        let ask = move |place: &u64| {
+            let at = Location::unpack(*place);
+            prefetch(self.segments.get(at.segment).at(at.offset), lines);
+        };
+        places.iter().take(AHEAD).for_each(ask);
+        places.iter().enumerate().map(move |(index, place)| {
+            places.get(index + AHEAD).into_iter().for_each(ask);
+            Location::unpack(*place)
+        })
+    }
+
     /// An item, to be shown by a walk.
-    pub(crate) fn walked(&self, hash: u64, location: Location, now: Time) -> Walked<'_> {
-        let header = self.header(location);
+    pub(crate) fn walked(&self, hash: u64, location: Location, header: &Header, now: Time) -> Walked<'_> {
         let key = item::key(self.segments.get(location.segment).at(location.offset));
-        Walked { hash, key, hit: shown(&header, self.value(location, &header), false, now) }
+        Walked { hash, key, hit: shown(header, self.value(location, header), false, now) }
     }
 }
 

@@ -266,8 +266,17 @@ impl Page {
     /// The slot at which the search for a tag starts.
     #[inline]
     pub(crate) fn home(&self, tag: u64) -> usize {
-        let telling = (tag << (self.depth() % TAG_STEP)) & ((1 << TAG_BITS) - 1);
-        ((telling * self.homes()) >> TAG_BITS) as usize
+        self.homing()(tag)
+    }
+
+    /// As [`Page::home`], for many tags.
+    #[inline]
+    pub(crate) fn homing(&self) -> impl Fn(u64) -> usize + use<> {
+        let (shift, homes) = (self.depth() % TAG_STEP, self.homes());
+        move |tag| {
+            let telling = (tag << shift) & ((1 << TAG_BITS) - 1);
+            ((telling * homes) >> TAG_BITS) as usize
+        }
     }
 
     /// How many slots are homes.

@@ -172,19 +172,23 @@ impl<S: DerefMut<Target = [u8]>> Table<S> {
         let page = self.directory.page_mut(number);
         page.set_items(slots.len());
         page.labels().for_each(|(chunk, label)| self.chunks.set_label(chunk, label));
-        let mut rest = slots.iter().copied().peekable();
-        let mut free = 0;
+        let home = page.homing();
+        let mut places = slots.iter().scan(0, |free, &slot| {
+            let at = home(tag_in(slot)).max(*free);
+            *free = at + 1;
+            Some((at, slot))
+        });
+        let mut next = places.next();
         for (index, &number) in page.numbers().iter().enumerate() {
             let end = (index + 1) * SLOTS;
             let chunk = self.chunks.get_mut(number);
             *chunk = [[0; 8]; SLOTS];
-            while let Some(slot) = rest.next_if(|&slot| free.max(page.home(tag_in(slot))) < end) {
-                let at = free.max(page.home(tag_in(slot)));
+            while let Some((at, slot)) = next.filter(|(at, _)| *at < end) {
                 chunk[at % SLOTS] = slot.to_le_bytes();
-                free = at + 1;
+                next = places.next();
             }
         }
-        rest.next().is_none()
+        next.is_none()
     }
 
     /// Gives a page this many chunks, without regard to what they hold.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use evanesce_store::{Delete, DeleteOutcome, Store, Time, Version, Write};
+use evanesce_store::{Access, Delete, DeleteOutcome, Store, Time, Version, Write};
 
 use crate::kit::{MIB, NOW, Random, delete, get, set, store, telling};
 
@@ -30,6 +30,35 @@ fn walk_visits_every_item_once_in_the_order_of_hashes() {
         assert!(found.is_sorted_by(|one, other| one.0 < other.0));
         assert!(found.iter().all(|(hash, key)| store.hash(key) == *hash));
     }
+}
+
+fn walk_used(store: &Store, wanted: impl Fn(Access) -> bool) -> Vec<Vec<u8>> {
+    let (mut found, mut next) = (Vec::new(), Some(0));
+    while let Some(from) = next {
+        next = store.walk_used(from, NOW, &wanted, |item| found.push((item.hash, item.key.to_vec())));
+    }
+    assert!(found.is_sorted_by(|one, other| one.0 < other.0));
+    let mut keys: Vec<_> = found.into_iter().map(|(_, key)| key).collect();
+    keys.sort_unstable();
+    keys
+}
+
+#[test]
+fn walk_by_use_visits_those_that_are_wanted_and_no_other() {
+    let store = store(8 * MIB, 100_000, 3);
+    (0..5_000).for_each(|n| set(&store, &format!("key{n}"), b"value"));
+    set(&store, "large", &telling(7, 50_000));
+    let mut read: Vec<_> = (0..5_000).step_by(3).map(|n| format!("key{n}").into_bytes()).collect();
+    read.push(b"large".to_vec());
+    read.iter().for_each(|key| assert!(get(&store, std::str::from_utf8(key).unwrap()).is_some()));
+    read.sort_unstable();
+    assert_eq!(walk_used(&store, |access| access.hit_before), read);
+    let mut all: Vec<_> = walk(&store, |_| {}).into_iter().map(|(_, key)| key).collect();
+    all.sort_unstable();
+    let others: Vec<_> = all.iter().filter(|key| read.binary_search(key).is_err()).cloned().collect();
+    assert_eq!(walk_used(&store, |access| !access.hit_before), others);
+    assert_eq!(walk_used(&store, |access| access.last == NOW), all);
+    assert_eq!(walk_used(&store, |access| access.last > NOW), Vec::<Vec<u8>>::new());
 }
 
 #[test]
