@@ -104,7 +104,7 @@ pub(crate) fn run(bench: &Bench, verdict: &mut Verdict) -> anyhow::Result<()> {
         resized.judge(verdict, what, items);
     }
     let quiet = [(begun, grown.span.0), (shrunk.span.1 + ns(QUIET) / 2, over)];
-    taken.judge_outcomes(verdict, &starved);
+    taken.judge_outcomes(verdict, 0.0, &starved);
     taken.judge_hits(verdict, quiet[0], (grown.span.0, over), POINTS_MAX);
     taken.judge_p99(verdict, (&quiet, &[grown.span, shrunk.span]), (P99_TIMES, bench.short), &starved);
     plain.judge(verdict, &cluster, &clients[0], &starved)

@@ -1,11 +1,13 @@
 //! Reads and writes on a schedule, each timed from when it was due.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use evanesce_client::Client;
 use evanesce_tests::clock::{now_ns, ns};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -21,9 +23,9 @@ const TICK: Duration = Duration::from_millis(1);
 const WRITES: u64 = 20;
 /// Requests at once: with all the time that one may take, more than the highest load has. Beyond that this machine does not
 /// even get its own callers done.
-const UNDER_WAY_MAX: usize = 10_000;
+const UNDER_WAY_MAX: usize = 20_000;
 /// How long a peak is looked for.
-const PEAK_WINDOW: Duration = Duration::from_secs(2);
+const PEAK_WINDOW: Duration = Duration::from_secs(5);
 /// Callers that find it.
 const PEAK_CALLERS: u64 = 32;
 
@@ -64,9 +66,8 @@ impl Load {
             let call = async move {
                 let (mut random, mut count) = (SmallRng::seed_from_u64(caller), 0_u64);
                 while now_ns() < until {
-                    let client = load.clients[count as usize % load.clients.len()].clone();
                     // A request that fails at once would count for many.
-                    let outcome = load.one(&client, load.pick(&mut random)).await;
+                    let outcome = load.one(load.client(count), load.pick(&mut random)).await;
                     count += u64::from(outcome != Outcome::Failed);
                 }
                 count
@@ -79,35 +80,61 @@ impl Load {
 
     async fn generate(self, stop: &AtomicBool, taken: &Arc<Mutex<Vec<Sample>>>) {
         let mut random = SmallRng::seed_from_u64(7);
-        let mut under_way = JoinSet::new();
+        let mut batches = JoinSet::new();
+        let under_way = Arc::new(AtomicUsize::new(0));
         let (start, gap) = (now_ns(), 1e9 / self.per_second);
         let (mut number, mut tick) = (0_u64, tokio::time::interval(TICK));
+        let load = Arc::new(self);
         while !stop.load(Ordering::Relaxed) {
             tick.tick().await;
             let now = now_ns();
+            let room = UNDER_WAY_MAX.saturating_sub(under_way.load(Ordering::Relaxed));
+            let mut batch = Vec::new();
             loop {
                 let due = start + (number as f64 * gap) as u64;
                 if due > now {
                     break;
                 }
-                if under_way.len() >= UNDER_WAY_MAX {
-                    let (begun, outcome) = (now, Outcome::Unsent);
-                    taken.lock().push(Sample { due, begun, ended: begun, outcome });
-                    number += 1;
-                    continue;
+                if batch.len() < room {
+                    batch.push((due, number, load.pick(&mut random)));
+                } else {
+                    taken.lock().push(Sample { due, begun: now, ended: now, outcome: Outcome::Unsent });
                 }
-                let client = self.clients[number as usize % self.clients.len()].clone();
-                let (asked, load, taken) = (self.pick(&mut random), self.clone(), Arc::clone(taken));
-                under_way.spawn(async move {
-                    let begun = now_ns();
-                    let outcome = load.one(&client, asked).await;
-                    taken.lock().push(Sample { due, begun, ended: now_ns(), outcome });
-                });
                 number += 1;
             }
-            while under_way.try_join_next().is_some() {}
+            if !batch.is_empty() {
+                under_way.fetch_add(batch.len(), Ordering::Relaxed);
+                let (load, taken, under_way) = (Arc::clone(&load), Arc::clone(taken), Arc::clone(&under_way));
+                batches.spawn(async move { load.all(batch, &taken, &under_way).await });
+            }
+            while batches.try_join_next().is_some() {}
         }
-        under_way.join_all().await;
+        batches.join_all().await;
+    }
+
+    /// Asks for what is due at the same time: one task for all of it, for one each would cost more than the requests.
+    async fn all(
+        &self,
+        batch: Vec<(u64, u64, (u64, bool))>,
+        taken: &Mutex<Vec<Sample>>,
+        under_way: &AtomicUsize,
+    ) {
+        let mut samples = Vec::with_capacity(batch.len());
+        let requests = batch.into_iter().map(async |(due, number, asked)| {
+            let begun = now_ns();
+            let outcome = self.one(self.client(number), asked).await;
+            Sample { due, begun, ended: now_ns(), outcome }
+        });
+        let mut requests: FuturesUnordered<_> = requests.collect();
+        while let Some(sample) = requests.next().await {
+            under_way.fetch_sub(1, Ordering::Relaxed);
+            samples.push(sample);
+        }
+        taken.lock().append(&mut samples);
+    }
+
+    fn client(&self, number: u64) -> &Client {
+        &self.clients[number as usize % self.clients.len()]
     }
 
     /// A key's number, and whether it is to be written.

@@ -97,8 +97,8 @@ impl Taken {
         begins.map(move |begin| self.between((begin, to.min(begin + ns(WINDOW)))))
     }
 
-    /// Nothing failed but what the machine held up, and nothing was wrong.
-    pub(crate) fn judge_outcomes(&self, verdict: &mut Verdict, starved: &Starved) {
+    /// Nothing failed but such a share of the requests and what the machine held up, and nothing was wrong.
+    pub(crate) fn judge_outcomes(&self, verdict: &mut Verdict, failed_share: f64, starved: &Starved) {
         let begun = self.samples.first().map_or(0, |sample| sample.due);
         let of = |outcome| self.samples.iter().filter(move |sample| sample.outcome == outcome);
         let (held_up, failed): (Vec<_>, Vec<_>) =
@@ -115,7 +115,8 @@ impl Taken {
             let (at, took) = (ms(sample.due - begun) / 1e3, ms(sample.ended - sample.due));
             format!("after {at:.2} s, for {took:.0} ms")
         };
-        if failed.len() > unseen_max(self.samples.len(), starved) {
+        let borne = (self.samples.len() as f64 * failed_share) as usize;
+        if failed.len() > unseen_max(self.samples.len(), starved).max(borne) {
             verdict.none("requests failed", &failed.iter().map(told).collect::<Vec<_>>());
         }
         verdict.must(wrong == 0, format!("{wrong} values were wrong"));
