@@ -333,10 +333,9 @@ impl Shard {
             self.stored(&header, item.key);
             return Ok(header);
         }
-        let mended = self.mended;
+        // Making room may have moved or evicted what was there; and it may find what a damaged table had hidden.
+        let is_to_seek = old.is_some() || self.may_hide_items();
         self.room_for(hash, item.value.len(), &header, home, now)?;
-        // Making room may have moved or evicted what was there; a shard that was mended has what its table had hidden.
-        let is_to_seek = old.is_some() || self.mended != mended;
         let is_it = |place| self.key_is(Location::unpack(place), item.key);
         let old = is_to_seek.then(|| self.table.find(hash.order, is_it)).flatten();
         self.fill(hash, &item, old, header, home, now);

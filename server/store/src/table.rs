@@ -44,8 +44,7 @@ pub(crate) const INSERT_CHUNKS_MAX: usize = 4;
 /// little, and often beside the 59 items of a chunk.
 const RELAX_EVERY: usize = 16;
 
-/// Slots at which a search looks all at once, before it goes on one by one: two lines, in which seven of
-/// eight searches end.
+/// Slots among which a search goes by halves, before it goes on one by one: seven of eight searches end there.
 const NEAR: usize = 16;
 
 /// Slots at which a search for an empty one looks at once: there is none among most of them.
@@ -316,7 +315,7 @@ impl<S: DerefMut<Target = [u8]>> Table<S> {
         let mut from = home;
         if home < page.slots() {
             // From the home on, slots that are less come first. Their end is found by halves, and without a branch that
-            // could be mispredicted; all lines are asked for first, since each half is known only when the one before is.
+            // could be mispredicted; lines are asked for first, since each half is known only when the one before is.
             let rest = &self.chunks.get(page.number_at(home))[home % SLOTS..];
             if let Some(near) = rest.first_chunk::<NEAR>() {
                 prefetch(near.as_flattened(), SEARCH_LINES);
