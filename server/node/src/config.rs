@@ -1,7 +1,7 @@
 //! What a node may be told.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -85,6 +85,9 @@ pub struct NodeConfig {
     /// How long the node, which starts empty, is given items by its siblings before it is read, at most; zero is not at
     /// all. [`WARM_UP_LIMIT_DEFAULT`].
     pub warm_up_limit: Duration,
+    /// Bytes of keys and values a second that the node gives others in streams, at most: for their warm-up, when a group is
+    /// resized, and when it drains. Not limited by default.
+    pub warm_up_rate: Option<NonZeroU64>,
     /// How often the node compares what it holds with its siblings, over gRPC, and takes what is newer; never for `None`.
     /// [`RECONCILE_EVERY_DEFAULT`].
     pub reconcile_every: Option<Duration>,
@@ -123,6 +126,7 @@ impl Default for NodeConfig {
             shutdown_command: false,
             config_get_cluster: false,
             warm_up_limit: WARM_UP_LIMIT_DEFAULT,
+            warm_up_rate: None,
             reconcile_every: Some(RECONCILE_EVERY_DEFAULT),
             drain_deadline: DRAIN_DEADLINE_DEFAULT,
         }

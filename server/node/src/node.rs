@@ -128,12 +128,13 @@ impl Node {
         let role = Arc::new(role(&config, addresses, Arc::clone(&shared))?);
         // Nobody is to take what it has for all that it should have.
         shared.gives.store(role.registration.is_none(), Ordering::Release);
-        let peers = PeerServer::new(PeerService::new(
+        let peers = PeerService::new(
             Arc::clone(&shared),
             config.cluster.clone(),
             config.group.clone(),
             config.is_guarded(),
-        ));
+        );
+        let peers = PeerServer::new(peers.with_rate(config.warm_up_rate));
         let peers = peers.max_decoding_message_size(request_bytes_max(&shared));
         let admin = Arc::new(admin.start(role.clone(), Services::default().with(peers))?);
         metrics::describe();

@@ -16,9 +16,10 @@
 //! A stream that breaks is taken up where it broke; a sibling group of which a node does not answer is followed by the next
 //! group. When none is whole the node serves with what it has, and says so.
 //!
-//! [`source`] gives, [`target`] takes, [`ring`] knows which keys are meant.
+//! [`source`] gives, no faster than [`rate`] allows, [`target`] takes, [`ring`] knows which keys are meant.
 
 mod progress;
+mod rate;
 mod ring;
 mod source;
 mod target;

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test panics on failure")]
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use evanesce_grpc::discovery::v1::{Node as NodeMessage, NodeState, RingHash, RingProfile, ServerGroup};
@@ -141,7 +143,11 @@ async fn broken(node: &RunningNode, after: usize) -> (Option<u64>, [Vec<Item>; 2
 }
 
 async fn with_values(count: usize, value_bytes: usize) -> RunningNode {
-    let node = start(NodeConfig::default()).await;
+    filled(NodeConfig::default(), count, value_bytes).await
+}
+
+async fn filled(config: NodeConfig, count: usize, value_bytes: usize) -> RunningNode {
+    let node = start(config).await;
     let value = "v".repeat(value_bytes);
     let set = |at| format!("set key-{at} 0 0 {value_bytes} noreply\r\n{value}\r\n");
     let sets: String = (0..count).map(set).collect();
@@ -172,6 +178,47 @@ async fn larger_items_come_in_parts_and_again_when_it_broke_between_these() {
     let (_, items, all) = broken(&node, 1).await;
     assert!(!items[0].is_empty() && items[0].len() < all, "one message has {} of {all}", items[0].len());
     assert_eq!(keys(items), all);
+}
+
+#[tokio::test]
+async fn streams_together_give_no_more_bytes_a_second_than_they_may() {
+    let limit = 1 << 20;
+    let config = NodeConfig { warm_up_rate: NonZeroU64::new(limit), ..NodeConfig::default() };
+    let node = filled(config, 200, 10_000).await;
+    let began = Instant::now();
+    let of =
+        |owner: &str| given(&node, StreamItemsRequest { owner: owner.to_owned(), ..request(Heat::Rest) });
+    let (first, second) = tokio::join!(of("n1"), of("n2"));
+    let took = began.elapsed();
+    let items = [first.unwrap(), second.unwrap()];
+    assert!(items.iter().all(|items| items.len() > 50), "{} and {}", items[0].len(), items[1].len());
+    assert_eq!(keys(items), 200);
+    // Of each stream's last message nobody waits for the end.
+    let least = Duration::from_secs_f64((200.0 * 10_000.0 - 2.0 * 300_000.0) / limit as f64);
+    assert!(took >= least, "{took:?}");
+}
+
+#[tokio::test]
+async fn slow_stream_says_where_it_is_every_second() {
+    let config = NodeConfig {
+        warm_up_rate: NonZeroU64::new(1 << 20),
+        item_bytes_max: 2 << 20,
+        ..NodeConfig::default()
+    };
+    // Items of nearly two seconds each, several of them for the first of two nodes.
+    let node = filled(config, 8, 2_000_000).await;
+    let address = node.grpc_addr().unwrap();
+    let client = PeerClient::connect(format!("http://{address}")).await.unwrap();
+    let mut client = client.max_decoding_message_size(4 << 20);
+    let mut messages = client.stream_items(request(Heat::Rest)).await.unwrap().into_inner();
+    let (mut items, mut before) = (0, (Instant::now(), Some(0)));
+    while items < 3 {
+        let message = messages.message().await.unwrap().expect("the stream goes on");
+        assert!(before.0.elapsed() < Duration::from_millis(1_700), "no sign for {:?}", before.0.elapsed());
+        let came = unpacked(&message.items).len();
+        assert!(came > 0 || message.next >= before.1, "{:?} after {:?}", message.next, before.1);
+        (items, before) = (items + came, (Instant::now(), message.next));
+    }
 }
 
 #[tokio::test]

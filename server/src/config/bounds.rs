@@ -67,6 +67,8 @@ pub(crate) const CONNECT_TIMEOUT: Bounds<Duration> =
 /// Shorter gives nothing; who waits longer than a day for a node's items has another problem.
 pub(crate) const WARM_UP_LIMIT: Bounds<Duration> =
     Bounds::new(Duration::from_secs(1), Duration::from_secs(86_400));
+/// Slower than this a node is never warm; beyond it is any network, and a mistake in a unit.
+pub(crate) const WARM_UP_RATE: Bounds<usize> = Bounds::new(1 << 20, 1 << 40);
 /// Comparing more often than this leaves no time between; what differs for longer than a day is found by readers first.
 pub(crate) const RECONCILE_EVERY: Bounds<Duration> =
     Bounds::new(Duration::from_millis(100), Duration::from_secs(86_400));

@@ -1,6 +1,7 @@
 //! What each role's options must be, together.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use evanesce_discovery::DiscoveryConfig;
@@ -99,6 +100,7 @@ fn check_node(check: &mut Checker, drain_deadline: Option<Duration>) -> Option<N
     let hash_seed = check.other("hash_seed", None, parse_seed);
     let name = check.name("name", NameKind::Node, standalone.then(|| STANDALONE.to_owned()));
     let warm_up_limit = check.time_or_off("warm_up_limit");
+    let warm_up_rate = check.size("warm_up_rate", None);
     let reconcile_every = check.time_or_off("reconcile_every");
     let shutdown_command = check.switch("shutdown_command");
     let config_get_cluster = check.switch("config_get_cluster");
@@ -146,6 +148,7 @@ fn check_node(check: &mut Checker, drain_deadline: Option<Duration>) -> Option<N
         connections_max: face.connections_max,
         idle_timeout: face.idle_timeout,
         warm_up_limit: warm_up_limit?.unwrap_or_default(),
+        warm_up_rate: warm_up_rate.and_then(|bytes| NonZeroU64::new(bytes as u64)),
         reconcile_every: reconcile_every?,
         drain_deadline: drain_deadline?,
     })

@@ -346,6 +346,14 @@ const OPTIONS: &[Spec] = &[
               most. `off` gives it none.",
     },
     Spec {
+        name: "warm_up_rate",
+        form: Form::Size(bounds::WARM_UP_RATE),
+        roles: &[(Node, Unset::Nothing)],
+        doc: "Bytes of keys and values a second that this node gives others, at most, all of them together: items they \
+              lack when they start, when a group is resized, and when this node drains. Choose it so that all it holds \
+              is given within warm_up_limit. Unset, it gives what its requests leave of the processors.",
+    },
+    Spec {
         name: "reconcile_every",
         form: Form::TimeOrOff(bounds::RECONCILE_EVERY),
         roles: &[(Node, Unset::Text("30s"))],

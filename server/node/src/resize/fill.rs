@@ -86,7 +86,9 @@ async fn take_all(
     let mut failed = Vec::new();
     shared.warm.streams_begin(there.len());
     for heat in [Heat::Read, Heat::Rest] {
-        let streams = there.iter().map(async |node| {
+        // Who did not give what is read gives nothing: he is not to think that he gave all.
+        let gives = there.iter().filter(|node| !failed.contains(&node.name));
+        let streams = gives.map(async |node| {
             let address = node.grpc.map(|grpc| grpc.to_string()).unwrap_or_default();
             let request = request(view, me, change, heat, read_since);
             (node.name.clone(), take(shared, &address, request).await)
@@ -123,7 +125,6 @@ fn request(view: &View, me: &Newcomer, change: u64, heat: Heat, read_since_ms: u
         owner: me.name.clone(),
         heat: heat.into(),
         from: 0,
-        bytes_per_second: 0,
         read_since_ms,
         change,
     }

@@ -1,5 +1,6 @@
 //! Giving: the items that a peer owns, step by step.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,13 +13,15 @@ use evanesce_grpc::peer::v1::{
     StreamItemsRequest, StreamItemsResponse, TakeItemsRequest, TakeItemsResponse,
 };
 use evanesce_store::{Access, Lookup, Read, Time, Value, Walked};
+use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::MESSAGE_BYTES;
+use super::rate::Rate;
 use super::ring::Owned;
 use crate::items::{attributes, pieces};
 use crate::reconcile::Answers;
@@ -44,6 +47,13 @@ const REST_PART: u32 = 4;
 /// A rest that is shorter than a timer's tick is saved up.
 const REST_MIN: Duration = Duration::from_millis(2);
 
+/// A peer that hears nothing for seconds takes the stream for broken: so often it is told where it is, however slowly items
+/// may go.
+const SIGN_EVERY: Duration = Duration::from_secs(1);
+
+/// Bytes that a stream has its turn for, so that one with little to give does not wait for all others at each step.
+const TURN_BYTES: u64 = 64 << 10;
+
 /// How long a peer may take nothing: it holds a place that others could have.
 const SEND_MAX: Duration = Duration::from_secs(30);
 
@@ -62,14 +72,21 @@ pub(crate) struct PeerService {
     is_guarded: bool,
     streams: Arc<Semaphore>,
     takes: Semaphore,
+    /// What all streams may give together; none is as much as they can.
+    rate: Option<Arc<Mutex<Rate>>>,
     answers: Answers,
 }
 
 impl PeerService {
     pub(crate) fn new(shared: Arc<Shared>, cluster: String, group: String, is_guarded: bool) -> Self {
         let answers = Answers::new(Arc::clone(&shared), cluster.clone());
-        let streams = Arc::new(Semaphore::new(STREAMS_MAX));
-        Self { shared, cluster, group, is_guarded, streams, takes: Semaphore::new(TAKES_MAX), answers }
+        let (streams, takes) = (Arc::new(Semaphore::new(STREAMS_MAX)), Semaphore::new(TAKES_MAX));
+        Self { shared, cluster, group, is_guarded, streams, takes, rate: None, answers }
+    }
+
+    /// Gives so many bytes a second at most; without a limit for `None`.
+    pub(crate) fn with_rate(self, bytes_per_second: Option<NonZeroU64>) -> Self {
+        Self { rate: bytes_per_second.map(|limit| Arc::new(Mutex::new(Rate::new(limit)))), ..self }
     }
 
     fn check_open(&self) -> Result<(), Status> {
@@ -147,7 +164,8 @@ impl Peer for PeerService {
         let wanted = aside(move || Wanted::new(request)).await??;
         let (sender, receiver) = mpsc::channel(MESSAGES_AHEAD);
         let shared = Arc::clone(&self.shared);
-        let giving = Giving { shared, wanted: Arc::new(wanted), sender, rest: Rest::default() };
+        let (wanted, rate) = (Arc::new(wanted), self.rate.clone());
+        let giving = Giving { shared, wanted, sender, rate, unbooked: 0, rest: Rest::default() };
         let shared = Arc::clone(&self.shared);
         tokio::spawn(async move {
             let _permit = permit;
@@ -171,21 +189,18 @@ struct Wanted {
     heat: Heat,
     read_since: Time,
     from: u64,
-    bytes_per_second: u64,
 }
 
 impl Wanted {
     fn new(request: StreamItemsRequest) -> Result<Self, Status> {
         let heat = request.heat();
-        let StreamItemsRequest {
-            cluster, profile, group, owner, from, bytes_per_second, read_since_ms, ..
-        } = request;
+        let StreamItemsRequest { cluster, profile, group, owner, from, read_since_ms, .. } = request;
         if heat == Heat::Unspecified {
             return Err(Status::invalid_argument("the heat is missing"));
         }
         let owned = Owned::new(cluster, profile, group, &owner)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
-        Ok(Self { owned, heat, read_since: Time(read_since_ms), from, bytes_per_second })
+        Ok(Self { owned, heat, read_since: Time(read_since_ms), from })
     }
 
     /// Told by an item's first bytes: most of those that are given later cost no more.
@@ -207,6 +222,9 @@ struct Giving {
     shared: Arc<Shared>,
     wanted: Arc<Wanted>,
     sender: mpsc::Sender<Result<StreamItemsResponse, Status>>,
+    rate: Option<Arc<Mutex<Rate>>>,
+    /// Bytes for which it has had no turn yet.
+    unbooked: u64,
     rest: Rest,
 }
 
@@ -227,10 +245,10 @@ impl Giving {
             let (shared, wanted) = (Arc::clone(&self.shared), Arc::clone(&self.wanted));
             let Step { small, large, next, took } = aside(move || step(&shared, &wanted, at)).await?;
             let mut large = large.into_iter();
-            self.rest.owe(took, 0, self.wanted.bytes_per_second);
+            self.rest.owe(took);
             // Of a step that is given in part all is given anew.
             if !small.is_empty() || large.len() == 0 {
-                self.send(small, if large.len() == 0 { next } else { Some(at) }).await?;
+                self.send(small, at, if large.len() == 0 { next } else { Some(at) }).await?;
             }
             while large.len() > 0 {
                 let shared = Arc::clone(&self.shared);
@@ -240,18 +258,35 @@ impl Giving {
                 });
                 let ((part, took), left) = part.await?;
                 large = left;
-                self.rest.owe(took, 0, self.wanted.bytes_per_second);
-                self.send(part, if large.len() == 0 { next } else { Some(at) }).await?;
+                self.rest.owe(took);
+                self.send(part, at, if large.len() == 0 { next } else { Some(at) }).await?;
             }
             from = next;
         }
         Ok(())
     }
 
-    async fn send(&mut self, part: Packer, next: Option<u64>) -> Result<(), Status> {
+    /// Of what the peer has, `at` is the end, and of all with this part `next` is.
+    async fn send(&mut self, part: Packer, at: u64, next: Option<u64>) -> Result<(), Status> {
         let bytes = part.payload();
+        self.unbooked += bytes;
+        if let Some(rate) = self.rate.as_ref().filter(|_| self.unbooked >= TURN_BYTES) {
+            let turn = rate.lock().take(std::mem::take(&mut self.unbooked), Instant::now());
+            self.wait(turn, at).await?;
+        }
         self.shared.warm.given(part.items(), bytes);
-        self.rest.owe(Duration::ZERO, bytes, self.wanted.bytes_per_second);
+        self.hand_over(part, next).await?;
+        // Who has the last one has all, and goes.
+        if next.is_none() {
+            return Ok(());
+        }
+        tokio::select! {
+            () = self.sender.closed() => Err(Status::cancelled("the peer has gone")),
+            () = self.rest.take() => Ok(()),
+        }
+    }
+
+    async fn hand_over(&mut self, part: Packer, next: Option<u64>) -> Result<(), Status> {
         let began = Instant::now();
         let message = StreamItemsResponse { items: Bytes::from(part.finish()), next };
         let sent = timeout(SEND_MAX, self.sender.send(Ok(message))).await;
@@ -260,9 +295,23 @@ impl Giving {
         }
         // Waiting for the peer is rest, too.
         self.rest.had(began.elapsed());
-        tokio::select! {
-            () = self.sender.closed() => Err(Status::cancelled("the peer has gone")),
-            () = self.rest.take() => Ok(()),
+        Ok(())
+    }
+
+    /// Until it is this stream's turn; meanwhile the peer is told that the stream stands where it stood.
+    async fn wait(&mut self, turn: Instant, at: u64) -> Result<(), Status> {
+        loop {
+            let began = Instant::now();
+            if began >= turn {
+                return Ok(());
+            }
+            tokio::select! {
+                () = self.sender.closed() => return Err(Status::cancelled("the peer has gone")),
+                () = sleep_until(turn.min(began + SIGN_EVERY)) => self.rest.had(began.elapsed()),
+            }
+            if Instant::now() < turn {
+                self.hand_over(Packer::default(), Some(at)).await?;
+            }
         }
     }
 }
@@ -274,14 +323,9 @@ struct Rest {
 }
 
 impl Rest {
-    /// Work that `took` so long, and bytes that were given.
-    fn owe(&mut self, took: Duration, bytes: u64, bytes_per_second: u64) {
-        let spared = took / REST_PART;
-        let due = match bytes_per_second {
-            0 => Duration::ZERO,
-            limit => Duration::from_secs_f64(bytes as f64 / limit as f64).saturating_sub(took),
-        };
-        self.owed += spared.max(due);
+    /// Work that `took` so long.
+    fn owe(&mut self, took: Duration) {
+        self.owed += took / REST_PART;
     }
 
     fn had(&mut self, rest: Duration) {
@@ -356,17 +400,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stream_rests_for_what_its_steps_cost_or_its_bytes_are_due() {
+    fn stream_rests_for_what_its_steps_cost_and_waiting_is_rest() {
         let ms = Duration::from_millis;
-        let owed = |took, bytes, limit| {
-            let mut rest = Rest::default();
-            rest.owe(took, bytes, limit);
-            rest.owed
-        };
-        assert_eq!(owed(ms(4), 1 << 20, 0), ms(1));
-        assert_eq!(owed(ms(4), 1_000_000, 10_000_000), ms(96));
-        assert_eq!(owed(ms(4), 10_000, 10_000_000), ms(1));
-        let mut rest = Rest { owed: ms(5) };
+        let mut rest = Rest::default();
+        rest.owe(ms(12));
+        rest.owe(ms(8));
+        assert_eq!(rest.owed, ms(5));
         rest.had(ms(3));
         assert_eq!(rest.owed, ms(2));
         rest.had(ms(3));

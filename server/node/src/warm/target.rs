@@ -154,7 +154,6 @@ pub(crate) async fn take_from_donors(
                 owner: newcomer.name.clone(),
                 heat: heat.into(),
                 from: 0,
-                bytes_per_second: 0,
                 // Accesses are kept to the second, by a clock that may differ from this one.
                 read_since_ms: began.0.saturating_sub(1000 + CLOCK_AHEAD_MAX.as_millis() as u64),
                 change: 0,
