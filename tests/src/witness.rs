@@ -78,6 +78,16 @@ impl Starved {
         self.spans.get(next).is_some_and(|(start, _)| *start <= to)
     }
 
+    /// Whether it was so between, or just before or after, or so before that somebody who needs `catch_up` times as long to make
+    /// up for it had not caught up yet.
+    #[must_use]
+    pub fn held_up(&self, from: u64, to: u64, catch_up: u64) -> bool {
+        let meets = |&(start, end): &(u64, u64)| {
+            start <= to + ns(AROUND) && from <= end + ns(AROUND) + (end - start) * catch_up
+        };
+        self.spans.iter().any(meets)
+    }
+
     /// Each time.
     #[must_use]
     pub fn spans(&self) -> &[(u64, u64)] {

@@ -19,7 +19,7 @@ use crate::held::{Held, look, owner, placement};
 use crate::java::{Java, node_list};
 use crate::load::Load;
 use crate::plain::{Found, Past, Readers, Writer, plainly};
-use crate::taken::{Span, unseen_max};
+use crate::taken::{Borne, Span, unseen_max};
 
 /// Bytes of a value.
 const VALUE_BYTES: usize = 130;
@@ -104,7 +104,7 @@ pub(crate) fn run(bench: &Bench, verdict: &mut Verdict) -> anyhow::Result<()> {
         resized.judge(verdict, what, items);
     }
     let quiet = [(begun, grown.span.0), (shrunk.span.1 + ns(QUIET) / 2, over)];
-    taken.judge_outcomes(verdict, 0.0, &starved);
+    taken.judge_outcomes(verdict, &Borne::default(), &starved);
     taken.judge_hits(verdict, quiet[0], (grown.span.0, over), POINTS_MAX);
     taken.judge_p99(verdict, (&quiet, &[grown.span, shrunk.span]), (P99_TIMES, bench.short), &starved);
     plain.judge(verdict, &cluster, &clients[0], &starved)

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::runtime::Runtime;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 use crate::taken::{Outcome, Sample, Taken};
 use crate::talk::{key, value};
@@ -43,7 +43,7 @@ pub(crate) struct Load {
 pub(crate) struct Running {
     stop: Arc<AtomicBool>,
     taken: Arc<Mutex<Vec<Sample>>>,
-    task: JoinHandle<()>,
+    task: JoinHandle<Result<(), JoinError>>,
 }
 
 impl Load {
@@ -78,7 +78,7 @@ impl Load {
         requests as f64 / PEAK_WINDOW.as_secs_f64()
     }
 
-    async fn generate(self, stop: &AtomicBool, taken: &Arc<Mutex<Vec<Sample>>>) {
+    async fn generate(self, stop: &AtomicBool, taken: &Arc<Mutex<Vec<Sample>>>) -> Result<(), JoinError> {
         let mut random = SmallRng::seed_from_u64(7);
         let mut batches = JoinSet::new();
         let under_way = Arc::new(AtomicUsize::new(0));
@@ -107,9 +107,12 @@ impl Load {
                 let (load, taken, under_way) = (Arc::clone(&load), Arc::clone(taken), Arc::clone(&under_way));
                 batches.spawn(async move { load.all(batch, &taken, &under_way).await });
             }
-            while batches.try_join_next().is_some() {}
+            while let Some(done) = batches.try_join_next() {
+                done?;
+            }
         }
         batches.join_all().await;
+        Ok(())
     }
 
     /// Asks for what is due at the same time: one task for all of it, for one each would cost more than the requests.
@@ -165,7 +168,7 @@ impl Running {
     /// When it broke down.
     pub(crate) fn finish(self, runtime: &Runtime) -> anyhow::Result<Taken> {
         self.stop.store(true, Ordering::Relaxed);
-        runtime.block_on(self.task)?;
+        runtime.block_on(self.task)??;
         Ok(Taken::new(std::mem::take(&mut *self.taken.lock())))
     }
 }

@@ -10,6 +10,7 @@ use rustix::process::Signal;
 use crate::Bench;
 use crate::cluster::{Cluster, held_percent};
 use crate::load::Load;
+use crate::taken::Borne;
 use crate::talk::stat;
 
 /// Bytes of a value: with its key about what Netflix's items of 2.2 GB in 15 million have.
@@ -28,9 +29,13 @@ const LOAD_SHARE: f64 = 0.5;
 const POINTS_MAX: f64 = 0.5;
 /// What p99 may rise by.
 const P99_TIMES: f64 = 2.0;
-/// Requests that may fail. A killed node is silent until its memory is gone, and only then are its connections: for these
-/// tenths of a second the others get its load in bursts, and the client refuses what they cannot bear.
-const FAILED_SHARE: f64 = 0.001;
+/// A killed node is silent until its memory is gone, and only then are its connections: meanwhile the others get its load in
+/// bursts, and the client refuses what they cannot bear ...
+const SILENT_MAX: Duration = Duration::from_secs(1);
+/// ... of what is due then, such a share at most.
+const REFUSED_SHARE: f64 = 0.01;
+/// Half of the peak and a warm-up leave a tenth of the machine to what was due while it stood still.
+const CATCH_UP: u64 = 10;
 /// Warm-up ends by then, or does not.
 const LIMIT: Duration = Duration::from_secs(300);
 /// Keys that a node is asked for to learn how warm it is.
@@ -84,7 +89,8 @@ pub(crate) fn run(bench: &Bench, verdict: &mut Verdict) -> anyhow::Result<()> {
         mb / seconds,
         ms(warm - killed) / 1e3,
     ));
-    taken.judge_outcomes(verdict, FAILED_SHARE, &starved);
+    let ill = (killed, killed + ns(SILENT_MAX));
+    taken.judge_outcomes(verdict, &Borne { ill, share: REFUSED_SHARE, catch_up: CATCH_UP }, &starved);
     let settled = first + ns(NEARLY_WARM);
     let (early, late) = ((killed, settled.min(warm)), (if settled < warm { settled } else { first }, warm));
     verdict.figure(format!(

@@ -9,7 +9,7 @@ use evanesce_tests::{Verdict, pause};
 use crate::Bench;
 use crate::cluster::Cluster;
 use crate::load::Load;
-use crate::taken::told;
+use crate::taken::{Borne, told};
 
 /// Bytes of a value.
 const VALUE_BYTES: usize = 200;
@@ -44,7 +44,7 @@ pub(crate) fn run(bench: &Bench, verdict: &mut Verdict) -> anyhow::Result<()> {
     let (starved, busy) = (witness.finish(), (restarted, over));
     verdict.must(ended.is_ok(), format!("{ended:?}"));
     verdict.figure(format!("3 nodes restarted in {:.1} s", ms(over - restarted) / 1e3));
-    taken.judge_outcomes(verdict, 0.0, &starved);
+    taken.judge_outcomes(verdict, &Borne::default(), &starved);
     taken.judge_hits(verdict, (begun, restarted), busy, POINTS_MAX);
     verdict.figure(format!(
         "p99 {} before, {} meanwhile; {}",

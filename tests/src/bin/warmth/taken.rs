@@ -41,6 +41,17 @@ pub(crate) struct Sample {
 /// From when to when.
 pub(crate) type Span = (u64, u64);
 
+/// What may fail of a load. By default nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Borne {
+    /// When something is ill, as expected ...
+    pub(crate) ill: Span,
+    /// ... and such a share of what is due then may fail.
+    pub(crate) share: f64,
+    /// A load that leaves little of the machine takes so many times as long to catch up as it stood still.
+    pub(crate) catch_up: u64,
+}
+
 /// All that came of a load, in the order in which it was due.
 pub(crate) struct Taken {
     samples: Vec<Sample>,
@@ -97,12 +108,12 @@ impl Taken {
         begins.map(move |begin| self.between((begin, to.min(begin + ns(WINDOW)))))
     }
 
-    /// Nothing failed but such a share of the requests and what the machine held up, and nothing was wrong.
-    pub(crate) fn judge_outcomes(&self, verdict: &mut Verdict, failed_share: f64, starved: &Starved) {
+    /// Nothing failed, or could not be sent, but what may and what the machine held up; and nothing was wrong.
+    pub(crate) fn judge_outcomes(&self, verdict: &mut Verdict, borne: &Borne, starved: &Starved) {
         let begun = self.samples.first().map_or(0, |sample| sample.due);
         let of = |outcome| self.samples.iter().filter(move |sample| sample.outcome == outcome);
-        let (held_up, failed): (Vec<_>, Vec<_>) =
-            of(Outcome::Failed).partition(|sample| starved.within(sample.due, sample.ended));
+        let is_held_up = |sample: &&Sample| starved.held_up(sample.due, sample.ended, borne.catch_up);
+        let (held_up, failed): (Vec<_>, Vec<_>) = of(Outcome::Failed).partition(is_held_up);
         let wrong = of(Outcome::Wrong).count();
         verdict.figure(format!(
             "{} requests: {} failed, {} more while the machine was starved, {wrong} wrong, {} not sent in time",
@@ -115,10 +126,15 @@ impl Taken {
             let (at, took) = (ms(sample.due - begun) / 1e3, ms(sample.ended - sample.due));
             format!("after {at:.2} s, for {took:.0} ms")
         };
-        let borne = (self.samples.len() as f64 * failed_share) as usize;
-        if failed.len() > unseen_max(self.samples.len(), starved).max(borne) {
-            verdict.none("requests failed", &failed.iter().map(told).collect::<Vec<_>>());
+        let unsent = of(Outcome::Unsent).filter(|sample| !is_held_up(sample));
+        let is_ill = |sample: &&Sample| sample.ended >= borne.ill.0 && sample.due < borne.ill.1;
+        let (ill, well): (Vec<_>, Vec<_>) = failed.into_iter().chain(unsent).partition(is_ill);
+        if well.len() > unseen_max(self.samples.len(), starved) {
+            verdict.none("requests failed", &well.iter().map(told).collect::<Vec<_>>());
         }
+        let due = self.between(borne.ill).len();
+        let most = ((due as f64 * borne.share) as usize).max(unseen_max(due, starved));
+        verdict.must(ill.len() <= most, format!("{} requests failed where {most} may", ill.len()));
         verdict.must(wrong == 0, format!("{wrong} values were wrong"));
     }
 
@@ -194,8 +210,10 @@ pub(crate) fn told(p99: Option<u64>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Outcome, Sample, Taken};
+    use evanesce_tests::Verdict;
     use evanesce_tests::witness::Starved;
+
+    use super::{Borne, Outcome, Sample, Taken};
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -222,6 +240,34 @@ mod tests {
         assert_eq!(taken.seconds_below((5 * SECOND, 10 * SECOND), 99.5), "below 99.5 % in none");
         assert_eq!(taken.p99_of_windows(&[(0, 10 * SECOND)], &starved), Some(1_000_000));
         assert_eq!(taken.p99((0, 10 * SECOND), &starved), Some(3_000_000));
+    }
+
+    #[test]
+    fn what_fails_is_borne_where_something_is_ill_or_held_up_alone() {
+        let of = |failed: std::ops::Range<u64>| {
+            let of = |number: u64| {
+                let due = number * SECOND / 1_000;
+                let outcome = if failed.contains(&number) { Outcome::Failed } else { Outcome::Hit };
+                Sample { due, begun: due, ended: due + 1_000_000, outcome }
+            };
+            Taken::new((0..10_000).map(of).collect())
+        };
+        let starved = Starved::seen_by(vec![(8 * SECOND, 8 * SECOND + 20_000_000)]);
+        let borne = Borne { ill: (4 * SECOND, 5 * SECOND), share: 0.01, catch_up: 10 };
+        let passes = |failed, borne: &Borne| {
+            let mut verdict = Verdict::default();
+            of(failed).judge_outcomes(&mut verdict, borne, &starved);
+            verdict.passed()
+        };
+        assert!(passes(4_000..4_010, &borne));
+        assert!(!passes(4_000..4_011, &borne));
+        assert!(!passes(4_000..4_001, &Borne::default()));
+        assert!(!passes(5_000..5_001, &borne));
+        // It was under way when the illness began.
+        assert!(passes(3_999..4_000, &borne) && !passes(3_998..3_999, &borne));
+        assert!(passes(8_010..8_260, &borne));
+        assert!(!passes(8_010..8_260, &Borne::default()));
+        assert!(!passes(8_010..8_300, &borne));
     }
 
     #[test]
